@@ -1,0 +1,17 @@
+module github.com/virt-grow/virt-grow
+
+go 1.24
+
+replace libguestfs.org/guestfs => ./third_party/libguestfs
+
+require libguestfs.org/guestfs v0.0.0
+
+require (
+	github.com/digitalocean/go-libvirt v0.0.0-20220804181439-8648fbde413e // indirect
+	github.com/digitalocean/go-qemu v0.0.0-20250212194115-ee9b0668d242 // indirect
+	github.com/gofrs/flock v0.12.1 // indirect
+	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/google/renameio/v2 v2.0.0 // indirect
+	golang.org/x/sys v0.30.0 // indirect
+	pgregory.net/rapid v1.2.0 // indirect
+)

@@ -1,0 +1,369 @@
+// Package appliance touches what is inside a disk: file systems, volume groups
+// and LUKS containers, always in the libguestfs appliance, never with the
+// host's kernel. It launches the appliance on an NBD export, finds out what is
+// there (Probe), grows it step by step (the methods of apply.Editor), and
+// checks the result.
+//
+// libguestfs calls take no context. When one ends, the appliance's QEMU is
+// killed, and the call under way comes back with an error.
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Accel says how the appliance's QEMU runs.
+type Accel string
+
+// The ways to run the appliance. Auto tries KVM and falls back to TCG, also
+// where /dev/kvm exists but does not work.
+const (
+	Auto Accel = "auto"
+	KVM  Accel = "kvm"
+	TCG  Accel = "tcg"
+)
+
+// Options are how to launch.
+type Options struct {
+	// Socket and Export name the NBD export that becomes /dev/sda.
+	Socket, Export string
+	Sector         size.Bytes
+	Accel          Accel
+	// Keys opens LUKS containers; nil opens none.
+	Keys KeyFinder
+	// Started is told of the appliance's QEMU as soon as it runs; may be nil.
+	Started func(journal.Proc)
+}
+
+// KeyFinder gives the keys to try on a LUKS container, by its device's name
+// and its UUID.
+type KeyFinder func(device, uuid string) ([]string, error)
+
+// Appliance is a running appliance with one disk, /dev/sda.
+type Appliance struct {
+	// Used is the acceleration it runs with; KVM that did not work is TCG.
+	Used Accel
+
+	g    *guestfs.Guestfs
+	pid  int
+	keys KeyFinder
+
+	sector size.Bytes
+	// table is what the disk should have now: read by Probe, or written.
+	table *table.Table
+	// open are the LUKS containers and volume groups in the order they were
+	// opened.
+	open []opened
+	// stale says that a volume grew under a container that is open.
+	stale bool
+	// xfsLog is what an XFS's log takes of it, by device: statvfs(2) leaves
+	// the log out.
+	xfsLog map[string]size.Bytes
+	// passed are the keys that opened a container, so that it can be opened
+	// again without asking twice. Never written anywhere.
+	passed map[string]string
+}
+
+// opened is a LUKS container or the volume groups, to be closed again.
+type opened struct {
+	crypt  string // mapping name; "" for LVM
+	device string // what the container lies on
+}
+
+// Launch starts the appliance.
+func Launch(ctx context.Context, o Options) (*Appliance, error) {
+	if o.Accel == "" {
+		o.Accel = Auto
+	}
+	a, err := launch(ctx, o)
+	if err == nil || o.Accel != Auto || ctx.Err() != nil || !kvmPresent() {
+		return a, err
+	}
+	// Where /dev/kvm is there but broken (nested hosts), QEMU dies at once,
+	// and libguestfs does not fall back by itself.
+	o.Accel = TCG
+	a, second := launch(ctx, o)
+	if second != nil {
+		return nil, fmt.Errorf("%w (with KVM: %w)", second, err)
+	}
+	return a, nil
+}
+
+func kvmPresent() bool {
+	_, err := os.Stat("/dev/kvm")
+	return err == nil
+}
+
+func launch(ctx context.Context, o Options) (*Appliance, error) {
+	g, err := guestfs.Create()
+	if err != nil {
+		return nil, fmt.Errorf("libguestfs: %w", err)
+	}
+	quiet(g)
+	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
+		xfsLog: map[string]size.Bytes{}, passed: map[string]string{}}
+	if err := a.configure(o); err != nil {
+		a.g.Close()
+		return nil, err
+	}
+	if err := a.boot(ctx, o.Started); err != nil {
+		a.g.Close()
+		return nil, err
+	}
+	if o.Accel == Auto {
+		a.Used = KVM
+		if !kvmPresent() {
+			a.Used = TCG
+		}
+	}
+	return a, nil
+}
+
+// kernel options that shorten the appliance's boot: it is one disk, no
+// network, and nobody's code runs in it.
+const kernelOptions = "mitigations=off audit=0 apparmor=0 rcupdate.rcu_expedited=1"
+
+func (a *Appliance) configure(o Options) error {
+	options := kernelOptions
+	drive := &guestfs.OptargsAdd_drive{
+		Protocol_is_set: true, Protocol: "nbd",
+		Server_is_set: true, Server: []string{"unix:" + o.Socket},
+		Format_is_set: true, Format: "raw",
+		// Flushes are left out on purpose: an overlay that did not reach its
+		// end is thrown away, and one that did is synced as a whole.
+		Cachemode_is_set: true, Cachemode: "unsafe",
+	}
+	if o.Sector == 4096 {
+		drive.Blocksize_is_set, drive.Blocksize = true, 4096
+	}
+	settings := []func() error{
+		func() error { return a.g.Set_backend("direct") },
+		func() error { return a.g.Set_program("virt-grow") },
+		// Ctrl-C at the terminal is for us, not for the appliance.
+		func() error { return a.g.Set_pgroup(true) },
+		func() error { return a.g.Set_append(&options) },
+		func() error { return a.g.Set_autosync(false) },
+		func() error { return a.g.Add_drive(o.Export, drive) },
+	}
+	switch o.Accel {
+	case TCG:
+		settings = append(settings, func() error { return a.g.Set_backend_setting("force_tcg", "1") })
+	case KVM:
+		settings = append(settings, func() error { return a.g.Set_backend_setting("force_kvm", "1") })
+	}
+	for _, set := range settings {
+		if err := plain(set()); err != nil {
+			return fmt.Errorf("libguestfs: %w", err)
+		}
+	}
+	return nil
+}
+
+// boot launches. While it does, the appliance's QEMU is a child of ours that
+// libguestfs does not tell the number of yet.
+func (a *Appliance) boot(ctx context.Context, started func(journal.Proc)) error {
+	done := make(chan error, 1)
+	go func() { done <- plain(a.g.Launch()) }()
+	told := false
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return fmt.Errorf("cannot launch the appliance: %w", err)
+			}
+			pid, err := a.g.Get_pid()
+			if err != nil {
+				return plain(err)
+			}
+			a.pid = pid
+			return nil
+		case <-ctx.Done():
+			for _, pid := range block.Children("qemu-system") {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			time.Sleep(20 * time.Millisecond)
+		case <-time.After(50 * time.Millisecond):
+			if !told && started != nil {
+				told = tell(started)
+			}
+		}
+	}
+}
+
+func tell(started func(journal.Proc)) bool {
+	for _, pid := range block.Children("qemu-system") {
+		if p, err := block.Identify("appliance", pid); err == nil {
+			started(p)
+			return true
+		}
+	}
+	return false
+}
+
+// do makes one libguestfs call. Handles are not used from two goroutines at
+// once.
+func (a *Appliance) do(ctx context.Context, call func() error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var once sync.Once
+	stop := context.AfterFunc(ctx, func() {
+		once.Do(func() { _ = syscall.Kill(a.pid, syscall.SIGKILL) })
+	})
+	err := plain(call())
+	if !stop() && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// plain turns the binding's error into one line: its own String mixes up when
+// to print the errno, and it may be a typed nil.
+func plain(err error) error {
+	var g *guestfs.GuestfsError
+	if !errors.As(err, &g) {
+		return err
+	}
+	if g == nil {
+		return nil
+	}
+	return &Error{Op: g.Op, Text: strings.TrimSpace(g.Errmsg), Errno: g.Errno}
+}
+
+// Error is a failed libguestfs call.
+type Error struct {
+	Op, Text string
+	Errno    syscall.Errno
+}
+
+func (e *Error) Error() string {
+	text := strings.Join(strings.Fields(e.Text), " ")
+	if strings.HasPrefix(text, e.Op+": ") {
+		return text
+	}
+	return e.Op + ": " + text
+}
+
+// Refresh makes the appliance look at the disk anew, after the gate was
+// pointed somewhere else.
+func (a *Appliance) Refresh(ctx context.Context) error {
+	if err := a.do(ctx, func() error { return a.g.Blockdev_flushbufs("/dev/sda") }); err != nil {
+		return err
+	}
+	return a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") })
+}
+
+// path is where the appliance has the device of that name.
+func path(name string) string {
+	if strings.HasPrefix(name, cryptPrefix) {
+		return "/dev/mapper/" + name
+	}
+	return "/dev/" + name
+}
+
+const cryptPrefix = "luks-"
+
+// cryptName is what the container on a device is opened as.
+func cryptName(device string) string {
+	return cryptPrefix + strings.ReplaceAll(device, "/", "-")
+}
+
+// ReadAt reads from the disk as a whole. It makes the table package's reader.
+func (a *Appliance) ReadAt(p []byte, off int64) (int, error) {
+	data, err := a.g.Pread_device("/dev/sda", len(p), off)
+	if err != nil {
+		return 0, plain(err)
+	}
+	n := copy(p, data)
+	if n < len(p) {
+		return n, errShort
+	}
+	return n, nil
+}
+
+var errShort = errors.New("the disk ends there")
+
+// Settle closes everything that was opened and writes all caches out to the
+// gate. The appliance can then be pointed at another disk, or closed.
+func (a *Appliance) Settle(ctx context.Context) error {
+	if err := a.do(ctx, func() error { return a.g.Umount_all() }); err != nil {
+		return err
+	}
+	if err := a.closeStack(ctx); err != nil {
+		return err
+	}
+	if err := a.do(ctx, func() error { return a.g.Sync() }); err != nil {
+		return err
+	}
+	a.table = nil
+	clear(a.xfsLog)
+	clear(a.passed)
+	return a.do(ctx, func() error { return a.g.Blockdev_flushbufs("/dev/sda") })
+}
+
+// Kill ends the appliance at once, without writing anything out.
+func (a *Appliance) Kill() {
+	_ = syscall.Kill(a.pid, syscall.SIGKILL)
+	a.g.Close()
+}
+
+// Close ends the appliance. What Settle did not write out is lost.
+func (a *Appliance) Close() error {
+	err := plain(a.g.Shutdown())
+	a.g.Close()
+	return err
+}
+
+// statfs mounts the device and gives its file system's size and used space.
+func (a *Appliance) statfs(ctx context.Context, device string, options string) (total, used size.Bytes, err error) {
+	err = a.do(ctx, func() error { return a.g.Mount_options(options, path(device), "/") })
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() {
+		if e := a.do(ctx, func() error { return a.g.Umount("/", nil) }); err == nil {
+			err = e
+		}
+	}()
+	return a.mountedSize(ctx)
+}
+
+func (a *Appliance) mountedSize(ctx context.Context) (total, used size.Bytes, err error) {
+	var stat *guestfs.StatVFS
+	err = a.do(ctx, func() (e error) { stat, e = a.g.Statvfs("/"); return })
+	if err != nil {
+		return 0, 0, err
+	}
+	unit := size.Bytes(stat.Frsize)
+	return size.Bytes(stat.Blocks) * unit, size.Bytes(stat.Blocks-stat.Bfree) * unit, nil
+}
+
+// deviceSize is the block device's size as the appliance's kernel has it.
+func (a *Appliance) deviceSize(ctx context.Context, name string) (size.Bytes, error) {
+	var n int64
+	err := a.do(ctx, func() (e error) { n, e = a.g.Blockdev_getsize64(path(name)); return })
+	return size.Bytes(n), err
+}
+
+// refuse makes a refusal out of a failed call.
+func refuse(reason plan.Reason, device string, what string, err error) *plan.Refusal {
+	return plan.Refuse(reason, device, "%s on %s: %v", what, device, err)
+}

@@ -1,0 +1,207 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+var _ apply.Editor = (*Appliance)(nil)
+
+// Check refuses a damaged file system.
+func (a *Appliance) Check(ctx context.Context, device, content string) error {
+	err := a.checkFS(ctx, device, content)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return refuse(plan.FSDamaged, device, "the check of the "+content, err)
+}
+
+// WriteTable writes the sectors that change, and makes the kernel read the
+// table again.
+func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error {
+	if a.table == nil {
+		return errors.New("no partition table was read")
+	}
+	changes := make([]table.Change, 0, len(ends))
+	for _, e := range ends {
+		changes = append(changes, table.Change{Number: e.Number, End: e.End})
+	}
+	writes, err := a.table.Grow(disk, changes)
+	if err != nil {
+		return err
+	}
+	grown, err := a.table.Grown(disk, changes)
+	if err != nil {
+		return err
+	}
+	stack := a.open
+	if err := a.closeStack(ctx); err != nil {
+		return err
+	}
+	for _, w := range writes {
+		if err := a.write(ctx, w); err != nil {
+			return err
+		}
+	}
+	a.table = grown
+	if err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") }); err != nil {
+		return err
+	}
+	return a.reopen(ctx, stack)
+}
+
+func (a *Appliance) write(ctx context.Context, w table.Write) error {
+	var n int
+	err := a.do(ctx, func() (e error) { n, e = a.g.Pwrite_device("/dev/sda", w.Data, int64(w.Offset)); return })
+	if err == nil && n != len(w.Data) {
+		err = fmt.Errorf("%d of %d bytes written", n, len(w.Data))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the %s: %w", w.What, err)
+	}
+	return nil
+}
+
+// VerifyTable reads the table back from the disk, past the caches, and
+// compares every byte of it with what was planned.
+func (a *Appliance) VerifyTable(ctx context.Context) error {
+	if a.table == nil {
+		return nil
+	}
+	if err := a.do(ctx, func() error { return a.g.Blockdev_flushbufs("/dev/sda") }); err != nil {
+		return err
+	}
+	disk, err := a.deviceSize(ctx, "sda")
+	if err != nil {
+		return err
+	}
+	now, err := table.Read(a, disk, a.sector)
+	if err != nil {
+		return fmt.Errorf("cannot read the partition table back: %w", err)
+	}
+	if err := now.Err(); err != nil {
+		return fmt.Errorf("after the edit: %w", err)
+	}
+	if now.Fingerprint() != a.table.Fingerprint() {
+		return errors.New("the partition table on the disk is not the one that was written")
+	}
+	return nil
+}
+
+// GrowCrypt has the container take its device's size: it does so when it is
+// opened. WriteTable opened it again already; after GrowLV it has to be. A
+// LUKS2 segment of fixed size shows in the size check that follows.
+func (a *Appliance) GrowCrypt(ctx context.Context, _ string) error {
+	if !a.stale {
+		return nil
+	}
+	stack := a.open
+	if err := a.closeStack(ctx); err != nil {
+		return err
+	}
+	return a.reopen(ctx, stack)
+}
+
+// GrowPV takes the PV to its device's end.
+func (a *Appliance) GrowPV(ctx context.Context, device string) error {
+	return a.do(ctx, func() error { return a.g.Pvresize(path(device)) })
+}
+
+// GrowLV takes the volume to that size; the planner made it whole extents.
+func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) error {
+	if to%size.MiB != 0 {
+		return fmt.Errorf("cannot make %s %d bytes: not whole MiB", device, int64(to))
+	}
+	a.stale = true
+	return a.do(ctx, func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) })
+}
+
+// GrowFS takes the file system to its device's end.
+func (a *Appliance) GrowFS(ctx context.Context, device, content string) error {
+	switch content {
+	case "ext2", "ext3", "ext4":
+		return a.do(ctx, func() error { return a.g.Resize2fs(path(device)) })
+	case "ntfs":
+		err := a.do(ctx, func() error { return a.g.Ntfsresize(path(device), nil) })
+		if err != nil && ctx.Err() == nil {
+			return ntfsRefusal(device, err)
+		}
+		return err
+	case "xfs":
+		return a.mounted(ctx, device, func() error {
+			return a.g.Xfs_growfs("/", &guestfs.OptargsXfs_growfs{Datasec_is_set: true, Datasec: true})
+		})
+	case "btrfs":
+		return a.mounted(ctx, device, func() error { return a.g.Btrfs_filesystem_resize("/", nil) })
+	}
+	return fmt.Errorf("cannot grow %s", content)
+}
+
+// mounted runs a call with the device mounted on /, and unmounts it again.
+func (a *Appliance) mounted(ctx context.Context, device string, call func() error) error {
+	if err := a.do(ctx, func() error { return a.g.Mount(path(device), "/") }); err != nil {
+		return err
+	}
+	err := a.do(ctx, call)
+	return errors.Join(err, a.do(ctx, func() error { return a.g.Umount("/", nil) }))
+}
+
+// DeviceSize is the device's size as the appliance's kernel has it.
+func (a *Appliance) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
+	return a.deviceSize(ctx, device)
+}
+
+// ContentSize is a file system's or a PV's own idea of its size.
+func (a *Appliance) ContentSize(ctx context.Context, device, content string) (size.Bytes, error) {
+	var c plan.Content
+	switch content {
+	case plan.ContentPV:
+		return a.pvSize(ctx, device)
+	case "ext2", "ext3", "ext4":
+		err := a.probeExt(ctx, device, &c)
+		return c.Size, orProblem(err, c)
+	}
+	total, _, err := a.statfs(ctx, device, "ro")
+	return total + a.xfsLog[device], err
+}
+
+func orProblem(err error, c plan.Content) error {
+	if err == nil && c.Problem != nil {
+		return c.Problem
+	}
+	return err
+}
+
+func (a *Appliance) pvSize(ctx context.Context, device string) (size.Bytes, error) {
+	var pvs *[]guestfs.PV
+	if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs_full(); return }); err != nil {
+		return 0, err
+	}
+	for _, pv := range *pvs {
+		if nameOf(pv.Pv_name) == device {
+			return size.Bytes(pv.Pv_size), nil
+		}
+	}
+	return 0, fmt.Errorf("there is no PV on %s any more", device)
+}
+
+// VerifyFS checks the grown file system, mounts it read-only and lists its
+// top folder.
+func (a *Appliance) VerifyFS(ctx context.Context, device, content string) error {
+	if err := a.checkFS(ctx, device, content); err != nil {
+		return fmt.Errorf("the check after growing: %w", err)
+	}
+	if err := a.do(ctx, func() error { return a.g.Mount_options("ro", path(device), "/") }); err != nil {
+		return err
+	}
+	err := a.do(ctx, func() (e error) { _, e = a.g.Ls("/"); return })
+	return errors.Join(err, a.do(ctx, func() error { return a.g.Umount("/", nil) }))
+}

@@ -1,0 +1,205 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// probeExt reads an ext2, ext3 or ext4's own numbers. tune2fs opens what it
+// knows all features of, so its refusal names those it does not.
+func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) error {
+	var facts map[string]string
+	err := a.do(ctx, func() (e error) { facts, e = a.g.Tune2fs_l(path(name)); return })
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		c.Problem = newerOrDamaged(name, c.Type, err)
+		return nil
+	}
+	number := func(key string) size.Bytes {
+		n, _ := strconv.ParseInt(facts[key], 10, 64)
+		return size.Bytes(n)
+	}
+	unit := number("Block size")
+	c.Size = number("Block count") * unit
+	c.Used = (number("Block count") - number("Free blocks")) * unit
+	features := " " + facts["Filesystem features"] + " "
+	if !strings.Contains(features, " 64bit ") {
+		// Block numbers of 32 bits: 16 TiB with blocks of 4 KiB.
+		c.Max = (1<<32 - 1) * unit
+	}
+	if !strings.Contains(facts["Filesystem state"], "clean") || strings.Contains(facts["Filesystem state"], "not clean") {
+		c.Notes = append(c.Notes, "not cleanly unmounted: e2fsck runs first")
+	}
+	if strings.Contains(features, " needs_recovery ") {
+		c.Notes = append(c.Notes, "not cleanly unmounted: its journal is replayed first, as at the next boot")
+	}
+	return nil
+}
+
+// newerOrDamaged tells a file system that the appliance is too old for from
+// one that is broken, by the words of e2fsprogs, xfsprogs and the kernel.
+func newerOrDamaged(name, fs string, err error) *plan.Refusal {
+	text := err.Error()
+	for _, words := range []string{"unsupported feature", "unknown incompat", "unknown compat", "unknown feature", "unsupported features", "unknown read-only"} {
+		if strings.Contains(strings.ToLower(text), words) {
+			return plan.Refuse(plan.NewerFeature, name, "the %s on %s has a feature that this appliance's tools do not know: %v", fs, name, err)
+		}
+	}
+	return plan.Refuse(plan.FSDamaged, name, "the %s on %s is damaged: %v", fs, name, err)
+}
+
+func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) error {
+	var info *guestfs.XFSInfo
+	err := a.do(ctx, func() (e error) { info, e = a.g.Xfs_info(path(name)); return })
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		c.Problem = newerOrDamaged(name, c.Type, err)
+		return nil
+	}
+	unit := size.Bytes(info.Xfs_blocksize)
+	c.Size = size.Bytes(info.Xfs_datablocks) * unit
+	c.Unit = size.Bytes(info.Xfs_agsize) * unit
+	// Mounting replays the log, which xfs_repair needs; norecovery would
+	// count wrong.
+	total, used, err := a.statfs(ctx, name, "ro")
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		c.Problem = newerOrDamaged(name, c.Type, err)
+		return nil
+	}
+	a.xfsLog[name] = c.Size - total
+	c.Used = used + a.xfsLog[name]
+	return nil
+}
+
+func (a *Appliance) probeBtrfs(ctx context.Context, name string, c *plan.Content) error {
+	var devices []string
+	err := a.do(ctx, func() (e error) { devices, e = a.g.Btrfs_filesystem_show(path(name)); return })
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		c.Problem = newerOrDamaged(name, c.Type, err)
+		return nil
+	}
+	if len(devices) != 1 {
+		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the btrfs on %s spans %d devices", name, len(devices))
+		return nil
+	}
+	return a.measure(ctx, name, c)
+}
+
+// ntfs-3g.probe(8)'s exit codes.
+const (
+	ntfsOK         = 0
+	ntfsHibernated = 14
+	ntfsUnclean    = 15
+)
+
+func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content) error {
+	var code int
+	err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(name)); return })
+	if err != nil {
+		return err
+	}
+	switch code {
+	case ntfsOK:
+	case ntfsHibernated:
+		c.Problem = plan.Refuse(plan.NTFSHibernated, name, "Windows on %s is hibernated, or was shut down with fast startup", name)
+	case ntfsUnclean:
+		c.Problem = plan.Refuse(plan.NTFSDirty, name, "the NTFS on %s was not cleanly unmounted: its journal has unwritten changes", name)
+	default:
+		c.Problem = plan.Refuse(plan.FSDamaged, name, "ntfs-3g cannot mount the NTFS on %s (ntfs-3g.probe says %d)", name, code)
+		return nil
+	}
+	if err := a.measure(ctx, name, c); err != nil || c.Problem != nil {
+		return err
+	}
+	return a.askNTFSResize(ctx, name, c)
+}
+
+// askNTFSResize asks ntfsresize for the size the volume has: it looks at the
+// dirty flag and the consistency, and finds nothing to do.
+func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Content) error {
+	err := a.do(ctx, func() error { return a.g.Ntfsresize_size(path(name), int64(c.Size)) })
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	c.Problem = ntfsRefusal(name, err)
+	return nil
+}
+
+func ntfsRefusal(name string, err error) *plan.Refusal {
+	if strings.Contains(err.Error(), "scheduled for check") {
+		return plan.Refuse(plan.NTFSDirty, name, "the NTFS on %s is marked for a check", name)
+	}
+	return plan.Refuse(plan.FSDamaged, name, "ntfsresize will not touch the NTFS on %s: %v", name, err)
+}
+
+// measure mounts the device read-only for its size and used space.
+func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) error {
+	total, used, err := a.statfs(ctx, name, "ro")
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		if c.Problem == nil {
+			c.Problem = newerOrDamaged(name, c.Type, err)
+		}
+		return nil
+	}
+	c.Size, c.Used = total, used
+	return nil
+}
+
+// checkFS runs the file system's own checker. Journals were replayed by Probe.
+func (a *Appliance) checkFS(ctx context.Context, device, content string) error {
+	switch content {
+	case "ext2", "ext3", "ext4":
+		// -p replays the journal and mends what is safe to; anything else
+		// is an error.
+		return a.do(ctx, func() error {
+			return a.g.E2fsck(path(device), &guestfs.OptargsE2fsck{Correct_is_set: true, Correct: true})
+		})
+	case "xfs":
+		return a.xfsRepairDry(ctx, device)
+	case "ntfs":
+		var code int
+		err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(device)); return })
+		if err == nil && code != ntfsOK {
+			err = fmt.Errorf("ntfs-3g.probe says %d", code)
+		}
+		return err
+	case "btrfs":
+		return a.do(ctx, func() error { return a.g.Btrfs_fsck(path(device), nil) })
+	}
+	return fmt.Errorf("no checker for %s", content)
+}
+
+var errXFS = errors.New("xfs_repair -n finds damage")
+
+func (a *Appliance) xfsRepairDry(ctx context.Context, device string) error {
+	var code int
+	err := a.do(ctx, func() (e error) {
+		code, e = a.g.Xfs_repair(path(device), &guestfs.OptargsXfs_repair{Nomodify_is_set: true, Nomodify: true})
+		return
+	})
+	if err == nil && code != 0 {
+		err = errXFS
+	}
+	return err
+}

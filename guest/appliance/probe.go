@@ -1,0 +1,306 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Probe finds out what is on the disk, whose guest-visible size is disk: the
+// gate may be bigger already. It opens LUKS containers that there is a key for
+// and activates volume groups. A file system with an unclean journal gets it
+// replayed, as at the next boot; so Probe wants an overlay below.
+func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, error) {
+	l := &plan.Layout{Size: disk, Sector: a.sector}
+	t, err := table.Read(a, disk, a.sector)
+	switch {
+	case errors.Is(err, table.ErrNoTable):
+		l.Devices = []plan.Device{{Name: "sda", Kind: plan.Disk, Size: disk}}
+		if err := a.probeContent(ctx, l, "sda"); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the partition table: %w", err)
+	default:
+		l.Table, a.table = t, t
+		if err := a.probePartitions(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.probeGroups(ctx, l); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout) error {
+	l.Devices = append(l.Devices, plan.Device{Name: "sda", Kind: plan.Disk, Size: l.Size})
+	for _, p := range l.Table.Partitions {
+		l.Devices = append(l.Devices, plan.Device{
+			Name: fmt.Sprintf("sda%d", p.Number), Kind: plan.Partition, Parent: "sda",
+			Number: p.Number, Start: p.Start, Size: p.Size,
+			Type:     table.TypeName(l.Table.Kind, p.Type),
+			Extended: p.Role == table.Extended,
+		})
+	}
+	if slices.ContainsFunc(l.Table.Problems, func(p table.Problem) bool { return p.Fatal }) {
+		return nil // the kernel may see other partitions than the table says
+	}
+	for _, p := range l.Table.Partitions {
+		name := fmt.Sprintf("sda%d", p.Number)
+		if problem := byType(name, l.Table.Kind, p.Type); problem != nil {
+			d, _ := l.Find(name)
+			d.Content = plan.Content{Type: plan.ContentUnknown, Problem: problem}
+			continue
+		}
+		if p.Role == table.Extended || empty[p.Type] {
+			continue
+		}
+		if err := a.probeContent(ctx, l, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// empty are partition types that hold nothing a probe could find.
+var empty = map[string]bool{
+	table.GPTMSR: true, table.GPTBIOSBoot: true, table.GPTPReP: true, table.MBRPReP: true,
+}
+
+// byType refuses what the partition's type says is part of something that only
+// Windows can grow.
+func byType(name string, kind table.Kind, partType string) *plan.Refusal {
+	switch {
+	case partType == table.GPTLDMMetadata, partType == table.GPTLDMData,
+		kind == table.MBR && partType == table.MBRLDM:
+		return plan.Refuse(plan.DynamicDisk, name, "%s belongs to a Windows dynamic disk", name)
+	case partType == table.GPTStorageSpaces:
+		return plan.Refuse(plan.StorageSpaces, name, "%s belongs to a Windows storage pool (Storage Spaces)", name)
+	}
+	return nil
+}
+
+// probeContent fills in what a device holds. It is called once a device; the
+// layout's slice may grow while it runs.
+func (a *Appliance) probeContent(ctx context.Context, l *plan.Layout, name string) error {
+	content, err := a.identify(ctx, name)
+	if err != nil {
+		return err
+	}
+	if content.Problem == nil {
+		if look, ok := probes[content.Type]; ok {
+			if err := look(a, ctx, name, &content); err != nil {
+				return err
+			}
+		}
+	}
+	d, _ := l.Find(name)
+	d.Content = content
+	if content.Type == plan.ContentLUKS {
+		return a.probeCrypt(ctx, l, name)
+	}
+	return nil
+}
+
+// identify asks blkid what is there.
+func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, error) {
+	var tags map[string]string
+	err := a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(name)); return })
+	if ctx.Err() != nil {
+		return plan.Content{}, err
+	}
+	if err == nil && tags["TYPE"] != "" {
+		c := plan.Content{Type: tags["TYPE"], UUID: tags["UUID"], Label: tags["LABEL"]}
+		if c.Type == "BitLocker" {
+			c.Problem = bitLocker(name)
+		}
+		return c, nil
+	}
+	if err != nil && tags == nil {
+		// blkid exits with 8 when it finds more than one signature
+		// (blkid(8)): nobody can say what it is.
+		c := plan.Content{Type: plan.ContentUnknown}
+		c.Problem = plan.Refuse(plan.UnknownContent, name, "cannot tell what %s holds: %v", name, err)
+		return c, nil
+	}
+	return a.identifyByBytes(ctx, name)
+}
+
+func bitLocker(name string) *plan.Refusal {
+	return plan.Refuse(plan.BitLocker, name, "%s is encrypted with BitLocker", name)
+}
+
+// identifyByBytes tells nothing from something unknown.
+func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Content, error) {
+	var head []byte
+	err := a.do(ctx, func() (e error) { head, e = a.g.Pread_device(path(name), 64<<10, 0); return })
+	if err != nil {
+		return plan.Content{}, fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	if len(bytes.TrimLeft(head, "\x00")) == 0 {
+		return plan.Content{}, nil
+	}
+	c := plan.Content{Type: plan.ContentUnknown}
+	if len(head) > 11 && string(head[3:11]) == "-FVE-FS-" {
+		c.Type, c.Problem = "BitLocker", bitLocker(name)
+	} else {
+		c.Problem = plan.Refuse(plan.UnknownContent, name, "nobody recognises what %s holds", name)
+	}
+	return c, nil
+}
+
+// probes look closer at what blkid named.
+var probes = map[string]func(*Appliance, context.Context, string, *plan.Content) error{
+	"ext2": (*Appliance).probeExt, "ext3": (*Appliance).probeExt, "ext4": (*Appliance).probeExt,
+	"xfs": (*Appliance).probeXFS, "btrfs": (*Appliance).probeBtrfs, "ntfs": (*Appliance).probeNTFS,
+}
+
+// probeCrypt opens the container when there is a key, and looks inside.
+func (a *Appliance) probeCrypt(ctx context.Context, l *plan.Layout, name string) error {
+	d, _ := l.Find(name)
+	problem, err := a.openCrypt(ctx, name, d.Content.UUID)
+	if err != nil {
+		return err
+	}
+	if problem != nil {
+		d.Content.Problem = problem
+		return nil
+	}
+	inner := cryptName(name)
+	n, err := a.deviceSize(ctx, inner)
+	if err != nil {
+		return err
+	}
+	d.Content.Size, d.Content.Offset = n, d.Size-n
+	l.Devices = append(l.Devices, plan.Device{Name: inner, Kind: plan.Crypt, Parent: name, Size: n})
+	return a.probeContent(ctx, l, inner)
+}
+
+// probeGroups activates the volume groups and looks at their volumes.
+func (a *Appliance) probeGroups(ctx context.Context, l *plan.Layout) error {
+	if !slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Content.Type == plan.ContentPV }) {
+		return nil
+	}
+	if err := a.openLVM(ctx); err != nil {
+		return err
+	}
+	if err := a.listPVs(ctx, l); err != nil {
+		return err
+	}
+	return a.listLVs(ctx, l)
+}
+
+func (a *Appliance) listPVs(ctx context.Context, l *plan.Layout) error {
+	var pvs *[]guestfs.PV
+	var vgs *[]guestfs.VG
+	if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs_full(); return }); err != nil {
+		return err
+	}
+	if err := a.do(ctx, func() (e error) { vgs, e = a.g.Vgs_full(); return }); err != nil {
+		return err
+	}
+	members := map[string][]string{} // VG → UUIDs of its PVs
+	for _, vg := range *vgs {
+		var uuids []string
+		if err := a.do(ctx, func() (e error) { uuids, e = a.g.Vgpvuuids(vg.Vg_name); return }); err != nil {
+			return err
+		}
+		members[vg.Vg_name] = uuids
+		l.Groups = append(l.Groups, plan.Group{Name: vg.Vg_name,
+			Extent: size.Bytes(vg.Vg_extent_size), Free: size.Bytes(vg.Vg_free), Missing: int(vg.Pv_count)})
+	}
+	for _, pv := range *pvs {
+		if err := a.placePV(ctx, l, pv, members); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placePV notes a PV at its device and in its group. LVM's own list gives PVs
+// that are missing a name that is no device here.
+func (a *Appliance) placePV(ctx context.Context, l *plan.Layout, pv guestfs.PV, members map[string][]string) error {
+	d, ok := l.Find(nameOf(pv.Pv_name))
+	if !ok {
+		return nil
+	}
+	var uuid string
+	if err := a.do(ctx, func() (e error) { uuid, e = a.g.Pvuuid(pv.Pv_name); return }); err != nil {
+		return err
+	}
+	d.Content.Size, d.Content.Used = size.Bytes(pv.Pv_size), size.Bytes(pv.Pv_used)
+	d.Content.Offset = size.Bytes(pv.Pe_start)
+	for i := range l.Groups {
+		g := &l.Groups[i]
+		if slices.Contains(members[g.Name], uuid) {
+			d.Content.Group = g.Name
+			g.PVs = append(g.PVs, d.Name)
+			g.Missing--
+		}
+	}
+	return nil
+}
+
+// nameOf turns the appliance's path of a device into our name for it.
+func nameOf(devicePath string) string {
+	devicePath = strings.TrimPrefix(devicePath, "/dev/mapper/")
+	return strings.TrimPrefix(devicePath, "/dev/")
+}
+
+func (a *Appliance) listLVs(ctx context.Context, l *plan.Layout) error {
+	var paths []string
+	var full *[]guestfs.LV
+	if err := a.do(ctx, func() (e error) { paths, e = a.g.Lvs(); return }); err != nil {
+		return err
+	}
+	if err := a.do(ctx, func() (e error) { full, e = a.g.Lvs_full(); return }); err != nil {
+		return err
+	}
+	for _, lv := range paths {
+		name := nameOf(lv)
+		n, err := a.deviceSize(ctx, name)
+		if err != nil {
+			continue // not active: a part of something else, or its PV is missing
+		}
+		group, short, _ := strings.Cut(name, "/")
+		l.Devices = append(l.Devices, plan.Device{Name: name, Kind: plan.LV, Group: group, Size: n})
+		if err := a.probeContent(ctx, l, name); err != nil {
+			return err
+		}
+		if kind := unusual(short, *full); kind != "" {
+			d, _ := l.Find(name)
+			d.Content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is %s, not a plain volume", name, kind)
+		}
+	}
+	return nil
+}
+
+// unusual says what kind a volume of that name is, "" for a plain one. The
+// binding does not tell two groups' volumes of one name apart; then all of
+// them have to be plain. The letters are lvs(8)'s volume types.
+func unusual(name string, all []guestfs.LV) string {
+	kinds := map[byte]string{
+		'C': "cached", 'm': "a mirror", 'M': "a mirror", 'o': "the origin of a snapshot", 'O': "the origin of a snapshot",
+		'r': "RAID", 'R': "RAID", 's': "a snapshot", 'S': "a snapshot", 'p': "being moved", 'v': "virtual", 'V': "thin", 'd': "VDO",
+	}
+	for _, lv := range all {
+		if lv.Lv_name != name || lv.Lv_attr == "" || lv.Lv_attr[0] == '-' {
+			continue
+		}
+		if kind := kinds[lv.Lv_attr[0]]; kind != "" {
+			return kind
+		}
+		return fmt.Sprintf("of type %q", lv.Lv_attr[:1])
+	}
+	return ""
+}

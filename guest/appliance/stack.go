@@ -1,0 +1,100 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// openCrypt opens the LUKS container on a device. The refusal says why it
+// stays locked.
+func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.Refusal, error) {
+	keys, err := a.keysFor(device, uuid)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return plan.Refuse(plan.LUKSLocked, device, "%s is encrypted with LUKS, and no key was given for it", device), nil
+	}
+	var last error
+	for _, key := range keys {
+		last = a.do(ctx, func() error {
+			return a.g.Cryptsetup_open(path(device), key, cryptName(device), &guestfs.OptargsCryptsetup_open{})
+		})
+		if ctx.Err() != nil {
+			return nil, last
+		}
+		if last == nil {
+			a.passed[device] = key
+			a.open = append(a.open, opened{crypt: cryptName(device), device: device})
+			return nil, nil
+		}
+	}
+	return plan.Refuse(plan.LUKSLocked, device, "%s is encrypted with LUKS, and none of the %d key(s) given opens it", device, len(keys)), nil
+}
+
+func (a *Appliance) keysFor(device, uuid string) ([]string, error) {
+	if key, ok := a.passed[device]; ok {
+		return []string{key}, nil
+	}
+	if a.keys == nil {
+		return nil, nil
+	}
+	keys, err := a.keys(device, uuid)
+	if err != nil {
+		return nil, fmt.Errorf("key for %s: %w", device, err)
+	}
+	return keys, nil
+}
+
+// openLVM finds the volume groups and activates them.
+func (a *Appliance) openLVM(ctx context.Context) error {
+	if err := a.do(ctx, func() error { return a.g.Lvm_scan(true) }); err != nil {
+		return err
+	}
+	a.open = append(a.open, opened{})
+	return nil
+}
+
+// closeStack closes what was opened, last first: the kernel re-reads a
+// partition table only when nothing on the disk is in use.
+func (a *Appliance) closeStack(ctx context.Context) error {
+	for _, o := range slices.Backward(a.open) {
+		err := a.do(ctx, func() error {
+			if o.crypt == "" {
+				return a.g.Vg_activate_all(false)
+			}
+			return a.g.Cryptsetup_close("/dev/mapper/" + o.crypt)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	a.open = nil
+	return nil
+}
+
+// reopen opens again what was.
+func (a *Appliance) reopen(ctx context.Context, was []opened) error {
+	a.stale = false
+	for _, o := range was {
+		if o.crypt == "" {
+			if err := a.openLVM(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		problem, err := a.openCrypt(ctx, o.device, "")
+		if err != nil {
+			return err
+		}
+		if problem != nil {
+			return problem
+		}
+	}
+	return nil
+}

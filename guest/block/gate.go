@@ -1,0 +1,199 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/digitalocean/go-qemu/qmp"
+
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Gate is an NBD export on a Unix socket that begins as an empty disk of the
+// final size and is later pointed at the overlay. An appliance can boot on it
+// while the real disk is still in use, or not made yet: its boot costs no
+// outage.
+type Gate struct {
+	// Socket is where the export listens, Name what it is called.
+	Socket, Name string
+
+	dir     string
+	cmd     *exec.Cmd
+	stderr  bytes.Buffer
+	exited  chan struct{}
+	monitor *qmp.SocketMonitor
+	mu      sync.Mutex
+}
+
+// Names of the gate's block nodes.
+const (
+	gateNode   = "gate"
+	closedNode = "closed"
+	imageNode  = "image"
+)
+
+// StartGate starts the storage daemon with the gate closed. dir is a short
+// path of the job's own: a socket's path must stay under 108 bytes (unix(7)).
+func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
+	g := &Gate{Socket: filepath.Join(dir, "gate.sock"), Name: gateNode, dir: dir, exited: make(chan struct{})}
+	control := filepath.Join(dir, "qmp.sock")
+	if len(g.Socket) > 107 {
+		return nil, fmt.Errorf("%s is too long a path for a socket", g.Socket)
+	}
+	g.cmd = exec.Command("qemu-storage-daemon",
+		"--blockdev", fmt.Sprintf("driver=null-co,node-name=%s,size=%d,read-zeroes=on", closedNode, int64(to)),
+		"--blockdev", fmt.Sprintf("driver=raw,node-name=%s,file=%s", gateNode, closedNode),
+		"--nbd-server", "addr.type=unix,addr.path="+g.Socket,
+		"--export", fmt.Sprintf("type=nbd,id=export,node-name=%s,writable=on,name=%s", gateNode, g.Name),
+		"--chardev", "socket,id=control,server=on,wait=off,path="+control,
+		"--monitor", "chardev=control")
+	g.cmd.Stderr = &g.stderr
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := g.cmd.Start(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, errors.New("qemu-storage-daemon is not installed (virt-grow doctor says what is missing)")
+		}
+		return nil, err
+	}
+	go func() {
+		_ = g.cmd.Wait()
+		close(g.exited)
+	}()
+	if err := g.connect(ctx, control); err != nil {
+		g.kill()
+		return nil, err
+	}
+	return g, nil
+}
+
+// connect waits for the control socket: it is opened after the export.
+func (g *Gate) connect(ctx context.Context, control string) error {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		m, err := qmp.NewSocketMonitor("unix", control, time.Second)
+		if err == nil {
+			g.monitor = m
+			return m.Connect()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-g.exited:
+			return g.died()
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("qemu-storage-daemon does not answer: %w", err)
+		}
+	}
+}
+
+func (g *Gate) died() error {
+	return fmt.Errorf("qemu-storage-daemon ended: %s", bytes.TrimSpace(g.stderr.Bytes()))
+}
+
+// Process identifies the daemon, for the journal.
+func (g *Gate) Process() (journal.Proc, error) {
+	return Identify("qemu-storage-daemon", g.cmd.Process.Pid)
+}
+
+// Open points the gate at the overlay. Caches on the other side are stale
+// after that.
+func (g *Gate) Open(ctx context.Context, overlay string) error {
+	// Flushes are left out: until it is complete the overlay is thrown away
+	// after any failure, and Overlay.Sync puts it on the disk in the end.
+	lazy := map[string]any{"no-flush": true}
+	add := map[string]any{
+		"driver": "qcow2", "node-name": imageNode, "cache": lazy,
+		"file": map[string]any{"driver": "file", "filename": overlay, "cache": lazy},
+	}
+	if err := g.run(ctx, "blockdev-add", add); err != nil {
+		if bytes.Contains([]byte(err.Error()), []byte("lock")) {
+			return fmt.Errorf("%w: %w", ErrInUse, err)
+		}
+		return err
+	}
+	return g.point(ctx, imageNode)
+}
+
+// Shut points the gate at the empty disk again and lets the overlay go.
+func (g *Gate) Shut(ctx context.Context) error {
+	if err := g.point(ctx, closedNode); err != nil {
+		return err
+	}
+	return g.run(ctx, "blockdev-del", map[string]any{"node-name": imageNode})
+}
+
+func (g *Gate) point(ctx context.Context, node string) error {
+	return g.run(ctx, "blockdev-reopen", map[string]any{
+		"options": []any{map[string]any{"driver": "raw", "node-name": gateNode, "file": node}},
+	})
+}
+
+// run sends one command. The client waits without a limit, so the daemon is
+// killed when ctx ends first.
+func (g *Gate) run(ctx context.Context, command string, args any) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	request, err := json.Marshal(map[string]any{"execute": command, "arguments": args})
+	if err != nil {
+		return err
+	}
+	answer := make(chan error, 1)
+	go func() {
+		_, err := g.monitor.Run(request)
+		answer <- err
+	}()
+	select {
+	case err = <-answer:
+	case <-ctx.Done():
+		g.kill()
+		return context.Cause(ctx)
+	case <-g.exited:
+		return g.died()
+	}
+	if err != nil {
+		return fmt.Errorf("qemu-storage-daemon: %s: %w", command, err)
+	}
+	return nil
+}
+
+// Stop ends the daemon, which writes out what it still holds, and removes the
+// sockets.
+func (g *Gate) Stop() error {
+	if g == nil {
+		return nil
+	}
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-g.exited:
+	case <-time.After(20 * time.Second):
+		g.kill()
+		return errors.New("qemu-storage-daemon did not end by itself within 20 s and was killed")
+	}
+	if g.monitor != nil {
+		_ = g.monitor.Disconnect()
+	}
+	for _, name := range []string{"gate.sock", "qmp.sock"} {
+		_ = os.Remove(filepath.Join(g.dir, name))
+	}
+	if status := g.cmd.ProcessState; !status.Success() {
+		return fmt.Errorf("qemu-storage-daemon ended with %s: %s", status, bytes.TrimSpace(g.stderr.Bytes()))
+	}
+	return nil
+}
+
+func (g *Gate) kill() {
+	_ = g.cmd.Process.Kill()
+	<-g.exited
+}

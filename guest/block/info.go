@@ -1,0 +1,122 @@
+package block
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Info is what qemu-img says of one image.
+type Info struct {
+	Path        string
+	Format      string
+	VirtualSize size.Bytes
+	// Allocated is what the file takes on its own file system.
+	Allocated size.Bytes
+	// Version is qcow2's: 2 ("compat 0.10") or 3 ("compat 1.1").
+	Version int
+	// Snapshots counts internal snapshots.
+	Snapshots int
+	// Encrypted says that qcow2 encryption is on.
+	Encrypted bool
+	// DataFile is set where a qcow2 keeps its data in another file.
+	DataFile string
+	// Corrupt and Dirty are qcow2 header flags.
+	Corrupt, Dirty bool
+	// Backing and BackingFormat are the next image of the chain.
+	Backing, BackingFormat string
+}
+
+// imgInfo is the JSON of qemu-img info (QEMU 2.x to 9.x; fields that are not
+// read here are left out).
+type imgInfo struct {
+	Filename    string            `json:"filename"`
+	Format      string            `json:"format"`
+	VirtualSize int64             `json:"virtual-size"`
+	ActualSize  int64             `json:"actual-size"`
+	Snapshots   []json.RawMessage `json:"snapshots"`
+	Encrypted   bool              `json:"encrypted"`
+	Dirty       bool              `json:"dirty-flag"`
+	Backing     string            `json:"backing-filename"`
+	FullBacking string            `json:"full-backing-filename"`
+	BackingFmt  string            `json:"backing-filename-format"`
+	Specific    struct {
+		Data struct {
+			Compat   string `json:"compat"`
+			Corrupt  bool   `json:"corrupt"`
+			DataFile string `json:"data-file"`
+		} `json:"data"`
+	} `json:"format-specific"`
+}
+
+func parseInfo(data []byte) (Info, error) {
+	var r imgInfo
+	if err := json.Unmarshal(data, &r); err != nil {
+		return Info{}, fmt.Errorf("qemu-img info: %w", err)
+	}
+	info := Info{
+		Path: r.Filename, Format: r.Format,
+		VirtualSize: size.Bytes(r.VirtualSize), Allocated: size.Bytes(r.ActualSize),
+		Snapshots: len(r.Snapshots), Encrypted: r.Encrypted,
+		Corrupt: r.Specific.Data.Corrupt, Dirty: r.Dirty, DataFile: r.Specific.Data.DataFile,
+		Backing: r.FullBacking, BackingFormat: r.BackingFmt,
+	}
+	if info.Backing == "" {
+		info.Backing = r.Backing
+	}
+	switch r.Specific.Data.Compat {
+	case "0.10":
+		info.Version = 2
+	case "1.1":
+		info.Version = 3
+	}
+	return info, nil
+}
+
+// Inspect describes one image without what lies below it.
+func Inspect(ctx context.Context, path, format string) (Info, error) {
+	out, err := Run(ctx, "qemu-img", "info", "--output=json", "-f", format, path)
+	if err != nil {
+		return Info{}, asInUse(err)
+	}
+	return parseInfo(out)
+}
+
+// ReadHead reads the guest-visible first n bytes of an image, n a multiple of
+// 512, through qemu-img.
+func ReadHead(ctx context.Context, path, format string, n size.Bytes) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "virt-grow-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "head")
+	_, err = Run(ctx, "qemu-img", "dd", "-f", format, "-O", "raw", "bs=512",
+		fmt.Sprintf("count=%d", int64(n/512)), "if="+path, "of="+out)
+	if err != nil {
+		return nil, asInUse(err)
+	}
+	return os.ReadFile(out)
+}
+
+// Free is how much an unprivileged program can still write to the file system
+// that holds dir.
+func Free(dir string) (size.Bytes, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return size.Bytes(s.Bavail) * size.Bytes(s.Bsize), nil
+}
+
+// SameFS says whether two paths are on one file system.
+func SameFS(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev
+}

@@ -1,0 +1,100 @@
+package block
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// Identify notes down a running process so that it can be found again: by pid
+// and start time, never by name.
+func Identify(role string, pid int) (journal.Proc, error) {
+	start, err := startTime(pid)
+	if err != nil {
+		return journal.Proc{}, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return journal.Proc{}, err
+	}
+	return journal.Proc{Role: role, Pid: pid, Start: start, Boot: strings.TrimSpace(string(boot))}, nil
+}
+
+// startTime is field 22 of /proc/PID/stat (proc(5)): clock ticks since boot.
+// The second field is the program's name in parentheses, which may itself hold
+// parentheses and spaces.
+func startTime(pid int) (uint64, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 {
+		return 0, fmt.Errorf("cannot read /proc/%d/stat", pid)
+	}
+	fields := strings.Fields(string(stat[i+1:]))
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("cannot read /proc/%d/stat", pid)
+	}
+	if fields[0] == "Z" {
+		return 0, os.ErrNotExist // ended, only not waited for yet
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+// Alive says whether that very process still runs.
+func Alive(p journal.Proc) bool {
+	now, err := Identify(p.Role, p.Pid)
+	return err == nil && now == p
+}
+
+// End ends the process if it still runs: SIGTERM, and after grace SIGKILL.
+func End(p journal.Proc, grace time.Duration) error {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if !Alive(p) {
+			return nil
+		}
+		if err := syscall.Kill(p.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("cannot end the left-over %s (pid %d): %w", p.Role, p.Pid, err)
+		}
+		for deadline := time.Now().Add(grace); Alive(p) && time.Now().Before(deadline); {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	if Alive(p) {
+		return fmt.Errorf("the left-over %s (pid %d) does not end", p.Role, p.Pid)
+	}
+	return nil
+}
+
+// Children are the processes that this process started and that run a program
+// of one of these names.
+func Children(prefix string) []int {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", os.Getpid()))
+	var pids []int
+	for _, list := range lists {
+		data, err := os.ReadFile(list)
+		if err != nil {
+			continue
+		}
+		for _, word := range strings.Fields(string(data)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				continue
+			}
+			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+			if err == nil && strings.HasPrefix(filepath.Base(exe), prefix) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}

@@ -1,0 +1,71 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ExecError says how a program failed.
+type ExecError struct {
+	Argv   []string
+	Err    error
+	Stderr string
+}
+
+func (e *ExecError) Error() string {
+	text := strings.TrimSpace(e.Stderr)
+	if text == "" {
+		text = e.Err.Error()
+	}
+	name := filepath.Base(e.Argv[0])
+	return name + ": " + strings.TrimPrefix(text, name+": ")
+}
+
+func (e *ExecError) Unwrap() error { return e.Err }
+
+// Run runs a program to its end and gives its standard output. When ctx ends
+// first the program is asked to stop, then killed.
+func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// A Ctrl-C at the terminal is ours to handle, not the program's.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 3 * time.Second
+	// Messages are parsed for the lock's error: keep them in one language.
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("%s is not installed (virt-grow doctor says what is missing)", name)
+		}
+		return nil, &ExecError{Argv: append([]string{name}, args...), Err: err, Stderr: stderr.String()}
+	}
+	return stdout.Bytes(), nil
+}
+
+// ErrInUse says that another process has the image open.
+var ErrInUse = errors.New("the image is in use")
+
+// asInUse turns QEMU's lock errors into ErrInUse. QEMU 2.10 and later print
+// `Failed to get "write" lock` or `Failed to get shared "write" lock`, and
+// `Is another process using the image [PATH]?`.
+func asInUse(err error) error {
+	var exit *ExecError
+	if errors.As(err, &exit) && strings.Contains(exit.Stderr, "lock") &&
+		strings.Contains(exit.Stderr, "Failed to get") {
+		return fmt.Errorf("%w: %w", ErrInUse, err)
+	}
+	return err
+}

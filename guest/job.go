@@ -1,0 +1,249 @@
+package guest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Facts are what a job has to know after a crash, beside its plan. They hold
+// no key.
+type Facts struct {
+	Target  plan.Target  `json:"target"`
+	Request plan.Request `json:"request"`
+	OldSize size.Bytes   `json:"old_size"`
+	NewSize size.Bytes   `json:"new_size"`
+	Overlay string       `json:"overlay"`
+	Undo    string       `json:"undo"`
+	// Stamp is the image's, before the job.
+	Stamp Stamp `json:"stamp"`
+	// Keep stops before the commit; Agreed says that nobody is to be asked.
+	Keep   bool `json:"keep"`
+	Agreed bool `json:"agreed"`
+}
+
+// Options are what every job command takes.
+type Options struct {
+	Session SessionOptions
+	Store   journal.Store
+	// Scratch is the folder for the overlay; "" is the image's own.
+	Scratch string
+	// Keep stops before the commit.
+	Keep bool
+	// Confirm shows the plan and asks; nil agrees to everything.
+	Confirm func(context.Context, *plan.Plan) error
+	// Saved is a reviewed plan: anything else is refused as stale.
+	Saved *plan.Plan
+	// Emit is told of steps, Note of what goes on between them; may be nil.
+	Emit func(apply.Event)
+	Note func(text string)
+	// Opened is told the job's name as soon as there is one; may be nil.
+	Opened func(id string)
+	// Fault makes steps fail in tests, by name.
+	Fault func(ctx context.Context, point string) error
+}
+
+// ErrDeclined says that a person said no to the plan.
+var ErrDeclined = errors.New("not agreed to")
+
+// Outcome is how a job command ended.
+type Outcome struct {
+	Job     string
+	Changed bool
+	State   journal.JobState
+	Plan    *plan.Plan
+	Took    time.Duration
+}
+
+// Failure is a job that did not reach its end.
+type Failure struct {
+	Err error
+	Job string
+	// Begun says that the image itself was being written.
+	Begun bool
+	// Restored says that everything is as before, and was verified to be.
+	Restored bool
+	// Undo is why it is not.
+	Undo error
+}
+
+func (f *Failure) Error() string {
+	if f.Undo != nil {
+		return fmt.Sprintf("%v; and undoing it failed: %v", f.Err, f.Undo)
+	}
+	return f.Err.Error()
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// job is one job on its way.
+type job struct {
+	held    *journal.Job
+	record  journal.Record
+	facts   Facts
+	options Options
+	overlay block.Overlay
+	plan    *plan.Plan
+	run     *apply.Run
+	unlock  func() error
+	warned  []string // the image's notes, for the plan's warnings
+}
+
+// openJob makes a new job for the image.
+func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, error) {
+	unlock, err := lockDisk(o.Store, img.Path, img.Stamp)
+	if err != nil {
+		return nil, err
+	}
+	held, err := o.Store.Create(time.Now())
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	dir := o.Scratch
+	if dir == "" && !img.Block {
+		dir = filepath.Dir(img.Path)
+	}
+	if dir == "" {
+		dir = held.Dir // /dev is no place for files
+	}
+	base := filepath.Join(dir, filepath.Base(img.Path)+".virt-grow-"+held.ID)
+	facts := Facts{
+		Target: img.Target, Request: r, OldSize: img.Size, NewSize: newSize,
+		Overlay: base + ".qcow2", Undo: base + ".undo.qcow2",
+		Stamp: img.Stamp, Keep: o.Keep, Agreed: o.Confirm == nil,
+	}
+	j := newJob(held, facts, o)
+	j.unlock, j.warned = unlock, img.Notes
+	data, err := json.Marshal(facts)
+	if err == nil {
+		err = j.log(journal.Entry{Kind: journal.Opened, Data: data})
+	}
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return j, nil
+}
+
+// lockDisk keeps everybody else's virt-grow off the disk, and refuses when an
+// unfinished job is still on it.
+func lockDisk(s journal.Store, path string, stamp Stamp) (func() error, error) {
+	unlock, err := s.LockDisk(stamp.Identity())
+	if errors.Is(err, journal.ErrBusy) {
+		return nil, plan.Refuse(plan.Locked, path, "another virt-grow works on %s", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := s.List()
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	for _, other := range jobs {
+		facts, err := factsOf(other.Record)
+		if err != nil || other.Record.State.Ended() || facts.Stamp.Identity() != stamp.Identity() {
+			continue
+		}
+		return nil, errors.Join(plan.Refuse(plan.JobActive, other.ID, "job %s on %s has not ended (%s)", other.ID, path, other.Record.State), unlock())
+	}
+	return unlock, nil
+}
+
+func factsOf(r journal.Record) (Facts, error) {
+	var f Facts
+	if len(r.Facts) == 0 {
+		return f, errors.New("the journal does not say what the job was for")
+	}
+	err := json.Unmarshal(r.Facts, &f)
+	return f, err
+}
+
+func newJob(held *journal.Job, facts Facts, o Options) *job {
+	j := &job{held: held, facts: facts, options: o, record: journal.Replay(held.Log.Entries()), unlock: func() error { return nil }}
+	j.overlay = block.Overlay{Image: facts.Target.Path, Format: facts.Target.Format, Path: facts.Overlay, Undo: facts.Undo}
+	j.run = &apply.Run{Image: &hostImage{j}, Log: held.Log, Now: time.Now, Emit: o.Emit, Fault: o.Fault}
+	if o.Opened != nil {
+		o.Opened(held.ID)
+	}
+	return j
+}
+
+func (j *job) close() error { return errors.Join(j.held.Close(), j.unlock()) }
+
+func (j *job) log(e journal.Entry) error {
+	e.Time = time.Now()
+	return j.held.Log.Append(e)
+}
+
+func (j *job) enter(s journal.JobState) error {
+	return j.log(journal.Entry{Kind: journal.State, Text: string(s)})
+}
+
+func (j *job) note(format string, args ...any) {
+	if j.options.Note != nil {
+		j.options.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+// now reads the journal's state again.
+func (j *job) now() journal.Record { return journal.Replay(j.held.Log.Entries()) }
+
+// begun says whether a step was begun and not undone.
+func (j *job) begun(id string) bool {
+	r := j.now()
+	return r.Done[id] || r.Running == id
+}
+
+// started writes a process into the journal. A process that could not be noted
+// down is ended with the others at the end of this one; only a crash could
+// leave it.
+func (j *job) started(p journal.Proc) {
+	if data, err := json.Marshal(p); err == nil {
+		_ = j.log(journal.Entry{Kind: journal.Process, Data: data})
+	}
+}
+
+// endLeftovers ends what a dead process of this job left running.
+func (j *job) endLeftovers() error {
+	var errs []error
+	for _, p := range j.record.Processes {
+		errs = append(errs, block.End(p, 5*time.Second))
+	}
+	return errors.Join(errs...)
+}
+
+// hostImage is the job's image and overlay as apply sees them.
+type hostImage struct{ *job }
+
+func (h *hostImage) CreateOverlay(ctx context.Context, to size.Bytes) error {
+	return imageError(h.facts.Target.Path, h.overlay.Create(ctx, to))
+}
+
+func (h *hostImage) DropOverlay(context.Context) error { return h.overlay.Drop() }
+
+func (h *hostImage) SaveUndo(ctx context.Context) error {
+	return imageError(h.facts.Target.Path, h.overlay.SaveUndo(ctx, h.facts.OldSize))
+}
+
+func (h *hostImage) DropUndo(context.Context) error { return h.overlay.DropUndo() }
+
+func (h *hostImage) Commit(ctx context.Context) error {
+	return imageError(h.facts.Target.Path, h.overlay.Commit(ctx))
+}
+
+func (h *hostImage) Revert(ctx context.Context) error {
+	return imageError(h.facts.Target.Path, h.overlay.Revert(ctx, h.facts.OldSize))
+}
+
+func (h *hostImage) Size(ctx context.Context) (size.Bytes, error) {
+	info, err := block.Inspect(ctx, h.facts.Target.Path, h.facts.Target.Format)
+	return info.VirtualSize, imageError(h.facts.Target.Path, err)
+}

@@ -1,0 +1,185 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// reopen takes hold of a job that another process left.
+func reopen(name string, o Options) (*job, error) {
+	held, err := o.Store.Hold(name)
+	if errors.Is(err, journal.ErrBusy) {
+		return nil, plan.Refuse(plan.JobActive, name, "job %s is being worked on by a running virt-grow", name)
+	}
+	if errors.Is(err, journal.ErrNoJob) {
+		return nil, plan.Refuse(plan.NotFound, name, "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	record := journal.Replay(held.Log.Entries())
+	if len(record.Facts) == 0 {
+		// It ended before its first entry was on disk: it did nothing.
+		return nil, errors.Join(plan.Refuse(plan.NotFound, name, "job %s ended before it did anything; it is gone now", held.ID),
+			os.RemoveAll(held.Dir), held.Close())
+	}
+	facts, err := factsOf(record)
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	j := newJob(held, facts, o)
+	unlock, err := o.Store.LockDisk(facts.Stamp.Identity())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", facts.Target.Path, err), held.Close())
+	}
+	j.unlock = unlock
+	if err := j.restorePlan(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return j, j.endLeftovers()
+}
+
+// restorePlan reads the plan the job had agreed to.
+func (j *job) restorePlan() error {
+	if !j.record.Planned {
+		return nil
+	}
+	f, err := os.Open(j.held.PlanPath())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if j.plan, err = plan.Read(f); err != nil {
+		return err
+	}
+	j.run.Plan = j.plan
+	return nil
+}
+
+// Resume brings a job that was cut off to its end.
+func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
+	return again(ctx, name, o, (*job).resume)
+}
+
+// Accept commits a job that waits for a decision.
+func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
+	return again(ctx, name, o, (*job).accept)
+}
+
+func again(ctx context.Context, name string, o Options, work func(*job, context.Context) error) (*Outcome, error) {
+	begun := time.Now()
+	j, err := reopen(name, o)
+	if err != nil {
+		return nil, err
+	}
+	before := j.record.State
+	if before.Ended() {
+		return &Outcome{Job: j.held.ID, State: before, Plan: j.plan}, j.close()
+	}
+	out, err := j.finish(ctx, func(ctx context.Context) error { return work(j, ctx) })
+	if out != nil {
+		out.Took = time.Since(begun)
+	}
+	return out, errors.Join(err, j.close())
+}
+
+func (j *job) resume(ctx context.Context) error {
+	switch j.record.State {
+	case journal.Waiting:
+		return j.decide()
+	case journal.Committing:
+		j.note("the commit had begun: going on with it")
+		return j.commit(ctx)
+	}
+	// What is in the overlay may be half of anything: it is made again.
+	j.note("the image is untouched: beginning again with a fresh overlay")
+	if j.record.State == journal.Opening && !j.facts.Agreed {
+		if err := j.overlay.Drop(); err != nil {
+			return err
+		}
+		return j.enter(journal.Cancelled)
+	}
+	if err := j.unchangedSize(ctx); err != nil {
+		return err
+	}
+	if j.plan != nil {
+		j.options.Saved = j.plan
+	}
+	j.options.Confirm = nil
+	return j.grow(ctx)
+}
+
+// unchangedSize gives a better error than the planner could when the image was
+// resized meanwhile.
+func (j *job) unchangedSize(ctx context.Context) error {
+	now, err := (&hostImage{j}).Size(ctx)
+	if err != nil {
+		return err
+	}
+	if now != j.facts.OldSize {
+		return plan.Refuse(plan.StalePlan, j.facts.Target.Path, "%s has %d bytes now, and had %d when job %s began", j.facts.Target.Path, int64(now), int64(j.facts.OldSize), j.held.ID)
+	}
+	return nil
+}
+
+func (j *job) decide() error {
+	return &undecided{plan.Refuse(plan.JobState, j.held.ID, "job %s is complete and waits for a decision", j.held.ID)}
+}
+
+// undecided is a refusal that must not undo the job it is about.
+type undecided struct{ *plan.Refusal }
+
+func (u *undecided) Unwrap() error { return u.Refusal }
+
+func (j *job) accept(ctx context.Context) error {
+	if j.record.State != journal.Waiting && j.record.State != journal.Committing {
+		return &undecided{plan.Refuse(plan.JobState, j.held.ID, "job %s is not ready to be accepted: it is %s", j.held.ID, j.record.State)}
+	}
+	if err := j.unchangedBefore(); err != nil {
+		return err
+	}
+	return j.commit(ctx)
+}
+
+// unchangedBefore keeps an overlay from being committed into an image that
+// went on without it. The job stays as it is: a person has to choose.
+func (j *job) unchangedBefore() error {
+	if j.begun(string(plan.StepCommit)) {
+		return nil
+	}
+	if err := j.untouched(); err != nil {
+		if r, ok := plan.IsRefusal(err); ok {
+			return &undecided{r}
+		}
+		return err
+	}
+	return nil
+}
+
+// Rollback takes back whatever a job has done.
+func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
+	begun := time.Now()
+	j, err := reopen(name, o)
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{Job: j.held.ID, State: j.record.State, Plan: j.plan}
+	switch {
+	case j.record.State == journal.Finished:
+		return nil, errors.Join(plan.Refuse(plan.JobState, j.held.ID, "job %s is done: its changes are in the image", j.held.ID), j.close())
+	case j.record.State.Ended():
+		return out, j.close()
+	}
+	if err := j.back(context.WithoutCancel(ctx)); err != nil {
+		failure := &Failure{Err: err, Job: j.held.ID, Begun: j.record.State == journal.Committing}
+		return nil, errors.Join(failure, j.close())
+	}
+	out.State, out.Changed, out.Took = journal.RolledBack, true, time.Since(begun)
+	return out, j.close()
+}

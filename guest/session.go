@@ -1,0 +1,200 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// SessionOptions are how an appliance is started.
+type SessionOptions struct {
+	Accel appliance.Accel
+	Keys  appliance.KeyFinder
+	// Started is told of every process, so that it can be found again after
+	// a crash; may be nil.
+	Started func(journal.Proc)
+}
+
+// Session is an appliance that booted on a closed gate. It is pointed at one
+// overlay after the other; a command uses it for one.
+type Session struct {
+	gate *block.Gate
+	app  *appliance.Appliance
+}
+
+// StartSession starts the gate, with its sockets in dir, and boots the
+// appliance on it.
+func StartSession(ctx context.Context, dir string, disk, sector size.Bytes, o SessionOptions) (*Session, error) {
+	gate, err := block.StartGate(ctx, dir, disk)
+	if err != nil {
+		return nil, err
+	}
+	if o.Started != nil {
+		if p, err := gate.Process(); err == nil {
+			o.Started(p)
+		}
+	}
+	app, err := appliance.Launch(ctx, appliance.Options{
+		Socket: gate.Socket, Export: gate.Name, Sector: sector,
+		Accel: o.Accel, Keys: o.Keys, Started: o.Started,
+	})
+	if err != nil {
+		return nil, errors.Join(err, gate.Stop())
+	}
+	return &Session{gate: gate, app: app}, nil
+}
+
+// Attach shows the overlay to the appliance.
+func (s *Session) Attach(ctx context.Context, overlay string) error {
+	if err := s.gate.Open(ctx, overlay); err != nil {
+		if errors.Is(err, block.ErrInUse) {
+			return plan.Refuse(plan.InUse, overlay, "the image is in use: a running QEMU holds its lock")
+		}
+		return err
+	}
+	return s.app.Refresh(ctx)
+}
+
+// Detach writes everything out and lets the overlay go.
+func (s *Session) Detach(ctx context.Context) error {
+	if err := s.app.Settle(ctx); err != nil {
+		return err
+	}
+	return s.gate.Shut(ctx)
+}
+
+// Close ends the appliance and the gate after Detach.
+func (s *Session) Close() error {
+	// Nothing is left to write: a clean shutdown would only take longer.
+	s.app.Kill()
+	return s.gate.Stop()
+}
+
+// Abandon ends both at once; what was not written out is lost.
+func (s *Session) Abandon() {
+	s.app.Kill()
+	_ = s.gate.Stop()
+}
+
+// Inspection says how closely to look.
+type Inspection func(*plan.Layout) bool
+
+// Always and Never are the simple answers.
+func Always(*plan.Layout) bool { return true }
+
+// read finds out what is on the attached disk of that size.
+func (s *Session) read(ctx context.Context, disk size.Bytes, inspect Inspection) (*plan.Layout, error) {
+	layout, err := s.app.Probe(ctx, disk)
+	if err != nil {
+		return nil, err
+	}
+	if inspect(layout) {
+		err = s.app.Inspect(ctx, layout)
+	}
+	return layout, err
+}
+
+// Look reads what is on an image, through a throw-away overlay: the image is
+// only read. try, if not nil, may go on in the appliance with what was found.
+func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection, try func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
+	dir, err := os.MkdirTemp("", "virt-grow-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: filepath.Join(dir, "look.qcow2")}
+	if err := overlay.Create(ctx, img.Size); err != nil {
+		return nil, imageError(img.Path, err)
+	}
+	s, err := StartSession(ctx, dir, img.Size, img.SectorSize, o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Abandon()
+	if err := s.Attach(ctx, overlay.Path); err != nil {
+		return nil, err
+	}
+	layout, err := s.read(ctx, img.Size, inspect)
+	if err == nil && try != nil {
+		err = try(ctx, layout, s.app)
+	}
+	return layout, err
+}
+
+// imageError turns QEMU's lock error into a refusal.
+func imageError(path string, err error) error {
+	if errors.Is(err, block.ErrInUse) {
+		return plan.Refuse(plan.InUse, path, "%s is in use: a running QEMU or qemu-img holds its lock", path)
+	}
+	return err
+}
+
+// MakePlan looks at the image and plans, and runs the checks that the edit
+// would begin with: a plan that is shown is one that can be carried out.
+func MakePlan(ctx context.Context, img *Image, r plan.Request, o SessionOptions) (*plan.Plan, error) {
+	if _, err := r.NewSize(img.Size); err != nil {
+		return nil, err
+	}
+	var p *plan.Plan
+	_, err := Look(ctx, img, o, needs(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
+		var err error
+		if p, err = plan.Build(l, img.Target, r); err != nil {
+			return err
+		}
+		p.Warnings = append(p.Warnings, img.Notes...)
+		for _, s := range p.Steps {
+			if s.Kind != plan.StepCheck {
+				continue
+			}
+			if err := app.Check(ctx, s.Device, s.Content); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func needs(r plan.Request) Inspection {
+	return func(l *plan.Layout) bool { return plan.NeedsInspection(l, r) }
+}
+
+// roomFor refuses when the host has too little space for what the plan writes:
+// into the overlay, the same again as the saved undo, and into the image.
+func roomFor(p *plan.Plan, overlayDir string) error {
+	need := map[string]size.Bytes{overlayDir: 2 * p.Writes}
+	if !p.Target.Block {
+		need[filepath.Dir(p.Target.Path)] += p.Writes
+	}
+	var total size.Bytes
+	free := map[string]size.Bytes{}
+	for dir, n := range need {
+		f, err := block.Free(dir)
+		if err != nil {
+			return fmt.Errorf("cannot see how much is free in %s: %w", dir, err)
+		}
+		free[dir] = f
+		total += n
+		if f < n {
+			return plan.Refuse(plan.NoSpace, dir, "not enough space in %s: about %s will be written, %s are free", dir, n, f)
+		}
+	}
+	// Two folders may well be one file system: then both need it at once.
+	for dir, f := range free {
+		if f < total && len(need) > 1 && block.SameFS(overlayDir, filepath.Dir(p.Target.Path)) {
+			return plan.Refuse(plan.NoSpace, dir, "not enough space in %s: about %s will be written, %s are free", dir, total, f)
+		}
+	}
+	return nil
+}

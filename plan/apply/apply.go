@@ -1,0 +1,211 @@
+// Package apply runs a plan, step by step, with a journal entry on disk before
+// and after each, and runs it backwards when something fails.
+//
+// Steps are data; what a kind of step does is looked up in a table of do,
+// verify and undo. Every do may be run again after a crash. The steps inside
+// the overlay need no undo of their own: the overlay is dropped whole.
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Image is the image on the host and what lies beside it. Every method may be
+// called again after a crash in the middle of it.
+type Image interface {
+	// CreateOverlay makes the overlay of that virtual size, replacing a
+	// left-over one. Called once, before any Editor method.
+	CreateOverlay(ctx context.Context, to size.Bytes) error
+	// DropOverlay deletes it, if it is there.
+	DropOverlay(ctx context.Context) error
+	// SaveUndo keeps the image's bytes that Commit will overwrite. Called
+	// after the last Editor method.
+	SaveUndo(ctx context.Context) error
+	// DropUndo deletes them, if they are there.
+	DropUndo(ctx context.Context) error
+	// Commit writes the overlay into the image.
+	Commit(ctx context.Context) error
+	// Revert writes the saved bytes back and gives the image its old size.
+	Revert(ctx context.Context) error
+	// Size is the image's virtual size as the disk has it now.
+	Size(ctx context.Context) (size.Bytes, error)
+}
+
+// Editor changes what is in the overlay. Devices are named as in the plan's
+// layout. Methods are called in the order of the plan's steps, at most once.
+type Editor interface {
+	// Check looks for damage, and repairs what an unclean shutdown leaves
+	// (a journal to replay) and nothing else.
+	Check(ctx context.Context, device, content string) error
+	// WriteTable writes the table for a disk of that size.
+	WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error
+	GrowCrypt(ctx context.Context, device string) error
+	GrowPV(ctx context.Context, device string) error
+	GrowLV(ctx context.Context, device string, to size.Bytes) error
+	GrowFS(ctx context.Context, device, content string) error
+	// DeviceSize and ContentSize are read afresh from the appliance.
+	DeviceSize(ctx context.Context, device string) (size.Bytes, error)
+	ContentSize(ctx context.Context, device, content string) (size.Bytes, error)
+	// VerifyTable compares the table on the overlay with the expected one,
+	// byte by byte.
+	VerifyTable(ctx context.Context) error
+	// VerifyFS checks the file system again and mounts it read-only.
+	VerifyFS(ctx context.Context, device, content string) error
+}
+
+// Log is where entries go; journal.Log is one.
+type Log interface {
+	Append(journal.Entry) error
+}
+
+// Phase is a moment in a step's life.
+type Phase string
+
+// The phases that events tell of.
+const (
+	Started  Phase = "started"
+	Finished Phase = "finished"
+	Failed   Phase = "failed"
+	Undoing  Phase = "undoing"
+	Undone   Phase = "undone"
+)
+
+// Event tells a view what happens.
+type Event struct {
+	Phase Phase
+	Step  plan.Step
+	Took  time.Duration
+	Err   error
+}
+
+// Run is one plan on its way.
+type Run struct {
+	Plan   *plan.Plan
+	Image  Image
+	Editor Editor
+	Log    Log
+	Now    func() time.Time
+	// Emit may be nil.
+	Emit func(Event)
+	// Fault is called by name before and after each do, for tests that make
+	// a step fail there; nil otherwise.
+	Fault func(ctx context.Context, point string) error
+}
+
+// Do runs one step: journal, do, verify, journal.
+func (r *Run) Do(ctx context.Context, s plan.Step) error {
+	h, ok := handlers[s.Kind]
+	if !ok {
+		return fmt.Errorf("step %s: this version does not know how", s.ID())
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := r.note(journal.Begin, s, nil); err != nil {
+		return err
+	}
+	begun := r.Now()
+	r.emit(Event{Phase: Started, Step: s})
+	err := r.attempt(ctx, h, s)
+	if err == nil {
+		err = r.note(journal.Done, s, nil)
+	}
+	took := r.Now().Sub(begun)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		r.emit(Event{Phase: Failed, Step: s, Took: took, Err: err})
+		// The journal may be what failed; the step's own error matters more.
+		_ = r.note(journal.Failed, s, err)
+		return fmt.Errorf("%s: %w", s.ID(), err)
+	}
+	r.emit(Event{Phase: Finished, Step: s, Took: took})
+	return nil
+}
+
+func (r *Run) attempt(ctx context.Context, h handler, s plan.Step) error {
+	if err := r.fault(ctx, s, "before"); err != nil {
+		return err
+	}
+	if err := h.do(ctx, r, s); err != nil {
+		return err
+	}
+	if h.verify != nil {
+		if err := h.verify(ctx, r, s); err != nil {
+			return err
+		}
+	}
+	return r.fault(ctx, s, "after")
+}
+
+func (r *Run) fault(ctx context.Context, s plan.Step, when string) error {
+	if r.Fault == nil {
+		return nil
+	}
+	return r.Fault(ctx, s.ID()+"/"+when)
+}
+
+// Forward runs the steps in order, leaving out those that are done.
+func (r *Run) Forward(ctx context.Context, steps []plan.Step, done map[string]bool) error {
+	for _, s := range steps {
+		if done[s.ID()] {
+			continue
+		}
+		if err := r.Do(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Back undoes, last first, the steps that were begun. It goes on after an
+// error only where the step before can still be undone: never past a commit
+// that could not be taken back, because the overlay is then all there is.
+func (r *Run) Back(ctx context.Context, begun func(id string) bool) error {
+	for _, s := range slices.Backward(r.Plan.Steps) {
+		undo := handlers[s.Kind].undo
+		if undo == nil || !begun(s.ID()) {
+			continue
+		}
+		if err := r.undo(ctx, s, undo); err != nil {
+			return fmt.Errorf("cannot undo %s: %w", s.ID(), err)
+		}
+	}
+	return nil
+}
+
+// undo does not depend on the journal: a full disk may be why it is needed,
+// and doing it once more after a crash does no harm.
+func (r *Run) undo(ctx context.Context, s plan.Step, undo action) error {
+	_ = r.note(journal.Undoing, s, nil)
+	begun := r.Now()
+	r.emit(Event{Phase: Undoing, Step: s})
+	if err := undo(ctx, r, s); err != nil {
+		return err
+	}
+	r.emit(Event{Phase: Undone, Step: s, Took: r.Now().Sub(begun)})
+	_ = r.note(journal.Undone, s, nil)
+	return nil
+}
+
+func (r *Run) note(kind journal.Kind, s plan.Step, err error) error {
+	e := journal.Entry{Time: r.Now(), Kind: kind, Step: s.ID()}
+	if err != nil {
+		e.Text = err.Error()
+	}
+	return r.Log.Append(e)
+}
+
+func (r *Run) emit(e Event) {
+	if r.Emit != nil {
+		r.Emit(e)
+	}
+}

@@ -1,0 +1,174 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+type action func(context.Context, *Run, plan.Step) error
+
+// handler is what one kind of step means. verify may be nil where do itself
+// cannot succeed without being right, undo where dropping the overlay is it.
+type handler struct{ do, verify, undo action }
+
+var handlers = map[plan.StepKind]handler{
+	plan.StepOverlay: {do: createOverlay, undo: dropOverlay},
+	plan.StepCheck:   {do: check},
+	plan.StepTable:   {do: writeTable, verify: partitionsHaveSize},
+	plan.StepCrypt:   {do: growCrypt, verify: deviceHasSize},
+	plan.StepPV:      {do: growPV, verify: contentHasSize},
+	plan.StepLV:      {do: growLV, verify: deviceHasSize},
+	plan.StepFS:      {do: growFS, verify: contentFills},
+	plan.StepVerify:  {do: verifyAll},
+	plan.StepUndo:    {do: saveUndo, undo: dropUndo},
+	plan.StepCommit:  {do: commit, verify: imageHasSize, undo: revert},
+	plan.StepClean:   {do: cleanUp},
+}
+
+func createOverlay(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Image.CreateOverlay(ctx, s.To)
+}
+
+func dropOverlay(ctx context.Context, r *Run, _ plan.Step) error {
+	return r.Image.DropOverlay(ctx)
+}
+
+func check(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Editor.Check(ctx, s.Device, s.Content)
+}
+
+func writeTable(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Editor.WriteTable(ctx, r.Plan.NewSize, s.Ends)
+}
+
+// partitionsHaveSize asks the appliance's kernel whether it sees the
+// partitions as the table now has them.
+func partitionsHaveSize(ctx context.Context, r *Run, s plan.Step) error {
+	for _, e := range s.Ends {
+		name := fmt.Sprintf("sda%d", e.Number)
+		want, ok := r.Plan.After.Find(name)
+		if !ok {
+			return fmt.Errorf("the plan has no %s", name)
+		}
+		if err := haveSize(ctx, r, name, want.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func growCrypt(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Editor.GrowCrypt(ctx, s.Device)
+}
+
+func growPV(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Editor.GrowPV(ctx, s.Device)
+}
+
+func growLV(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Editor.GrowLV(ctx, s.Device, s.To)
+}
+
+func growFS(ctx context.Context, r *Run, s plan.Step) error {
+	return r.Editor.GrowFS(ctx, s.Device, s.Content)
+}
+
+func deviceHasSize(ctx context.Context, r *Run, s plan.Step) error {
+	return haveSize(ctx, r, s.Device, s.To)
+}
+
+func haveSize(ctx context.Context, r *Run, device string, want size.Bytes) error {
+	got, err := r.Editor.DeviceSize(ctx, device)
+	if err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("%s has %d bytes, %d were planned", device, int64(got), int64(want))
+	}
+	return nil
+}
+
+func contentHasSize(ctx context.Context, r *Run, s plan.Step) error {
+	got, err := r.Editor.ContentSize(ctx, s.Device, plan.ContentPV)
+	if err != nil {
+		return err
+	}
+	if got != s.To {
+		return fmt.Errorf("the PV on %s has %d bytes, %d were planned", s.Device, int64(got), int64(s.To))
+	}
+	return nil
+}
+
+// contentFills checks the file system's own idea of its size.
+func contentFills(ctx context.Context, r *Run, s plan.Step) error {
+	return fills(ctx, r, s.Device, s.Content, s.To)
+}
+
+func fills(ctx context.Context, r *Run, device, content string, want size.Bytes) error {
+	got, err := r.Editor.ContentSize(ctx, device, content)
+	if err != nil {
+		return err
+	}
+	if got > want || want-got > plan.Tolerance(content) {
+		return fmt.Errorf("the %s on %s has %d bytes, %d were planned", content, device, int64(got), int64(want))
+	}
+	return nil
+}
+
+// verifyAll looks at the whole result once more, with what did not write it.
+func verifyAll(ctx context.Context, r *Run, s plan.Step) error {
+	if err := r.Editor.VerifyTable(ctx); err != nil {
+		return err
+	}
+	for _, d := range r.Plan.After.Devices {
+		if d.Extended {
+			continue // the kernel shows an extended partition as one KiB
+		}
+		if err := haveSize(ctx, r, d.Name, d.Size); err != nil {
+			return err
+		}
+	}
+	if s.Content == "" {
+		return nil
+	}
+	if err := r.Editor.VerifyFS(ctx, s.Device, s.Content); err != nil {
+		return err
+	}
+	return fills(ctx, r, s.Device, s.Content, s.To)
+}
+
+func saveUndo(ctx context.Context, r *Run, _ plan.Step) error { return r.Image.SaveUndo(ctx) }
+func dropUndo(ctx context.Context, r *Run, _ plan.Step) error { return r.Image.DropUndo(ctx) }
+func commit(ctx context.Context, r *Run, _ plan.Step) error   { return r.Image.Commit(ctx) }
+
+func imageHasSize(ctx context.Context, r *Run, s plan.Step) error {
+	return sizeIs(ctx, r, s.To)
+}
+
+func revert(ctx context.Context, r *Run, s plan.Step) error {
+	if err := r.Image.Revert(ctx); err != nil {
+		return err
+	}
+	return sizeIs(ctx, r, s.From)
+}
+
+func sizeIs(ctx context.Context, r *Run, want size.Bytes) error {
+	got, err := r.Image.Size(ctx)
+	if err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("the image has %d bytes, %d were planned", int64(got), int64(want))
+	}
+	return nil
+}
+
+func cleanUp(ctx context.Context, r *Run, _ plan.Step) error {
+	if err := r.Image.DropOverlay(ctx); err != nil {
+		return err
+	}
+	return r.Image.DropUndo(ctx)
+}

@@ -1,0 +1,423 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Build computes the plan that answers the request on this layout. A plan
+// without steps means that everything is as asked already. A *Refusal says why
+// there is none.
+func Build(l *Layout, target Target, r Request) (*Plan, error) {
+	newSize, err := r.NewSize(l.Size)
+	if err != nil {
+		return nil, err
+	}
+	if target.Block && newSize != l.Size {
+		return nil, Refuse(UnsupportedLayout, target.Path, "cannot make the block device %s bigger: it has %s, %s were asked for", target.Path, l.Size, newSize)
+	}
+	chosen, err := choose(l, r)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{before: l, after: l.Clone(), request: r, newSize: newSize}
+	if err := b.build(chosen); err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		Schema: Schema, Target: target, Request: r,
+		OldSize: l.Size, NewSize: newSize,
+		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings,
+		Writes: writes(l, b.steps), Fingerprint: l.Fingerprint(),
+	}
+	if chosen != nil {
+		p.Grows = chosen.Name
+	}
+	p.wrap()
+	return p, nil
+}
+
+// wrap puts the steps that make the edit safe around those that make it.
+func (p *Plan) wrap() {
+	if len(p.Steps) == 0 && p.NewSize == p.OldSize {
+		return
+	}
+	steps := []Step{{Kind: StepOverlay, From: p.OldSize, To: p.NewSize,
+		Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", p.NewSize)}}
+	steps = append(steps, p.Steps...)
+	steps = append(steps,
+		Step{Kind: StepUndo, Summary: "save what the commit will overwrite, for the way back"},
+		Step{Kind: StepCommit, From: p.OldSize, To: p.NewSize, Summary: "commit the overlay into the image"},
+		Step{Kind: StepClean, Summary: "delete the overlay"})
+	p.Steps = steps
+	estimate(p.Steps)
+}
+
+// builder walks from the disk up to the chosen device and notes what changes.
+type builder struct {
+	before, after *Layout
+	request       Request
+	newSize       size.Bytes
+	steps         []Step
+	warnings      []string
+}
+
+func (b *builder) build(chosen *Device) error {
+	b.after.Size = b.newSize
+	b.after.Devices[0].Size = b.newSize
+	if chosen == nil {
+		if b.newSize > b.before.Size {
+			b.warn("only the container grows: the partition table and the file systems stay as they are")
+		}
+		return nil
+	}
+	stack := b.before.stack(chosen)
+	if err := b.sound(stack); err != nil {
+		return err
+	}
+	want, err := b.want(chosen)
+	if err != nil {
+		return err
+	}
+	for i, d := range stack {
+		if err := b.grow(d, stack[i+1:], want); err != nil {
+			return err
+		}
+	}
+	b.check(chosen)
+	return nil
+}
+
+// sound refuses when anything the target lies on, or the target itself, has a
+// problem.
+func (b *builder) sound(stack []*Device) error {
+	if t := b.before.Table; t != nil {
+		for _, problem := range t.Problems {
+			if problem.Fatal {
+				return Refuse(TableDamaged, "sda", "the partition table is damaged: %s", problem.Text)
+			}
+			b.warn("partition table: " + problem.Text)
+		}
+	}
+	last := stack[len(stack)-1]
+	for _, d := range stack {
+		if d == last && b.request.PartitionOnly && d.Kind == Partition && !alwaysStops(d.Content.Problem) {
+			continue
+		}
+		if d.Content.Problem != nil {
+			return d.Content.Problem
+		}
+		for _, note := range d.Content.Notes {
+			b.warn(d.Name + ": " + note)
+		}
+	}
+	if b.request.PartitionOnly && last.Kind != Partition {
+		return Refuse(UnsupportedLayout, last.Name, "--partition-only grows a partition and leaves its content; %s is no partition", last.Name)
+	}
+	if len(b.request.Grow) == 0 || b.request.PartitionOnly || last.Content.Growable() || last.Content.Type == ContentPV {
+		return nil
+	}
+	return Refuse(UnknownContent, last.Name, "cannot grow what %s holds (%s)", last.Name, contentName(last.Content.Type))
+}
+
+// alwaysStops says whether a problem forbids even moving the partition's end.
+func alwaysStops(p *Refusal) bool {
+	return p != nil && (p.Reason == DynamicDisk || p.Reason == StorageSpaces)
+}
+
+func contentName(t string) string {
+	switch t {
+	case ContentNone:
+		return "nothing"
+	case ContentUnknown:
+		return "unknown content"
+	}
+	return t
+}
+
+// want is the size the target should get; 0 for all there is.
+func (b *builder) want(chosen *Device) (size.Bytes, error) {
+	if len(b.request.Grow) == 0 || b.request.Grow[0].Amount.Mode == Fill {
+		return 0, nil
+	}
+	amount := b.request.Grow[0].Amount
+	to, err := amount.From(chosen.Size)
+	if err != nil {
+		return 0, err
+	}
+	if to < chosen.Size {
+		return 0, Refuse(Shrink, chosen.Name, "cannot make %s %s: it has %s already, and virt-grow only grows", chosen.Name, amount, chosen.Size)
+	}
+	return to, nil
+}
+
+// grow grows one device of the stack, and then what it holds. above are the
+// devices that lie on it, up to the target.
+func (b *builder) grow(d *Device, above []*Device, want size.Bytes) error {
+	var err error
+	switch d.Kind {
+	case Disk:
+		// The container grows with the overlay.
+	case Partition:
+		err = b.growPartition(d, above, want)
+	case Crypt:
+		b.growCrypt(d)
+	case LV:
+		err = b.growLV(d, want)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.Content.Type == ContentPV:
+		b.growPV(d)
+	case len(above) == 0 && !b.request.PartitionOnly:
+		return b.growFS(d)
+	}
+	return nil
+}
+
+// now gives the device as it will be after the steps so far.
+func (b *builder) now(name string) *Device {
+	d, _ := b.after.Find(name)
+	return d
+}
+
+// growPartition moves the partition's end. This is where a plan that moves
+// neighbours out of the way would begin: when room says that one is in it.
+func (b *builder) growPartition(d *Device, above []*Device, want size.Bytes) error {
+	maxEnd, next, err := b.before.Table.Room(d.Number, b.newSize)
+	if err != nil {
+		return fmt.Errorf("cannot grow partition %d: %w", d.Number, err)
+	}
+	end := max(maxEnd, d.End())
+	if need := b.needed(d, above, want); need > 0 {
+		if d.Start+need > end {
+			return b.refuseRoom(d, need-d.Size, maxEnd, next)
+		}
+		end = max((d.Start + need).Up(Granule), d.End())
+		end = min(end, max(maxEnd, d.End()))
+	} else if b.short(d, maxEnd, next) {
+		return b.refuseRoom(d, b.newSize-b.before.Size, maxEnd, next)
+	}
+	if end == d.End() && b.newSize == b.before.Size {
+		return nil // the last sector is where it was: nothing to write
+	}
+	return b.writeTable(d, end)
+}
+
+// needed is how big the partition has to be for a target of want bytes; 0 for
+// "as big as it can be", which is also what a volume group gets.
+func (b *builder) needed(d *Device, above []*Device, want size.Bytes) size.Bytes {
+	if want == 0 {
+		return 0
+	}
+	need := want
+	below := append([]*Device{d}, above...)
+	for _, lower := range below[:len(below)-1] {
+		if lower.Content.Type == ContentPV {
+			return 0
+		}
+		need += lower.Content.Offset
+	}
+	return need
+}
+
+// short says whether the partition cannot have the room the disk gets: a
+// neighbour, or the table's own limit, is in the way.
+func (b *builder) short(d *Device, maxEnd size.Bytes, next *table.Partition) bool {
+	added := b.newSize - b.before.Size
+	if added > 0 {
+		return maxEnd-d.End() < added-slack
+	}
+	if next == nil {
+		return false
+	}
+	// With fill, room behind the neighbours that the target cannot reach is
+	// what the user came for.
+	return maxEnd-d.End() < Granule && b.newSize-b.lastEnd() > slack
+}
+
+// slack is what alignment and the backup table may take of the new room.
+const slack = 4 * Granule
+
+func (b *builder) lastEnd() size.Bytes {
+	var end size.Bytes
+	for _, p := range b.before.Table.Partitions {
+		end = max(end, p.End())
+	}
+	return end
+}
+
+// refuseRoom names what is in the way.
+func (b *builder) refuseRoom(d *Device, need, maxEnd size.Bytes, next *table.Partition) error {
+	room := max(maxEnd-d.End(), 0)
+	t := b.before.Table
+	switch {
+	case next != nil:
+		name := fmt.Sprintf("sda%d", next.Number)
+		text := fmt.Sprintf("%s (%s, %s) stands behind %s", name, table.TypeName(t.Kind, next.Type), next.Size, d.Name)
+		return Refuse(ImmovableNeighbor, name, "cannot grow %s: %s needed, %s free; %s", d.Name, need, room, text)
+	case t.Kind == table.MBR && d.End()+need > mbrReach(t):
+		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table reaches no further with sectors of %d bytes, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
+	}
+	return Refuse(NoRoom, d.Name, "cannot grow %s: %s needed, %s free on a disk of %s", d.Name, need, room, b.newSize)
+}
+
+// mbrReach is the first byte that an MBR's 32-bit sector numbers cannot name.
+func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
+
+func (b *builder) writeTable(d *Device, end size.Bytes) error {
+	changes := []table.Change{{Number: d.Number, End: end}}
+	if end == d.End() {
+		changes = nil
+	}
+	grown, err := b.before.Table.Grown(b.newSize, changes)
+	if err != nil {
+		return fmt.Errorf("cannot grow partition %d: %w", d.Number, err)
+	}
+	step := Step{Kind: StepTable, Device: "sda", From: d.Size, To: end - d.Start}
+	var what []string
+	for _, p := range grown.Partitions {
+		was := b.now(fmt.Sprintf("sda%d", p.Number))
+		if was == nil || was.Size == p.Size {
+			continue
+		}
+		what = append(what, fmt.Sprintf("%s %s → %s", was.Name, was.Size, p.Size))
+		was.Size = p.Size
+	}
+	for _, c := range changes {
+		step.Ends = append(step.Ends, End{c.Number, c.End})
+	}
+	if b.before.Table.Kind == table.GPT && b.newSize != b.before.Size {
+		what = append(what, "backup header to the disk's end")
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	step.Summary = "write the " + strings.ToUpper(string(grown.Kind)) + ": " + strings.Join(what, ", ")
+	b.after.Table = grown
+	b.steps = append(b.steps, step)
+	return nil
+}
+
+// growCrypt gives an opened LUKS container the size of what it lies on.
+func (b *builder) growCrypt(d *Device) {
+	parent := b.now(d.Parent)
+	to := (parent.Size - parent.Content.Offset).Down(b.before.Sector)
+	if to <= d.Size {
+		return
+	}
+	parent.Content.Size = to
+	b.now(d.Name).Size = to
+	b.steps = append(b.steps, Step{Kind: StepCrypt, Device: d.Name, From: d.Size, To: to,
+		Summary: fmt.Sprintf("grow LUKS %s %s → %s", d.Parent, d.Size, to)})
+}
+
+func (b *builder) growPV(d *Device) {
+	now := b.now(d.Name)
+	g := b.after.group(d.Content.Group)
+	if g == nil || g.Extent == 0 {
+		return
+	}
+	to := (now.Size - d.Content.Offset).Down(g.Extent)
+	if to <= d.Content.Size {
+		return
+	}
+	g.Free += to - d.Content.Size
+	now.Content.Size = to
+	b.steps = append(b.steps, Step{Kind: StepPV, Device: d.Name, From: d.Content.Size, To: to,
+		Summary: fmt.Sprintf("grow PV %s of %s %s → %s", d.Name, g.Name, d.Content.Size, to)})
+}
+
+func (b *builder) growLV(d *Device, want size.Bytes) error {
+	g := b.after.group(d.Group)
+	if g.Missing > 0 {
+		return Refuse(UnsupportedLayout, g.Name, "volume group %s lies on %d more disk(s) that are not here", g.Name, g.Missing)
+	}
+	to := d.Size + g.Free
+	if want > 0 {
+		to = want.Up(g.Extent)
+	}
+	if to > d.Size+g.Free {
+		return Refuse(NoRoom, d.Name, "cannot grow %s to %s: volume group %s will have %s free, %s needed", d.Name, to, g.Name, g.Free, to-d.Size)
+	}
+	if to <= d.Size {
+		return nil
+	}
+	g.Free -= to - d.Size
+	b.now(d.Name).Size = to
+	b.steps = append(b.steps, Step{Kind: StepLV, Device: d.Name, From: d.Size, To: to,
+		Summary: fmt.Sprintf("grow LV %s %s → %s", d.Name, d.Size, to)})
+	return nil
+}
+
+// growFS grows the file system when its device grew, or when it does not fill
+// its device already.
+func (b *builder) growFS(d *Device) error {
+	if !d.Content.Growable() {
+		return nil
+	}
+	now := b.now(d.Name)
+	if now.Size == d.Size && d.Size-d.Content.Size <= Tolerance(d.Content.Type) {
+		return nil
+	}
+	if d.Content.Max > 0 && now.Size > d.Content.Max {
+		return Refuse(FSLimit, d.Name, "the %s on %s can grow to %s at most, %s were asked for", d.Content.Type, d.Name, d.Content.Max, now.Size)
+	}
+	if d.Content.Type == "xfs" && d.Content.Unit > 0 && now.Size/d.Content.Unit > 400 {
+		b.warn(fmt.Sprintf("%s: XFS will have %d allocation groups of %s: it was made for a disk far smaller, and gets slower", d.Name, int64(now.Size/d.Content.Unit), d.Content.Unit))
+	}
+	if d.Content.Type == "ntfs" {
+		b.warn(d.Name + ": ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot")
+	}
+	from := d.Content.Size
+	now.Content.Size = now.Size
+	b.steps = append(b.steps, Step{Kind: StepFS, Device: d.Name, Content: d.Content.Type, From: from, To: now.Size,
+		Summary: fmt.Sprintf("grow %s on %s %s → %s", d.Content.Type, d.Name, from, now.Size)})
+	return nil
+}
+
+// check puts a check of the file system before the first step and a verify
+// after the last.
+func (b *builder) check(chosen *Device) {
+	if len(b.steps) == 0 {
+		return
+	}
+	device := b.now(chosen.Name)
+	verify := Step{Kind: StepVerify, Device: device.Name, From: chosen.Size, To: device.Size,
+		Summary: "verify: table, sizes"}
+	if chosen.Content.Growable() && !b.request.PartitionOnly {
+		verify.Content = chosen.Content.Type
+		verify.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", chosen.Content.Type)
+		b.steps = slices.Insert(b.steps, 0, Step{Kind: StepCheck, Device: chosen.Name, Content: chosen.Content.Type,
+			Summary: fmt.Sprintf("check %s on %s", chosen.Content.Type, chosen.Name)})
+	}
+	b.steps = append(b.steps, verify)
+}
+
+func (b *builder) warn(text string) { b.warnings = append(b.warnings, text) }
+
+// Tolerance is how much smaller than its device a file system of that type
+// may be and still fill it: ext4 gives up a last block group too small for its
+// own metadata, XFS one of less than 64 blocks, NTFS keeps the last sector for
+// the copy of its boot sector and rounds to clusters.
+func Tolerance(content string) size.Bytes {
+	switch content {
+	case "ext2", "ext3", "ext4":
+		return 4 * size.MiB
+	}
+	return size.MiB
+}
+
+// IsRefusal gives the refusal in err, if it is one.
+func IsRefusal(err error) (*Refusal, bool) {
+	var r *Refusal
+	ok := errors.As(err, &r)
+	return r, ok
+}

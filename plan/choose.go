@@ -1,0 +1,198 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// NeedsInspection says whether the guest's own mount points or drive letters
+// have to be known to answer the request on this layout: it asks for one, or
+// leaves the choice between several file systems to us.
+func NeedsInspection(l *Layout, r Request) bool {
+	if r.NeedsInspection() {
+		return true
+	}
+	return len(r.Grow) == 0 && len(l.fileSystems()) > 1
+}
+
+// fileSystems are the devices that hold a file system that can be grown.
+func (l *Layout) fileSystems() []*Device {
+	var found []*Device
+	for i := range l.Devices {
+		if l.Devices[i].Content.Growable() {
+			found = append(found, &l.Devices[i])
+		}
+	}
+	return found
+}
+
+// choose finds the device the request is about; nil means the container only.
+func choose(l *Layout, r Request) (*Device, error) {
+	switch len(r.Grow) {
+	case 0:
+		return chooseAlone(l)
+	case 1:
+		if r.Grow[0].Name == WhereNone {
+			return nil, nil
+		}
+		return chooseNamed(l, r.Grow[0].Name)
+	}
+	return nil, Refuse(UnsupportedLayout, "", "cannot grow %d targets in one run: name one, and run again for the next", len(r.Grow))
+}
+
+// chooseAlone gives the one sensible answer, if there is exactly one.
+func chooseAlone(l *Layout) (*Device, error) {
+	found := l.fileSystems()
+	if l.OS != nil && l.OS.Root != "" {
+		if d, ok := l.Find(l.OS.Root); ok {
+			return d, nil
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, refuseNothingToGrow(l)
+	}
+	return nil, Refuse(AmbiguousTarget, "", "several file systems could grow: %s", describe(found))
+}
+
+// refuseNothingToGrow explains why a disk has no candidate, by the content
+// that most likely was meant.
+func refuseNothingToGrow(l *Layout) error {
+	var blocked *Device
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		if d.Content.Problem != nil && (blocked == nil || d.Size > blocked.Size) {
+			blocked = d
+		}
+	}
+	if blocked != nil {
+		return blocked.Content.Problem
+	}
+	var held []string
+	for _, d := range l.Devices {
+		if d.Content.Type != ContentNone {
+			held = append(held, d.Name+" holds "+d.Content.Type)
+		}
+	}
+	if len(held) == 0 {
+		return Refuse(UnknownContent, l.Devices[0].Name, "nothing on the disk can grow: it is empty")
+	}
+	return Refuse(UnknownContent, l.Devices[0].Name, "nothing on the disk can grow by itself: %s", strings.Join(held, ", "))
+}
+
+// describe lists devices with what tells them apart.
+func describe(devices []*Device) string {
+	var parts []string
+	for _, d := range devices {
+		text := fmt.Sprintf("%s (%s, %s", d.Name, d.Content.Type, d.Size)
+		for _, m := range d.Content.Mounted {
+			text += ", " + m
+		}
+		if d.Content.Label != "" {
+			text += ", label " + d.Content.Label
+		}
+		parts = append(parts, text+")")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func isMountPoint(name string) bool {
+	return strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "/dev/")
+}
+
+func isDriveLetter(name string) bool {
+	return len(name) == 2 && name[1] == ':' && (name[0]|0x20 >= 'a' && name[0]|0x20 <= 'z')
+}
+
+// diskName matches how guests name the disk or a partition of it: sda3, vda3,
+// xvda3, nvme0n1p3, mmcblk0p3. The appliance and the guest rarely agree on the
+// letters; on one disk the number says which partition is meant.
+var diskName = regexp.MustCompile(`^(?:/dev/)?(?:(?:[shv]|xv)d[a-z]+|(?:nvme\d+n|mmcblk)\d+(?:p|$))(\d*)$`)
+
+// chooseNamed finds what WHERE names. A container (LUKS, and nothing else)
+// stands for what is in it.
+func chooseNamed(l *Layout, name string) (*Device, error) {
+	match := l.matching(name)
+	switch len(match) {
+	case 1:
+		return l.innermost(match[0]), nil
+	case 0:
+		return nil, Refuse(NotFound, name, "nothing on the disk is called %s; it holds %s", name, l.names())
+	}
+	return nil, Refuse(AmbiguousTarget, name, "%s is more than one: %s", name, describe(match))
+}
+
+func (l *Layout) matching(name string) []*Device {
+	is := matcher(name)
+	var found []*Device
+	for i := range l.Devices {
+		if is(&l.Devices[i]) {
+			found = append(found, &l.Devices[i])
+		}
+	}
+	return found
+}
+
+// matcher turns WHERE into a test of one device.
+func matcher(name string) func(*Device) bool {
+	if uuid, ok := strings.CutPrefix(name, "UUID="); ok {
+		return func(d *Device) bool { return uuid != "" && strings.EqualFold(d.Content.UUID, uuid) }
+	}
+	if label, ok := strings.CutPrefix(name, "LABEL="); ok {
+		return func(d *Device) bool { return label != "" && d.Content.Label == label }
+	}
+	if isMountPoint(name) {
+		return func(d *Device) bool { return slices.Contains(d.Content.Mounted, name) }
+	}
+	if isDriveLetter(name) {
+		letter := strings.ToUpper(name)
+		return func(d *Device) bool { return slices.Contains(d.Content.Mounted, letter) }
+	}
+	if m := diskName.FindStringSubmatch(name); m != nil {
+		if m[1] == "" {
+			return func(d *Device) bool { return d.Kind == Disk }
+		}
+		number, err := strconv.Atoi(m[1])
+		return func(d *Device) bool { return err == nil && d.Kind == Partition && d.Number == number }
+	}
+	plain := strings.TrimPrefix(name, "/dev/")
+	return func(d *Device) bool {
+		return d.Name == plain || d.Kind == LV && mapperName(d.Name) == strings.TrimPrefix(plain, "mapper/")
+	}
+}
+
+// mapperName is how device-mapper writes vg/lv: hyphens doubled, joined by one.
+func mapperName(lv string) string {
+	vg, name, _ := strings.Cut(lv, "/")
+	double := strings.NewReplacer("-", "--")
+	return double.Replace(vg) + "-" + double.Replace(name)
+}
+
+// innermost follows LUKS to what it holds.
+func (l *Layout) innermost(d *Device) *Device {
+	for d.Content.Type == ContentLUKS {
+		i := slices.IndexFunc(l.Devices, func(c Device) bool { return c.Kind == Crypt && c.Parent == d.Name })
+		if i < 0 {
+			return d
+		}
+		d = &l.Devices[i]
+	}
+	return d
+}
+
+func (l *Layout) names() string {
+	var names []string
+	for _, d := range l.Devices {
+		text := d.Name
+		for _, m := range d.Content.Mounted {
+			text += " (" + m + ")"
+		}
+		names = append(names, text)
+	}
+	return strings.Join(names, ", ")
+}

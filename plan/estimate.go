@@ -1,0 +1,57 @@
+package plan
+
+import "github.com/virt-grow/virt-grow/plan/size"
+
+// usual is how many seconds a step takes under software emulation (QEMU TCG),
+// measured on two cores; with KVM they are a fraction. Content matters more
+// than size: what grows is metadata.
+var usual = map[StepKind]float64{
+	StepOverlay: 0.1, StepTable: 0.8, StepCrypt: 3, StepPV: 0.5, StepLV: 0.5,
+	StepVerify: 0.3, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
+}
+
+var usualFS = map[StepKind]map[string]float64{
+	StepCheck:  {"ext2": 0.5, "ext3": 0.5, "ext4": 0.5, "xfs": 1.5, "ntfs": 0.5, "btrfs": 0.5},
+	StepFS:     {"ext2": 0.9, "ext3": 0.9, "ext4": 0.9, "xfs": 0.6, "ntfs": 0.3, "btrfs": 0.7},
+	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},
+}
+
+func estimate(steps []Step) {
+	for i := range steps {
+		s := &steps[i]
+		s.Seconds = usual[s.Kind]
+		if fs, ok := usualFS[s.Kind][s.Content]; ok {
+			s.Seconds = fs
+		}
+	}
+}
+
+// writes is about how many bytes the steps put into the overlay, on the safe
+// side: its clusters are 64 KiB, so every small write counts for one.
+func writes(l *Layout, steps []Step) size.Bytes {
+	if len(steps) == 0 {
+		return size.MiB
+	}
+	total := 8 * size.MiB // tables, superblocks, replayed journals
+	for _, s := range steps {
+		if s.Kind != StepFS {
+			continue
+		}
+		added := s.To - s.From
+		switch s.Content {
+		case "xfs": // four sectors and two B-tree roots per allocation group
+			unit := 4 * size.GiB
+			if d, ok := l.Find(s.Device); ok && d.Content.Unit > 0 {
+				unit = d.Content.Unit
+			}
+			total += (added/unit + 1) * 192 * size.KiB
+		case "ext2", "ext3": // inode tables are written out: 256 bytes for each 16 KiB
+			total += added / 60
+		case "ext4": // bitmaps and descriptors for each 128 MiB
+			total += added / 1000
+		default:
+			total += added / 10000
+		}
+	}
+	return total
+}

@@ -1,0 +1,242 @@
+package journal
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+)
+
+// Store is the folder that holds all jobs, a folder each.
+type Store struct{ Dir string }
+
+// The files of a job's folder.
+const (
+	logFile  = "journal"
+	lockFile = "lock"
+	planFile = "plan.json"
+)
+
+// Errors of a Store.
+var (
+	// ErrNoJob says that there is no job of that name.
+	ErrNoJob = errors.New("no such job")
+	// ErrBusy says that a running process holds the job, or the disk.
+	ErrBusy = errors.New("held by another process")
+)
+
+// Job is a job that this process holds: nobody else can work on it until
+// Close.
+type Job struct {
+	ID  string
+	Dir string
+	Log *Log
+
+	lock *flock.Flock
+}
+
+var validID = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$`)
+
+// Create makes a job of a new name. Its folder is readable by the owner alone:
+// what belongs to a job may hold a domain's secrets.
+func (s Store) Create(now time.Time) (*Job, error) {
+	if err := os.MkdirAll(filepath.Join(s.Dir, "jobs"), 0o700); err != nil {
+		return nil, err
+	}
+	for range 100 {
+		id := now.UTC().Format("20060102-150405-") + suffix()
+		dir := s.dir(id)
+		err := os.Mkdir(dir, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return s.hold(id)
+	}
+	return nil, errors.New("cannot find a free job name")
+}
+
+func suffix() string {
+	b := make([]byte, 2)
+	if _, err := rand.Read(b); err != nil {
+		panic(err) // crypto/rand never fails on Linux
+	}
+	return hex.EncodeToString(b)
+}
+
+func (s Store) dir(id string) string { return filepath.Join(s.Dir, "jobs", id) }
+
+// Hold takes the job of that name, or of the one name that ends or begins like
+// that.
+func (s Store) Hold(name string) (*Job, error) {
+	id, err := s.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	return s.hold(id)
+}
+
+func (s Store) hold(id string) (*Job, error) {
+	lock := flock.New(filepath.Join(s.dir(id), lockFile))
+	if err := take(lock); err != nil {
+		return nil, fmt.Errorf("job %s: %w", id, err)
+	}
+	log, err := Open(filepath.Join(s.dir(id), logFile))
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &Job{ID: id, Dir: s.dir(id), Log: log, lock: lock}, nil
+}
+
+func take(lock *flock.Flock) error {
+	ok, err := lock.TryLock()
+	if err == nil && !ok {
+		err = ErrBusy
+	}
+	return err
+}
+
+// Close lets the job go.
+func (j *Job) Close() error {
+	return errors.Join(j.Log.Close(), j.lock.Close())
+}
+
+// PlanPath is where the job keeps its plan.
+func (j *Job) PlanPath() string { return filepath.Join(j.Dir, planFile) }
+
+// SavePlan writes the plan file so that it is there whole, or not at all.
+func (j *Job) SavePlan(data []byte) error {
+	if err := renameio.WriteFile(j.PlanPath(), data, 0o600); err != nil {
+		return err
+	}
+	return syncDir(j.Dir)
+}
+
+// resolve finds the one job that name means.
+func (s Store) resolve(name string) (string, error) {
+	ids, err := s.ids()
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(ids, name) {
+		return name, nil
+	}
+	var match []string
+	for _, id := range ids {
+		if name != "" && (strings.HasPrefix(id, name) || strings.HasSuffix(id, name)) {
+			match = append(match, id)
+		}
+	}
+	switch len(match) {
+	case 1:
+		return match[0], nil
+	case 0:
+		return "", fmt.Errorf("%w: %s", ErrNoJob, name)
+	}
+	return "", fmt.Errorf("%w: %s is more than one: %s", ErrNoJob, name, strings.Join(match, ", "))
+}
+
+// ids are the names of all jobs, oldest first.
+func (s Store) ids() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(s.Dir, "jobs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && validID.MatchString(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// Listed is a job as a list shows it, read without holding it.
+type Listed struct {
+	ID     string
+	Record Record
+	// Running says that a process holds the job now.
+	Running bool
+	// Err says why the journal could not be read.
+	Err error
+}
+
+// List reads all jobs, oldest first.
+func (s Store) List() ([]Listed, error) {
+	ids, err := s.ids()
+	if err != nil {
+		return nil, err
+	}
+	jobs := make([]Listed, 0, len(ids))
+	for _, id := range ids {
+		jobs = append(jobs, s.read(id))
+	}
+	return jobs, nil
+}
+
+// Read reads one job without holding it.
+func (s Store) Read(name string) (Listed, error) {
+	id, err := s.resolve(name)
+	if err != nil {
+		return Listed{}, err
+	}
+	job := s.read(id)
+	return job, job.Err
+}
+
+func (s Store) read(id string) Listed {
+	job := Listed{ID: id, Running: s.isHeld(id)}
+	f, err := os.Open(filepath.Join(s.dir(id), logFile))
+	if err != nil {
+		job.Err = err
+		return job
+	}
+	defer f.Close()
+	entries, err := Parse(f)
+	job.Record, job.Err = Replay(entries), err
+	return job
+}
+
+func (s Store) isHeld(id string) bool {
+	lock := flock.New(filepath.Join(s.dir(id), lockFile))
+	ok, err := lock.TryRLock()
+	if ok {
+		lock.Close()
+	}
+	return err == nil && !ok
+}
+
+// PlanOf reads a job's saved plan.
+func (s Store) PlanOf(id string) (*os.File, error) {
+	return os.Open(filepath.Join(s.dir(id), planFile))
+}
+
+// LockDisk makes this process the only one of ours that works on the disk of
+// that identity, until the returned function is called.
+func (s Store) LockDisk(identity string) (release func() error, err error) {
+	dir := filepath.Join(s.Dir, "locks")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock := flock.New(filepath.Join(dir, identity))
+	if err := take(lock); err != nil {
+		return nil, err
+	}
+	return lock.Close, nil
+}

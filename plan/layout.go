@@ -1,0 +1,228 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Layout is what is on a disk, as it was found.
+type Layout struct {
+	// Size is the disk's virtual size, Sector its logical sector size.
+	Size   size.Bytes `json:"size"`
+	Sector size.Bytes `json:"sector"`
+	// Table is the partition table; nil when there is none.
+	Table *table.Table `json:"-"`
+	// Devices are the disk itself first, then every block device on it, a
+	// device after those it lies on.
+	Devices []Device `json:"devices"`
+	Groups  []Group  `json:"groups,omitempty"`
+	OS      *OS      `json:"os,omitempty"`
+}
+
+// OS is the operating system that inspection found.
+type OS struct {
+	Type    string `json:"type"` // "linux", "windows"
+	Product string `json:"product"`
+	// Root is the device of / or C:.
+	Root string `json:"root"`
+}
+
+// DeviceKind says what makes a block device.
+type DeviceKind string
+
+// The kinds of block device on a disk.
+const (
+	Disk      DeviceKind = "disk"
+	Partition DeviceKind = "partition"
+	Crypt     DeviceKind = "crypt" // what an opened LUKS container shows
+	LV        DeviceKind = "lv"
+)
+
+// Device is one block device: the disk, a partition, an opened LUKS
+// container, a logical volume.
+type Device struct {
+	// Name is what people call it: "sda", "sda3", "vg0/root", "luks-sda3".
+	Name string     `json:"name"`
+	Kind DeviceKind `json:"kind"`
+	// Parent is the device it lies on; for an LV it is empty and Group is set.
+	Parent string `json:"parent,omitempty"`
+	Group  string `json:"group,omitempty"`
+	// Number, Start, Type, Label and Extended are a partition's.
+	Number   int        `json:"number,omitempty"`
+	Start    size.Bytes `json:"start,omitempty"`
+	Size     size.Bytes `json:"size"`
+	Type     string     `json:"type,omitempty"` // for people: "EFI system"
+	Extended bool       `json:"extended,omitempty"`
+	Content  Content    `json:"content"`
+}
+
+// End is where the device ends on the disk, exclusive.
+func (d Device) End() size.Bytes { return d.Start + d.Size }
+
+// Content types that are not file systems, in blkid's words.
+const (
+	ContentPV      = "LVM2_member"
+	ContentLUKS    = "crypto_LUKS"
+	ContentNone    = ""
+	ContentUnknown = "unknown"
+)
+
+// Content is what a device holds.
+type Content struct {
+	// Type is blkid's word (ext4, xfs, LVM2_member, …), "" for nothing at
+	// all and "unknown" for bytes nobody recognised.
+	Type  string `json:"type"`
+	UUID  string `json:"uuid,omitempty"`
+	Label string `json:"label,omitempty"`
+	// Size is what the content takes of the device: a file system's size, a
+	// PV's extents, a LUKS payload.
+	Size size.Bytes `json:"size,omitempty"`
+	Used size.Bytes `json:"used,omitempty"`
+	// Offset is where a PV's extents or a LUKS payload begin.
+	Offset size.Bytes `json:"offset,omitempty"`
+	// Unit is the size of an XFS allocation group: growing adds whole ones.
+	Unit size.Bytes `json:"unit,omitempty"`
+	// Max is the largest size the content can be grown to; 0 where no limit
+	// is known.
+	Max size.Bytes `json:"max,omitempty"`
+	// Group is the volume group a PV belongs to.
+	Group string `json:"group,omitempty"`
+	// Mounted is where the guest mounts it, or its drive letter: "/", "C:".
+	Mounted []string `json:"mounted,omitempty"`
+	// Problem says why this content cannot be grown as it is.
+	Problem *Refusal `json:"problem,omitempty"`
+	// Notes are things a person should know, growing or not.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// growable are the file systems that can be grown, with what their tools ask
+// for.
+var growable = []string{"ext2", "ext3", "ext4", "xfs", "ntfs", "btrfs"}
+
+// Growable says whether the content is a file system that can be grown.
+func (c Content) Growable() bool { return slices.Contains(growable, c.Type) }
+
+// Group is a volume group.
+type Group struct {
+	Name   string     `json:"name"`
+	Extent size.Bytes `json:"extent"`
+	Free   size.Bytes `json:"free"`
+	// PVs are the devices that hold it.
+	PVs []string `json:"pvs"`
+	// Missing counts PVs that are not on this disk.
+	Missing int `json:"missing,omitempty"`
+}
+
+// Find gives the device of that name.
+func (l *Layout) Find(name string) (*Device, bool) {
+	i := slices.IndexFunc(l.Devices, func(d Device) bool { return d.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &l.Devices[i], true
+}
+
+// group gives the volume group of that name.
+func (l *Layout) group(name string) *Group {
+	i := slices.IndexFunc(l.Groups, func(g Group) bool { return g.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &l.Groups[i]
+}
+
+// Clone copies the layout so that it can be changed.
+func (l *Layout) Clone() *Layout {
+	c := *l
+	c.Devices = slices.Clone(l.Devices)
+	c.Groups = slices.Clone(l.Groups)
+	return &c
+}
+
+// stack gives the devices from the disk up to d: what has to grow before d.
+// An LV lies on its group's last PV.
+func (l *Layout) stack(d *Device) []*Device {
+	var up []*Device
+	for d != nil {
+		up = append(up, d)
+		d = l.below(d)
+	}
+	slices.Reverse(up)
+	return up
+}
+
+// below gives the device that d lies on, nil for the disk.
+func (l *Layout) below(d *Device) *Device {
+	name := d.Parent
+	if d.Kind == LV {
+		name = l.growingPV(d.Group)
+	}
+	if name == "" {
+		return nil
+	}
+	parent, _ := l.Find(name)
+	return parent
+}
+
+// growingPV is the PV of a group that grows: the one furthest back on the
+// disk, behind which the new room is.
+func (l *Layout) growingPV(group string) string {
+	g := l.group(group)
+	if g == nil || len(g.PVs) == 0 {
+		return ""
+	}
+	best, bestStart := g.PVs[0], size.Bytes(-1)
+	for _, name := range g.PVs {
+		pv, ok := l.Find(name)
+		if !ok {
+			continue
+		}
+		if start := l.startOnDisk(pv); start > bestStart {
+			best, bestStart = name, start
+		}
+	}
+	return best
+}
+
+func (l *Layout) startOnDisk(d *Device) size.Bytes {
+	for d != nil && d.Kind != Partition && d.Kind != Disk {
+		d = l.below(d)
+	}
+	if d == nil {
+		return 0
+	}
+	return d.Start
+}
+
+// Fingerprint is a SHA-256 over everything a plan relies on: sizes, the
+// table's bytes, and what each device holds. What a running guest changes all
+// the time (used space) is left out, and so is what only people read.
+func (l *Layout) Fingerprint() string {
+	c := l.Clone()
+	c.OS = nil
+	for i := range c.Devices {
+		content := &c.Devices[i].Content
+		content.Used = 0
+		content.Notes = nil
+		content.Mounted = nil
+		content.Problem = nil
+	}
+	facts := struct {
+		Layout *Layout
+		Table  string
+	}{Layout: c}
+	if l.Table != nil {
+		facts.Table = l.Table.Fingerprint()
+	}
+	data, err := json.Marshal(facts)
+	if err != nil {
+		panic(err) // plain data always marshals
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

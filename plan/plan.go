@@ -1,0 +1,184 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Schema names the plan file's format.
+const Schema = "virt-grow/plan/v1"
+
+// Plan is the steps that turn one disk into a bigger one, with everything a
+// person needs to review them and a program needs to refuse them when the
+// world has moved.
+type Plan struct {
+	Schema string `json:"schema"`
+	Target Target `json:"target"`
+	// Request is what was asked for; Build on an unchanged layout gives the
+	// same steps again.
+	Request Request    `json:"request"`
+	OldSize size.Bytes `json:"old_size"`
+	NewSize size.Bytes `json:"new_size"`
+	// Grows is the device that was chosen; empty for the container only.
+	Grows  string  `json:"grows,omitempty"`
+	Before *Layout `json:"before"`
+	After  *Layout `json:"after"`
+	Steps  []Step  `json:"steps"`
+	// Warnings are what a person should know before saying yes.
+	Warnings []string `json:"warnings,omitempty"`
+	// Writes is about how much the steps write, on the host.
+	Writes size.Bytes `json:"writes"`
+	// Fingerprint is Layout.Fingerprint of what the plan was made for.
+	Fingerprint string `json:"fingerprint"`
+}
+
+// Target is the image a plan is for.
+type Target struct {
+	// Path is absolute, with symbolic links resolved.
+	Path   string `json:"path"`
+	Format string `json:"format"` // "qcow2" or "raw"
+	Block  bool   `json:"block,omitempty"`
+	// Backing is the chain below the image, nearest first.
+	Backing []Link `json:"backing,omitempty"`
+	// SectorSize is 512 or 4096.
+	SectorSize size.Bytes `json:"sector_size"`
+}
+
+// Link is one image of a backing chain.
+type Link struct {
+	Path   string `json:"path"`
+	Format string `json:"format"`
+}
+
+// Changes says whether the plan does anything at all.
+func (p *Plan) Changes() bool { return len(p.Steps) > 0 }
+
+// StepKind names what a step does; plan/apply has a do, verify and undo for
+// each.
+type StepKind string
+
+// The kinds of step, in the order they appear.
+const (
+	StepOverlay StepKind = "overlay"
+	StepCheck   StepKind = "check"
+	StepTable   StepKind = "table"
+	StepCrypt   StepKind = "crypt"
+	StepPV      StepKind = "pv"
+	StepLV      StepKind = "lv"
+	StepFS      StepKind = "fs"
+	StepVerify  StepKind = "verify"
+	StepUndo    StepKind = "save-undo"
+	StepCommit  StepKind = "commit"
+	StepClean   StepKind = "clean-up"
+)
+
+// Step is one step as data, so that it survives a crash.
+type Step struct {
+	Kind   StepKind `json:"kind"`
+	Device string   `json:"device,omitempty"`
+	// Content is the file system a check, fs or verify step deals with.
+	Content string `json:"content,omitempty"`
+	// From and To are the device's size before and after, in bytes.
+	From size.Bytes `json:"from,omitempty"`
+	To   size.Bytes `json:"to,omitempty"`
+	// Ends are the new partition ends of a table step.
+	Ends []End `json:"ends,omitempty"`
+	// Summary is for people and never read back.
+	Summary string `json:"summary"`
+	// Seconds is how long the step usually takes.
+	Seconds float64 `json:"seconds"`
+}
+
+// End is a partition's new end on the disk, in bytes, exclusive.
+type End struct {
+	Number int        `json:"number"`
+	End    size.Bytes `json:"end"`
+}
+
+// ID names the step within its plan; no two steps of a plan share one.
+func (s Step) ID() string {
+	if s.Device == "" {
+		return string(s.Kind)
+	}
+	return string(s.Kind) + ":" + s.Device
+}
+
+// Edits says whether the step changes the inside of the overlay.
+func (s Step) Edits() bool {
+	switch s.Kind {
+	case StepTable, StepCrypt, StepPV, StepLV, StepFS:
+		return true
+	}
+	return false
+}
+
+// Duration is how long the whole plan usually takes.
+func (p *Plan) Duration() time.Duration {
+	var seconds float64
+	for _, s := range p.Steps {
+		seconds += s.Seconds
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// maxFile bounds what Read takes: a plan of a disk with the most partitions
+// GPT tools make is far below it.
+const maxFile = 4 << 20
+
+// Read reads a plan file. Unknown fields are an error: they come from a newer
+// virt-grow, whose plan this one cannot judge.
+func Read(r io.Reader) (*Plan, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("plan file is larger than %d bytes", maxFile)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var p Plan
+	if err := dec.Decode(&p); err != nil {
+		return nil, fmt.Errorf("not a plan file: %w", err)
+	}
+	if dec.More() {
+		return nil, errors.New("not a plan file: more after the plan")
+	}
+	return &p, p.check()
+}
+
+// check refuses what no Build ever wrote.
+func (p *Plan) check() error {
+	switch {
+	case p.Schema != Schema:
+		return fmt.Errorf("not a plan file this version reads: schema is %q, not %q", p.Schema, Schema)
+	case p.Target.Path == "":
+		return errors.New("plan names no image")
+	case p.Before == nil || p.After == nil || len(p.Before.Devices) == 0 || len(p.After.Devices) == 0:
+		return errors.New("plan has no layout")
+	case p.OldSize <= 0 || p.NewSize < p.OldSize:
+		return fmt.Errorf("plan goes from %d to %d bytes", p.OldSize, p.NewSize)
+	}
+	seen := map[string]bool{}
+	for _, s := range p.Steps {
+		if seen[s.ID()] {
+			return fmt.Errorf("plan has step %s twice", s.ID())
+		}
+		seen[s.ID()] = true
+	}
+	return nil
+}
+
+// Write writes the plan file, indented for review.
+func (p *Plan) Write(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(p)
+}

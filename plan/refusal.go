@@ -1,0 +1,56 @@
+package plan
+
+import "fmt"
+
+// Reason is the stable name of a refusal; scripts decide by it.
+type Reason string
+
+// The reasons, as the manual lists them.
+const (
+	Shrink            Reason = "shrink"
+	FormatMissing     Reason = "format-missing"
+	FormatMismatch    Reason = "format-mismatch"
+	FormatUnsupported Reason = "format-unsupported"
+	UnknownContent    Reason = "unknown-content"
+	UnsupportedLayout Reason = "unsupported-layout"
+	NewerFeature      Reason = "newer-feature"
+	LUKSLocked        Reason = "luks-locked"
+	BitLocker         Reason = "bitlocker"
+	DynamicDisk       Reason = "dynamic-disk"
+	StorageSpaces     Reason = "storage-spaces"
+	NTFSHibernated    Reason = "ntfs-hibernated"
+	NTFSDirty         Reason = "ntfs-dirty"
+	FSDamaged         Reason = "fs-damaged"
+	FSLimit           Reason = "fs-limit"
+	TableDamaged      Reason = "table-damaged"
+	ImmovableNeighbor Reason = "immovable-neighbour"
+	MBRLimit          Reason = "mbr-limit"
+	AmbiguousTarget   Reason = "ambiguous-target"
+	NotFound          Reason = "not-found"
+	InternalSnapshot  Reason = "internal-snapshot"
+	NoSpace           Reason = "no-space"
+	NoRoom            Reason = "no-room"
+	InUse             Reason = "in-use"
+	Locked            Reason = "locked"
+	JobActive         Reason = "job-active"
+	JobState          Reason = "job-state"
+	StalePlan         Reason = "stale-plan"
+	ImageDamaged      Reason = "image-damaged"
+	ImageChanged      Reason = "image-changed"
+)
+
+// Refusal says that a check would not let the work begin. Nothing was changed.
+type Refusal struct {
+	Reason Reason `json:"reason"`
+	// Text is one sentence with the facts and the numbers.
+	Text string `json:"text"`
+	// Subject is the device, path or job the text is about, for the hint.
+	Subject string `json:"subject,omitempty"`
+}
+
+func (r *Refusal) Error() string { return r.Text }
+
+// Refuse makes a refusal about subject.
+func Refuse(reason Reason, subject, format string, args ...any) *Refusal {
+	return &Refusal{Reason: reason, Subject: subject, Text: fmt.Sprintf(format, args...)}
+}

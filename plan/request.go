@@ -1,0 +1,159 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Granule is what every size is rounded up to, and what partitions are
+// aligned to.
+const Granule = size.MiB
+
+// Mode says how an amount is meant.
+type Mode string
+
+// The three ways to say how big something should be.
+const (
+	Absolute Mode = "absolute" // 30G
+	Relative Mode = "relative" // +10G
+	Fill     Mode = "fill"     // all the room there is
+)
+
+// Amount is a size as a person asks for it.
+type Amount struct {
+	Mode  Mode       `json:"mode"`
+	Bytes size.Bytes `json:"bytes,omitempty"`
+}
+
+// ParseAmount reads "30G", "+10G" or "fill".
+func ParseAmount(s string) (Amount, error) {
+	text := strings.TrimSpace(s)
+	if text == string(Fill) {
+		return Amount{Mode: Fill}, nil
+	}
+	if strings.HasPrefix(text, "-") {
+		return Amount{}, fmt.Errorf("%q: virt-grow only grows", s)
+	}
+	mode := Absolute
+	if rest, ok := strings.CutPrefix(text, "+"); ok {
+		mode, text = Relative, rest
+	}
+	n, err := size.Parse(text)
+	if err != nil {
+		return Amount{}, err
+	}
+	if n == 0 {
+		return Amount{}, fmt.Errorf("%q: a size of nothing", s)
+	}
+	return Amount{Mode: mode, Bytes: n}, nil
+}
+
+func (a Amount) String() string {
+	switch a.Mode {
+	case Relative:
+		return "+" + a.Bytes.String()
+	case Absolute:
+		return a.Bytes.String()
+	}
+	return string(Fill)
+}
+
+// From gives the size that the amount means for something of size now,
+// rounded up to the granule. Fill leaves it as it is.
+func (a Amount) From(now size.Bytes) (size.Bytes, error) {
+	switch a.Mode {
+	case Fill:
+		return now, nil
+	case Relative:
+		if a.Bytes > maxSize-now {
+			return 0, fmt.Errorf("%s more than %s is beyond %s", a.Bytes, now, maxSize)
+		}
+		return (now + a.Bytes).Up(Granule), nil
+	case Absolute:
+		if a.Bytes > maxSize {
+			return 0, fmt.Errorf("%s is beyond %s", a.Bytes, maxSize)
+		}
+		return a.Bytes.Up(Granule), nil
+	}
+	return 0, fmt.Errorf("unknown way to give a size: %q", a.Mode)
+}
+
+// maxSize keeps every sum of two sizes inside an int64, far above what any
+// image format takes.
+const maxSize = 1024 * size.PiB
+
+// Where names what should grow.
+type Where struct {
+	// Name is a mount point, drive letter, device, vg/lv, UUID=…, LABEL=…,
+	// or "none": the container only.
+	Name string `json:"name"`
+	// Amount is how big it should become; Fill when the user gave none.
+	Amount Amount `json:"amount"`
+}
+
+// WhereNone asks for a bigger container and nothing else.
+const WhereNone = "none"
+
+// ParseWhere reads WHERE or WHERE=SIZE. UUID= and LABEL= hold a "=" of their
+// own.
+func ParseWhere(s string) (Where, error) {
+	w := Where{Name: s, Amount: Amount{Mode: Fill}}
+	from := 0
+	for _, prefix := range []string{"UUID=", "LABEL="} {
+		if strings.HasPrefix(s, prefix) {
+			from = len(prefix)
+		}
+	}
+	if i := strings.LastIndex(s[from:], "="); i >= 0 {
+		amount, err := ParseAmount(s[from+i+1:])
+		if err != nil {
+			return Where{}, err
+		}
+		w.Name, w.Amount = s[:from+i], amount
+	}
+	if w.Name == "" || w.Name == "UUID=" || w.Name == "LABEL=" {
+		return Where{}, fmt.Errorf("%q does not say what should grow (examples: /data, C:, sda3, vg/root, UUID=…)", s)
+	}
+	if w.Name == WhereNone && w.Amount.Mode != Fill {
+		return Where{}, fmt.Errorf("%q: the container's size is given with --size", s)
+	}
+	return w, nil
+}
+
+// Request is what a person asked for.
+type Request struct {
+	Size Amount `json:"size"`
+	// Grow is empty for the automatic answer.
+	Grow []Where `json:"grow,omitempty"`
+	// PartitionOnly leaves what the partition holds as it is.
+	PartitionOnly bool `json:"partition_only,omitempty"`
+}
+
+// NewSize is the disk's size after the request, for a disk of now bytes.
+func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
+	to, err := r.Size.From(now)
+	if err != nil {
+		return 0, err
+	}
+	// A disk of an odd size asked for by its exact size stays as it is.
+	if r.Size.Mode == Absolute && r.Size.Bytes == now {
+		return now, nil
+	}
+	if to < now {
+		return 0, Refuse(Shrink, "", "cannot make the disk %s: it has %s (%d bytes) already, and virt-grow only grows", r.Size.Bytes, now, int64(now))
+	}
+	return to, nil
+}
+
+// NeedsInspection says whether the request can only be answered by knowing
+// the guest's own mount points or drive letters.
+func (r Request) NeedsInspection() bool {
+	for _, w := range r.Grow {
+		if isMountPoint(w.Name) || isDriveLetter(w.Name) {
+			return true
+		}
+	}
+	return false
+}
