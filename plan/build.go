@@ -202,8 +202,8 @@ func (b *builder) growPartition(d *Device, above []*Device, want size.Bytes) err
 		}
 		end = max((d.Start + need).Up(Granule), d.End())
 		end = min(end, max(maxEnd, d.End()))
-	} else if b.short(d, maxEnd, next) {
-		return b.refuseRoom(d, b.newSize-b.before.Size, maxEnd, next)
+	} else if need := b.missed(maxEnd-d.End(), next); need > 0 {
+		return b.refuseRoom(d, need, maxEnd, next)
 	}
 	if end == d.End() && b.newSize == b.before.Size {
 		return nil // the last sector is where it was: nothing to write
@@ -228,19 +228,24 @@ func (b *builder) needed(d *Device, above []*Device, want size.Bytes) size.Bytes
 	return need
 }
 
-// short says whether the partition cannot have the room the disk gets: a
-// neighbour, or the table's own limit, is in the way.
-func (b *builder) short(d *Device, maxEnd size.Bytes, next *table.Partition) bool {
-	added := b.newSize - b.before.Size
-	if added > 0 {
-		return maxEnd-d.End() < added-slack
+// missed is the room that the disk has or gets, and that a partition that can
+// grow by reach would not have: a neighbour, or the table's own limit, is in
+// the way. 0 when the partition gets what the user came for.
+func (b *builder) missed(reach size.Bytes, next *table.Partition) size.Bytes {
+	if added := b.newSize - b.before.Size; added > 0 {
+		if reach < added-slack {
+			return added
+		}
+		return 0
 	}
 	if next == nil {
-		return false
+		return 0
 	}
-	// With fill, room behind the neighbours that the target cannot reach is
-	// what the user came for.
-	return maxEnd-d.End() < Granule && b.newSize-b.lastEnd() > slack
+	// With fill, the room behind the neighbours may be what was added.
+	if tail := b.newSize - b.lastEnd(); tail > slack && reach < tail {
+		return tail
+	}
+	return 0
 }
 
 // slack is what alignment and the backup table may take of the new room.

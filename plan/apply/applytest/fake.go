@@ -1,0 +1,243 @@
+// Package applytest holds what tests of plan/apply and of its implementations
+// share: a fake Editor and Image that live in memory, and the suite of
+// behaviours that the fake and the real appliance are both held to.
+package applytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Editor is an apply.Editor on a layout in memory.
+type Editor struct {
+	Layout *plan.Layout
+	// Disk is the size the appliance sees.
+	Disk size.Bytes
+	// Damaged makes Check refuse.
+	Damaged bool
+}
+
+var _ apply.Editor = (*Editor)(nil)
+
+// NewEditor makes one of a layout, on a disk that has the new size already.
+func NewEditor(l *plan.Layout, disk size.Bytes) *Editor {
+	e := &Editor{Layout: l.Clone(), Disk: disk}
+	e.Layout.Devices[0].Size = disk
+	return e
+}
+
+func (e *Editor) find(ctx context.Context, name string) (*plan.Device, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	d, ok := e.Layout.Find(name)
+	if !ok {
+		return nil, fmt.Errorf("no device %s", name)
+	}
+	return d, nil
+}
+
+// Check refuses what was made damaged.
+func (e *Editor) Check(ctx context.Context, device, _ string) error {
+	if _, err := e.find(ctx, device); err != nil {
+		return err
+	}
+	if e.Damaged {
+		return plan.Refuse(plan.FSDamaged, device, "%s is damaged", device)
+	}
+	return nil
+}
+
+// WriteTable gives the partitions their new ends.
+func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if e.Layout.Table == nil {
+		return errors.New("no table")
+	}
+	var changes []table.Change
+	for _, end := range ends {
+		changes = append(changes, table.Change{Number: end.Number, End: end.End})
+	}
+	grown, err := e.Layout.Table.Grown(disk, changes)
+	if err != nil {
+		return err
+	}
+	e.Layout.Table = grown
+	for _, p := range grown.Partitions {
+		d, err := e.find(ctx, fmt.Sprintf("sda%d", p.Number))
+		if err != nil {
+			return err
+		}
+		d.Size = p.Size
+	}
+	return e.reopen(ctx)
+}
+
+// reopen gives opened containers what they lie on.
+func (e *Editor) reopen(ctx context.Context) error {
+	for i := range e.Layout.Devices {
+		d := &e.Layout.Devices[i]
+		if d.Kind != plan.Crypt {
+			continue
+		}
+		parent, err := e.find(ctx, d.Parent)
+		if err != nil {
+			return err
+		}
+		d.Size = (parent.Size - parent.Content.Offset).Down(e.Layout.Sector)
+	}
+	return nil
+}
+
+// GrowCrypt takes the container to its device's end.
+func (e *Editor) GrowCrypt(ctx context.Context, device string) error {
+	if _, err := e.find(ctx, device); err != nil {
+		return err
+	}
+	return e.reopen(ctx)
+}
+
+// GrowPV takes the PV to its device's end.
+func (e *Editor) GrowPV(ctx context.Context, device string) error {
+	d, err := e.find(ctx, device)
+	if err != nil {
+		return err
+	}
+	for i := range e.Layout.Groups {
+		g := &e.Layout.Groups[i]
+		if g.Name != d.Content.Group {
+			continue
+		}
+		now := (d.Size - d.Content.Offset).Down(g.Extent)
+		g.Free += now - d.Content.Size
+		d.Content.Size = now
+	}
+	return nil
+}
+
+// GrowLV takes free extents.
+func (e *Editor) GrowLV(ctx context.Context, device string, to size.Bytes) error {
+	d, err := e.find(ctx, device)
+	if err != nil {
+		return err
+	}
+	for i := range e.Layout.Groups {
+		g := &e.Layout.Groups[i]
+		if g.Name != d.Group {
+			continue
+		}
+		if g.Free < to-d.Size {
+			return fmt.Errorf("insufficient free space in %s", g.Name)
+		}
+		g.Free -= to - d.Size
+	}
+	d.Size = to
+	return nil
+}
+
+// GrowFS takes the file system to its device's end.
+func (e *Editor) GrowFS(ctx context.Context, device, _ string) error {
+	d, err := e.find(ctx, device)
+	if err == nil {
+		d.Content.Size = d.Size
+	}
+	return err
+}
+
+// DeviceSize is the device's size now.
+func (e *Editor) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
+	d, err := e.find(ctx, device)
+	if err != nil {
+		return 0, err
+	}
+	return d.Size, nil
+}
+
+// ContentSize is the content's size now.
+func (e *Editor) ContentSize(ctx context.Context, device, _ string) (size.Bytes, error) {
+	d, err := e.find(ctx, device)
+	if err != nil {
+		return 0, err
+	}
+	return d.Content.Size, nil
+}
+
+// VerifyTable finds nothing wrong: the table is the model itself.
+func (e *Editor) VerifyTable(ctx context.Context) error { return context.Cause(ctx) }
+
+// VerifyFS refuses what was made damaged.
+func (e *Editor) VerifyFS(ctx context.Context, device, content string) error {
+	return e.Check(ctx, device, content)
+}
+
+// Image is an apply.Image in memory. Bytes stands for the image's content:
+// "old", "new", or "torn" in the middle of a commit.
+type Image struct {
+	Old, New      size.Bytes
+	Bytes         string
+	Overlay, Undo bool
+	// Tear makes the next commit stop half-way.
+	Tear error
+}
+
+var _ apply.Image = (*Image)(nil)
+
+// CreateOverlay makes the overlay.
+func (i *Image) CreateOverlay(ctx context.Context, to size.Bytes) error {
+	i.Overlay, i.New = true, to
+	return context.Cause(ctx)
+}
+
+// DropOverlay drops it.
+func (i *Image) DropOverlay(context.Context) error { i.Overlay = false; return nil }
+
+// SaveUndo needs the overlay and an image that is whole.
+func (i *Image) SaveUndo(context.Context) error {
+	if !i.Overlay || i.Bytes != "old" {
+		return errors.New("nothing to save")
+	}
+	i.Undo = true
+	return nil
+}
+
+// DropUndo drops the saved bytes.
+func (i *Image) DropUndo(context.Context) error { i.Undo = false; return nil }
+
+// Commit needs the overlay, and the saved bytes to be safe.
+func (i *Image) Commit(context.Context) error {
+	if !i.Overlay || !i.Undo {
+		return errors.New("commit without overlay or undo")
+	}
+	if i.Tear != nil {
+		err := i.Tear
+		i.Bytes, i.Tear = "torn", nil
+		return err
+	}
+	i.Bytes = "new"
+	return nil
+}
+
+// Revert needs the saved bytes.
+func (i *Image) Revert(context.Context) error {
+	if !i.Undo {
+		return errors.New("revert without the saved bytes")
+	}
+	i.Bytes = "old"
+	return nil
+}
+
+// Size follows the bytes.
+func (i *Image) Size(context.Context) (size.Bytes, error) {
+	if i.Bytes == "old" {
+		return i.Old, nil
+	}
+	return i.New, nil
+}

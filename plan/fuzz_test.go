@@ -1,0 +1,63 @@
+package plan_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// FuzzRead: a plan file comes from a ticket or a mailbox. Whatever it holds,
+// reading it ends, and what is accepted can be written and read again.
+func FuzzRead(f *testing.F) {
+	for _, l := range []*plan.Layout{cloud(), volumes(), vault(true)} {
+		p, err := plan.Build(l, target, request("+10G", grown(l)))
+		if err != nil {
+			f.Fatal(err)
+		}
+		var text bytes.Buffer
+		if err := p.Write(&text); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text.Bytes())
+	}
+	f.Add([]byte(`{"schema":"virt-grow/plan/v1"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := plan.Read(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		_ = p.Duration()
+		var text bytes.Buffer
+		if err := p.Write(&text); err != nil {
+			t.Fatalf("read but not written: %v", err)
+		}
+		if _, err := plan.Read(&text); err != nil {
+			t.Fatalf("written but not read: %v", err)
+		}
+	})
+}
+
+// FuzzWords: what people type for sizes and targets.
+func FuzzWords(f *testing.F) {
+	for _, s := range []string{"30G", "+10G", "fill", "1.5TiB", "9999999999P", "/data=+1G", "UUID=a=b", "none", "C:"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if a, err := plan.ParseAmount(s); err == nil && (a.Bytes < 0 || a.Mode != plan.Fill && a.Bytes == 0) {
+			t.Fatalf("%q became %v", s, a)
+		}
+		w, err := plan.ParseWhere(s)
+		if err != nil {
+			return
+		}
+		if w.Name == "" {
+			t.Fatalf("%q names nothing", s)
+		}
+		l := cloud()
+		r := plan.Request{Size: plan.Amount{Mode: plan.Fill}, Grow: []plan.Where{w}}
+		if p, err := plan.Build(l, target, r); err == nil && p.NewSize < l.Size {
+			t.Fatalf("%q shrinks", s)
+		}
+	})
+}

@@ -1,0 +1,256 @@
+package plan_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// anyLayout draws a disk: up to five partitions in any order of numbers, gaps
+// between them, a content in each, volume groups over some.
+func anyLayout(t *rapid.T) *plan.Layout {
+	isGPT := rapid.Bool().Draw(t, "gpt")
+	numbers := rapid.Permutation([]int{1, 2, 3, 4}).Draw(t, "numbers")
+	n := rapid.IntRange(1, 4).Draw(t, "partitions")
+	at := MiB
+	var parts []part
+	for _, number := range numbers[:n] {
+		at += size.Bytes(rapid.IntRange(0, 64).Draw(t, "gap")) * MiB
+		length := size.Bytes(rapid.IntRange(64, 4096).Draw(t, "length")) * MiB
+		parts = append(parts, part{number: number, start: at, len: length})
+		at += length
+	}
+	disk := at + size.Bytes(rapid.IntRange(1, 512).Draw(t, "tail"))*MiB
+	tab := mbr(disk, parts)
+	if isGPT {
+		tab = gpt(disk, parts)
+	}
+	l := layout(disk, tab, nil)
+	for i := 1; i <= n; i++ {
+		fill(t, l, l.Devices[i].Name, 0)
+	}
+	return l
+}
+
+// fill puts something into a device.
+func fill(t *rapid.T, l *plan.Layout, name string, depth int) {
+	kinds := []string{"xfs", "ext4", "btrfs", "ntfs", "vfat", "swap", "unknown", ""}
+	if depth < 2 {
+		kinds = append(kinds, plan.ContentLUKS, plan.ContentPV, plan.ContentPV, plan.ContentLUKS)
+	}
+	kind := rapid.SampledFrom(kinds).Draw(t, "content of "+name)
+	d, _ := l.Find(name)
+	d.Content = plan.Content{Type: kind, Size: d.Size}
+	switch kind {
+	case plan.ContentLUKS:
+		fillLUKS(t, l, d, depth)
+	case plan.ContentPV:
+		fillPV(t, l, d, depth)
+	case "unknown":
+		d.Content.Problem = plan.Refuse(plan.UnknownContent, name, "unknown")
+	case "vfat", "swap", "":
+	default:
+		d.Content.Size -= size.Bytes(rapid.IntRange(0, 3).Draw(t, "unused")) * 8 * MiB
+	}
+}
+
+func fillLUKS(t *rapid.T, l *plan.Layout, d *plan.Device, depth int) {
+	if rapid.Bool().Draw(t, "locked") {
+		d.Content.Problem = plan.Refuse(plan.LUKSLocked, d.Name, "locked")
+		return
+	}
+	d.Content.Offset = 16 * MiB
+	d.Content.Size = d.Size - 16*MiB
+	inner := plan.Device{Name: fmt.Sprintf("luks-%d", len(l.Devices)), Kind: plan.Crypt, Parent: d.Name, Size: d.Content.Size}
+	l.Devices = append(l.Devices, inner)
+	fill(t, l, inner.Name, depth+1)
+}
+
+func fillPV(t *rapid.T, l *plan.Layout, d *plan.Device, depth int) {
+	g := plan.Group{Name: fmt.Sprintf("vg%d", len(l.Groups)), Extent: 4 * MiB, PVs: []string{d.Name}}
+	d.Content.Group, d.Content.Offset = g.Name, MiB
+	d.Content.Size = (d.Size - MiB).Down(4 * MiB)
+	g.Free = d.Content.Size
+	var volumes []plan.Device
+	for i := range rapid.IntRange(0, 2).Draw(t, "volumes") {
+		n := (g.Free / 2).Down(4 * MiB)
+		if n < 8*MiB {
+			break
+		}
+		g.Free -= n
+		volumes = append(volumes, plan.Device{Name: fmt.Sprintf("%s/lv%d", g.Name, i), Kind: plan.LV, Group: g.Name, Size: n})
+	}
+	l.Groups = append(l.Groups, g)
+	for _, v := range volumes {
+		l.Devices = append(l.Devices, v)
+		fill(t, l, v.Name, depth+1)
+	}
+}
+
+func anyRequest(t *rapid.T, l *plan.Layout) plan.Request {
+	more := rapid.IntRange(1, 8192).Draw(t, "more")
+	sizes := []string{"fill", fmt.Sprintf("+%dM", more), fmt.Sprintf("%dB", int64(l.Size)+int64(more)*12345)}
+	r := request(rapid.SampledFrom(sizes).Draw(t, "size"))
+	if rapid.Bool().Draw(t, "named") {
+		w := rapid.SampledFrom(l.Devices).Draw(t, "target").Name
+		if rapid.Bool().Draw(t, "sized") {
+			w += fmt.Sprintf("=+%dM", rapid.IntRange(1, 9000).Draw(t, "by"))
+		}
+		r.Grow = request("fill", w).Grow
+	}
+	r.PartitionOnly = len(r.Grow) > 0 && rapid.IntRange(0, 9).Draw(t, "partition only") == 0
+	return r
+}
+
+// TestPlanProperties: whatever is on a disk and whatever is asked for, there
+// is either a refusal or a plan that keeps the invariants of doc.go.
+func TestPlanProperties(t *testing.T) {
+	planned := 0
+	rapid.Check(t, func(t *rapid.T) {
+		l := anyLayout(t)
+		r := anyRequest(t, l)
+		p, err := plan.Build(l, target, r)
+		if err != nil {
+			if _, ok := plan.IsRefusal(err); !ok {
+				t.Fatalf("neither a plan nor a refusal: %v", err)
+			}
+			return
+		}
+		planned++
+		checkKept(t, p)
+		checkRoom(t, p)
+		checkOrder(t, p)
+		checkSettled(t, p, r)
+	})
+	if planned < 100 {
+		t.Errorf("only %d plans among all the layouts: the generator proves nothing", planned)
+	}
+}
+
+// checkKept: starts and identities stay, nothing shrinks.
+func checkKept(t *rapid.T, p *plan.Plan) {
+	if p.After.Size != p.NewSize || p.NewSize < p.OldSize || len(p.After.Devices) != len(p.Before.Devices) {
+		t.Fatalf("the disk goes from %d to %d, %d", p.OldSize, p.NewSize, p.After.Size)
+	}
+	for i, was := range p.Before.Devices {
+		now := p.After.Devices[i]
+		if now.Name != was.Name || now.Start != was.Start || now.Number != was.Number || now.Content.Type != was.Content.Type {
+			t.Fatalf("%+v became %+v", was, now)
+		}
+		if now.Size < was.Size || now.Content.Size < was.Content.Size {
+			t.Fatalf("%s shrinks: %+v became %+v", was.Name, was, now)
+		}
+	}
+}
+
+// checkRoom: nothing lies outside what it lies on.
+func checkRoom(t *rapid.T, p *plan.Plan) {
+	l := p.After
+	var parts []plan.Device
+	used := map[string]size.Bytes{}
+	for _, d := range l.Devices {
+		switch d.Kind {
+		case plan.Partition:
+			parts = append(parts, d)
+		case plan.Crypt:
+			parent, _ := l.Find(d.Parent)
+			if d.Size > parent.Size-parent.Content.Offset {
+				t.Fatalf("%s is larger than its container", d.Name)
+			}
+		case plan.LV:
+			used[d.Group] += d.Size
+		}
+		if d.Content.Size > d.Size {
+			t.Fatalf("%s holds more than it has: %+v", d.Name, d)
+		}
+	}
+	slices.SortFunc(parts, func(a, b plan.Device) int { return int((a.Start - b.Start) / MiB) })
+	end := size.Bytes(0)
+	for _, d := range parts {
+		if d.Start < end || d.End() > l.Size {
+			t.Fatalf("%s [%d, %d) overlaps or leaves the disk of %d", d.Name, d.Start, d.End(), l.Size)
+		}
+		end = d.End()
+	}
+	for _, g := range l.Groups {
+		var have size.Bytes
+		for _, pv := range g.PVs {
+			d, _ := l.Find(pv)
+			have += d.Content.Size
+		}
+		if used[g.Name]+g.Free != have {
+			t.Fatalf("%s: %d used and %d free of %d", g.Name, used[g.Name], g.Free, have)
+		}
+	}
+}
+
+var rank = map[plan.StepKind]int{plan.StepOverlay: 0, plan.StepCheck: 1, plan.StepTable: 2, plan.StepVerify: 8, plan.StepUndo: 9, plan.StepCommit: 10, plan.StepClean: 11}
+
+// checkOrder: what a device lies on grows before it.
+func checkOrder(t *rapid.T, p *plan.Plan) {
+	last := -1
+	grew := map[string]bool{}
+	for _, s := range p.Steps {
+		if r, fixed := rank[s.Kind]; fixed {
+			if r <= last {
+				t.Fatalf("step %s is out of order in %v", s.ID(), ids(p))
+			}
+			last = r
+			continue
+		}
+		d, ok := p.Before.Find(s.Device)
+		if !ok {
+			t.Fatalf("step %s is about nothing", s.ID())
+		}
+		if grew[d.Name+string(s.Kind)] || s.To <= s.From && s.Kind != plan.StepFS {
+			t.Fatalf("step %s: %d → %d", s.ID(), s.From, s.To)
+		}
+		if d.Kind == plan.Crypt && grew[d.Name+"content"] {
+			t.Fatalf("%s grows after what it holds", d.Name)
+		}
+		grew[d.Name+string(s.Kind)] = true
+		if d.Parent != "" {
+			grew[d.Parent+"content"] = true
+		}
+	}
+}
+
+// checkSettled: planning the same again on the result has nothing to do.
+func checkSettled(t *rapid.T, p *plan.Plan, r plan.Request) {
+	if len(r.Grow) > 0 && r.Grow[0].Amount.Mode == plan.Relative {
+		return // "+1G" twice is two
+	}
+	r.Size = plan.Amount{Mode: plan.Fill}
+	again, err := plan.Build(p.After, target, r)
+	if refusal, ok := plan.IsRefusal(err); ok && refusal.Reason == plan.ImmovableNeighbor {
+		return // the gap before a neighbour is used up, and room is left behind it
+	}
+	if err != nil {
+		t.Fatalf("the result is refused: %v", err)
+	}
+	if again.Changes() {
+		t.Fatalf("the result is not settled: %v", ids(again))
+	}
+}
+
+// TestNeighboursStop: a plan never takes room from the partition behind.
+func TestNeighboursStop(t *testing.T) {
+	tab := gpt(4*GiB, []part{{1, MiB, GiB, ""}, {2, 2 * GiB, GiB, table.GPTLinuxSwap}})
+	l := layout(4*GiB, tab, map[int]plan.Content{1: fs("xfs", GiB)})
+	p, err := plan.Build(l, target, request("fill", "sda1=+100M"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := p.After.Find("sda1"); d.Size != GiB+100*MiB {
+		t.Errorf("sda1 gets %s", d.Size)
+	}
+	if _, err := plan.Build(l, target, request("fill", "sda1=+1G")); err == nil {
+		t.Error("sda1 was to grow over sda2")
+	}
+}
