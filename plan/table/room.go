@@ -1,0 +1,176 @@
+package table
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// alignment is what ends are rounded down to and the smallest gap worth
+// mentioning, as in parted, gdisk and Windows.
+const alignment = size.MiB
+
+// Extent is a free part of the disk.
+type Extent struct {
+	Start size.Bytes `json:"start"`
+	Size  size.Bytes `json:"size"`
+	// Logical says that it is inside the extended partition, so that only
+	// logical partitions can use it.
+	Logical bool `json:"logical,omitempty"`
+}
+
+// End is the first byte behind the extent.
+func (e Extent) End() size.Bytes { return e.Start + e.Size }
+
+// Room tells how far a partition could grow to the right on a disk of newDisk
+// bytes. maxEnd is rounded down to 1 MiB, but never below the present end.
+//
+// next is the partition that limits it: the next one by position, for the
+// last logical the primary one behind the extended partition, which grows
+// along. It is nil if the end of the disk or of what the table can address is
+// the limit. Before a logical partition the limit is its EBR.
+//
+// It is an error if the table is damaged, there is no such partition, or
+// newDisk is smaller than the disk.
+func (t *Table) Room(number int, newDisk size.Bytes) (maxEnd size.Bytes, next *Partition, err error) {
+	if err := t.editable(newDisk); err != nil {
+		return 0, nil, err
+	}
+	p, ok := t.Partition(number)
+	if !ok {
+		return 0, nil, fmt.Errorf("partition %d: %w", number, ErrNoPartition)
+	}
+	end, next, err := t.limit(p, newDisk)
+	if err != nil {
+		return 0, nil, err
+	}
+	return max(end.Down(alignment), p.End()), next, nil
+}
+
+// limit is Room to the sector.
+func (t *Table) limit(p Partition, newDisk size.Bytes) (end size.Bytes, next *Partition, err error) {
+	if p.Role == Logical {
+		if end, next, ok := t.nextLogicalUse(p); ok {
+			return end, next, nil
+		}
+		p, _ = t.Partition(t.mbr[p.Number].container)
+	}
+	if end, err = t.usableEnd(newDisk); err != nil {
+		return 0, nil, err
+	}
+	for _, other := range t.Partitions {
+		if other.Role != Logical && other.Number != p.Number && other.Start >= p.End() && other.Start < end {
+			end, next = other.Start, &other
+		}
+	}
+	return max(end, p.End()), next, nil
+}
+
+// usableEnd is where the last partition must end on a disk of newDisk bytes.
+func (t *Table) usableEnd(newDisk size.Bytes) (size.Bytes, error) {
+	if t.Kind == MBR {
+		return min(t.offset(t.sectorsOf(newDisk)), t.Addressable()), nil
+	}
+	l, err := t.gptLayout(newDisk)
+	return t.offset(l.lastUsable + 1), err
+}
+
+// nextLogicalUse finds what follows a logical partition inside the extended
+// one: an EBR, which belongs to the first partition in it, or a partition.
+func (t *Table) nextLogicalUse(p Partition) (start size.Bytes, owner *Partition, ok bool) {
+	take := func(at size.Bytes, by Partition) {
+		if at >= p.End() && (!ok || at < start) {
+			start, owner, ok = at, &by, true
+		}
+	}
+	for _, e := range t.ebrs {
+		take(t.offset(e.lba), t.ebrOwner(e))
+	}
+	for _, other := range t.Partitions {
+		if other.Role == Logical {
+			take(other.Start, other)
+		}
+	}
+	return start, owner, ok
+}
+
+// ebrOwner is the first logical partition an EBR describes; of an EBR without
+// any, it is the extended partition.
+func (t *Table) ebrOwner(e ebr) Partition {
+	var extended Partition
+	for _, p := range t.Partitions {
+		if p.Role == Logical && t.mbr[p.Number].sector == e.lba {
+			return p
+		}
+		if p.Role == Extended {
+			extended = p
+		}
+	}
+	return extended
+}
+
+// Free lists the gaps of at least 1 MiB, in the order of their places. On a
+// disk that was enlarged it counts what the table will reach once it grows.
+func (t *Table) Free() []Extent {
+	used, end := t.usedExtents()
+	slices.SortFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
+	var free []Extent
+	at := size.Bytes(0)
+	for _, u := range append(used, extent{start: end, end: end}) {
+		free = append(free, t.splitGap(at, min(u.start, end))...)
+		at = max(at, u.end)
+	}
+	return free
+}
+
+// usedExtents is everything but the extended partition, which is a container,
+// and the end of what can be used.
+func (t *Table) usedExtents() (used []extent, end size.Bytes) {
+	used = []extent{{0, t.SectorSize, ""}}
+	end = min(t.offset(t.sectorsOf(t.DiskSize)), t.Addressable())
+	if t.gpt != nil {
+		used[0].end = t.offset(t.gpt.primary.header.at(gptFirstUsable))
+		if usable, err := t.usableEnd(t.DiskSize); err == nil {
+			end = usable
+		}
+	}
+	for _, e := range t.ebrs {
+		used = append(used, extent{t.offset(e.lba), t.offset(e.lba) + t.SectorSize, ""})
+	}
+	for _, p := range t.Partitions {
+		if p.Role != Extended {
+			used = append(used, p.extent())
+		}
+	}
+	return used, end
+}
+
+// splitGap cuts a gap at the borders of the extended partition.
+func (t *Table) splitGap(start, end size.Bytes) []Extent {
+	cuts := []size.Bytes{start}
+	for _, p := range t.Partitions {
+		if p.Role == Extended {
+			cuts = append(cuts, p.Start, p.End())
+		}
+	}
+	slices.Sort(cuts)
+	var parts []Extent
+	for i, from := range cuts {
+		to := end
+		if i+1 < len(cuts) {
+			to = min(cuts[i+1], end)
+		}
+		if from >= start && to-from >= alignment {
+			parts = append(parts, Extent{Start: from, Size: to - from, Logical: t.insideExtended(from)})
+		}
+	}
+	return parts
+}
+
+func (t *Table) insideExtended(at size.Bytes) bool {
+	return slices.ContainsFunc(t.Partitions, func(p Partition) bool {
+		return p.Role == Extended && p.Start <= at && at < p.End()
+	})
+}
