@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -58,7 +59,11 @@ func (j *job) fail(ctx context.Context, cause error, at journal.JobState) error 
 		return open.Refusal // the job stays as it is
 	}
 	ctx = context.WithoutCancel(ctx)
-	failure := &Failure{Err: cause, Job: j.held.ID, Begun: at == journal.Committing && j.begun(string(plan.StepCommit))}
+	failure := &Failure{Err: cause, Job: j.held.ID, Begun: j.begun(string(plan.StepCommit))}
+	if j.now().Done[string(plan.StepCommit)] {
+		failure.Err = fmt.Errorf("the image is grown, but cleaning up failed: %w", cause)
+		return failure
+	}
 	if failure.Undo = j.back(ctx); failure.Undo != nil {
 		return failure
 	}
@@ -222,6 +227,9 @@ func (j *job) agree(ctx context.Context, s *Session) error {
 			return err
 		}
 	}
+	if j.options.Planned != nil {
+		j.options.Planned(p)
+	}
 	if !p.Changes() {
 		return nil
 	}
@@ -271,8 +279,14 @@ func (j *job) commit(ctx context.Context) error {
 	if err := j.enter(journal.Committing); err != nil {
 		return err
 	}
-	to := slices.IndexFunc(j.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo })
-	if err := j.run.Forward(ctx, j.plan.Steps[to:], j.now().Done); err != nil {
+	undo := slices.IndexFunc(j.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo })
+	clean := slices.IndexFunc(j.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepClean })
+	if err := j.run.Forward(ctx, j.plan.Steps[undo:clean], j.now().Done); err != nil {
+		return err
+	}
+	// The disk is grown: an interruption is too late from here on.
+	ctx = context.WithoutCancel(ctx)
+	if err := j.run.Forward(ctx, j.plan.Steps[clean:], j.now().Done); err != nil {
 		return err
 	}
 	return j.enter(journal.Finished)

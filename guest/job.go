@@ -39,7 +39,10 @@ type Options struct {
 	Scratch string
 	// Keep stops before the commit.
 	Keep bool
-	// Confirm shows the plan and asks; nil agrees to everything.
+	// Planned is told the plan before anything is done about it; may be nil.
+	Planned func(*plan.Plan)
+	// Confirm asks about it; nil agrees to everything. It is not called for
+	// a plan without steps.
 	Confirm func(context.Context, *plan.Plan) error
 	// Saved is a reviewed plan: anything else is refused as stale.
 	Saved *plan.Plan
@@ -72,7 +75,8 @@ type Failure struct {
 	Begun bool
 	// Restored says that everything is as before, and was verified to be.
 	Restored bool
-	// Undo is why it is not.
+	// Undo is why it is not; nil when nothing was undone because the image is
+	// grown already and only cleaning up is left, for Resume.
 	Undo error
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -171,7 +172,7 @@ func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
 	}
 	out := &Outcome{Job: j.held.ID, State: j.record.State, Plan: j.plan}
 	switch {
-	case j.record.State == journal.Finished:
+	case j.record.State == journal.Finished, j.pastReturn():
 		return nil, errors.Join(plan.Refuse(plan.JobState, j.held.ID, "job %s is done: its changes are in the image", j.held.ID), j.close())
 	case j.record.State.Ended():
 		return out, j.close()
@@ -182,4 +183,11 @@ func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
 	}
 	out.State, out.Changed, out.Took = journal.RolledBack, true, time.Since(begun)
 	return out, j.close()
+}
+
+// pastReturn says that the commit is complete and the saved bytes are gone:
+// only cleaning up is left.
+func (j *job) pastReturn() bool {
+	_, err := os.Stat(j.overlay.Undo)
+	return j.record.Done[string(plan.StepCommit)] && errors.Is(err, fs.ErrNotExist)
 }

@@ -21,6 +21,10 @@ type SessionOptions struct {
 	// Started is told of every process, so that it can be found again after
 	// a crash; may be nil.
 	Started func(journal.Proc)
+
+	// shared is a running session of the right size that tests use for one
+	// image after the other: booting one for each would take hours.
+	shared *Session
 }
 
 // Session is an appliance that booted on a closed gate. It is pointed at one
@@ -28,11 +32,17 @@ type SessionOptions struct {
 type Session struct {
 	gate *block.Gate
 	app  *appliance.Appliance
+	// kept says that Close and Abandon leave it running, with the gate shut.
+	kept bool
 }
 
 // StartSession starts the gate, with its sockets in dir, and boots the
 // appliance on it.
 func StartSession(ctx context.Context, dir string, disk, sector size.Bytes, o SessionOptions) (*Session, error) {
+	if o.shared != nil {
+		o.shared.app.SetKeys(o.Keys)
+		return o.shared, nil
+	}
 	gate, err := block.StartGate(ctx, dir, disk)
 	if err != nil {
 		return nil, err
@@ -73,6 +83,9 @@ func (s *Session) Detach(ctx context.Context) error {
 
 // Close ends the appliance and the gate after Detach.
 func (s *Session) Close() error {
+	if s.kept {
+		return nil
+	}
 	// Nothing is left to write: a clean shutdown would only take longer.
 	s.app.Kill()
 	return s.gate.Stop()
@@ -80,6 +93,10 @@ func (s *Session) Close() error {
 
 // Abandon ends both at once; what was not written out is lost.
 func (s *Session) Abandon() {
+	if s.kept {
+		_ = s.Detach(context.Background())
+		return
+	}
 	s.app.Kill()
 	_ = s.gate.Stop()
 }

@@ -48,6 +48,10 @@ type Options struct {
 	Keys KeyFinder
 	// Started is told of the appliance's QEMU as soon as it runs; may be nil.
 	Started func(journal.Proc)
+
+	// scratch, if not 0, is the size of an empty disk to boot on instead of
+	// an export.
+	scratch size.Bytes
 }
 
 // KeyFinder gives the keys to try on a LUKS container, by its device's name
@@ -58,6 +62,8 @@ type KeyFinder func(device, uuid string) ([]string, error)
 type Appliance struct {
 	// Used is the acceleration it runs with; KVM that did not work is TCG.
 	Used Accel
+	// KVMError is why Used is TCG although there is a /dev/kvm; else nil.
+	KVMError error
 
 	g    *guestfs.Guestfs
 	pid  int
@@ -69,6 +75,8 @@ type Appliance struct {
 	// open are the LUKS containers and volume groups in the order they were
 	// opened.
 	open []opened
+	// groups says that there are volume groups on the disk.
+	groups bool
 	// stale says that a volume grew under a container that is open.
 	stale bool
 	// xfsLog is what an XFS's log takes of it, by device: statvfs(2) leaves
@@ -101,6 +109,7 @@ func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	if second != nil {
 		return nil, fmt.Errorf("%w (with KVM: %w)", second, err)
 	}
+	a.KVMError = err
 	return a, nil
 }
 
@@ -114,15 +123,14 @@ func launch(ctx context.Context, o Options) (*Appliance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("libguestfs: %w", err)
 	}
-	quiet(g)
 	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
 		xfsLog: map[string]size.Bytes{}, passed: map[string]string{}}
 	if err := a.configure(o); err != nil {
-		a.g.Close()
+		a.free()
 		return nil, err
 	}
 	if err := a.boot(ctx, o.Started); err != nil {
-		a.g.Close()
+		a.free()
 		return nil, err
 	}
 	if o.Accel == Auto {
@@ -140,6 +148,33 @@ const kernelOptions = "mitigations=off audit=0 apparmor=0 rcupdate.rcu_expedited
 
 func (a *Appliance) configure(o Options) error {
 	options := kernelOptions
+	settings := []func() error{
+		func() error { return a.g.Set_backend("direct") },
+		func() error { return a.g.Set_program("virt-grow") },
+		// Ctrl-C at the terminal is for us, not for the appliance.
+		func() error { return a.g.Set_pgroup(true) },
+		func() error { return a.g.Set_append(&options) },
+		func() error { return a.g.Set_autosync(false) },
+		func() error { return o.addDrive(a.g) },
+	}
+	switch o.Accel {
+	case TCG:
+		settings = append(settings, func() error { return a.g.Set_backend_setting("force_tcg", "1") })
+	case KVM:
+		settings = append(settings, func() error { return a.g.Set_backend_setting("force_kvm", "1") })
+	}
+	for _, set := range settings {
+		if err := silently(a.g, set); err != nil {
+			return fmt.Errorf("libguestfs: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o Options) addDrive(g *guestfs.Guestfs) error {
+	if o.scratch != 0 {
+		return g.Add_drive_scratch(int64(o.scratch), nil)
+	}
 	drive := &guestfs.OptargsAdd_drive{
 		Protocol_is_set: true, Protocol: "nbd",
 		Server_is_set: true, Server: []string{"unix:" + o.Socket},
@@ -151,34 +186,14 @@ func (a *Appliance) configure(o Options) error {
 	if o.Sector == 4096 {
 		drive.Blocksize_is_set, drive.Blocksize = true, 4096
 	}
-	settings := []func() error{
-		func() error { return a.g.Set_backend("direct") },
-		func() error { return a.g.Set_program("virt-grow") },
-		// Ctrl-C at the terminal is for us, not for the appliance.
-		func() error { return a.g.Set_pgroup(true) },
-		func() error { return a.g.Set_append(&options) },
-		func() error { return a.g.Set_autosync(false) },
-		func() error { return a.g.Add_drive(o.Export, drive) },
-	}
-	switch o.Accel {
-	case TCG:
-		settings = append(settings, func() error { return a.g.Set_backend_setting("force_tcg", "1") })
-	case KVM:
-		settings = append(settings, func() error { return a.g.Set_backend_setting("force_kvm", "1") })
-	}
-	for _, set := range settings {
-		if err := plain(set()); err != nil {
-			return fmt.Errorf("libguestfs: %w", err)
-		}
-	}
-	return nil
+	return g.Add_drive(o.Export, drive)
 }
 
 // boot launches. While it does, the appliance's QEMU is a child of ours that
 // libguestfs does not tell the number of yet.
 func (a *Appliance) boot(ctx context.Context, started func(journal.Proc)) error {
 	done := make(chan error, 1)
-	go func() { done <- plain(a.g.Launch()) }()
+	go func() { done <- silently(a.g, a.g.Launch) }()
 	told := false
 	for {
 		select {
@@ -228,7 +243,7 @@ func (a *Appliance) do(ctx context.Context, call func() error) error {
 	stop := context.AfterFunc(ctx, func() {
 		once.Do(func() { _ = syscall.Kill(a.pid, syscall.SIGKILL) })
 	})
-	err := plain(call())
+	err := silently(a.g, call)
 	if !stop() && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -262,13 +277,33 @@ func (e *Error) Error() string {
 	return e.Op + ": " + text
 }
 
+// SetKeys replaces the keys given at launch.
+func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
+
 // Refresh makes the appliance look at the disk anew, after the gate was
 // pointed somewhere else.
 func (a *Appliance) Refresh(ctx context.Context) error {
 	if err := a.do(ctx, func() error { return a.g.Blockdev_flushbufs("/dev/sda") }); err != nil {
 		return err
 	}
-	return a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") })
+	return a.reread(ctx)
+}
+
+// reread makes the kernel read the partition table again. It does so only
+// while no partition is open, and udev in the appliance opens them after every
+// change: to look at them, and to activate volume groups it finds. So what it
+// activated is deactivated, and the call made again.
+func (a *Appliance) reread(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") })
+		if err == nil || ctx.Err() != nil || attempt == 20 || !strings.Contains(err.Error(), "busy") {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := a.deactivate(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // path is where the appliance has the device of that name.
@@ -288,9 +323,10 @@ func cryptName(device string) string {
 
 // ReadAt reads from the disk as a whole. It makes the table package's reader.
 func (a *Appliance) ReadAt(p []byte, off int64) (int, error) {
-	data, err := a.g.Pread_device("/dev/sda", len(p), off)
+	var data []byte
+	err := silently(a.g, func() (e error) { data, e = a.g.Pread_device("/dev/sda", len(p), off); return })
 	if err != nil {
-		return 0, plain(err)
+		return 0, err
 	}
 	n := copy(p, data)
 	if n < len(p) {
@@ -310,6 +346,7 @@ func (a *Appliance) Settle(ctx context.Context) error {
 	if err := a.closeStack(ctx); err != nil {
 		return err
 	}
+	a.groups = false
 	if err := a.do(ctx, func() error { return a.g.Sync() }); err != nil {
 		return err
 	}
@@ -322,38 +359,44 @@ func (a *Appliance) Settle(ctx context.Context) error {
 // Kill ends the appliance at once, without writing anything out.
 func (a *Appliance) Kill() {
 	_ = syscall.Kill(a.pid, syscall.SIGKILL)
-	a.g.Close()
+	a.free()
 }
 
 // Close ends the appliance. What Settle did not write out is lost.
 func (a *Appliance) Close() error {
-	err := plain(a.g.Shutdown())
-	a.g.Close()
+	err := silently(a.g, a.g.Shutdown)
+	a.free()
 	return err
 }
 
-// statfs mounts the device and gives its file system's size and used space.
-func (a *Appliance) statfs(ctx context.Context, device string, options string) (total, used size.Bytes, err error) {
-	err = a.do(ctx, func() error { return a.g.Mount_options(options, path(device), "/") })
+// free ends the handle. How its QEMU ended is no news.
+func (a *Appliance) free() {
+	_ = silently(a.g, func() error { a.g.Close(); return nil })
+}
+
+// usage is what statvfs(2) says of a mounted file system.
+type usage struct{ total, used, block size.Bytes }
+
+// statfs mounts the device read-only and asks.
+func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err error) {
+	err = a.do(ctx, func() error { return a.g.Mount_options("ro", path(device), "/") })
 	if err != nil {
-		return 0, 0, err
+		return u, err
 	}
 	defer func() {
 		if e := a.do(ctx, func() error { return a.g.Umount("/", nil) }); err == nil {
 			err = e
 		}
 	}()
-	return a.mountedSize(ctx)
-}
-
-func (a *Appliance) mountedSize(ctx context.Context) (total, used size.Bytes, err error) {
 	var stat *guestfs.StatVFS
 	err = a.do(ctx, func() (e error) { stat, e = a.g.Statvfs("/"); return })
 	if err != nil {
-		return 0, 0, err
+		return u, err
 	}
-	unit := size.Bytes(stat.Frsize)
-	return size.Bytes(stat.Blocks) * unit, size.Bytes(stat.Blocks-stat.Bfree) * unit, nil
+	u.block = size.Bytes(stat.Frsize)
+	u.total = size.Bytes(stat.Blocks) * u.block
+	u.used = size.Bytes(stat.Blocks-stat.Bfree) * u.block
+	return u, nil
 }
 
 // deviceSize is the block device's size as the appliance's kernel has it.

@@ -52,7 +52,7 @@ func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan
 		}
 	}
 	a.table = grown
-	if err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") }); err != nil {
+	if err := a.reread(ctx); err != nil {
 		return err
 	}
 	return a.reopen(ctx, stack)
@@ -169,8 +169,8 @@ func (a *Appliance) ContentSize(ctx context.Context, device, content string) (si
 		err := a.probeExt(ctx, device, &c)
 		return c.Size, orProblem(err, c)
 	}
-	total, _, err := a.statfs(ctx, device, "ro")
-	return total + a.xfsLog[device], err
+	u, err := a.statfs(ctx, device)
+	return u.total + a.xfsLog[device], err
 }
 
 func orProblem(err error, c plan.Content) error {

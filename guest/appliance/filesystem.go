@@ -73,7 +73,7 @@ func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) 
 	c.Unit = size.Bytes(info.Xfs_agsize) * unit
 	// Mounting replays the log, which xfs_repair needs; norecovery would
 	// count wrong.
-	total, used, err := a.statfs(ctx, name, "ro")
+	u, err := a.statfs(ctx, name)
 	if ctx.Err() != nil {
 		return err
 	}
@@ -81,8 +81,8 @@ func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) 
 		c.Problem = newerOrDamaged(name, c.Type, err)
 		return nil
 	}
-	a.xfsLog[name] = c.Size - total
-	c.Used = used + a.xfsLog[name]
+	a.xfsLog[name] = c.Size - u.total
+	c.Used = u.used + a.xfsLog[name]
 	return nil
 }
 
@@ -100,7 +100,8 @@ func (a *Appliance) probeBtrfs(ctx context.Context, name string, c *plan.Content
 		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the btrfs on %s spans %d devices", name, len(devices))
 		return nil
 	}
-	return a.measure(ctx, name, c)
+	_, err = a.measure(ctx, name, c)
+	return err
 }
 
 // ntfs-3g.probe(8)'s exit codes.
@@ -126,21 +127,40 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 		c.Problem = plan.Refuse(plan.FSDamaged, name, "ntfs-3g cannot mount the NTFS on %s (ntfs-3g.probe says %d)", name, code)
 		return nil
 	}
-	if err := a.measure(ctx, name, c); err != nil || c.Problem != nil {
+	u, err := a.measure(ctx, name, c)
+	if err != nil || c.Problem != nil {
 		return err
 	}
-	return a.askNTFSResize(ctx, name, c)
+	device, err := a.deviceSize(ctx, name)
+	if err != nil {
+		return err
+	}
+	return a.askNTFSResize(ctx, name, c, sameNTFSSize(u.total, u.block, device))
 }
 
-// askNTFSResize asks ntfsresize for the size the volume has: it looks at the
-// dirty flag and the consistency, and finds nothing to do.
-func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Content) error {
-	err := a.do(ctx, func() error { return a.g.Ntfsresize_size(path(name), int64(c.Size)) })
+// askNTFSResize asks ntfsresize for the very size the volume has: it looks at
+// the dirty flag first, and then finds nothing to do. A flag it would pass on
+// to Windows is not set by that.
+func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Content, same size.Bytes) error {
+	err := a.do(ctx, func() error { return a.g.Ntfsresize_size(path(name), int64(same)) })
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
 	c.Problem = ntfsRefusal(name, err)
 	return nil
+}
+
+// sameNTFSSize is a size that ntfsresize takes for the one a volume of whole
+// clusters has. It leaves a sector for the copy of the boot sector and rounds
+// the rest down to clusters (ntfsresize.c: new_size = (bytes - sector_size) /
+// cluster_size); so what is added has to be at least a sector, and less than
+// a sector and a cluster. Sectors are 512 or 4096 bytes, a cluster is at least
+// a sector.
+func sameNTFSSize(volume, cluster, device size.Bytes) size.Bytes {
+	if cluster >= 4096 && volume+4096 <= device {
+		return volume + 4096
+	}
+	return volume + 512
 }
 
 func ntfsRefusal(name string, err error) *plan.Refusal {
@@ -150,20 +170,20 @@ func ntfsRefusal(name string, err error) *plan.Refusal {
 	return plan.Refuse(plan.FSDamaged, name, "ntfsresize will not touch the NTFS on %s: %v", name, err)
 }
 
-// measure mounts the device read-only for its size and used space.
-func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) error {
-	total, used, err := a.statfs(ctx, name, "ro")
+// measure notes down the mounted file system's size and used space.
+func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) (usage, error) {
+	u, err := a.statfs(ctx, name)
 	if ctx.Err() != nil {
-		return err
+		return u, err
 	}
 	if err != nil {
 		if c.Problem == nil {
 			c.Problem = newerOrDamaged(name, c.Type, err)
 		}
-		return nil
+		return u, nil
 	}
-	c.Size, c.Used = total, used
-	return nil
+	c.Size, c.Used = u.total, u.used
+	return u, nil
 }
 
 // checkFS runs the file system's own checker. Journals were replayed by Probe.

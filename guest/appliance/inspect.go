@@ -20,7 +20,7 @@ func (a *Appliance) Inspect(ctx context.Context, l *plan.Layout) error {
 		}
 		return nil // inspection gives up on some damaged disks; so what
 	}
-	defer func() { _ = plain(a.g.Umount_all()) }()
+	defer func() { _ = silently(a.g, a.g.Umount_all) }()
 	if len(roots) != 1 {
 		return nil
 	}

@@ -57,19 +57,28 @@ func (a *Appliance) openLVM(ctx context.Context) error {
 		return err
 	}
 	a.open = append(a.open, opened{})
+	a.groups = true
 	return nil
+}
+
+// deactivate deactivates the volume groups, if there are any.
+func (a *Appliance) deactivate(ctx context.Context) error {
+	if !a.groups {
+		return nil
+	}
+	return a.do(ctx, func() error { return a.g.Vg_activate_all(false) })
 }
 
 // closeStack closes what was opened, last first: the kernel re-reads a
 // partition table only when nothing on the disk is in use.
 func (a *Appliance) closeStack(ctx context.Context) error {
 	for _, o := range slices.Backward(a.open) {
-		err := a.do(ctx, func() error {
-			if o.crypt == "" {
-				return a.g.Vg_activate_all(false)
-			}
-			return a.g.Cryptsetup_close("/dev/mapper/" + o.crypt)
-		})
+		var err error
+		if o.crypt == "" {
+			err = a.deactivate(ctx)
+		} else {
+			err = a.do(ctx, func() error { return a.g.Cryptsetup_close("/dev/mapper/" + o.crypt) })
+		}
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,113 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Facts are what this host's appliance is and can do.
+type Facts struct {
+	Used Accel
+	// KVMError is why Used is TCG although there is a /dev/kvm; else nil.
+	KVMError error
+	// Launch is how long it took to boot.
+	Launch time.Duration
+	// Version is libguestfs's, Kernel the appliance's.
+	Version, Kernel string
+	// Lacking are the file systems and containers it cannot handle, by the
+	// names people use.
+	Lacking []string
+	// NTFSError is why NTFS, though it seems to be there, does not work: some
+	// builds keep it for virt-v2v. Nil also where NTFS is in Lacking.
+	NTFSError error
+}
+
+// scratchSize is room enough for an NTFS.
+const scratchSize = 32 * size.MiB
+
+// Features boots an appliance on an empty disk and asks it what it can do.
+func Features(ctx context.Context, accel Accel) (_ *Facts, err error) {
+	begun := time.Now()
+	a, err := Launch(ctx, Options{Accel: accel, scratch: scratchSize})
+	if err != nil {
+		return nil, err
+	}
+	defer a.Kill() // there is nothing on it to keep
+	f := &Facts{Used: a.Used, KVMError: a.KVMError, Launch: time.Since(begun)}
+	for _, ask := range []func(context.Context, *Facts) error{a.askVersions, a.askFeatures} {
+		if err := ask(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (a *Appliance) askVersions(ctx context.Context, f *Facts) error {
+	var version *guestfs.Version
+	var kernel *guestfs.UTSName
+	for _, ask := range []func() error{
+		func() (e error) { version, e = a.g.Version(); return },
+		func() (e error) { kernel, e = a.g.Utsname(); return },
+	} {
+		if err := a.do(ctx, ask); err != nil {
+			return err
+		}
+	}
+	f.Version = fmt.Sprintf("%d.%d.%d%s", version.Major, version.Minor, version.Release, version.Extra)
+	f.Kernel = kernel.Uts_release
+	return nil
+}
+
+// featureOf names libguestfs's feature group (guestfs(3), "AVAILABILITY") for
+// what is more than a file system of the kernel's.
+var featureOf = []struct{ content, group string }{
+	{"xfs", "xfs"}, {"btrfs", "btrfs"}, {"ntfs", "ntfs3g"}, {"ntfs", "ntfsprogs"},
+	{"LUKS", "luks"}, {"LVM", "lvm2"},
+}
+
+func (a *Appliance) askFeatures(ctx context.Context, f *Facts) error {
+	lacking := map[string]bool{}
+	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
+		var there bool
+		if err := a.do(ctx, func() (e error) { there, e = a.g.Filesystem_available(kind); return }); err != nil {
+			return err
+		}
+		lacking[kind] = !there
+	}
+	for _, feature := range featureOf {
+		var there bool
+		if err := a.do(ctx, func() (e error) { there, e = a.g.Feature_available([]string{feature.group}); return }); err != nil {
+			return err
+		}
+		lacking[feature.content] = lacking[feature.content] || !there
+	}
+	for _, content := range []string{"ext4", "xfs", "btrfs", "ntfs", "LUKS", "LVM"} {
+		if lacking[content] {
+			f.Lacking = append(f.Lacking, content)
+		}
+	}
+	if lacking["ntfs"] {
+		return nil
+	}
+	f.NTFSError = a.tryNTFS(ctx)
+	return ctx.Err()
+}
+
+// tryNTFS does to an empty NTFS what an edit would: only a try tells.
+func (a *Appliance) tryNTFS(ctx context.Context) error {
+	for _, call := range []func() error{
+		func() error { return a.g.Mkfs("ntfs", "/dev/sda", nil) },
+		func() error { return a.g.Ntfsresize_size("/dev/sda", int64(scratchSize)) },
+		func() error { return a.g.Mount_ro("/dev/sda", "/") },
+	} {
+		if err := a.do(ctx, call); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,19 @@
+package appliance
+
+import "testing"
+
+// TestFeatures boots the real appliance: the machine that runs the tests has
+// all there is.
+func TestFeatures(t *testing.T) {
+	f, err := Features(t.Context(), Auto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Lacking) > 0 || f.NTFSError != nil {
+		t.Errorf("lacking %q, NTFS: %v", f.Lacking, f.NTFSError)
+	}
+	if f.Version == "" || f.Kernel == "" || f.Launch <= 0 {
+		t.Errorf("incomplete: %+v", f)
+	}
+	t.Logf("%+v", *f)
+}

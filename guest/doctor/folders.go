@@ -1,0 +1,115 @@
+package doctor
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// folder is a place that virt-grow writes to.
+type folder struct {
+	name, path string
+	// want is how much should be free, use what it is for.
+	want size.Bytes
+	use  string
+	// sockets says that Unix sockets are made below it, in a path this much
+	// longer.
+	sockets string
+	// set is how to take another folder.
+	set string
+}
+
+// folders are those for the options and the environment. The rules for
+// libguestfs are in guestfs(3), "ENVIRONMENT VARIABLES".
+func folders(o Options) []folder {
+	temp := os.TempDir()
+	list := []folder{{
+		name: "state folder", path: o.StateDir, want: 256 * size.MiB, use: "journals, and overlays of block devices",
+		sockets: "/jobs/20060102-150405-0000/gate.sock", set: "--state-dir",
+	}}
+	if o.ScratchDir != "" {
+		list = append(list, folder{name: "scratch folder", path: o.ScratchDir, want: size.GiB, use: "overlays", set: "--scratch-dir"})
+	}
+	return append(list,
+		folder{
+			name: "temporary folder", path: temp, want: 256 * size.MiB, use: "overlays of inspect and plan",
+			sockets: "/virt-grow-0000000000/gate.sock", set: "TMPDIR",
+		},
+		folder{
+			name: "appliance cache", path: cmp.Or(os.Getenv("LIBGUESTFS_CACHEDIR"), os.Getenv("TMPDIR"), "/var/tmp"),
+			// Built on Debian 12 it takes 680 MiB, and an upgrade builds the
+			// new one beside the old.
+			want: size.GiB, use: "the appliance that libguestfs builds", set: "LIBGUESTFS_CACHEDIR",
+		})
+}
+
+// examine looks at the folder, or, where it is not made yet, at the one it
+// will be made in.
+func (f folder) examine() Finding {
+	at, err := existing(f.path)
+	if err != nil {
+		return Finding{f.name, Fail, err.Error(), f.another()}
+	}
+	if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+		return Finding{f.name, Fail, fmt.Sprintf("cannot write to %s: %v", at, err), f.another()}
+	}
+	free, err := block.Free(at)
+	if err != nil {
+		return Finding{f.name, Fail, fmt.Sprintf("cannot see how much is free in %s: %v", at, err), f.another()}
+	}
+	return f.judge(free)
+}
+
+// The longest path of a Unix socket (unix(7)), without the final zero.
+const longestSocket = 107
+
+func (f folder) judge(free size.Bytes) Finding {
+	switch {
+	case f.sockets != "" && len(f.path)+len(f.sockets) > longestSocket:
+		return Finding{f.name, Fail, fmt.Sprintf("%s is too long a path for the sockets in it: at most %d characters",
+			f.path, longestSocket-len(f.sockets)), f.another()}
+	case free < f.want:
+		return Finding{f.name, Warn, fmt.Sprintf("%s has %s free, and %s may need %s", f.path, free, f.use, f.want),
+			f.another()}
+	}
+	return Finding{Name: f.name, Level: OK, Text: fmt.Sprintf("%s, %s free", f.path, free)}
+}
+
+func (f folder) another() string {
+	if strings.HasPrefix(f.set, "--") {
+		return "virt-grow " + f.set + " FOLDER …   # another folder"
+	}
+	return "export " + f.set + "=FOLDER   # another folder"
+}
+
+// existing is the first folder on the way up that is there.
+func existing(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("no folder is set")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	for {
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && !info.IsDir():
+			return "", fmt.Errorf("%s is not a folder", path)
+		case err == nil:
+			return path, nil
+		case !errors.Is(err, fs.ErrNotExist) || path == "/":
+			return "", err
+		}
+		path = filepath.Dir(path)
+	}
+}

@@ -1,0 +1,163 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+)
+
+// kvm is the state of /dev/kvm as seen from outside.
+type kvm int
+
+const (
+	kvmMissing kvm = iota
+	kvmDenied      // there, but not for this user
+	kvmThere
+)
+
+func lookAtKVM() kvm {
+	switch err := unix.Access("/dev/kvm", unix.R_OK|unix.W_OK); err {
+	case nil:
+		return kvmThere
+	case unix.EACCES, unix.EPERM:
+		return kvmDenied
+	}
+	return kvmMissing
+}
+
+// judgeKVM holds what is there against what the appliance used; facts is nil
+// when it was not launched.
+func judgeKVM(state kvm, wanted appliance.Accel, facts *appliance.Facts) Finding {
+	const slow = "the appliance is emulated (TCG) and 5 to 10 times slower"
+	f := Finding{Name: "KVM", Level: Warn}
+	switch {
+	case wanted == appliance.TCG:
+		f.Level, f.Text = OK, "not wanted: --accel tcg"
+	case state == kvmMissing:
+		f.Text = "there is no /dev/kvm: " + slow
+		f.Mend = "grep -cwE 'vmx|svm' /proc/cpuinfo   # 0: turn on VT-x or AMD-V in the firmware, or nested virtualisation on this machine's own host"
+	case state == kvmDenied:
+		f.Text = "this user may not use /dev/kvm: " + slow
+		f.Mend = "sudo usermod -aG kvm $USER   # then log in again"
+	case facts == nil:
+		f.Level, f.Text = OK, "/dev/kvm is there; not tried"
+	case facts.KVMError != nil:
+		f.Text = "/dev/kvm is there, but QEMU dies when it uses it: " + slow +
+			"; nested virtualisation is to be mended on this machine's own host"
+	default:
+		f.Level, f.Text = OK, "usable"
+	}
+	return f
+}
+
+// judgeAppliance tells what the appliance said, or why it did not launch.
+func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
+	if err != nil {
+		// libguestfs goes on with advice for people who write to its list.
+		text, _, _ := strings.Cut(err.Error(), " This usually means")
+		return []Finding{{"appliance", Fail, strings.TrimSuffix(text, "."),
+			"libguestfs-test-tool   # shows where the launch ends; see also the finding on the kernel"}}
+	}
+	accel := "KVM"
+	if facts.Used == appliance.TCG {
+		accel = "TCG"
+	}
+	launch := Finding{Name: "appliance", Level: OK, Text: fmt.Sprintf(
+		"libguestfs %s, kernel %s, launched with %s in %.1f s",
+		facts.Version, facts.Kernel, accel, facts.Launch.Seconds())}
+	if facts.Launch > time.Minute {
+		launch.Level = Warn
+		launch.Text += "; the first launch after an upgrade also builds the appliance"
+		launch.Mend = "virt-grow doctor   # again; if it stays as slow, the host is busy"
+	}
+	return []Finding{launch, judgeNTFS(s, facts), judgeFileSystems(s, facts.Lacking)}
+}
+
+func judgeNTFS(s system, facts *appliance.Facts) Finding {
+	// RHEL has NTFS in a package of its own, and keeps it for virt-v2v.
+	mend := s.install("ntfs-3g", "ntfs-3g ntfsprogs   # RHEL: libguestfs-winsupport")
+	switch {
+	case slices.Contains(facts.Lacking, "ntfs"):
+		return Finding{"NTFS", Warn, "the appliance has no NTFS: Windows guests cannot be grown here", mend}
+	case facts.NTFSError != nil:
+		return Finding{Name: "NTFS", Level: Warn, Text: "the appliance has NTFS, but not for us (RHEL keeps it for virt-v2v): " +
+			facts.NTFSError.Error() + "; grow Windows guests from a Debian or Fedora host, or with --partition-only"}
+	}
+	return Finding{Name: "NTFS", Level: OK, Text: "made, resized and mounted one"}
+}
+
+// packages are what the appliance is built from on the host.
+var packages = map[string]struct{ debian, fedora string }{
+	"ext4":  {"e2fsprogs", "e2fsprogs"},
+	"xfs":   {"libguestfs-xfs", "libguestfs-xfs"},
+	"btrfs": {"btrfs-progs", "btrfs-progs"},
+	"LUKS":  {"cryptsetup-bin", "cryptsetup"},
+	"LVM":   {"lvm2", "lvm2"},
+}
+
+func judgeFileSystems(s system, lacking []string) Finding {
+	var there, gone, onDebian, onFedora []string
+	for _, name := range []string{"ext4", "xfs", "btrfs", "LVM", "LUKS"} {
+		if !slices.Contains(lacking, name) {
+			there = append(there, name)
+			continue
+		}
+		gone = append(gone, name)
+		onDebian, onFedora = append(onDebian, packages[name].debian), append(onFedora, packages[name].fedora)
+	}
+	if len(gone) == 0 {
+		return Finding{Name: "file systems", Level: OK, Text: strings.Join(there, ", ")}
+	}
+	return Finding{"file systems", Warn, "the appliance cannot handle " + strings.Join(gone, ", "),
+		s.install(strings.Join(onDebian, " "), strings.Join(onFedora, " "))}
+}
+
+// kernels are the host's kernels that the appliance could boot.
+type kernels struct{ readable, denied []string }
+
+// findKernels looks where supermin(1) does: Debian keeps kernels in /boot,
+// Fedora among their modules.
+func findKernels(root string) kernels {
+	var k kernels
+	for _, pattern := range []string{"boot/vmlinuz-*", "lib/modules/*/vmlinuz"} {
+		paths, _ := filepath.Glob(filepath.Join(root, pattern))
+		for _, path := range paths {
+			if unix.Access(path, unix.R_OK) == nil {
+				k.readable = append(k.readable, path)
+			} else {
+				k.denied = append(k.denied, path)
+			}
+		}
+	}
+	return k
+}
+
+// judgeKernels knows that a launch proves more than file modes.
+func judgeKernels(s system, k kernels, launched bool) Finding {
+	f := Finding{Name: "kernel", Level: OK}
+	switch {
+	case os.Getenv("SUPERMIN_KERNEL") != "":
+		f.Text = "SUPERMIN_KERNEL says " + os.Getenv("SUPERMIN_KERNEL")
+	case len(k.denied) > 0:
+		f.Level, f.Text = Fail, "only root may read "+strings.Join(k.denied, ", ")+", and the appliance boots it (Ubuntu ships kernels that way)"
+		if launched {
+			f.Level = Warn
+		}
+		f.Mend = "sudo chmod 0644 /boot/vmlinuz-*   # to keep it so: sudo dpkg-statoverride --update --add root root 0644 /boot/vmlinuz-$(uname -r)"
+	case len(k.readable) == 0 && !launched:
+		f.Level, f.Text = Fail, "there is no kernel in /boot for the appliance"
+		f.Mend = s.install("linux-image-amd64   # Ubuntu: linux-image-generic", "kernel-core")
+	case len(k.readable) == 0:
+		f.Text = "none in /boot, but the appliance has one"
+	default:
+		f.Text = fmt.Sprintf("readable (%d)", len(k.readable))
+	}
+	return f
+}

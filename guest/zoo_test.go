@@ -1,0 +1,527 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+	"github.com/virt-grow/virt-grow/testimages"
+)
+
+// grownTo is the size every image of the matrix grows to, so that one
+// appliance serves them all.
+const grownTo = size.GiB
+
+// sessions are the running appliances of this test process, one a sector size.
+type sessions struct {
+	t        *testing.T // whose end is theirs
+	bySector map[size.Bytes]*Session
+}
+
+func newSessions(t *testing.T) *sessions {
+	return &sessions{t: t, bySector: map[size.Bytes]*Session{}}
+}
+
+func (s *sessions) get(t *testing.T, sector size.Bytes) *Session {
+	t.Helper()
+	if running, ok := s.bySector[sector]; ok {
+		return running
+	}
+	dir := shortDir(s.t)
+	started, err := StartSession(context.Background(), dir, grownTo, sector, SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started.kept = true
+	s.bySector[sector] = started
+	s.t.Cleanup(func() {
+		started.kept = false
+		started.Abandon()
+	})
+	return started
+}
+
+// shortDir is a temporary folder whose path leaves room for a socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// quick is the part of the zoo that every run grows: each table, content and
+// stack once. VIRT_GROW_LONG=1 takes all of it, in every format.
+var quick = []string{
+	"none-xfs", "none-pv", "gpt-ext4", "gpt-xfs", "gpt-ntfs", "gpt-btrfs", "gpt-lvm-ext4",
+	"gpt-luks2-lvm-xfs", "gpt-order", "gpt-4k-ext4", "gpt-hybrid", "gpt-xfs-dirty",
+	"mbr-ext4", "mbr-logical-ext4", "gpt-windows", "gpt-os-lvm",
+}
+
+func long() bool { return os.Getenv("VIRT_GROW_LONG") != "" }
+
+// zoo are the images to test with, and the formats of each.
+func zoo(t *testing.T) []testimages.Image {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs the appliance: not with -short")
+	}
+	if _, err := testimages.Cache(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	images := testimages.All()
+	if long() {
+		return images
+	}
+	return slices.DeleteFunc(images, func(i testimages.Image) bool { return !slices.Contains(quick, i.Name) })
+}
+
+// formats are qcow2 for all, and the others in turn, so that each meets each
+// table without multiplying the run.
+func formats(i int) []string {
+	others := []string{"raw", "overlay", "qcow2v2"}
+	if long() {
+		return append([]string{"qcow2"}, others...)
+	}
+	return []string{append(others, "qcow2")[i%4]}
+}
+
+// expected is the refusal an image of the zoo gets; "" when it grows.
+func expected(i testimages.Image) plan.Reason {
+	switch {
+	case i.Behind != "":
+		return plan.ImmovableNeighbor
+	case i.Name == "none-empty", i.Name == "gpt-vfat":
+		return plan.UnknownContent
+	case i.Name == "gpt-ext4-feature":
+		return plan.NewerFeature
+	}
+	return plan.Reason(i.Expect)
+}
+
+func formatName(format string) string {
+	if format == "raw" {
+		return "raw"
+	}
+	return "qcow2"
+}
+
+// trial is one image on its way through the matrix.
+type trial struct {
+	image   testimages.Image
+	format  string
+	path    string
+	options Options
+	before  string // a raw copy from before
+}
+
+func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) *trial {
+	t.Helper()
+	dir := t.TempDir()
+	x := &trial{image: image, format: format, path: filepath.Join(dir, "disk."+formatName(format)), before: filepath.Join(dir, "before.raw")}
+	if err := testimages.Copy(image.Name, x.path, format); err != nil {
+		t.Fatal(err)
+	}
+	if err := testimages.Copy(image.Name, x.before, "raw"); err != nil {
+		t.Fatal(err)
+	}
+	x.options = Options{Store: journal.Store{Dir: filepath.Join(dir, "state")}}
+	x.options.Session.shared = s.get(t, size.Bytes(image.Sector))
+	x.options.Session.Keys = func(string, string) ([]string, error) {
+		if image.Key == "" {
+			return nil, nil
+		}
+		return []string{image.Key}, nil
+	}
+	return x
+}
+
+func (x *trial) open(t *testing.T) (*Image, error) {
+	t.Helper()
+	return Open(context.Background(), x.path, OpenOptions{Sector: size.Bytes(x.image.Sector)})
+}
+
+func (x *trial) request() plan.Request {
+	return plan.Request{
+		Size: plan.Amount{Mode: plan.Absolute, Bytes: grownTo},
+		Grow: []plan.Where{{Name: x.image.Target, Amount: plan.Amount{Mode: plan.Fill}}},
+	}
+}
+
+// TestMatrix grows every image of the zoo in each format: the image does not
+// change before the commit, only planned bytes change outside what grows, the
+// oracles agree, every file is the same.
+func TestMatrix(t *testing.T) {
+	images := zoo(t)
+	s := newSessions(t)
+	var done []*trial
+	for i, image := range images {
+		if expected(image) != "" {
+			continue
+		}
+		for _, format := range formats(i) {
+			t.Run(image.Name+"/"+format, func(t *testing.T) {
+				x := newTrial(t, s, image, format)
+				x.grow(t)
+				done = append(done, x.keep(t))
+			})
+		}
+	}
+	t.Run("files", func(t *testing.T) { sameFiles(t, done) })
+}
+
+// grow grows in two halves, as --keep-overlay does, and looks at the image in
+// between.
+func (x *trial) grow(t *testing.T) {
+	ctx := context.Background()
+	img, err := x.open(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := checksum(t, x.path)
+	x.options.Keep = true
+	out, err := Grow(ctx, img, x.request(), x.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !out.Changed || out.State != journal.Waiting {
+		t.Fatalf("outcome %+v", out)
+	}
+	if checksum(t, x.path) != sum {
+		t.Error("the image changed before the commit")
+	}
+	accepted, err := Accept(ctx, out.Job, x.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accepted.State != journal.Finished {
+		t.Errorf("accepted: %+v", accepted)
+	}
+	after := rawCopy(t, x.path, formatName(x.format))
+	x.compareBytes(t, out.Plan, after)
+	x.oracle(t, out.Plan, after)
+	if left, _ := filepath.Glob(x.path + ".virt-grow-*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// keep moves the grown image where it outlives its subtest.
+func (x *trial) keep(t *testing.T) *trial {
+	t.Helper()
+	grown := filepath.Join(shortDirOf(t), x.image.Name+"-"+x.format+".raw")
+	if err := os.Rename(rawCopy(t, x.path, formatName(x.format)), grown); err != nil {
+		t.Fatal(err)
+	}
+	x.path = grown
+	return x
+}
+
+var grownDir string
+
+// shortDirOf is one folder for the whole test process; TestMain removes it.
+func shortDirOf(t *testing.T) string {
+	t.Helper()
+	if grownDir == "" {
+		dir, err := os.MkdirTemp("", "vg-grown")
+		if err != nil {
+			t.Fatal(err)
+		}
+		grownDir = dir
+	}
+	return grownDir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if grownDir != "" {
+		os.RemoveAll(grownDir)
+	}
+	os.Exit(code)
+}
+
+func checksum(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// rawCopy is what a guest would see of the image, as a sparse raw file.
+func rawCopy(t *testing.T, path, format string) string {
+	t.Helper()
+	out := path + ".seen"
+	if _, err := block.Run(context.Background(), "qemu-img", "convert", "-f", format, "-O", "raw", path, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// compareBytes: outside the partition that grew, only the sectors that the
+// table package says it writes may differ.
+func (x *trial) compareBytes(t *testing.T, p *plan.Plan, after string) {
+	t.Helper()
+	allowed := x.allowed(t, p)
+	for _, at := range differences(t, x.before, after) {
+		if !slices.ContainsFunc(allowed, func(e extent) bool { return e.from <= at && at < e.to }) {
+			t.Errorf("byte %d (sector %d) changed, and was not to", at, at/512)
+			return
+		}
+	}
+}
+
+type extent struct{ from, to size.Bytes }
+
+func (x *trial) allowed(t *testing.T, p *plan.Plan) []extent {
+	t.Helper()
+	if p.Before.Table == nil {
+		return []extent{{0, grownTo}}
+	}
+	var changes []table.Change
+	var allowed []extent
+	for _, s := range p.Steps {
+		for _, e := range s.Ends {
+			changes = append(changes, table.Change{Number: e.Number, End: e.End})
+			part, _ := p.After.Find(fmt.Sprintf("sda%d", e.Number))
+			allowed = append(allowed, extent{part.Start, part.End()})
+		}
+	}
+	writes, err := p.Before.Table.Grow(p.NewSize, changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range writes {
+		allowed = append(allowed, extent{w.Offset, w.Offset + size.Bytes(len(w.Data))})
+	}
+	return allowed
+}
+
+// differences lists one offset for each block of 512 bytes that differs; the
+// shorter file counts as followed by zeros.
+func differences(t *testing.T, a, b string) []size.Bytes {
+	t.Helper()
+	var readers [2]*os.File
+	for i, path := range []string{a, b} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		readers[i] = f
+	}
+	var found []size.Bytes
+	const chunk = 1 << 20
+	for off := int64(0); off < int64(grownTo); off += chunk {
+		x, y := make([]byte, chunk), make([]byte, chunk)
+		readers[0].ReadAt(x, off)
+		readers[1].ReadAt(y, off)
+		if bytes.Equal(x, y) {
+			continue
+		}
+		for i := 0; i < chunk; i += 512 {
+			if !bytes.Equal(x[i:i+512], y[i:i+512]) {
+				found = append(found, size.Bytes(off+int64(i)))
+			}
+		}
+	}
+	return found
+}
+
+// oracle asks sfdisk and sgdisk, which nobody here wrote.
+func (x *trial) oracle(t *testing.T, p *plan.Plan, after string) {
+	t.Helper()
+	if p.Before.Table == nil {
+		return
+	}
+	was, now := sfdisk(t, x.before, x.image.Sector), sfdisk(t, after, x.image.Sector)
+	if len(was) != len(now) {
+		t.Fatalf("sfdisk sees %d partitions, and saw %d", len(now), len(was))
+	}
+	for i := range was {
+		name := strings.TrimLeft(strings.TrimPrefix(now[i].Node, after), "p")
+		d, ok := p.After.Find("sda" + name)
+		if !ok {
+			t.Errorf("sfdisk sees a partition %s that the plan does not know", now[i].Node)
+			continue
+		}
+		if want := int64(d.Size) / int64(x.image.Sector); now[i].Size != want && !d.Extended {
+			t.Errorf("sfdisk: %s has %d sectors, planned were %d", name, now[i].Size, want)
+		}
+		was[i].Node, was[i].Size = now[i].Node, now[i].Size
+		if was[i] != now[i] {
+			t.Errorf("sfdisk: partition %s was %+v, is %+v", name, was[i], now[i])
+		}
+	}
+	if p.Before.Table.Kind == table.GPT && x.image.Sector == 512 {
+		out, err := exec.Command("sgdisk", "-v", after).CombinedOutput()
+		hybrid := x.image.Name == "gpt-hybrid" // whose MBR sgdisk finds odd before as well
+		if err != nil || !strings.Contains(string(out), "No problems found") && !hybrid {
+			t.Errorf("sgdisk -v: %v\n%s", err, out)
+		}
+	}
+}
+
+type sfdiskPart struct {
+	Node     string `json:"node"`
+	Start    int64  `json:"start"`
+	Size     int64  `json:"size"`
+	Type     string `json:"type"`
+	UUID     string `json:"uuid"`
+	Name     string `json:"name"`
+	Attrs    string `json:"attrs"`
+	Bootable bool   `json:"bootable"`
+}
+
+func sfdisk(t *testing.T, path string, sector int) []sfdiskPart {
+	t.Helper()
+	if sector != 512 {
+		return fdisk(t, path, sector)
+	}
+	out, err := exec.Command("sfdisk", "--json", path).Output()
+	if err != nil {
+		t.Fatalf("sfdisk: %v", err)
+	}
+	var dump struct {
+		PartitionTable struct{ Partitions []sfdiskPart }
+	}
+	if err := json.Unmarshal(out, &dump); err != nil {
+		t.Fatal(err)
+	}
+	return dump.PartitionTable.Partitions
+}
+
+// fdisk reads tables of other sector sizes, which sfdisk cannot be told of
+// for a file.
+func fdisk(t *testing.T, path string, sector int) []sfdiskPart {
+	t.Helper()
+	out, err := exec.Command("fdisk", "-b", fmt.Sprint(sector), "-l", "-o", "Device,Start,Sectors", path).Output()
+	if err != nil {
+		t.Fatalf("fdisk: %v", err)
+	}
+	var parts []sfdiskPart
+	for line := range strings.Lines(string(out)) {
+		var p sfdiskPart
+		if n, _ := fmt.Sscan(line, &p.Node, &p.Start, &p.Size); n == 3 && strings.HasPrefix(p.Node, path) {
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) == 0 {
+		t.Fatalf("fdisk sees no partitions:\n%s", out)
+	}
+	return parts
+}
+
+// sameFiles compares every file of every grown image with the zoo's record, in
+// one appliance.
+func sameFiles(t *testing.T, done []*trial) {
+	var disks []testimages.Disk
+	for _, x := range done {
+		disks = append(disks, testimages.Disk{Path: x.path, Format: "raw", Sector: x.image.Sector, Image: x.image})
+	}
+	if len(disks) == 0 {
+		t.Fatal("nothing was grown")
+	}
+	got, err := testimages.Inventory(context.Background(), disks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := testimages.Cache(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range done {
+		want, err := testimages.ReadManifest(dir, x.image.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(want) == 0 {
+			t.Errorf("%s: the zoo has no record of its files", x.image.Name)
+		}
+		x.compareFiles(t, want, got[x.path])
+	}
+}
+
+func (x *trial) compareFiles(t *testing.T, want, got testimages.Manifest) {
+	t.Helper()
+	for device, files := range want {
+		for name, file := range files {
+			a, _ := json.Marshal(file)
+			b, _ := json.Marshal(got[device][name])
+			if !bytes.Equal(a, b) {
+				t.Errorf("%s/%s: %s on %s was %s, is %s", x.image.Name, x.format, name, device, a, b)
+			}
+		}
+		if len(files) != len(got[device]) {
+			t.Errorf("%s/%s: %s has %d files, had %d", x.image.Name, x.format, device, len(got[device]), len(files))
+		}
+	}
+}
+
+// TestRefusals: what cannot be grown is refused by its name, and nothing
+// changes.
+func TestRefusals(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the appliance: not with -short")
+	}
+	if _, err := testimages.Cache(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s := newSessions(t)
+	for _, image := range testimages.All() {
+		reason := expected(image)
+		if reason == "" && image.Key == "" {
+			continue
+		}
+		t.Run(image.Name, func(t *testing.T) {
+			x := newTrial(t, s, image, "raw")
+			if reason == "" { // LUKS, this time without its key
+				reason = plan.LUKSLocked
+				x.options.Session.Keys = nil
+			}
+			sum := checksum(t, x.path)
+			img, err := x.open(t)
+			if err == nil {
+				_, err = Grow(context.Background(), img, x.request(), x.options)
+			}
+			r, ok := plan.IsRefusal(err)
+			if !ok {
+				t.Fatalf("not refused as %s: %v", reason, err)
+			}
+			if r.Reason != reason {
+				t.Errorf("refused as %s: %s; want %s", r.Reason, r.Text, reason)
+			}
+			if checksum(t, x.path) != sum {
+				t.Error("the image changed")
+			}
+			if jobs, _ := x.options.Store.List(); len(jobs) > 0 {
+				t.Errorf("a refused run left a job: %+v", jobs)
+			}
+			if left, _ := filepath.Glob(x.path + ".virt-grow-*"); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
