@@ -124,7 +124,9 @@ func (j *job) grow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done, err := j.edit(ctx, s)
+	watched, stop := watchSpace(ctx, filepath.Dir(j.overlay.Path))
+	done, err := j.edit(watched, s)
+	stop()
 	if err != nil || !done {
 		s.Abandon()
 		return err

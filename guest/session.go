@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
@@ -99,6 +100,32 @@ func (s *Session) Abandon() {
 	}
 	s.app.Kill()
 	_ = s.gate.Stop()
+}
+
+// tooFull is when the edit is given up: what is free on the overlay's file
+// system is of no use any more.
+const tooFull = size.MiB
+
+// watchSpace ends the context when the file system of dir is full. The
+// appliance would never say so: QEMU stops a guest whose disk reports "no
+// space", to let somebody make some (werror=enospc, the default), and the call
+// under way would wait for ever.
+func watchSpace(ctx context.Context, dir string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+			if free, err := block.Free(dir); err == nil && free < tooFull {
+				cancel(fmt.Errorf("%s became full: %s are left, so the edit cannot go on", dir, free))
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // Inspection says how closely to look.

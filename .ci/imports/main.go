@@ -1,0 +1,145 @@
+// Imports holds the project's packages to the directions in docs/architecture.md:
+//
+//	cmd → guest → plan; plan and testimages import nothing else of ours
+//
+// and keeps the planner pure: no program, file, network, clock, chance or C.
+//
+//	go run ./.ci/imports
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const module = "github.com/virt-grow/virt-grow/"
+
+// below says which trees a tree's packages may import besides their own, and
+// which ones only their tests may.
+var below = map[string]struct{ always, tests []string }{
+	"cmd":        {always: []string{"guest", "plan"}, tests: []string{"testimages"}},
+	"guest":      {always: []string{"plan"}, tests: []string{"testimages"}},
+	"plan":       {},
+	"testimages": {},
+}
+
+// Imports that take a package out of pure computing. A name covers what is
+// below it as well.
+var (
+	outside = []string{"os/exec", "net", "C", "log", "math/rand", "libguestfs.org"}
+	impure  = append([]string{"os", "syscall", "golang.org/x/sys", "crypto/rand"}, outside...)
+)
+
+// forbidden are the imports that a package may not have, its tests may. The
+// planner may name times and spans, so time is free to plan alone; keeping the
+// journal on disk is what plan/journal is for.
+var forbidden = map[string][]string{
+	"plan":         impure,
+	"plan/size":    append([]string{"time"}, impure...),
+	"plan/table":   append([]string{"time"}, impure...),
+	"plan/apply":   append([]string{"os"}, outside...),
+	"plan/journal": outside,
+}
+
+// pkg is what is needed of the output of go list -json.
+type pkg struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+func main() {
+	packages, err := list(".")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "imports:", err)
+		os.Exit(1)
+	}
+	if problems := judge(packages); len(problems) > 0 {
+		fmt.Fprintln(os.Stderr, strings.Join(problems, "\n"))
+		os.Exit(1)
+	}
+	fmt.Printf("imports: %d packages keep to the directions\n", len(packages))
+}
+
+// list reads the packages of the module in dir.
+func list(dir string) ([]pkg, error) {
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	var packages []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) == 0 {
+		return nil, errors.New("go list found no packages")
+	}
+	return packages, nil
+}
+
+// judge gives one sentence a violation.
+func judge(packages []pkg) []string {
+	var problems []string
+	for _, p := range packages {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		for _, i := range p.Imports {
+			if problem := direction(name, i, false); problem != "" {
+				problems = append(problems, problem)
+			}
+			if covered(forbidden[name], i) {
+				problems = append(problems, fmt.Sprintf("%s is to stay pure and imports %s", name, i))
+			}
+		}
+		for _, i := range slices.Concat(p.TestImports, p.XTestImports) {
+			if problem := direction(name, i, true); problem != "" {
+				problems = append(problems, problem)
+			}
+		}
+	}
+	slices.Sort(problems)
+	return slices.Compact(problems)
+}
+
+func direction(name, imported string, test bool) string {
+	to, ours := strings.CutPrefix(imported, module)
+	if !ours {
+		return ""
+	}
+	tree, target := top(name), top(to)
+	rule, known := below[tree]
+	switch {
+	case !known:
+		return fmt.Sprintf("%s is in a tree that no rule knows", name)
+	case target == tree, slices.Contains(rule.always, target), test && slices.Contains(rule.tests, target):
+		return ""
+	case test:
+		return fmt.Sprintf("a test of %s imports %s, which %s may not", name, to, tree)
+	}
+	return fmt.Sprintf("%s imports %s, which %s may not", name, to, tree)
+}
+
+func top(name string) string {
+	tree, _, _ := strings.Cut(name, "/")
+	return tree
+}
+
+func covered(names []string, imported string) bool {
+	return slices.ContainsFunc(names, func(n string) bool {
+		return imported == n || strings.HasPrefix(imported, n+"/")
+	})
+}

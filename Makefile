@@ -1,0 +1,61 @@
+# Everything a person or the CI runs. `make` alone prints this list.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Where Go's own installer puts it, should PATH not say.
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+# The version comes from git describe below; stamping it as well fails where
+# git distrusts the owner of the folder (containers).
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+# libguestfs starts QEMU by itself, without a libvirt daemon.
+export LIBGUESTFS_BACKEND := direct
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GO_FOLDERS := cmd guest plan testimages .ci
+# ./... leaves out what begins with a dot.
+CI_PACKAGES := ./.ci/imports ./.ci/image
+FUZZTIME ?= 30s
+# Options for go test, e.g. make test TEST='-run TestGrow -v'
+TEST ?=
+
+.PHONY: help deps binding build test test-all lint fuzz bench demo clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing, check Go, prepare the libguestfs binding
+	@.ci/deps
+
+binding:
+	@.ci/deps binding
+
+build: binding ## bin/virt-grow
+	CGO_ENABLED=1 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/virt-grow ./cmd/virt-grow
+
+# One package at a time (-p 1): two appliances at once, on two cores without
+# KVM, run into each other's time limits.
+test: deps ## the whole suite, also on a fresh machine; at most 15 minutes
+	go test -count=1 -p 1 -timeout 15m $(TEST) ./...
+
+test-all: deps ## the suite with the long matrices
+	VIRT_GROW_LONG=1 go test -count=1 -p 1 -timeout 45m $(TEST) ./...
+
+lint: binding ## gofmt, go vet, staticcheck, import directions
+	@unformatted=$$(gofmt -l $(GO_FOLDERS)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi
+	go vet ./... $(CI_PACKAGES)
+	go run $(STATICCHECK) ./... $(CI_PACKAGES)
+	go test ./.ci/imports
+	go run ./.ci/imports
+
+fuzz: binding ## every fuzz target for FUZZTIME (30s)
+	@.ci/fuzz $(FUZZTIME)
+
+bench: deps build ## times and sizes against guestfish and virt-resize
+	@.ci/bench
+
+demo: deps build ## grow two disks before your eyes, also on a fresh machine
+	@.ci/demo
+
+clean: ## remove what was built
+	rm -rf bin third_party

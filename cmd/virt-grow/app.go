@@ -1,0 +1,141 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+)
+
+// newApp puts the commands together.
+func newApp(p *program) *cli.App {
+	app := &cli.App{
+		Name:    "virt-grow",
+		Usage:   "give a virtual machine a bigger disk, and grow what is inside it",
+		Version: version,
+		Description: "The image is only read until the result is proved on an overlay. Every run\n" +
+			"   is a job: after a crash, resume finishes it and rollback takes it back.",
+		Flags: globalFlags(),
+		Commands: []*cli.Command{
+			p.inspectCommand(), p.planCommand(), p.growCommand(), p.applyCommand(),
+			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
+			p.doctorCommand(), p.completionCommand(),
+		},
+		Before: p.apply,
+		Action: p.unknownCommand,
+		Writer: p.out, ErrWriter: p.err,
+		CustomAppHelpTemplate: appHelp,
+		HideHelpCommand:       true,
+		// A key or a label may hold a comma.
+		DisableSliceFlagSeparator: true,
+		OnUsageError:              onUsageError,
+		ExitErrHandler:            func(*cli.Context, error) {}, // finish decides
+	}
+	for _, c := range app.Commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = onUsageError
+	}
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}
+	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help", DisableDefaultText: true}
+	cli.FlagStringer = flagText
+	app.Setup()
+	return app
+}
+
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "state-dir", Usage: "keep jobs in `FOLDER` (default: /var/lib/virt-grow for root, else $XDG_STATE_HOME/virt-grow)"},
+		&cli.StringFlag{Name: "accel", Value: "auto", Usage: "run the appliance with `KIND`: auto, kvm or tcg"},
+		&cli.BoolFlag{Name: "json", Usage: "print JSON for programs; people read on standard error", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say more: sizes in bytes, programs that failed", DisableDefaultText: true},
+	}
+}
+
+// onUsageError keeps urfave/cli from printing a page of help for a typing
+// mistake.
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		return usage("no flag --%s", name)
+	}
+	return usage("%v", err)
+}
+
+// flagText is a flag's line of help: names and placeholder, a tab, and what
+// it is for.
+func flagText(f cli.Flag) string {
+	doc, ok := f.(cli.DocGenerationFlag)
+	if !ok {
+		return ""
+	}
+	var names []string
+	for _, n := range f.Names() {
+		names = append(names, strings.Repeat("-", min(len(n), 2))+n)
+	}
+	// A word in backquotes names the flag's value, as in package flag.
+	text := doc.GetUsage()
+	before, rest, _ := strings.Cut(text, "`")
+	value, after, found := strings.Cut(rest, "`")
+	if !found {
+		return strings.Join(names, ", ") + "\t" + text
+	}
+	return strings.Join(names, ", ") + " " + value + "\t" + before + value + after
+}
+
+// unknownCommand runs when no command of that name exists.
+func (p *program) unknownCommand(c *cli.Context) error {
+	if !c.Args().Present() {
+		return cli.ShowAppHelp(c)
+	}
+	name := c.Args().First()
+	p.command = "" // there is no page of help for it
+	if like := cli.SuggestCommand(c.App.Commands, name); like != "" {
+		return usage("no command %s. %s", name, like) // "Did you mean …?"
+	}
+	return usage("no command %s", name)
+}
+
+// help fills a command's page: what it does, and lines to copy.
+func help(c *cli.Command, text string, examples ...string) *cli.Command {
+	c.Description = text
+	c.CustomHelpTemplate = commandHelp + "\nEXAMPLES:\n   " + strings.Join(examples, "\n   ") + "\n"
+	return c
+}
+
+const appHelp = `{{.Name}} - {{.Usage}}
+
+USAGE:
+   {{.Name}} COMMAND [TARGET] [OPTIONS]
+
+   {{.Description}}
+
+   TARGET is the path of an image file or of a block device. SIZE is 30G, +10G
+   (that much more) or fill (use the room there is already).
+
+COMMANDS:{{range .VisibleCommands}}
+   {{printf "%-12s" .Name}}{{.Usage}}{{end}}
+
+GLOBAL OPTIONS:{{template "visibleFlagTemplate" .}}
+
+EXAMPLES:
+   virt-grow inspect web.qcow2                 see what is on the disk
+   virt-grow grow web.qcow2 --size +10G        plan, show, ask, grow
+   virt-grow jobs                              see what was done, and what is open
+
+   virt-grow COMMAND --help says more.
+`
+
+const commandHelp = `{{.HelpName}} - {{.Usage}}
+
+USAGE:
+   {{.HelpName}}{{if .ArgsUsage}} {{.ArgsUsage}}{{end}}{{if .VisibleFlags}} [OPTIONS]{{end}}
+
+   {{.Description}}
+{{if .VisibleFlags}}
+OPTIONS:{{template "visibleFlagTemplate" .}}
+
+   Global options (virt-grow --help) are taken here as well.
+{{end}}`
+
+// newEvents makes the events of this run.
+func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.command, now) }

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+func (p *program) completionCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "completion", Usage: "print the completion script of a shell",
+		ArgsUsage: "bash|zsh|fish", Action: p.completion,
+	}, "The script asks virt-grow for the words: commands, flags, their values, jobs.",
+		"source <(virt-grow completion bash)",
+		"virt-grow completion zsh > \"${fpath[1]}/_virt-grow\"",
+		"virt-grow completion fish > ~/.config/fish/completions/virt-grow.fish")
+}
+
+func (p *program) completion(c *cli.Context) error {
+	shell, err := operand(c, "shell")
+	if err != nil {
+		return err
+	}
+	script, ok := scripts[shell]
+	if !ok {
+		return usage("completion: %s is not bash, zsh or fish", shell)
+	}
+	fmt.Fprint(p.out, script)
+	return nil
+}
+
+// The scripts hand over the words as they are: nothing of what was typed is
+// evaluated.
+var scripts = map[string]string{
+	"bash": `_virt_grow() {
+	local IFS=$'\n'
+	COMPREPLY=($(virt-grow __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _virt_grow virt-grow
+`,
+	"zsh": `#compdef virt-grow
+_virt_grow() {
+	local -a found
+	found=("${(@f)$(virt-grow __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+	if [[ -n "${found[1]}" ]]; then
+		compadd -- "${found[@]}"
+	else
+		_files
+	fi
+}
+compdef _virt_grow virt-grow
+`,
+	"fish": `complete -c virt-grow -a '(set -l words (commandline -opc) (commandline -ct); virt-grow __complete $words[2..-1] 2>/dev/null)'
+`,
+}
+
+// completing says whether a shell asks for words; the last one is the one
+// being typed.
+func completing(args []string) ([]string, bool) {
+	if len(args) < 2 || args[1] != "__complete" {
+		return nil, false
+	}
+	words := args[2:]
+	if len(words) == 0 {
+		words = []string{""}
+	}
+	return words, true
+}
+
+// complete prints the words that fit; none where a file is wanted.
+func (p *program) complete(app *cli.App, words []string) {
+	typed, before := words[len(words)-1], words[:len(words)-1]
+	for _, word := range p.candidates(app, before, typed) {
+		if strings.HasPrefix(word, typed) {
+			fmt.Fprintln(p.out, word)
+		}
+	}
+}
+
+// values are the words that some flags take.
+var values = map[string][]string{
+	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
+}
+
+func (p *program) candidates(app *cli.App, before []string, typed string) []string {
+	l := arrange(app, append([]string{app.Name}, before...))
+	command := app.Command(l.command)
+	flags := app.Flags
+	if command != nil {
+		flags = append(slices.Clone(command.Flags), app.Flags...)
+	}
+	if n := len(before); n > 0 && strings.HasPrefix(before[n-1], "-") {
+		name := strings.TrimLeft(before[n-1], "-")
+		if valueFlags(flags)[name] {
+			return values[name]
+		}
+	}
+	switch {
+	case strings.HasPrefix(typed, "-"):
+		return flagWords(flags)
+	case l.command == "":
+		return commandWords(app)
+	case len(l.operands) > 0:
+		return nil
+	case l.command == "completion":
+		return []string{"bash", "fish", "zsh"}
+	}
+	return p.jobWords(l)
+}
+
+func flagWords(flags []cli.Flag) []string {
+	var words []string
+	for _, f := range flags {
+		for _, name := range f.Names() {
+			if len(name) > 1 {
+				words = append(words, "--"+name)
+			}
+		}
+	}
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+func commandWords(app *cli.App) []string {
+	var words []string
+	for _, c := range app.VisibleCommands() {
+		words = append(words, c.Name)
+	}
+	return words
+}
+
+// jobWords are the jobs that the command could be about.
+func (p *program) jobWords(l line) []string {
+	fits := map[string]func(journal.Listed) bool{
+		"status":   func(journal.Listed) bool { return true },
+		"resume":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "resume") },
+		"accept":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "accept") },
+		"rollback": func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "rollback") },
+	}[l.command]
+	if fits == nil {
+		return nil
+	}
+	p.state = l.stateDir()
+	if p.state == "" {
+		p.state = p.defaultState()
+	}
+	all, _ := p.store().List()
+	var words []string
+	for _, j := range all {
+		if fits(j) {
+			words = append(words, j.ID)
+		}
+	}
+	return words
+}
+
+// stateDir is the folder that the line's own --state-dir names.
+func (l line) stateDir() string {
+	for i, word := range l.globals {
+		if rest, ok := strings.CutPrefix(word, "--state-dir="); ok {
+			return rest
+		}
+		if word == "--state-dir" && i+1 < len(l.globals) {
+			return l.globals[i+1]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/doctor"
+)
+
+func (p *program) doctorCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "doctor", Usage: "see whether this host can do it, and what to install if not",
+		Action: p.doctor,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "quick", Usage: "leave out what takes seconds: the appliance is not started", DisableDefaultText: true},
+			&cli.StringFlag{Name: "scratch-dir", Usage: "look at the free space in `FOLDER` as well"},
+		},
+	}, "Exit code 1 if something that is needed is missing.",
+		"virt-grow doctor",
+		"virt-grow doctor --quick --json")
+}
+
+func (p *program) doctor(c *cli.Context) error {
+	if err := noOperand(c); err != nil {
+		return err
+	}
+	stop := p.looking("looking at this host")
+	found := doctor.Examine(c.Context, doctor.Options{
+		StateDir: p.state, ScratchDir: c.String("scratch-dir"), Accel: p.accel, Quick: c.Bool("quick")})
+	stop()
+	if err := context.Cause(c.Context); err != nil {
+		return err
+	}
+	ok := true
+	var findings []view.Finding
+	for _, f := range found {
+		ok = ok && f.Level != doctor.Fail
+		findings = append(findings, view.Finding{Name: f.Name, Level: string(f.Level), Text: f.Text, Mend: f.Mend})
+	}
+	var err error
+	if p.json {
+		err = view.DoctorJSON(p.out, findings, ok)
+	} else {
+		err = view.Doctor(p.out, p.style(), findings)
+	}
+	if err == nil && !ok {
+		err = errTold
+	}
+	return err
+}

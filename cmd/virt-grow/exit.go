@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// The exit codes. 2 is never used: shells and Go's own runtime use it.
+const (
+	exitDone        = 0
+	exitFailed      = 1 // before anything was changed
+	exitRefused     = 3
+	exitStale       = 4
+	exitBusy        = 5
+	exitWindow      = 6 // the window is too short, or ended
+	exitRestored    = 7 // failed after changes; everything was put back
+	exitUnrestored  = 8 // a person is needed
+	exitUsage       = 64
+	exitInterrupted = 130
+)
+
+// usageError is a command line that cannot be carried out.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usage(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// exitCode is the one place where exit codes are chosen.
+func exitCode(err error) int {
+	var failure *guest.Failure
+	failed := errors.As(err, &failure)
+	switch {
+	case err == nil:
+		return exitDone
+	case failed && !failure.Restored:
+		return exitUnrestored
+	case isInterrupt(err):
+		return exitInterrupted
+	case failed && failure.Begun:
+		return exitRestored
+	case errors.As(err, new(*usageError)):
+		return exitUsage
+	case errors.Is(err, journal.ErrDamaged):
+		return exitUnrestored
+	}
+	if reason, ok := refusal(err); ok {
+		return exitOf(reason.Reason)
+	}
+	return exitFailed
+}
+
+func exitOf(reason plan.Reason) int {
+	switch reason {
+	case plan.StalePlan, plan.ImageChanged:
+		return exitStale
+	case plan.InUse, plan.Locked, plan.JobActive:
+		return exitBusy
+	case reasonWindow:
+		return exitWindow
+	}
+	return exitRefused
+}
+
+// reasonWindow belongs to changes with a time limit.
+const reasonWindow plan.Reason = "window"
+
+// refusal gives the refusal that an error is or amounts to.
+func refusal(err error) (*plan.Refusal, bool) {
+	if r, ok := plan.IsRefusal(err); ok {
+		return r, true
+	}
+	switch {
+	case errors.Is(err, journal.ErrNoJob):
+		return plan.Refuse(plan.NotFound, "", "%v", err), true
+	case errors.Is(err, journal.ErrBusy):
+		return plan.Refuse(plan.Locked, "", "%v", err), true
+	case errors.Is(err, block.ErrInUse):
+		return plan.Refuse(plan.InUse, "", "%v", err), true
+	}
+	return nil, false
+}
+
+func isInterrupt(err error) bool {
+	return errors.As(err, new(*interrupt)) || errors.Is(err, context.Canceled)
+}
+
+// outcomeOf names how a run failed, for its result event.
+func outcomeOf(exit int) string {
+	switch exit {
+	case exitFailed:
+		return view.Failed
+	case exitRestored:
+		return view.Restored
+	case exitUnrestored:
+		return view.Unrestored
+	case exitInterrupted:
+		return view.Stopped
+	}
+	return view.Refused
+}
+
+// trouble is an error in the form it is shown.
+func (p *program) trouble(err error) view.Trouble {
+	t := view.Trouble{Exit: exitCode(err), Error: oneLine(err), Reason: "failed", Hint: p.hint(err)}
+	r, refused := refusal(err)
+	switch {
+	case t.Exit == exitInterrupted:
+		// What was cut off has its own words for it; they are no news.
+		t.Reason, t.Error = "interrupted", interruption(err)
+	case t.Exit == exitUsage:
+		t.Reason = "usage"
+	case errors.Is(err, guest.ErrDeclined):
+		t.Reason = "declined"
+	case refused:
+		t.Reason, t.Subject = string(r.Reason), r.Subject
+	}
+	return t
+}
+
+func interruption(err error) string {
+	var i *interrupt
+	if errors.As(err, &i) {
+		return i.Error()
+	}
+	return "interrupted"
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+}
+
+// runs are the commands that print events with --json.
+var runs = map[string]bool{"grow": true, "apply": true, "resume": true, "accept": true, "rollback": true}
+
+// finish tells how the run ended, if it did not end well, and gives the exit
+// code.
+func (p *program) finish(err error) int {
+	if err == nil || errors.Is(err, errTold) {
+		return exitCodeTold(err)
+	}
+	t := p.trouble(err)
+	switch {
+	case p.json && runs[p.command]:
+		p.result(err, t)
+	case p.json:
+		_ = view.TroubleJSON(p.out, t)
+	}
+	p.complain(err, t)
+	return t.Exit
+}
+
+// errTold says that a command has shown its findings itself, and that they
+// are bad.
+var errTold = errors.New("told already")
+
+func exitCodeTold(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	return exitFailed
+}
+
+func (p *program) result(err error, t view.Trouble) {
+	var failure *guest.Failure
+	r := view.ResultEvent{Job: p.job, Outcome: outcomeOf(t.Exit), Trouble: &t}
+	if errors.As(err, &failure) {
+		r.Job = failure.Job
+		r.Changed = !failure.Restored && failure.Begun
+		if !failure.Restored {
+			r.Next = p.line("rollback", failure.Job)
+		}
+	}
+	if p.events == nil {
+		p.events = p.newEvents()
+	}
+	p.events.Result(r)
+}
+
+// complain says to people what went wrong and what to do.
+func (p *program) complain(err error, t view.Trouble) {
+	s := p.styleFor(p.errLive)
+	fmt.Fprintln(p.err, "virt-grow: "+s.Clean(t.Error))
+	if t.Hint != "" {
+		fmt.Fprintln(p.err, "hint: "+s.Clean(t.Hint))
+	}
+	if said := p.aftermath(err, t); said != "" {
+		fmt.Fprintln(p.err, s.Clean(said))
+	}
+	var failed *block.ExecError
+	if p.verbose && errors.As(err, &failed) {
+		fmt.Fprintf(p.err, "%s\n", s.Clean(fmt.Sprintf("ran: %q (%v)", failed.Argv, failed.Err)))
+	}
+}
+
+// aftermath says what state the image is left in.
+func (p *program) aftermath(err error, t view.Trouble) string {
+	var failure *guest.Failure
+	job := errors.As(err, &failure)
+	switch {
+	case job && !failure.Restored && failure.Begun:
+		return "The image is partly written: do not start the guest."
+	case job && !failure.Restored:
+		return "The image itself was not written to."
+	case job && failure.Begun:
+		return "Everything was put back, and compared."
+	case job, t.Exit == exitInterrupted, t.Exit == exitFailed && runs[p.command]:
+		return "Nothing was changed."
+	}
+	return ""
+}

@@ -1,0 +1,44 @@
+//go:build faults
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// faults makes steps fail as VIRT_GROW_FAULT says: "point=kind", several with
+// commas between. A point is a step and a moment, as "fs:sda1/before" or
+// "commit/after". A kind is error, enospc, hang (until the run is interrupted)
+// or kill (SIGKILL to this process).
+func faults() func(ctx context.Context, point string) error {
+	kinds := map[string]string{}
+	for _, word := range strings.Split(os.Getenv("VIRT_GROW_FAULT"), ",") {
+		// A point may hold "=", as a device of that name does; a kind does not.
+		if i := strings.LastIndex(word, "="); i > 0 {
+			kinds[word[:i]] = word[i+1:]
+		}
+	}
+	return func(ctx context.Context, point string) error { return fault(ctx, point, kinds[point]) }
+}
+
+func fault(ctx context.Context, point, kind string) error {
+	switch kind {
+	case "":
+		return nil
+	case "error":
+		return fmt.Errorf("injected at %s", point)
+	case "enospc":
+		return fmt.Errorf("injected at %s: %w", point, syscall.ENOSPC)
+	case "hang":
+		<-ctx.Done()
+		return context.Cause(ctx)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	return fmt.Errorf("VIRT_GROW_FAULT: unknown kind %q at %s", kind, point)
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+func (p *program) growCommand() *cli.Command {
+	flags := append(append(requestFlags(), runFlags()...), targetFlags()...)
+	return help(&cli.Command{
+		Name: "grow", Usage: "plan, show, ask, and grow the disk and what is inside",
+		ArgsUsage: "TARGET", Flags: flags, Action: p.grow,
+	}, "Everything happens on an overlay; the image is only read until the result is\n   verified. Ctrl-C undoes.",
+		"virt-grow grow web.qcow2 --size +10G",
+		"virt-grow grow win.qcow2 --size 80G --grow C: --yes --json",
+		"virt-grow grow data.raw --size 2T --grow vg0/data=1.5T --keep-overlay",
+		"virt-grow grow safe.qcow2 --size +10G --key sda2:prompt")
+}
+
+// runFlags are those of commands that change an image.
+func runFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree to the plan beforehand", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "keep-overlay", Usage: "stop before the commit: accept or rollback decide", DisableDefaultText: true},
+		&cli.StringFlag{Name: "scratch-dir", Usage: "put the overlay into `FOLDER` (default: beside the image)"},
+	}
+}
+
+func (p *program) grow(c *cli.Context) error {
+	r, err := request(c)
+	if err != nil {
+		return err
+	}
+	o, err := p.runOptions(c)
+	if err != nil {
+		return err
+	}
+	t, err := p.target(c)
+	if err != nil {
+		return err
+	}
+	img, err := t.image(c.Context)
+	if err != nil {
+		return err
+	}
+	o.Session = p.session(t.keys)
+	return p.run(&o, func() (*guest.Outcome, error) { return guest.Grow(c.Context, img, r, o) })
+}
+
+// runOptions reads the flags of a command that changes an image. Without
+// somebody to ask and without --yes there is nothing to wait for.
+func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
+	p.agreed = c.Bool("yes")
+	if !p.agreed && !p.asks {
+		return guest.Options{}, usage("standard input is no terminal to ask on: --yes agrees to the plan beforehand")
+	}
+	o := guest.Options{Keep: c.Bool("keep-overlay"), Scratch: c.String("scratch-dir")}
+	if !p.agreed {
+		o.Confirm = p.confirm
+	}
+	if o.Scratch == "" {
+		return o, nil
+	}
+	var err error
+	if o.Scratch, err = filepath.Abs(o.Scratch); err != nil {
+		return o, err
+	}
+	if !isFolder(o.Scratch) {
+		return o, usage("--scratch-dir %s is no folder", o.Scratch)
+	}
+	return o, nil
+}
+
+// confirm asks about the plan that was just shown.
+func (p *program) confirm(ctx context.Context, _ *plan.Plan) error {
+	p.hold()
+	defer p.release()
+	fmt.Fprint(p.human(), "\nGo on? [y/N] ")
+	answer, ok := p.answer(ctx.Done())
+	if !ok {
+		return context.Cause(ctx)
+	}
+	if answer != "y" && answer != "yes" {
+		return guest.ErrDeclined
+	}
+	return nil
+}
+
+// run carries a job out under the eyes of a view, and shows how it ended.
+func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) error {
+	o.Store, o.Fault = p.store(), faults()
+	stop := p.watch(o)
+	out, err := work()
+	stop()
+	if err != nil {
+		return err
+	}
+	return p.ended(out)
+}
+
+// watch connects a run with what shows it.
+func (p *program) watch(o *guest.Options) (stop func()) {
+	if p.json {
+		p.events = p.newEvents()
+		o.Emit, o.Note, o.Planned = p.events.Event, p.events.Note, p.events.Planned
+		o.Opened = func(id string) { p.job = id; p.events.Opened(id) }
+		if o.Confirm != nil { // somebody reads on standard error
+			o.Planned = func(made *plan.Plan) { p.events.Planned(made); p.present(o, made) }
+		}
+		return func() {}
+	}
+	p.progress = view.NewProgress(p.out, p.style(), p.outLive, now)
+	o.Emit, o.Note = p.progress.Event, p.progress.Note
+	o.Opened = func(id string) { p.job = id }
+	o.Planned = func(made *plan.Plan) {
+		p.progress.Hold()
+		p.present(o, made)
+		p.progress.Release()
+		p.progress.Planned(made)
+	}
+	if !p.outLive {
+		return p.progress.Stop
+	}
+	halt := ticking(p.progress)
+	return func() { halt(); p.progress.Stop() }
+}
+
+// present shows the plan to people.
+func (p *program) present(o *guest.Options, made *plan.Plan) {
+	if !made.Changes() {
+		return // the result says so
+	}
+	_ = view.Plan(p.human(), p.style(), view.PlanText{
+		Plan: made, Overlay: p.overlayDir(made.Target, o.Scratch), Keep: o.Keep, Exact: p.verbose})
+	fmt.Fprintln(p.human())
+}
+
+// outcomes name the states a job can end a run in.
+var outcomes = map[journal.JobState]string{
+	journal.Finished: view.Done, journal.Waiting: view.Waiting,
+	journal.RolledBack: view.RolledBack, journal.Cancelled: view.Unchanged,
+}
+
+// ended shows a run that ended well.
+func (p *program) ended(out *guest.Outcome) error {
+	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
+		Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
+	if out.State == journal.Cancelled && out.Plan == nil {
+		r.Outcome = view.Cancelled
+	}
+	if out.State == journal.Waiting {
+		r.Overlay = p.overlayOf(out.Job)
+	}
+	if !p.json {
+		if p.outLive || out.Took > 0 {
+			fmt.Fprintln(p.out)
+		}
+		return view.Results(p.out, p.style(), r)
+	}
+	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay}
+	if out.State == journal.Waiting {
+		e.Next = r.Accept
+	}
+	p.events.Result(e)
+	return nil
+}
+
+// overlayOf is where a job has its overlay.
+func (p *program) overlayOf(job string) string {
+	listed, err := p.store().Read(job)
+	if err != nil {
+		return ""
+	}
+	facts, err := factsOf(listed.Record)
+	if err != nil {
+		return ""
+	}
+	return facts.Overlay
+}
+
+// now is the time views show.
+func now() time.Time { return time.Now() }
+
+var errNoFacts = errors.New("the journal does not say what the job was for")

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// hints say for every reason what to do, with the command to run. In them,
+// SUBJECT is what the refusal is about, and VIRT-GROW is the program with the
+// flags that this run needed to find its jobs.
+var hints = map[plan.Reason]string{
+	plan.Shrink:            "give a size above the present one (virt-grow inspect shows it), or +10G for that much more",
+	plan.FormatMissing:     "look the format up in the guest's configuration (virsh dumpxml: driver type=…) and say --format qcow2 or --format raw; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
+	plan.FormatMismatch:    "check the guest's configuration (virsh dumpxml: driver type=…): a raw driver on a qcow2 file shows the guest a tiny disk. Correct the driver there, and use --format with the format the file really has",
+	plan.FormatUnsupported: "convert it first: qemu-img convert -O qcow2 SUBJECT NEW.qcow2",
+	plan.UnknownContent:    "grow the container only with --grow none, or a partition without its content with --grow sda3 --partition-only, and let the guest do the rest",
+	plan.UnsupportedLayout: "see virt-grow inspect; what lies on several disks, or is no plain volume, has to grow from inside the guest: --grow none makes only the container bigger",
+	plan.NewerFeature:      "update libguestfs and its appliance (virt-grow doctor shows what it supports), or use --partition-only and grow the file system inside the guest",
+	plan.LUKSLocked:        "give the key: --key SUBJECT:file:PATH or --key SUBJECT:prompt",
+	plan.BitLocker:         "in Windows: manage-bde -off C: decrypts; or grow the partition alone with --grow SUBJECT --partition-only after manage-bde -protectors -disable C:, and extend the volume in Windows (Resize-Partition)",
+	plan.DynamicDisk:       "grow the container only with --grow none, then extend the volume in Windows with diskpart",
+	plan.StorageSpaces:     "grow the container only with --grow none, then in Windows: Resize-VirtualDisk and Resize-Partition",
+	plan.NTFSHibernated:    "shut Windows down fully: shutdown /s /f /t 0; or turn fast startup off for good: powercfg /h off",
+	plan.NTFSDirty:         "start Windows, run chkdsk /f on the drive, and shut down with shutdown /s /f /t 0",
+	plan.FSDamaged:         "repair it with the guest's own tools, on a copy first: e2fsck -f (ext), xfs_repair (XFS), btrfs scrub (btrfs), chkdsk /f (NTFS)",
+	plan.FSLimit:           "ask for a smaller size: --size, or --grow WHERE=SIZE; more needs a new file system",
+	plan.TableDamaged:      "repair the table first, on a copy: gdisk (GPT: r, then b or d; x, then e moves the backup) or fdisk (MBR)",
+	plan.ImmovableNeighbor: "grow what stands last (see virt-grow inspect), or move or delete SUBJECT inside the guest first; swap can be made anew elsewhere",
+	plan.MBRLimit:          "an MBR ends at 2 TiB with sectors of 512 bytes: keep the disk below, add a second disk, or convert the table to GPT (Windows: mbr2gpt; Linux: gdisk)",
+	plan.AmbiguousTarget:   "say which: --grow with a mount point (--grow /data), a drive letter (--grow C:), a device (--grow sda3), a volume (--grow vg/lv), UUID=… or LABEL=…; --grow none grows the container only",
+	plan.NotFound:          "virt-grow inspect lists what is on the disk",
+	plan.InternalSnapshot:  "make it version 3: qemu-img amend -f qcow2 -o compat=1.1 SUBJECT; or delete the snapshots: qemu-img snapshot -l SUBJECT lists them, -d NAME deletes one",
+	plan.NoSpace:           "make room in SUBJECT, or put the overlay elsewhere with --scratch-dir",
+	plan.NoRoom:            "ask for more with --size, or for less with --grow WHERE=SIZE; virt-grow inspect shows what is free",
+	plan.InUse:             "shut the guest down first (virsh list shows what runs; fuser -v SUBJECT who has it open)",
+	plan.Locked:            "wait for the other run to end; VIRT-GROW jobs shows it",
+	plan.JobActive:         "VIRT-GROW status SUBJECT says what it is at and what to run: resume finishes it, accept commits one that waits, rollback takes it back",
+	plan.JobState:          "VIRT-GROW status SUBJECT says what can be run now: accept commits a waiting job, rollback takes an unfinished one back",
+	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
+	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
+	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
+	reasonWindow:           "take a longer window, or a smaller change",
+}
+
+// hint says what to do about an error; "" where nothing helps but the error's
+// own text.
+func (p *program) hint(err error) string {
+	var failure *guest.Failure
+	if errors.As(err, &failure) && !failure.Restored {
+		return p.hintUnrestored(failure)
+	}
+	if isInterrupt(err) {
+		return ""
+	}
+	if r, ok := refusal(err); ok {
+		return p.hintFor(r)
+	}
+	switch {
+	case errors.Is(err, journal.ErrDamaged):
+		return "keep the job's folder and its overlay; virt-grow status says where they are"
+	case errors.As(err, new(*usageError)):
+		return strings.TrimSpace("virt-grow "+p.command) + " --help shows how"
+	}
+	return ""
+}
+
+// hintUnrestored is what a person has to run.
+func (p *program) hintUnrestored(f *guest.Failure) string {
+	back := p.line("rollback", f.Job)
+	if f.Begun {
+		return "when the cause is mended: " + back + " puts the saved bytes back, " + p.line("resume", f.Job) + " finishes the commit"
+	}
+	return "when the cause is mended: " + back
+}
+
+func (p *program) hintFor(r *plan.Refusal) string {
+	if r.Reason == plan.NotFound {
+		return p.hintNotFound(r)
+	}
+	subject := r.Subject
+	if subject == "" {
+		subject = "IMAGE"
+		if r.Reason == plan.JobActive || r.Reason == plan.JobState {
+			subject = "JOB"
+		}
+	}
+	text := strings.ReplaceAll(hints[r.Reason], "SUBJECT", quoted(subject))
+	return strings.ReplaceAll(text, "VIRT-GROW", p.line())
+}
+
+// hintNotFound knows what was looked for by the command: a job, the image, or
+// something on it.
+func (p *program) hintNotFound(r *plan.Refusal) string {
+	switch {
+	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
+		return p.line("jobs") + " lists the jobs"
+	case r.Subject == p.subject:
+		return "an image is named by its path; domains come later"
+	}
+	return "virt-grow inspect " + quoted(p.subject) + " lists what is on the disk"
+}
+
+func isOneOf(name string, words ...string) bool { return slices.Contains(words, name) }

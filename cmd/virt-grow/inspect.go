@@ -1,0 +1,68 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+func (p *program) inspectCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "inspect", Usage: "show what is on the disk, and what would block growing it",
+		ArgsUsage: "TARGET", Flags: targetFlags(), Action: p.inspect,
+	}, "The image is only read.",
+		"virt-grow inspect web.qcow2",
+		"virt-grow inspect data.img --format raw --json",
+		"virt-grow inspect safe.qcow2 --key sda2:file:/root/safe.key")
+}
+
+func (p *program) inspect(c *cli.Context) error {
+	t, err := p.target(c)
+	if err != nil {
+		return err
+	}
+	img, err := t.image(c.Context)
+	if err != nil {
+		return err
+	}
+	stop := p.looking("looking at " + img.Path)
+	layout, err := guest.Look(c.Context, img, p.session(t.keys), guest.Always, nil)
+	stop()
+	if err != nil {
+		return err
+	}
+	in := view.Inspection{Target: img.Target, Layout: layout, Notes: img.Notes, Hint: p.hintFor}
+	in.Growth, in.Default = prospects(layout, img.Target)
+	if p.json {
+		return view.InspectJSON(p.out, in)
+	}
+	return view.Inspect(p.out, p.style(), in)
+}
+
+// prospects asks the planner, for every file system, whether it could grow if
+// the disk got 1 GiB bigger, and which one would without being named.
+func prospects(l *plan.Layout, t plan.Target) (growth []view.Growth, chosen string) {
+	t.Block = false // a bigger block device is somebody else's doing
+	more := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
+	for _, d := range l.Devices {
+		if !d.Content.Growable() {
+			continue
+		}
+		r := more
+		r.Grow = []plan.Where{{Name: d.Name, Amount: plan.Amount{Mode: plan.Fill}}}
+		g := view.Growth{Device: d.Name, Content: d.Content.Type, Mounted: d.Content.Mounted}
+		_, err := plan.Build(l, t, r)
+		g.Blocked, _ = plan.IsRefusal(err)
+		if g.Blocked == nil && err != nil {
+			g.Blocked = plan.Refuse(plan.UnsupportedLayout, d.Name, "%v", err)
+		}
+		growth = append(growth, g)
+	}
+	if p, err := plan.Build(l, t, more); err == nil {
+		chosen = p.Grows
+	}
+	return growth, chosen
+}

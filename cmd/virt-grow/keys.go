@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+)
+
+// key is a key for the LUKS containers that id names.
+type key struct {
+	id    string
+	value string
+}
+
+// keyring are the keys of a run. They are handed to the appliance and go
+// nowhere else: no plan, no journal, no log, no program's arguments.
+type keyring []key
+
+func (keyring) String() string   { return "(keys)" }
+func (keyring) GoString() string { return "(keys)" }
+
+func keyFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "key", Usage: "open LUKS with `ID:file:PATH` (its first line) or ID:prompt, repeatable; ID is a device (sda3), a UUID, or all"},
+		&cli.BoolFlag{Name: "insecure-key", Usage: "allow --key ID:key:STRING, which every user of this host can read in the list of processes", DisableDefaultText: true},
+	}
+}
+
+// readKeys reads what --key names, prompts included: whoever types a key does
+// so before the work begins.
+func (p *program) readKeys(c *cli.Context) (keyring, error) {
+	var keys keyring
+	for _, text := range c.StringSlice("key") {
+		k, err := p.readKey(text, c.Bool("insecure-key"))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// readKey reads one --key. Errors never repeat more than its ID: the rest may
+// be the key.
+func (p *program) readKey(text string, insecure bool) (key, error) {
+	id, rest, ok := strings.Cut(text, ":")
+	how, what, _ := strings.Cut(rest, ":")
+	if !ok || id == "" {
+		return key{}, usage("--key wants ID:file:PATH or ID:prompt")
+	}
+	var value string
+	var err error
+	switch {
+	case how == "prompt" && what == "":
+		value, err = p.askKey(id)
+	case how == "file" && what != "":
+		value, err = keyFromFile(what)
+	case how == "key" && !insecure:
+		return key{}, usage("--key %s:key:…: a key on the command line can be read by every user of this host (ps) and stays in the shell's history; use %s:file:PATH or %s:prompt, or add --insecure-key", id, id, id)
+	case how == "key" && what != "":
+		value = what
+	case how == "clevis":
+		return key{}, usage("--key %s:clevis: the appliance has no network to ask; use file or prompt", id)
+	default:
+		return key{}, usage("--key %s:…: it is ID:file:PATH or ID:prompt", id)
+	}
+	if err != nil {
+		return key{}, fmt.Errorf("key for %s: %w", id, err)
+	}
+	return key{id: id, value: value}, nil
+}
+
+// maxKey is what cryptsetup(8) takes of a passphrase.
+const maxKey = 512
+
+// keyFromFile reads the file's first line, as libguestfs's tools do.
+func keyFromFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", usage("%v", err)
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	switch {
+	case len(line) == 0:
+		return "", usage("%s is empty", path)
+	case len(line) > maxKey:
+		return "", usage("%s: a key has %d bytes at most", path, maxKey)
+	}
+	return string(line), nil
+}
+
+// askKey asks at the terminal, without showing what is typed.
+func (p *program) askKey(id string) (string, error) {
+	if p.json || !p.asks {
+		return "", usage("there is no terminal to ask for a key on: use --key %s:file:PATH", id)
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", usage("there is no terminal to ask for a key on: use --key %s:file:PATH", id)
+	}
+	defer tty.Close()
+	fmt.Fprintf(tty, "Key for %s: ", p.style().Clean(id))
+	value, err := term.ReadPassword(int(tty.Fd()))
+	fmt.Fprintln(tty)
+	if err != nil {
+		return "", err
+	}
+	if len(value) == 0 {
+		return "", errors.New("nothing was typed")
+	}
+	return string(value), nil
+}
+
+// guestDisk matches what a guest may call a partition of its disk; here the
+// disk is sda.
+var guestDisk = regexp.MustCompile(`^(?:(?:[shv]|xv)d[a-z]+|(?:nvme\d+n|mmcblk)\d+p)(\d+)$`)
+
+func deviceName(id string) string {
+	name := strings.TrimPrefix(id, "/dev/")
+	if m := guestDisk.FindStringSubmatch(name); m != nil {
+		return "sda" + m[1]
+	}
+	return name
+}
+
+// finder gives the appliance the keys for a container. One that none was given
+// for is asked for, where somebody can answer.
+func (p *program) finder(keys keyring) appliance.KeyFinder {
+	return func(device, uuid string) ([]string, error) {
+		var found []string
+		for _, k := range keys {
+			if k.id == "all" || deviceName(k.id) == device || uuid != "" && strings.EqualFold(k.id, uuid) {
+				found = append(found, k.value)
+			}
+		}
+		if len(found) > 0 || p.json || !p.asks || p.agreed {
+			return found, nil
+		}
+		p.hold()
+		defer p.release()
+		value, err := p.askKey(device)
+		if err != nil {
+			return nil, nil // it stays locked, and that is said
+		}
+		return []string{value}, nil
+	}
+}
+
+func (p *program) hold() {
+	if p.progress != nil {
+		p.progress.Hold()
+	}
+}
+
+func (p *program) release() {
+	if p.progress != nil {
+		p.progress.Release()
+	}
+}
+
+// answer reads a line from standard input; it gives up when done is closed.
+func (p *program) answer(done <-chan struct{}) (string, bool) {
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(p.in).ReadString('\n')
+		line <- text
+	}()
+	select {
+	case text := <-line:
+		return strings.ToLower(strings.TrimSpace(text)), true
+	case <-done:
+		return "", false
+	}
+}

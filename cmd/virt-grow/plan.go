@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+func (p *program) planCommand() *cli.Command {
+	flags := append(requestFlags(),
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the plan to `FILE` for apply; - is standard output"},
+		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is no plan", DisableDefaultText: true})
+	return help(&cli.Command{
+		Name: "plan", Usage: "compute the steps and show them; nothing is changed",
+		ArgsUsage: "TARGET", Flags: append(flags, targetFlags()...), Action: p.plan,
+	}, "The checks that the edit begins with are run as well: a plan that is shown can\n   be carried out.",
+		"virt-grow plan web.qcow2 --size +10G",
+		"virt-grow plan win.qcow2 --size 80G --grow C: -o win.plan.json",
+		"virt-grow plan /dev/vg0/guest --size fill --json")
+}
+
+func (p *program) plan(c *cli.Context) error {
+	r, err := request(c)
+	if err != nil {
+		return err
+	}
+	t, err := p.target(c)
+	if err != nil {
+		return err
+	}
+	output := c.String("output")
+	if err := mayWrite(output, t.path, c.Bool("force")); err != nil {
+		return err
+	}
+	img, err := t.image(c.Context)
+	if err != nil {
+		return err
+	}
+	stop := p.looking("planning for " + img.Path)
+	made, err := guest.MakePlan(c.Context, img, r, p.session(t.keys))
+	stop()
+	if err != nil {
+		return err
+	}
+	return p.showPlan(made, output)
+}
+
+func (p *program) showPlan(made *plan.Plan, output string) error {
+	toOut := p.json || output == "-"
+	w, s := p.out, p.style()
+	if toOut {
+		w, s = p.err, p.styleFor(p.errLive)
+	}
+	if output != "" && output != "-" {
+		var text bytes.Buffer
+		if err := made.Write(&text); err != nil {
+			return err
+		}
+		if err := renameio.WriteFile(output, text.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if toOut {
+		if err := made.Write(p.out); err != nil {
+			return err
+		}
+		if p.json {
+			return nil
+		}
+	}
+	return view.Plan(w, s, view.PlanText{Plan: made, Overlay: p.overlayDir(made.Target, ""), Exact: p.verbose})
+}
+
+// overlayDir is where the overlay will lie, for people.
+func (p *program) overlayDir(t plan.Target, scratch string) string {
+	switch {
+	case scratch != "":
+		return scratch
+	case t.Block:
+		return filepath.Join(p.state, "jobs")
+	}
+	return filepath.Dir(t.Path)
+}
+
+// mayWrite keeps -o from destroying what is no plan: above all the image.
+func mayWrite(output, image string, force bool) error {
+	if output == "" || output == "-" {
+		return nil
+	}
+	now, err := os.Stat(output)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return usage("-o: %v", err)
+	}
+	if disk, err := os.Stat(image); err == nil && os.SameFile(now, disk) {
+		return usage("-o %s is the image itself", output)
+	}
+	switch {
+	case !now.Mode().IsRegular():
+		return usage("-o %s is no file", output)
+	case force:
+		return nil
+	}
+	if _, err := readPlan(output); err != nil {
+		return usage("-o %s is there already, and no plan; --force replaces it", output)
+	}
+	return nil
+}
+
+func readPlan(path string) (*plan.Plan, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return plan.Read(f)
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// console is where a run reads and writes, and what its terminal is like.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+	// asks says that somebody sits at standard input; outLive and errLive
+	// that the outputs are terminals.
+	asks, outLive, errLive bool
+	width                  int
+	env                    func(string) string
+}
+
+func standard() console {
+	c := console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv,
+		asks: isTerminal(os.Stdin), outLive: isTerminal(os.Stdout), errLive: isTerminal(os.Stderr)}
+	for _, f := range []*os.File{os.Stdout, os.Stderr, os.Stdin} {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+			c.width = n
+			break
+		}
+	}
+	return c
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// program is one run of a command.
+type program struct {
+	console
+	command string // "grow"
+	json    bool
+	verbose bool
+	state   string
+	accel   appliance.Accel
+
+	// subject is the TARGET as the user named it.
+	subject string
+	// job is the job of this run, once it has a name; events are its, with
+	// --json, and progress is, without.
+	job      string
+	events   *view.Events
+	progress *view.Progress
+	// agreed says that --yes was given: nobody is to be asked anything.
+	agreed bool
+}
+
+// execute runs one command line and gives the exit code.
+func execute(args []string, c console) int {
+	// What libguestfs says comes back as errors; its debugging would end up
+	// between the lines of a document.
+	os.Unsetenv("LIBGUESTFS_DEBUG")
+	os.Unsetenv("LIBGUESTFS_TRACE")
+	p := &program{console: c}
+	app := newApp(p)
+	if words, ok := completing(args); ok {
+		p.complete(app, words)
+		return exitDone
+	}
+	line := arrange(app, args)
+	p.command = line.command
+	p.json = slices.Contains(line.globals, "--json")
+	ctx, stop := p.interruptible(context.Background())
+	defer stop()
+	return p.finish(app.RunContext(ctx, line.args()))
+}
+
+// apply takes the global flags over.
+func (p *program) apply(c *cli.Context) error {
+	p.json, p.verbose, p.state = c.Bool("json"), c.Bool("verbose"), c.String("state-dir")
+	if p.state == "" {
+		p.state = p.defaultState()
+	}
+	var err error
+	if p.state, err = filepath.Abs(p.state); err != nil {
+		return err
+	}
+	p.accel = appliance.Accel(c.String("accel"))
+	if !slices.Contains([]appliance.Accel{appliance.Auto, appliance.KVM, appliance.TCG}, p.accel) {
+		return usage("--accel %s: it is one of auto, kvm, tcg", p.accel)
+	}
+	return nil
+}
+
+// defaultState is where jobs are kept.
+func (p *program) defaultState() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/virt-grow"
+	}
+	base := p.env("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) { // the XDG specification: relative paths are invalid
+		home, _ := os.UserHomeDir()
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, "virt-grow")
+}
+
+func (p *program) store() journal.Store { return journal.Store{Dir: p.state} }
+
+// human is where people read: standard output, unless a program reads there.
+func (p *program) human() io.Writer {
+	if p.json {
+		return p.err
+	}
+	return p.out
+}
+
+// live says whether what people read is a terminal.
+func (p *program) live() bool {
+	if p.json {
+		return p.errLive
+	}
+	return p.outLive
+}
+
+func (p *program) style() view.Style { return p.styleFor(p.live()) }
+
+func (p *program) styleFor(terminal bool) view.Style {
+	s := view.Style{Width: p.width, Unicode: p.utf8()}
+	s.Color = terminal && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb"
+	if !terminal {
+		s.Width = 0
+	}
+	return s
+}
+
+// utf8 asks the locale, in the order locale(7) gives.
+func (p *program) utf8() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := p.env(name); v != "" {
+			v = strings.ToUpper(v)
+			return strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8")
+		}
+	}
+	return false
+}
+
+// line is a command to run, as this run's user would have to type it.
+func (p *program) line(words ...string) string {
+	line := []string{"virt-grow"}
+	if p.state != "" && p.state != p.defaultState() {
+		line = append(line, "--state-dir", p.state)
+	}
+	line = append(line, words...)
+	for i, w := range line {
+		line[i] = quoted(w)
+	}
+	return strings.Join(line, " ")
+}
+
+// quoted makes a word safe to paste into a shell.
+func quoted(word string) string {
+	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// ticking keeps the live line's time going until the returned function is
+// called.
+func ticking(line *view.Progress) (stop func()) {
+	ticker := time.NewTicker(200 * time.Millisecond)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				line.Tick()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { ticker.Stop(); close(done) }
+}
+
+// looking shows on a terminal that a command which only reads is at work,
+// until the returned function is called. Elsewhere it says nothing.
+func (p *program) looking(text string) (stop func()) {
+	if !p.errLive {
+		return func() {}
+	}
+	p.progress = view.NewProgress(p.err, p.styleFor(true), true, time.Now)
+	p.progress.Note(text)
+	stop = ticking(p.progress)
+	return func() { stop(); p.progress.Vanish() }
+}

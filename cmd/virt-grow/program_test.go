@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// quiet is a console nobody sits at. env holds what the environment says.
+func quiet(env map[string]string) console {
+	return console{in: strings.NewReader(""), out: new(bytes.Buffer), err: new(bytes.Buffer),
+		env: func(name string) string { return env[name] }}
+}
+
+// ran is what a command line did.
+type ran struct {
+	exit     int
+	out, err string
+}
+
+func try(t *testing.T, state string, words ...string) ran {
+	t.Helper()
+	c := quiet(map[string]string{"LANG": "C.UTF-8", "XDG_STATE_HOME": state})
+	exit := execute(append([]string{"virt-grow", "--state-dir", state}, words...), c)
+	return ran{exit, c.out.(*bytes.Buffer).String(), c.err.(*bytes.Buffer).String()}
+}
+
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, "a.raw")
+	if err := os.WriteFile(image, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line string
+		exit int
+		says string
+	}{
+		{"gorw", 64, `no command gorw. Did you mean "grow"?`},
+		{"grow", 64, "--size is missing"},
+		{"grow --size 3 A --yes", 64, "needs a unit"},
+		{"grow --size -3G A --yes", 64, "only grows"},
+		{"grow --size +1G --yes", 64, "TARGET is missing"},
+		{"grow --size +1G --yes A B", 64, "takes one TARGET"},
+		{"grow --size +1G A", 64, "no terminal to ask on: --yes"},
+		{"grow --size +1G --yes A --grow =", 64, "--grow"},
+		{"grow --size +1G --yes A --partition-only", 64, "--partition-only wants --grow"},
+		{"grow --size +1G --yes A --sector-size 520", 64, "512 or 4096"},
+		{"grow --size +1G --yes A --format vmdk", 64, "qcow2 or raw"},
+		{"grow --size +1G --yes A --scratch-dir /nowhere", 64, "no folder"},
+		{"grow --size +1G --yes A --nonsense", 64, "no flag --nonsense"},
+		{"grow --size +1G --yes A --key sda1:key:secret", 64, "--insecure-key"},
+		{"plan --size 1M A", 3, "only grows"},
+		{"plan --size +1G A -o A", 64, "is the image itself"},
+		{"plan --size +1G A -o D", 64, "is no file"},
+		{"inspect A --accel hvf", 64, "auto, kvm, tcg"},
+		{"inspect web1", 3, "domains are not supported yet"},
+		{"inspect ./web1", 3, "there is no image"},
+		{"jobs x", 64, "takes no argument"},
+		{"status", 64, "JOB is missing"},
+		{"status x", 3, "no such job"},
+		{"resume x", 3, "no such job"},
+		{"rollback x", 3, "no such job"},
+		{"accept x", 3, "no such job"},
+		{"apply A --yes", 64, "not a plan file"},
+		{"completion tcsh", 64, "not bash, zsh or fish"},
+	} {
+		line := strings.NewReplacer("A", image, "D", dir).Replace(c.line)
+		got := try(t, t.TempDir(), strings.Fields(line)...)
+		if got.exit != c.exit || !strings.Contains(got.err, c.says) || got.out != "" {
+			t.Errorf("%s: exit %d, want %d; says %q", c.line, got.exit, c.exit, got.err+got.out)
+		}
+		if strings.Contains(got.err, "secret") {
+			t.Errorf("%s: a key is repeated: %q", c.line, got.err)
+		}
+	}
+}
+
+// With --json, a refusal is one document, or the result event of a run.
+func TestTroubleJSON(t *testing.T) {
+	for line, schema := range map[string]string{
+		"inspect web1 --json":                   "virt-grow/error/v1",
+		"status nix --json":                     "virt-grow/error/v1",
+		"grow web1 --size +1G --yes --json":     "virt-grow/grow/v1",
+		"grow web1 --size +1 --json":            "virt-grow/grow/v1",
+		"resume --json nix":                     "virt-grow/resume/v1",
+		"apply --json /nowhere/plan.json --yes": "virt-grow/apply/v1",
+		"grow --nonsense --json":                "virt-grow/grow/v1",
+	} {
+		got := try(t, t.TempDir(), strings.Fields(line)...)
+		var doc struct {
+			Schema, Event, Outcome, Reason, Error, Hint string
+			Job                                         *string
+			Changed                                     *bool
+			Exit                                        int
+		}
+		if err := json.Unmarshal([]byte(got.out), &doc); err != nil {
+			t.Errorf("%s: %v in %q", line, err, got.out)
+			continue
+		}
+		if doc.Schema != schema || doc.Reason == "" || doc.Error == "" || doc.Hint == "" || doc.Exit != got.exit {
+			t.Errorf("%s: %+v, exit %d", line, doc, got.exit)
+		}
+		if strings.HasSuffix(schema, "/error/v1") {
+			continue
+		}
+		if doc.Event != "result" || doc.Outcome != "refused" || doc.Changed == nil || *doc.Changed || doc.Job == nil {
+			t.Errorf("%s: no result event: %s", line, got.out)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	app := newApp(&program{console: quiet(nil)})
+	for _, c := range app.Commands {
+		got := try(t, t.TempDir(), c.Name, "--help")
+		if got.exit != 0 || !strings.Contains(got.out, "EXAMPLES:") || !strings.Contains(got.out, "USAGE:") {
+			t.Errorf("%s --help: exit %d, %q", c.Name, got.exit, got.out)
+		}
+		for _, line := range strings.Split(got.out, "\n") {
+			if strings.Contains(line, "`") {
+				t.Errorf("%s --help: %q", c.Name, line)
+			}
+		}
+	}
+	if got := try(t, t.TempDir(), "--version"); got.out != "virt-grow version dev\n" {
+		t.Errorf("--version: %q", got.out)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	for line, want := range map[string]string{
+		"gr":                         "grow",
+		"":                           "inspect plan grow apply jobs status resume accept rollback doctor completion",
+		"grow --si":                  "--size",
+		"grow x.raw --ver":           "--verbose --version",
+		"grow --accel ":              "auto kvm tcg",
+		"grow --format q":            "qcow2",
+		"plan x.raw --sector-size 4": "4096",
+		"grow --scratch-dir ":        "",
+		"completion ":                "bash fish zsh",
+		"status ":                    "",
+	} {
+		c := quiet(map[string]string{"XDG_STATE_HOME": "/nowhere"})
+		exit := execute(append([]string{"virt-grow", "__complete"}, strings.Split(line, " ")...), c)
+		got := strings.Join(strings.Fields(c.out.(*bytes.Buffer).String()), " ")
+		if exit != 0 || got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	p := &program{console: quiet(map[string]string{"XDG_STATE_HOME": "/x"})}
+	p.state = p.defaultState()
+	if got := p.line("resume", "a"); got != "virt-grow resume a" {
+		t.Error(got)
+	}
+	p.state = "/my state/it's"
+	if got := p.line("resume", "a"); got != `virt-grow --state-dir '/my state/it'\''s' resume a` {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+func requestFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill; rounded up to 1 MiB"},
+		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none"},
+		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition and leave what it holds", DisableDefaultText: true},
+	}
+}
+
+// request reads what is to become how big.
+func request(c *cli.Context) (plan.Request, error) {
+	var r plan.Request
+	text := c.String("size")
+	if text == "" {
+		return r, usage("%s: --size is missing (30G, +10G, or fill)", c.Command.Name)
+	}
+	var err error
+	if r.Size, err = plan.ParseAmount(text); err != nil {
+		return r, usage("--size: %v", err)
+	}
+	for _, text := range c.StringSlice("grow") {
+		w, err := plan.ParseWhere(text)
+		if err != nil {
+			return r, usage("--grow: %v", err)
+		}
+		r.Grow = append(r.Grow, w)
+	}
+	r.PartitionOnly = c.Bool("partition-only")
+	if r.PartitionOnly && len(r.Grow) == 0 {
+		return r, usage("--partition-only wants --grow with the partition, as --grow sda3")
+	}
+	return r, nil
+}

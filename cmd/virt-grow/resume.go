@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+)
+
+func (p *program) resumeCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "resume", Usage: "finish a job that was cut off",
+		ArgsUsage: "JOB", Flags: keyFlags(), Action: p.onJob(guest.Resume),
+	}, "What a crash left running is ended first. A job that had not begun to commit\n   starts again on a fresh overlay; one that had goes on with the commit.",
+		"virt-grow resume 20260131-101500-3f2a",
+		"virt-grow resume 3f2a --json",
+		"virt-grow resume 3f2a --key sda2:prompt")
+}
+
+// onJob is the action of a command that goes on with a job.
+func (p *program) onJob(work func(context.Context, string, guest.Options) (*guest.Outcome, error)) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		name, err := operand(c, "JOB")
+		if err != nil {
+			return err
+		}
+		keys, err := p.readKeys(c)
+		if err != nil {
+			return err
+		}
+		o := guest.Options{Session: p.session(keys)}
+		return p.run(&o, func() (*guest.Outcome, error) { return work(c.Context, name, o) })
+	}
+}

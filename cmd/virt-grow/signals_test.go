@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest"
+)
+
+// shared is a buffer that two goroutines may use.
+type shared struct {
+	mutex sync.Mutex
+	bytes.Buffer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.Buffer.Write(p)
+}
+
+func (s *shared) says(text string) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return strings.Contains(s.String(), text)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// The first signal ends the context, further ones only get an answer.
+func TestSignals(t *testing.T) {
+	said := &shared{}
+	p := &program{console: quiet(nil), command: "grow"}
+	p.err = said
+	ctx, stop := p.interruptible(context.Background())
+	defer stop()
+	send := func() {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send()
+	eventually(t, "no undoing", func() bool { return said.says("undoing") })
+	<-ctx.Done()
+	if cause := context.Cause(ctx); exitCode(cause) != exitInterrupted || !strings.Contains(cause.Error(), "interrupted") {
+		t.Errorf("cause: %v", cause)
+	}
+	send()
+	eventually(t, "no answer to the second", func() bool { return said.says("the undo is running") })
+}
+
+func TestConfirm(t *testing.T) {
+	for answer, want := range map[string]error{
+		"y\n": nil, "YES\n": nil, " y \n": nil, "n\n": guest.ErrDeclined, "\n": guest.ErrDeclined, "": guest.ErrDeclined, "yess\n": guest.ErrDeclined,
+	} {
+		p := &program{console: quiet(nil)}
+		p.in = strings.NewReader(answer)
+		if err := p.confirm(context.Background(), nil); !errors.Is(err, want) {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+}
+
+// waiting is a terminal nobody types at.
+type waiting struct{}
+
+func (waiting) Read([]byte) (int, error) { select {} }
+
+func TestConfirmInterrupted(t *testing.T) {
+	p := &program{console: quiet(nil)}
+	p.in = waiting{}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(&interrupt{syscall.SIGINT})
+	if err := p.confirm(ctx, nil); exitCode(err) != exitInterrupted {
+		t.Errorf("%v", err)
+	}
+}

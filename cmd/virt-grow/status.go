@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+func (p *program) statusCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "status", Usage: "say in plain words what a job did, and what to run",
+		ArgsUsage: "JOB", Action: p.status,
+	}, "JOB is a job's name, or as much of its beginning or end as tells it apart.",
+		"virt-grow status 20260131-101500-3f2a",
+		"virt-grow status 3f2a --json")
+}
+
+func (p *program) status(c *cli.Context) error {
+	name, err := operand(c, "JOB")
+	if err != nil {
+		return err
+	}
+	listed, err := p.store().Read(name)
+	if listed.ID == "" {
+		return err
+	}
+	s := p.statusOf(listed)
+	if p.json {
+		return view.StatusJSON(p.out, s)
+	}
+	return view.Statuses(p.out, p.style(), s)
+}
+
+// statusOf gathers what is known of a job, whatever state it is in.
+func (p *program) statusOf(j journal.Listed) view.Status {
+	s := view.Status{Job: p.listed(j), Changed: j.Record.Changed, Error: j.Record.Error, Commands: p.commands(j)}
+	if j.Err != nil {
+		s.Text, s.Error, s.Commands = p.damagedText(j.ID), j.Err.Error(), nil
+		s.Next = ""
+		return s
+	}
+	if facts, err := factsOf(j.Record); err == nil {
+		s.OldSize, s.NewSize = facts.OldSize, facts.NewSize
+		s.Overlay, s.Undo = file(facts.Overlay), file(facts.Undo)
+		s.Text = explain(j, facts)
+	} else {
+		s.Text = "It ended before it did anything."
+	}
+	if saved, err := p.planOf(j.ID); err == nil && j.Record.Planned {
+		s.Grows, s.Steps = saved.Grows, stepsOf(saved, j.Record)
+	}
+	if j.Record.State == journal.RolledBack {
+		s.Steps = nil // none of them counts any more
+	}
+	for _, proc := range j.Record.Processes {
+		if block.Alive(proc) {
+			s.Processes = append(s.Processes, view.Process{Role: proc.Role, Pid: proc.Pid})
+		}
+	}
+	return s
+}
+
+// file looks at one of the job's files.
+func file(path string) *view.File {
+	f := &view.File{Path: path}
+	info, err := os.Stat(path)
+	if err != nil {
+		return f
+	}
+	f.Exists = true
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		f.Bytes = size.Bytes(stat.Blocks) * 512 // st_blocks counts 512 bytes, stat(2)
+	}
+	return f
+}
+
+// explain says in plain words what happened.
+func explain(j journal.Listed, facts guest.Facts) string {
+	r := j.Record
+	commit := r.Done[string(plan.StepCommit)] || r.Running == string(plan.StepCommit)
+	switch {
+	case r.State == journal.Finished:
+		return "The disk is grown; the changes are in the image."
+	case r.State == journal.RolledBack:
+		return "It was rolled back: the image is as it was before."
+	case r.State == journal.Cancelled:
+		return "It was given up before anything was done."
+	case r.State == journal.Waiting:
+		return "The overlay is complete and verified, and the image is untouched. Somebody has to decide."
+	case j.Running:
+		return running(r, commit)
+	case r.State == journal.Committing && commit:
+		return "It ended while the overlay was being written into the image. The image may be partly written: do not start the guest before this job is finished or rolled back. Both are safe: the overlay and the saved bytes are here."
+	case r.State == journal.Committing:
+		return "It ended just before the commit. The image is untouched."
+	case r.State == journal.Editing:
+		return "It ended while the overlay was edited" + at(r) + ". The image is untouched; the overlay is made again when the job is resumed."
+	case facts.Agreed:
+		return "It ended while it looked at the image. The image is untouched."
+	}
+	return "It ended while it looked at the image; nobody had agreed to a plan. The image is untouched."
+}
+
+func at(r journal.Record) string {
+	if r.Running == "" {
+		return ""
+	}
+	return " (step " + r.Running + ")"
+}
+
+func running(r journal.Record, commit bool) string {
+	switch {
+	case commit:
+		return "It runs: the overlay is being written into the image. Do not start the guest."
+	case r.State == journal.Opening:
+		return "It runs: it looks at the image, or waits for an answer. The image is untouched."
+	}
+	return "It runs: the overlay is being edited" + at(r) + ". The image is untouched."
+}
+
+// damagedText says what a person can do with a job whose journal is damaged.
+func (p *program) damagedText(id string) string {
+	dir := filepath.Join(p.state, "jobs", id)
+	text := fmt.Sprintf("The job's journal cannot be read, and is not half believed. Its folder is %s.", dir)
+	saved, err := p.planOf(id)
+	if err != nil {
+		return text + " It has no plan: the image was not touched. Move the folder away to be rid of the job."
+	}
+	base := filepath.Join(filepath.Dir(saved.Target.Path), filepath.Base(saved.Target.Path)+".virt-grow-"+id)
+	return text + fmt.Sprintf(" If %s.undo.qcow2 is not there (or wherever --scratch-dir pointed), the commit had not begun and the image is untouched: delete the overlay %s.qcow2, if it is there, and move the folder away."+
+		" If it is there, the image may be partly written: keep all three files, do not start the guest, and put the saved bytes back with qemu-img rebase -u -b %s -F %s and qemu-img commit on a copy of them.",
+		base, base, saved.Target.Path, saved.Target.Format)
+}

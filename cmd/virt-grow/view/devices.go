@@ -1,0 +1,153 @@
+package view
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// table is rows of cells under headings; columns named in right are aligned to
+// the right. Those in spare are left out, in that order, while the table is
+// wider than the terminal.
+type table struct {
+	heads []string
+	right map[int]bool
+	spare []int
+	rows  [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// draw prints the table. Columns that are empty throughout are left out, and
+// the last column is cut where the terminal ends.
+func (p *page) table(t table) {
+	widths := make([]int, len(t.heads))
+	for _, row := range t.rows {
+		for i, c := range row {
+			row[i] = p.clean(c)
+			if c != "" {
+				widths[i] = max(widths[i], columns(row[i]), columns(t.heads[i]))
+			}
+		}
+	}
+	for _, i := range t.spare {
+		if total(widths) > p.width() {
+			widths[i] = 0
+		}
+	}
+	p.raw(p.paint(bold, p.cells(t, widths, t.heads)))
+	for _, row := range t.rows {
+		p.raw(p.cells(t, widths, row))
+	}
+}
+
+// total is how wide a table with those columns is.
+func total(widths []int) int {
+	sum := -2
+	for _, n := range widths {
+		if n > 0 {
+			sum += n + 2
+		}
+	}
+	return sum
+}
+
+func (p *page) cells(t table, widths []int, row []string) string {
+	var b strings.Builder
+	for i, n := range widths {
+		switch {
+		case n == 0:
+			continue
+		case b.Len() > 0:
+			b.WriteString("  ")
+		}
+		left := p.width() - columns(b.String())
+		if i == len(widths)-1 && n > left && left > 8 {
+			n = left
+		}
+		if t.right[i] {
+			b.WriteString(strings.Repeat(" ", n-columns(row[i])))
+			b.WriteString(row[i])
+			continue
+		}
+		b.WriteString(p.fit(row[i], n))
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// devices prints the table of what is on the disk; what lies on something is
+// shown below it, as a tree.
+func (p *page) devices(l *plan.Layout) {
+	t := table{heads: []string{"DEVICE", "TYPE", "CONTENT", "SIZE", "USED", "MOUNTED", "NOTES"}, right: map[int]bool{3: true, 4: true}, spare: []int{1, 6, 2}}
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		if d.Kind == plan.Partition || d.Kind == plan.Disk && !partitioned(l) {
+			p.device(&t, l, d, "", "")
+		}
+	}
+	p.table(t)
+}
+
+// device adds d and what lies on it; mark leads its own row, indent those
+// below.
+func (p *page) device(t *table, l *plan.Layout, d *plan.Device, mark, indent string) {
+	used := ""
+	if n, known := usage(l, d); known && d.Content.Type != plan.ContentLUKS {
+		used = n.String()
+	}
+	t.add(mark+d.Name, typeOf(d), contentOf(d), d.Size.String(), used, strings.Join(d.Content.Mounted, " "), note(d))
+	below := children(l, d)
+	for i, c := range below {
+		mark, next := p.glyphs().branch, p.glyphs().bar
+		if i == len(below)-1 {
+			mark, next = p.glyphs().last, "  "
+		}
+		p.device(t, l, c, indent+mark, indent+next)
+	}
+}
+
+func typeOf(d *plan.Device) string {
+	switch d.Kind {
+	case plan.Partition:
+		return d.Type
+	case plan.Crypt:
+		return "opened LUKS"
+	case plan.LV:
+		return "LV"
+	}
+	return "disk"
+}
+
+// partitioned says whether the disk has partitions. A layout that was read
+// from a plan file has them, but not the table itself.
+func partitioned(l *plan.Layout) bool {
+	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.Partition })
+}
+
+// note is the short word of what is special about a device; the sentence
+// stands below the table.
+func note(d *plan.Device) string {
+	var notes []string
+	if p := d.Content.Problem; p != nil {
+		notes = append(notes, string(p.Reason))
+	}
+	if gap := unfilled(d); gap > 0 {
+		notes = append(notes, fmt.Sprintf("%s smaller than its device", gap))
+	}
+	if d.Content.Label != "" {
+		notes = append(notes, "label "+d.Content.Label)
+	}
+	return strings.Join(notes, ", ")
+}
+
+// unfilled is how much of its device a file system leaves unused at the end.
+func unfilled(d *plan.Device) size.Bytes {
+	gap := d.Size - d.Content.Size
+	if !d.Content.Growable() || d.Content.Size == 0 || gap <= plan.Tolerance(d.Content.Type) {
+		return 0
+	}
+	return gap
+}

@@ -1,0 +1,34 @@
+package view
+
+import (
+	"io"
+)
+
+// Finding is one thing doctor looked at.
+type Finding struct {
+	Name  string `json:"name"`
+	Level string `json:"level"` // "ok", "warn", "fail"
+	Text  string `json:"text"`
+	// Mend is the command that puts it right; "" where nothing is to be done.
+	Mend string `json:"mend,omitempty"`
+}
+
+// Doctor prints the findings.
+func Doctor(w io.Writer, s Style, findings []Finding) error {
+	p := &page{Style: s}
+	n := 0
+	for _, f := range findings {
+		n = max(n, columns(f.Name))
+	}
+	for _, f := range findings {
+		mark := p.paint(levels[f.Level], p.fit(f.Level, 4)) + "  " + p.fit(p.clean(f.Name), n) + "  "
+		p.paragraph(mark, "%s", f.Text)
+		if f.Mend != "" {
+			p.raw("      " + p.fit("", n) + "  run: " + p.clean(f.Mend))
+		}
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+var levels = map[string]string{"ok": green, "warn": yellow, "fail": red}

@@ -1,0 +1,167 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	ptable "github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Inspection is all that inspect shows.
+type Inspection struct {
+	Target plan.Target
+	Layout *plan.Layout
+	// Growth says for every file system whether it could grow if the disk
+	// did, Default which one grows when nobody says which.
+	Growth  []Growth
+	Default string
+	Notes   []string
+	// Hint gives what to do about a refusal.
+	Hint func(*plan.Refusal) string
+}
+
+// Growth is whether one file system could grow with its disk.
+type Growth struct {
+	Device  string        `json:"device"`
+	Content string        `json:"content"`
+	Mounted []string      `json:"mounted,omitempty"`
+	Blocked *plan.Refusal `json:"blocked,omitempty"`
+}
+
+// Inspect prints what is on a disk and what would block growing it.
+func Inspect(w io.Writer, s Style, in Inspection) error {
+	p := &page{Style: s}
+	l := in.Layout
+	p.head("%s", in.Target.Path)
+	p.line("%s, %s (%d bytes), %s%s", containerOf(in.Target), l.Size, int64(l.Size), tableOf(l), osOf(l))
+	for _, b := range in.Target.Backing {
+		p.line("  on %s (%s)", b.Path, b.Format)
+	}
+	p.raw("")
+	p.diskMap(l, p.width(), nil)
+	p.raw("")
+	p.devices(l)
+	for _, g := range l.Groups {
+		p.line("volume group %s: %s free%s", g.Name, g.Free, missing(g))
+	}
+	p.problems(in)
+	p.growth(in)
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func missing(g plan.Group) string {
+	if g.Missing == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of its PVs are not on this disk", g.Missing)
+}
+
+func containerOf(t plan.Target) string {
+	if t.Block {
+		return "block device"
+	}
+	return t.Format
+}
+
+func tableOf(l *plan.Layout) string {
+	if l.Table == nil && partitioned(l) {
+		return fmt.Sprintf("sectors of %d bytes", int64(l.Sector))
+	}
+	if l.Table == nil {
+		return fmt.Sprintf("no partition table, sectors of %d bytes", int64(l.Sector))
+	}
+	text := strings.ToUpper(string(l.Table.Kind))
+	if l.Table.Hybrid {
+		text = "GPT with a hybrid MBR"
+	}
+	return fmt.Sprintf("%s, sectors of %d bytes", text, int64(l.Sector))
+}
+
+func osOf(l *plan.Layout) string {
+	if l.OS == nil || l.OS.Product == "" {
+		return ""
+	}
+	return ", " + l.OS.Product
+}
+
+// problems lists what is wrong, and what is worth knowing.
+func (p *page) problems(in Inspection) {
+	var told []string
+	tell := func(mark, text string) {
+		if len(told) == 0 {
+			p.head("Worth knowing")
+		}
+		told = append(told, text)
+		p.paragraph("  "+mark+" ", "%s", text)
+	}
+	for _, problem := range tableProblems(in.Layout) {
+		if problem.Fatal {
+			tell("!", "partition table: "+problem.Text)
+		} else {
+			tell("-", "partition table: "+problem.Text)
+		}
+	}
+	for _, d := range in.Layout.Devices {
+		if problem := d.Content.Problem; problem != nil {
+			tell("!", problem.Text)
+			p.hint("    ", in.hint(problem))
+		}
+		for _, n := range d.Content.Notes {
+			tell("-", d.Name+": "+n)
+		}
+	}
+	for _, n := range in.Notes {
+		tell("-", n)
+	}
+}
+
+func tableProblems(l *plan.Layout) []ptable.Problem {
+	if l.Table == nil {
+		return nil
+	}
+	return l.Table.Problems
+}
+
+func (in Inspection) hint(r *plan.Refusal) string {
+	if in.Hint == nil || r == nil {
+		return ""
+	}
+	return in.Hint(r)
+}
+
+func (p *page) hint(indent, text string) {
+	if text != "" {
+		p.paragraph(indent, "%s", text)
+	}
+}
+
+// growth says what could grow if the disk did.
+func (p *page) growth(in Inspection) {
+	if len(in.Growth) == 0 {
+		return
+	}
+	p.head("If the disk gets bigger")
+	for _, g := range in.Growth {
+		name := g.Device + " (" + strings.Join(append([]string{g.Content}, g.Mounted...), ", ") + ")"
+		switch {
+		case g.Blocked != nil:
+			p.paragraph("  ! ", "%s", g.Blocked.Text)
+			p.hint("    ", in.hint(g.Blocked))
+		case g.Device == in.Default:
+			p.paragraph("  - ", "%s grows, unless --grow says otherwise", name)
+		default:
+			p.paragraph("  - ", "%s can grow: --grow %s", name, whereOf(g))
+		}
+	}
+}
+
+// whereOf is how to name the file system to --grow.
+func whereOf(g Growth) string {
+	if len(g.Mounted) > 0 {
+		return g.Mounted[0]
+	}
+	return g.Device
+}

@@ -1,0 +1,183 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Job is a job in a list.
+type Job struct {
+	ID     string `json:"id"`
+	Target string `json:"target"`
+	// Disk says which disk of a domain; an image is its own only one.
+	Disk string `json:"disk"`
+	// State is the journal's, or "damaged".
+	State string `json:"state"`
+	// Active says that a process works on it now.
+	Active  bool      `json:"active"`
+	Started time.Time `json:"started,omitzero"`
+	// Next is the command to run; "" when there is nothing to do.
+	Next string `json:"next"`
+}
+
+// Jobs prints the list of jobs.
+func Jobs(w io.Writer, s Style, jobs []Job) error {
+	p := &page{Style: s}
+	if len(jobs) == 0 {
+		p.line("no jobs")
+	} else {
+		t := table{heads: []string{"JOB", "STARTED", "STATE", "TARGET", "NEXT"}}
+		for _, j := range jobs {
+			state := j.State
+			if j.Active {
+				state += " (running)"
+			}
+			t.add(j.ID, clock(j.Started), state, j.Target, j.Next)
+		}
+		p.whole(t)
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// whole prints a table without cutting it: its last column is to be copied.
+func (p *page) whole(t table) {
+	p.Width = maxWidth
+	p.table(t)
+}
+
+// clock is a moment as people read it, in the time zone it came with.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format("2006-01-02 15:04:05")
+}
+
+// Status is all there is to say about one job.
+type Status struct {
+	Job
+	Changed time.Time  `json:"changed,omitzero"`
+	OldSize size.Bytes `json:"old_size,omitempty"`
+	NewSize size.Bytes `json:"new_size,omitempty"`
+	Grows   string     `json:"grows,omitempty"`
+	// Text says in plain words what happened, Error what went wrong last.
+	Text  string       `json:"text"`
+	Error string       `json:"error,omitempty"`
+	Steps []StepStatus `json:"steps,omitempty"`
+	// Overlay and Undo are the job's files.
+	Overlay *File `json:"overlay,omitempty"`
+	Undo    *File `json:"undo,omitempty"`
+	// Processes are those that the job started and that still run.
+	Processes []Process `json:"processes,omitempty"`
+	// Commands are what can be run now, the best first.
+	Commands []Command `json:"commands,omitempty"`
+}
+
+// StepStatus is one step of a job.
+type StepStatus struct {
+	ID      string `json:"id"`
+	Summary string `json:"summary"`
+	State   string `json:"state"` // "done", "begun", "open"
+}
+
+// File is a file of a job.
+type File struct {
+	Path string `json:"path"`
+	// Exists says whether it is there, Bytes what it takes on the host.
+	Exists bool       `json:"exists"`
+	Bytes  size.Bytes `json:"bytes,omitempty"`
+}
+
+// Process is a program that a job left running, or runs now.
+type Process struct {
+	Role string `json:"role"`
+	Pid  int    `json:"pid"`
+}
+
+// Command is something to run, and what it does.
+type Command struct {
+	Line string `json:"command"`
+	What string `json:"what"`
+}
+
+// Statuses prints one job in plain words.
+func Statuses(w io.Writer, s Style, j Status) error {
+	p := &page{Style: s}
+	state := j.State
+	if j.Active {
+		state += ", running"
+	}
+	p.head("Job %s: %s", j.ID, state)
+	if j.Target != "" {
+		p.line("  image    %s", j.Target)
+	}
+	if j.NewSize > 0 {
+		p.line("  growth   %s%s", change(j.OldSize, j.NewSize), grower(j.Grows))
+	}
+	p.times(j)
+	p.file("overlay", j.Overlay)
+	p.file("undo", j.Undo)
+	for _, proc := range j.Processes {
+		p.line("  process  %s, pid %d", proc.Role, proc.Pid)
+	}
+	p.raw("")
+	p.paragraph("", "%s", j.Text)
+	if j.Error != "" {
+		p.paragraph("", "The error: %s", j.Error)
+	}
+	p.stepList(j.Steps)
+	p.commands(j.Commands)
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func grower(device string) string {
+	if device == "" {
+		return ""
+	}
+	return ", " + device
+}
+
+func (p *page) times(j Status) {
+	if !j.Started.IsZero() {
+		p.line("  started  %s", clock(j.Started))
+	}
+	if !j.Changed.IsZero() {
+		p.line("  last     %s", clock(j.Changed))
+	}
+}
+
+func (p *page) file(what string, f *File) {
+	if f == nil || !f.Exists {
+		return
+	}
+	p.line("  %-8s %s (%s)", what, f.Path, f.Bytes)
+}
+
+func (p *page) stepList(steps []StepStatus) {
+	if len(steps) == 0 {
+		return
+	}
+	p.head("Steps")
+	for i, s := range steps {
+		p.line("%4d. %-5s  %s", i+1, s.State, s.Summary)
+	}
+}
+
+func (p *page) commands(commands []Command) {
+	if len(commands) == 0 {
+		return
+	}
+	p.head("What to run")
+	n := 0
+	for _, c := range commands {
+		n = max(n, columns(c.Line))
+	}
+	for _, c := range commands {
+		p.raw("  " + fmt.Sprintf("%-*s", n, p.clean(c.Line)) + "  " + p.clean(c.What))
+	}
+}

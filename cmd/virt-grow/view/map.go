@@ -1,0 +1,256 @@
+package view
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// segment is one box of a disk map: a partition, the whole disk, or free room.
+type segment struct {
+	name, content, size string
+	more                string // by how much it grew
+	bytes               size.Bytes
+	// used of what the box holds is in use; known says that this is known.
+	used  float64
+	known bool
+	free  bool
+	grown bool
+}
+
+// diskMap draws a layout to scale, width columns wide. grown says by how much
+// devices are bigger than before; they are pointed out.
+func (p *page) diskMap(l *plan.Layout, width int, grown map[string]size.Bytes) {
+	segments := p.segments(l, grown)
+	widths := share(segments, width-len(segments)-1)
+	if widths == nil {
+		p.line("  (%d partitions: too many to draw in %d columns)", len(segments), width)
+		return
+	}
+	g := p.glyphs()
+	p.rule(widths, g.topLeft, g.topMid, g.topRight)
+	p.row(segments, widths, func(s segment, n int) string { return p.fit(s.name, n) })
+	p.row(segments, widths, func(s segment, n int) string { return p.fit(s.content, n) })
+	p.row(segments, widths, func(s segment, n int) string {
+		// Half a number is worse than none.
+		for _, text := range []string{s.size + s.more, s.size} {
+			if columns(text) <= n {
+				return p.fit(text, n)
+			}
+		}
+		return strings.Repeat(" ", n)
+	})
+	p.row(segments, widths, p.shading)
+	p.rule(widths, g.bottomLeft, g.bottomMid, g.bottomRight)
+}
+
+func (p *page) rule(widths []int, left, mid, right string) {
+	parts := make([]string, len(widths))
+	for i, n := range widths {
+		parts[i] = strings.Repeat(p.glyphs().top, n)
+	}
+	p.raw(left + strings.Join(parts, mid) + right)
+}
+
+func (p *page) row(segments []segment, widths []int, cell func(segment, int) string) {
+	side := p.glyphs().side
+	var b strings.Builder
+	b.WriteString(side)
+	for i, s := range segments {
+		text := cell(s, widths[i])
+		switch {
+		case s.grown:
+			text = p.paint(green, text)
+		case s.free:
+			text = p.paint(dim, text)
+		}
+		b.WriteString(text + side)
+	}
+	p.raw(b.String())
+}
+
+// shading shows how much of a box is used.
+func (p *page) shading(s segment, n int) string {
+	g := p.glyphs()
+	switch {
+	case s.free:
+		return strings.Repeat(g.free, n)
+	case !s.known:
+		return strings.Repeat(" ", n)
+	}
+	full := int(s.used*float64(n) + 0.5)
+	if s.used > 0 {
+		full = max(full, 1)
+	}
+	full = min(full, n)
+	return strings.Repeat(g.used, full) + strings.Repeat(g.unused, n-full)
+}
+
+// segments are the disk's partitions and gaps in the order of their places.
+// An extended partition is shown as what is in it.
+func (p *page) segments(l *plan.Layout, grown map[string]size.Bytes) []segment {
+	var parts []*plan.Device
+	for i := range l.Devices {
+		if d := &l.Devices[i]; d.Kind == plan.Partition && !d.Extended {
+			parts = append(parts, d)
+		}
+	}
+	if len(parts) == 0 && (l.Table != nil || l.Devices[0].Content.Type == plan.ContentNone) {
+		return []segment{p.gap(l.Size)}
+	}
+	if len(parts) == 0 {
+		return []segment{p.box(l, &l.Devices[0], grown)}
+	}
+	slices.SortFunc(parts, func(a, b *plan.Device) int { return cmp.Compare(a.Start, b.Start) })
+	var out []segment
+	var at size.Bytes
+	for _, d := range parts {
+		if d.Start-at > plan.Granule {
+			out = append(out, p.gap(d.Start-at))
+		}
+		out = append(out, p.box(l, d, grown))
+		at = max(at, d.End())
+	}
+	if l.Size-at > plan.Granule {
+		out = append(out, p.gap(l.Size-at))
+	}
+	return out
+}
+
+func (p *page) gap(n size.Bytes) segment {
+	return segment{name: "free", size: n.String(), bytes: n, free: true}
+}
+
+func (p *page) box(l *plan.Layout, d *plan.Device, grown map[string]size.Bytes) segment {
+	s := segment{name: p.clean(d.Name), content: p.clean(contentOf(d)), size: d.Size.String(), bytes: d.Size}
+	if more := grown[d.Name]; more > 0 {
+		s.grown, s.more = true, " (+"+more.String()+")"
+	}
+	if where := p.clean(strings.Join(mounts(l, d), " ")); where != "" {
+		s.content += " " + where
+	}
+	used, known := usage(l, d)
+	if known && d.Size > 0 {
+		s.used, s.known = float64(used)/float64(d.Size), true
+	}
+	return s
+}
+
+// usage is how much of a device is in use, where that is known.
+func usage(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
+	if d.Content.Growable() && d.Content.Problem == nil || d.Content.Type == plan.ContentPV {
+		return d.Content.Used, true
+	}
+	if d.Content.Type != plan.ContentLUKS {
+		return d.Content.Used, d.Content.Used > 0
+	}
+	for _, c := range children(l, d) {
+		return usage(l, c)
+	}
+	return 0, false
+}
+
+// mounts are the mount points and drive letters of all that lies on d.
+func mounts(l *plan.Layout, d *plan.Device) []string {
+	where := slices.Clone(d.Content.Mounted)
+	for _, c := range children(l, d) {
+		where = append(where, mounts(l, c)...)
+	}
+	return where
+}
+
+// children are the devices that lie straight on d. The volumes of a group are
+// shown on its last PV of this disk, once.
+func children(l *plan.Layout, d *plan.Device) []*plan.Device {
+	var out []*plan.Device
+	for i := range l.Devices {
+		c := &l.Devices[i]
+		on := c.Kind == plan.Crypt && c.Parent == d.Name ||
+			c.Kind == plan.LV && d.Content.Type == plan.ContentPV && lastPV(l, c.Group) == d.Name
+		if on {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func lastPV(l *plan.Layout, group string) string {
+	name := ""
+	for _, d := range l.Devices {
+		if d.Content.Type == plan.ContentPV && d.Content.Group == group {
+			name = d.Name
+		}
+	}
+	return name
+}
+
+// contentOf names what a device holds, for people.
+func contentOf(d *plan.Device) string {
+	switch c := d.Content; c.Type {
+	case plan.ContentNone:
+		if d.Extended {
+			return "logical partitions"
+		}
+		return "-"
+	case plan.ContentPV:
+		if c.Group == "" {
+			return "LVM PV"
+		}
+		return "LVM PV of " + c.Group
+	case plan.ContentLUKS:
+		return "LUKS"
+	default:
+		return c.Type
+	}
+}
+
+// narrowest is the least a box is wide: its name fits.
+func narrowest(s segment) int { return min(max(columns(s.name), 4), 12) }
+
+// share gives every box its columns: to scale, but none less than its least.
+// It gives nil where that cannot be.
+func share(segments []segment, total int) []int {
+	widths := make([]int, len(segments))
+	fixed := make([]bool, len(segments))
+	for {
+		room, bytes := total, 0.0
+		for i, s := range segments {
+			if fixed[i] {
+				room -= widths[i]
+			} else {
+				bytes += float64(s.bytes)
+			}
+		}
+		if room < 0 {
+			return nil
+		}
+		if again := scale(segments, widths, fixed, room, bytes); !again {
+			break
+		}
+	}
+	return widths
+}
+
+// scale spreads room over the boxes that are not fixed, and fixes those that
+// would get less than their least. It says whether there were any.
+func scale(segments []segment, widths []int, fixed []bool, room int, bytes float64) bool {
+	again := false
+	var done, given = 0.0, 0
+	for i, s := range segments {
+		if fixed[i] {
+			continue
+		}
+		// Rounding the running sum spreads what is left over evenly.
+		done += float64(s.bytes)
+		upTo := int(done/bytes*float64(room) + 0.5)
+		widths[i] = upTo - given
+		given = upTo
+		if widths[i] < narrowest(s) {
+			widths[i], fixed[i], again = narrowest(s), true, true
+		}
+	}
+	return again
+}

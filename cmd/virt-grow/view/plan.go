@@ -1,0 +1,165 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// PlanText is a plan with what the reader has to know around it.
+type PlanText struct {
+	Plan *plan.Plan
+	// Overlay is where the overlay will lie.
+	Overlay string
+	// Keep says that the run stops before the commit.
+	Keep bool
+	// Exact adds the numbers in bytes.
+	Exact bool
+}
+
+// Plan prints a plan: the disk before and after, the steps, and what it takes.
+func Plan(w io.Writer, s Style, in PlanText) error {
+	p := &page{Style: s}
+	p.planHead(in)
+	if in.Plan.Changes() {
+		p.maps(in.Plan)
+		p.steps(in)
+		p.warnings(in.Plan)
+		p.wayBack(in)
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func (p *page) planHead(in PlanText) {
+	pl := in.Plan
+	if !pl.Changes() {
+		p.head("%s: nothing to do", pl.Target.Path)
+		p.line("The disk has %s, and %s.", pl.OldSize, fullOf(pl))
+		return
+	}
+	p.head("%s (%s): %s", pl.Target.Path, containerOf(pl.Target), change(pl.OldSize, pl.NewSize))
+	p.line("%s", grows(pl))
+	if in.Exact {
+		p.line("%d → %d bytes, fingerprint %s", int64(pl.OldSize), int64(pl.NewSize), pl.Fingerprint)
+	}
+}
+
+func fullOf(pl *plan.Plan) string {
+	if pl.Grows == "" {
+		return "nothing else was to grow"
+	}
+	return pl.Grows + " fills the room there is"
+}
+
+func change(from, to size.Bytes) string {
+	if from == to {
+		return from.String() + ", stays"
+	}
+	return fmt.Sprintf("%s → %s", from, to)
+}
+
+// grows is one sentence about the device that was chosen.
+func grows(pl *plan.Plan) string {
+	before, ok := pl.Before.Find(pl.Grows)
+	after, ok2 := pl.After.Find(pl.Grows)
+	if !ok || !ok2 {
+		return "Only the container grows."
+	}
+	name := before.Name
+	if held := strings.Join(append([]string{contentOf(before)}, before.Content.Mounted...), ", "); held != "-" {
+		name += " (" + held + ")"
+	}
+	if before.Size == after.Size {
+		return name + ": its content grows to fill its " + after.Size.String()
+	}
+	return name + " grows " + change(before.Size, after.Size)
+}
+
+// smallest share of the width that the map before growing is drawn in: below,
+// both maps are no longer to one scale.
+const smallestBefore = 0.5
+
+// maps draws the disk before and after, to the same scale where that leaves
+// enough of the first.
+func (p *page) maps(pl *plan.Plan) {
+	grown := changed(pl)
+	ratio := max(float64(pl.OldSize)/float64(pl.NewSize), smallestBefore)
+	p.raw("")
+	p.line("Before: %s", pl.OldSize)
+	p.diskMap(pl.Before, int(ratio*float64(p.width())+0.5), nil)
+	p.line("After: %s", pl.NewSize)
+	p.diskMap(pl.After, p.width(), grown)
+	if tree(pl.After) {
+		p.raw("")
+		p.devices(pl.After)
+	}
+}
+
+// changed are the devices that are bigger after the plan, and by how much.
+func changed(pl *plan.Plan) map[string]size.Bytes {
+	grown := map[string]size.Bytes{}
+	for _, d := range pl.After.Devices {
+		if before, ok := pl.Before.Find(d.Name); ok {
+			grown[d.Name] = d.Size - before.Size
+		}
+	}
+	return grown
+}
+
+// tree says whether there is more than the map shows.
+func tree(l *plan.Layout) bool {
+	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.LV || d.Kind == plan.Crypt })
+}
+
+func (p *page) steps(in PlanText) {
+	p.head("Steps, with the time each usually takes without KVM")
+	steps := in.Plan.Steps
+	room := p.width() - 14
+	for i, s := range steps {
+		for j, text := range wrap(p.clean(s.Summary), room) {
+			if j > 0 {
+				p.raw("      " + text)
+				continue
+			}
+			p.raw(fmt.Sprintf("%4d. %s%9s", i+1, p.fit(text, room), seconds(s.Seconds)))
+		}
+	}
+	p.line("      %s%9s", p.fit("together, after the appliance has started", room), seconds(in.Plan.Duration().Seconds()))
+}
+
+func seconds(s float64) string { return fmt.Sprintf("%.1f s", s) }
+
+// Took is a duration as people read it.
+func Took(d time.Duration) string {
+	if whole := d.Round(time.Second); whole >= time.Minute {
+		return fmt.Sprintf("%d min %d s", whole/time.Minute, whole%time.Minute/time.Second)
+	}
+	return seconds(d.Seconds())
+}
+
+func (p *page) warnings(pl *plan.Plan) {
+	if len(pl.Warnings) == 0 {
+		return
+	}
+	p.head("Warnings")
+	for _, w := range pl.Warnings {
+		p.paragraph(p.paint(yellow, "  !")+" ", "%s", w)
+	}
+}
+
+// wayBack says what is written where, and what rolling back means.
+func (p *page) wayBack(in PlanText) {
+	p.head("The way back")
+	p.paragraph("  ", "About %s are written into an overlay in %s. Until the commit the image is only read: Ctrl-C deletes the overlay, and nothing has happened.", in.Plan.Writes, in.Overlay)
+	if in.Keep {
+		p.paragraph("  ", "The run stops before the commit: virt-grow accept commits, virt-grow rollback deletes the overlay.")
+		return
+	}
+	p.paragraph("  ", "The bytes that the commit overwrites are saved first. When it fails or is interrupted they are put back and compared; after a crash, virt-grow resume goes on and virt-grow rollback takes back.")
+}

@@ -1,0 +1,197 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+)
+
+// Progress shows a run as it goes: on a terminal one line that is rewritten
+// until its step ends, elsewhere a line when it has ended. It may be used from
+// several goroutines.
+type Progress struct {
+	w     io.Writer
+	style Style
+	live  bool
+	now   func() time.Time
+
+	mutex sync.Mutex
+	plan  *plan.Plan
+	// text is what goes on since; empty when nothing does.
+	text  string
+	since time.Time
+	held  bool
+	// early are steps that ended before the plan was known.
+	early []apply.Event
+}
+
+// NewProgress makes a view of a run. live says that w is a terminal.
+func NewProgress(w io.Writer, s Style, live bool, now func() time.Time) *Progress {
+	return &Progress{w: w, style: s, live: live, now: now}
+}
+
+// Planned tells which steps there will be.
+func (p *Progress) Planned(pl *plan.Plan) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.plan = pl
+	if !pl.Changes() {
+		return
+	}
+	for _, e := range p.early {
+		p.ended(e)
+	}
+	p.early = nil
+}
+
+// Note shows what goes on between steps.
+func (p *Progress) Note(text string) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.finishNote()
+	p.begin(text)
+}
+
+// Event shows a step's event.
+func (p *Progress) Event(e apply.Event) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	switch e.Phase {
+	case apply.Started:
+		if p.plan == nil {
+			return // a note says what goes on, and goes on itself
+		}
+		p.finishNote()
+		p.begin(p.step(e.Step))
+	case apply.Undoing:
+		p.finishNote()
+		p.begin("undo: " + undoing(e.Step))
+	case apply.Finished, apply.Failed, apply.Undone:
+		if p.plan == nil && e.Phase == apply.Finished {
+			p.early = append(p.early, e)
+			return
+		}
+		p.ended(e)
+	}
+}
+
+// undoing says what the undo of a step does.
+func undoing(s plan.Step) string {
+	switch s.Kind {
+	case plan.StepOverlay:
+		return "delete the overlay"
+	case plan.StepUndo:
+		return "delete the saved bytes"
+	case plan.StepCommit:
+		return "put the saved bytes back, and compare"
+	}
+	return s.Summary
+}
+
+// step is a step's line with its number.
+func (p *Progress) step(s plan.Step) string {
+	if p.plan != nil {
+		for i, other := range p.plan.Steps {
+			if other.ID() == s.ID() {
+				return fmt.Sprintf("[%d/%d] %s", i+1, len(p.plan.Steps), other.Summary)
+			}
+		}
+	}
+	if s.Summary == "" {
+		return "step " + s.ID()
+	}
+	return s.Summary
+}
+
+func (p *Progress) begin(text string) {
+	p.text, p.since = text, p.now()
+	p.redraw()
+}
+
+// ended turns the live line into a lasting one.
+func (p *Progress) ended(e apply.Event) {
+	text := p.step(e.Step)
+	switch e.Phase {
+	case apply.Failed:
+		text += ": failed"
+	case apply.Undone:
+		text = "undo: " + undoing(e.Step)
+	}
+	p.erase()
+	p.text = ""
+	p.print(text, e.Took)
+}
+
+// finishNote leaves a note that went on behind with its time.
+func (p *Progress) finishNote() {
+	if p.text == "" {
+		return
+	}
+	p.erase()
+	p.print(p.text, p.now().Sub(p.since))
+	p.text = ""
+}
+
+func (p *Progress) print(text string, took time.Duration) {
+	fmt.Fprintln(p.w, p.style.clean(fmt.Sprintf("%s … %s", text, Took(took))))
+}
+
+// Tick rewrites the live line with the time it takes by now.
+func (p *Progress) Tick() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.redraw()
+}
+
+func (p *Progress) redraw() {
+	if !p.live || p.held || p.text == "" {
+		return
+	}
+	took := p.style.clean(" … " + Took(p.now().Sub(p.since)))
+	// One column less than there are: a full line would wrap.
+	text := p.style.fit(p.style.clean(p.text), p.style.width()-1-columns(took))
+	fmt.Fprint(p.w, "\r"+strings.TrimRight(text, " ")+took+"\x1b[K")
+}
+
+// erase takes the live line off the terminal.
+func (p *Progress) erase() {
+	if p.live {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// Hold ends what is shown now and keeps quiet until Release: somebody else
+// writes to the terminal.
+func (p *Progress) Hold() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.finishNote()
+	p.held = true
+}
+
+// Release ends Hold.
+func (p *Progress) Release() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.held = false
+}
+
+// Stop ends what is shown now, at the end of the run.
+func (p *Progress) Stop() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.finishNote()
+}
+
+// Vanish takes what is shown off the terminal and leaves nothing.
+func (p *Progress) Vanish() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.erase()
+	p.text = ""
+}

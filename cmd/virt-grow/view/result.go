@@ -1,0 +1,86 @@
+package view
+
+import (
+	"io"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// Result is how a run ended well.
+type Result struct {
+	Job     string
+	Outcome string
+	Plan    *plan.Plan
+	Took    time.Duration
+	// Overlay is where the overlay lies that waits for a decision.
+	Overlay string
+	// Accept and Rollback are the commands that decide.
+	Accept, Rollback string
+}
+
+// The outcomes of a run, in its result event.
+const (
+	Done       = "done"        // grown
+	Unchanged  = "unchanged"   // there was nothing to do
+	Waiting    = "waiting"     // the overlay is complete, the commit is left to a person
+	RolledBack = "rolled-back" // a rollback did what it is for
+	Cancelled  = "cancelled"   // a job that had not been agreed to was given up
+	Refused    = "refused"
+	Failed     = "failed"      // before the image was touched
+	Restored   = "restored"    // after, and everything was put back
+	Unrestored = "unrestored"  // and it could not be put back
+	Stopped    = "interrupted" // by a signal; everything is as before
+)
+
+// Results prints how a run ended.
+func Results(w io.Writer, s Style, r Result) error {
+	p := &page{Style: s}
+	switch r.Outcome {
+	case Done:
+		p.done(r)
+	case Waiting:
+		p.head("Job %s is complete and verified; the image is untouched.", r.Job)
+		p.line("overlay   %s", r.Overlay)
+		p.line("commit    %s", r.Accept)
+		p.line("drop      %s", r.Rollback)
+	case RolledBack:
+		p.head("Job %s is rolled back: the image is as it was before.", r.Job)
+	case Cancelled:
+		p.head("Job %s is closed: nobody had agreed to its plan, and nothing was changed.", r.Job)
+	case Unchanged:
+		p.head("Nothing to do; nothing was changed.")
+	}
+	if r.Took > 0 {
+		p.line("%s in total", Took(r.Took))
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// done lists what is bigger now.
+func (p *page) done(r Result) {
+	if r.Plan == nil || r.Took == 0 {
+		p.head("Job %s is done; nothing was left to do.", r.Job)
+		return
+	}
+	p.head("%s is grown (job %s)", r.Plan.Target.Path, r.Job)
+	if r.Plan.OldSize != r.Plan.NewSize {
+		p.line("  disk  %s", change(r.Plan.OldSize, r.Plan.NewSize))
+	}
+	for _, d := range r.Plan.After.Devices {
+		before, ok := r.Plan.Before.Find(d.Name)
+		if d.Kind == plan.Disk || !ok {
+			continue
+		}
+		if before.Size == d.Size && before.Content.Size == d.Content.Size {
+			continue
+		}
+		from, to := before.Size, d.Size
+		if from == to {
+			from, to = before.Content.Size, d.Content.Size
+		}
+		p.line("  %s  %s  %s", d.Name, strings.Join(append([]string{contentOf(&d)}, d.Content.Mounted...), " "), change(from, to))
+	}
+}

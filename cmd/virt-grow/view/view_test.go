@@ -1,0 +1,254 @@
+package view
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const gib, mib = size.GiB, size.MiB
+
+func part(n int, start, bytes size.Bytes, kind string, c plan.Content) plan.Device {
+	return plan.Device{Name: fmt.Sprintf("sda%d", n), Kind: plan.Partition, Parent: "sda", Number: n, Start: start, Size: bytes, Type: kind, Content: c}
+}
+
+func disk(n size.Bytes) plan.Device { return plan.Device{Name: "sda", Kind: plan.Disk, Size: n} }
+
+// windows is a usual Windows disk; recovery stands behind C: where asked for.
+func windows() *plan.Layout {
+	return &plan.Layout{Size: 60 * gib, Sector: 512, OS: &plan.OS{Type: "windows", Product: "Windows Server 2022 Standard", Root: "sda3"},
+		Devices: []plan.Device{
+			disk(60 * gib),
+			part(1, mib, 100*mib, "EFI system", plan.Content{Type: "vfat", Label: "EFI"}),
+			part(2, 101*mib, 16*mib, "Microsoft reserved", plan.Content{}),
+			part(3, 117*mib, 49*gib, "Microsoft basic data", plan.Content{Type: "ntfs", Size: 49 * gib, Used: 31 * gib, Mounted: []string{"C:"}}),
+			part(4, 117*mib+49*gib, 600*mib, "Windows recovery", plan.Content{Type: "ntfs", Label: "WinRE", Size: 600 * mib, Used: 500 * mib}),
+		}}
+}
+
+// lvm is a disk with LUKS below LVM.
+func lvm() *plan.Layout {
+	locked := plan.Refuse(plan.BitLocker, "sda3", "sda3 is encrypted with BitLocker")
+	return &plan.Layout{Size: 20 * gib, Sector: 512,
+		Groups: []plan.Group{{Name: "vg0", Extent: 4 * mib, Free: 3 * gib, PVs: []string{"luks-sda2"}, Missing: 1}},
+		Devices: []plan.Device{
+			disk(20 * gib),
+			part(1, mib, gib, "Linux file system", plan.Content{Type: "ext4", Size: gib, Used: 200 * mib, Mounted: []string{"/boot"}}),
+			part(2, mib+gib, 15*gib, "Linux LUKS", plan.Content{Type: plan.ContentLUKS}),
+			part(3, mib+16*gib, 2*gib, "Microsoft basic data", plan.Content{Type: "BitLocker", Problem: locked}),
+			{Name: "luks-sda2", Kind: plan.Crypt, Parent: "sda2", Size: 15*gib - 16*mib, Content: plan.Content{Type: plan.ContentPV, Group: "vg0", Used: 12 * gib}},
+			{Name: "vg0/root", Kind: plan.LV, Group: "vg0", Size: 10 * gib, Content: plan.Content{Type: "xfs", Size: 8 * gib, Used: 4 * gib, Mounted: []string{"/"}, Notes: []string{"has a note"}}},
+			{Name: "vg0/swap", Kind: plan.LV, Group: "vg0", Size: 2 * gib, Content: plan.Content{Type: "swap"}},
+		}}
+}
+
+// hostile holds what a guest could write into its labels.
+func hostile() *plan.Layout {
+	return &plan.Layout{Size: gib, Sector: 4096, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: gib,
+		Content: plan.Content{Type: "ext4", Size: gib, Used: mib, Label: "\x1b[2J\u202egnp\r\nö"}}}}
+}
+
+func grownPlan() *plan.Plan {
+	before, after := windows(), windows()
+	before.Devices, after.Devices = before.Devices[:4], after.Devices[:4]
+	after.Size, after.Devices[0].Size = 80*gib, 80*gib
+	after.Devices[3].Size, after.Devices[3].Content.Size = 80*gib-118*mib, 80*gib-118*mib
+	return &plan.Plan{Schema: plan.Schema, Target: plan.Target{Path: "/img/win.qcow2", Format: "qcow2", SectorSize: 512},
+		OldSize: 60 * gib, NewSize: 80 * gib, Grows: "sda3", Before: before, After: after, Writes: 9 * mib,
+		Fingerprint: "abc", Warnings: []string{"sda3: ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot, which takes as long as it takes"},
+		Steps: []plan.Step{
+			{Kind: plan.StepOverlay, Summary: "create an overlay of 80 GiB; the image is only read from here on", Seconds: 0.1},
+			{Kind: plan.StepTable, Device: "sda", Summary: "write the GPT: sda3 49 GiB → 79.88 GiB, backup header to the disk's end", Seconds: 0.8},
+			{Kind: plan.StepFS, Device: "sda3", Summary: "grow ntfs on sda3 49 GiB → 79.88 GiB", Seconds: 0.3},
+			{Kind: plan.StepCommit, Summary: "commit the overlay into the image", Seconds: 0.1},
+		}}
+}
+
+func nothingPlan() *plan.Plan {
+	p := grownPlan()
+	p.Steps, p.NewSize, p.After = nil, p.OldSize, p.Before
+	return p
+}
+
+func inspection(l *plan.Layout) Inspection {
+	return Inspection{Target: plan.Target{Path: "/img/x.qcow2", Format: "qcow2", Backing: []plan.Link{{Path: "/img/base.raw", Format: "raw"}}},
+		Layout: l, Notes: []string{"the image has 2 internal snapshot(s)"},
+		Hint: func(*plan.Refusal) string { return "do this about it" }}
+}
+
+func TestGolden(t *testing.T) {
+	wide := Style{Width: 100, Unicode: true}
+	plain := Style{}
+	color := Style{Width: 72, Unicode: true, Color: true}
+	blocked := inspection(windows())
+	blocked.Growth = []Growth{
+		{Device: "sda3", Content: "ntfs", Mounted: []string{"C:"}, Blocked: plan.Refuse(plan.ImmovableNeighbor, "sda4", "cannot grow sda3: 1 GiB needed, 0 B free; sda4 (Windows recovery, 600 MiB) stands behind sda3")},
+		{Device: "sda4", Content: "ntfs"},
+	}
+	blocked.Default = "sda4"
+	when := time.Date(2026, 1, 31, 10, 15, 0, 0, time.UTC)
+	job := Job{ID: "20260131-101500-3f2a", Target: "/img/win.qcow2", State: "committing", Started: when, Next: "virt-grow resume 20260131-101500-3f2a"}
+	for name, draw := range map[string]func(io.Writer) error{
+		"inspect-windows":       func(w io.Writer) error { return Inspect(w, wide, blocked) },
+		"inspect-windows-ascii": func(w io.Writer) error { return Inspect(w, plain, blocked) },
+		"inspect-lvm":           func(w io.Writer) error { return Inspect(w, wide, inspection(lvm())) },
+		"inspect-lvm-narrow":    func(w io.Writer) error { return Inspect(w, Style{Width: 40, Unicode: true}, inspection(lvm())) },
+		"inspect-hostile":       func(w io.Writer) error { return Inspect(w, wide, inspection(hostile())) },
+		"inspect-hostile-ascii": func(w io.Writer) error { return Inspect(w, plain, inspection(hostile())) },
+		"plan":                  func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: grownPlan(), Overlay: "/img"}) },
+		"plan-color": func(w io.Writer) error {
+			return Plan(w, color, PlanText{Plan: grownPlan(), Overlay: "/img", Keep: true, Exact: true})
+		},
+		"plan-nothing": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: nothingPlan()}) },
+		"result-done": func(w io.Writer) error {
+			return Results(w, plain, Result{Job: "J", Outcome: Done, Plan: grownPlan(), Took: 27300 * time.Millisecond})
+		},
+		"result-waiting": func(w io.Writer) error {
+			return Results(w, plain, Result{Job: "J", Outcome: Waiting, Plan: grownPlan(), Took: time.Minute, Overlay: "/img/o.qcow2", Accept: "virt-grow accept J", Rollback: "virt-grow rollback J"})
+		},
+		"jobs": func(w io.Writer) error {
+			return Jobs(w, plain, []Job{{ID: "20260131-091500-0001", Target: "/img/a.raw", State: "done", Started: when}, job})
+		},
+		"status": func(w io.Writer) error {
+			return Statuses(w, plain, Status{Job: job, Changed: when, OldSize: gib, NewSize: 2 * gib, Grows: "sda3",
+				Text: "It ended while the overlay was being written into the image.", Error: "no space left on device",
+				Steps:    []StepStatus{{"overlay", "create an overlay", "done"}, {"commit", "commit the overlay", "begun"}, {"clean-up", "delete", "open"}},
+				Overlay:  &File{Path: "/img/o.qcow2", Exists: true, Bytes: 9 * mib},
+				Undo:     &File{Path: "/img/u.qcow2"},
+				Commands: []Command{{"virt-grow resume 20260131-101500-3f2a", "finish it"}, {"virt-grow rollback 20260131-101500-3f2a", "take it back"}}})
+		},
+		"doctor": func(w io.Writer) error {
+			return Doctor(w, plain, []Finding{{"KVM", "warn", "there is no /dev/kvm: the appliance runs under software emulation, which takes about fifteen seconds to start", ""},
+				{"qemu-img", "fail", "not installed", "apt install qemu-utils"}})
+		},
+		"jobs-json":    func(w io.Writer) error { return JobsJSON(w, []Job{job}) },
+		"inspect-json": func(w io.Writer) error { return InspectJSON(w, blocked) },
+		"trouble-json": func(w io.Writer) error {
+			return TroubleJSON(w, Trouble{Reason: "shrink", Error: "no", Hint: "do", Exit: 3})
+		},
+		"progress":      func(w io.Writer) error { return steps(w, false) },
+		"progress-live": func(w io.Writer) error { return steps(w, true) },
+		"events":        events,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := draw(&b); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name, b.String())
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("not as in %s (go test ./cmd/virt-grow/view -update writes it):\n%s", path, diff)
+	}
+}
+
+// script is what a run tells that fails in its last step and is undone.
+func script(p *plan.Plan, note func(string), planned func(*plan.Plan), event func(apply.Event)) {
+	note("starting the appliance")
+	event(apply.Event{Phase: apply.Started, Step: plan.Step{Kind: plan.StepOverlay}})
+	event(apply.Event{Phase: apply.Finished, Step: plan.Step{Kind: plan.StepOverlay}, Took: 40 * time.Millisecond})
+	note("looking at the disk")
+	planned(p)
+	for _, s := range p.Steps[1:3] {
+		event(apply.Event{Phase: apply.Started, Step: s})
+		event(apply.Event{Phase: apply.Finished, Step: s, Took: 1400 * time.Millisecond})
+	}
+	last := p.Steps[3]
+	event(apply.Event{Phase: apply.Started, Step: last})
+	event(apply.Event{Phase: apply.Failed, Step: last, Took: time.Second, Err: errors.New("disk full")})
+	event(apply.Event{Phase: apply.Undoing, Step: last})
+	event(apply.Event{Phase: apply.Undone, Step: last, Took: 2 * time.Second})
+}
+
+// clockwork goes on by a second whenever it is asked.
+func clockwork() func() time.Time {
+	at := time.Date(2026, 1, 31, 10, 15, 0, 0, time.UTC)
+	return func() time.Time { at = at.Add(time.Second); return at }
+}
+
+func steps(w io.Writer, live bool) error {
+	p := NewProgress(w, Style{Width: 60, Unicode: true}, live, clockwork())
+	planned := func(pl *plan.Plan) { p.Hold(); fmt.Fprintln(w, "(the plan)"); p.Release(); p.Planned(pl); p.Tick() }
+	script(grownPlan(), p.Note, planned, p.Event)
+	p.Stop()
+	return nil
+}
+
+func events(w io.Writer) error {
+	e := NewEvents(w, "grow", clockwork())
+	e.Opened("20260131-101500-3f2a")
+	small := grownPlan()
+	small.Before, small.After = hostile(), hostile()
+	script(small, e.Note, e.Planned, e.Event)
+	e.Result(ResultEvent{Job: "20260131-101500-3f2a", Outcome: Restored, Trouble: &Trouble{Reason: "failed", Error: "disk full", Exit: 7}})
+	return nil
+}
+
+// Maps of whatever is on a disk are as wide as they were asked to be, in every
+// line.
+func TestMapWidth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := &plan.Layout{Size: size.Bytes(rapid.Int64Range(1, 1<<50).Draw(t, "size")), Devices: []plan.Device{disk(0)}}
+		for i := range rapid.IntRange(0, 12).Draw(t, "partitions") {
+			start := rapid.Int64Range(0, 1<<50).Draw(t, "start")
+			bytes := rapid.Int64Range(1, 1<<50).Draw(t, "bytes")
+			used := rapid.Int64Range(0, 1<<51).Draw(t, "used")
+			l.Devices = append(l.Devices, part(i+1, size.Bytes(start), size.Bytes(bytes), "x", plan.Content{Type: "xfs", Size: 1, Used: size.Bytes(used)}))
+		}
+		width := rapid.IntRange(minWidth, maxWidth).Draw(t, "width")
+		p := &page{Style: Style{Unicode: rapid.Bool().Draw(t, "unicode")}}
+		p.diskMap(l, width, nil)
+		for _, line := range strings.Split(strings.TrimSuffix(p.b.String(), "\n"), "\n") {
+			if strings.HasPrefix(line, "  (") {
+				continue
+			}
+			if columns(line) != width {
+				t.Fatalf("%d columns, not %d: %q", columns(line), width, line)
+			}
+		}
+	})
+}
+
+// What a terminal could take for a command does not get through, in any style.
+func TestClean(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := Style{Unicode: rapid.Bool().Draw(t, "unicode")}
+		for _, r := range s.clean(rapid.String().Draw(t, "text")) {
+			if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+				t.Fatalf("%q got through", r)
+			}
+		}
+	})
+}
