@@ -160,9 +160,7 @@ func TestProcessesKilled(t *testing.T) {
 	for _, role := range []string{"appliance", "qemu-storage-daemon"} {
 		t.Run(role, func(t *testing.T) {
 			image, _ := testimages.Find("gpt-ext4")
-			x := newTrial(t, newSessions(t), image, "qcow2")
-			x.options.Session.shared = nil
-			x.options.Store.Dir = shortDir(t)
+			x := newTrial(t, nil, image, "qcow2")
 			x.options.Fault = func(_ context.Context, point string) error {
 				if point == "fs:sda1/before" {
 					return x.kill(role)
@@ -217,16 +215,15 @@ func TestDiskFull(t *testing.T) {
 	}{
 		"before":    {"", 4 * size.MiB},
 		"in edit":   {"table:sda/after", 128 * size.KiB},
-		"in undo":   {"verify:sda1/after", 64 * size.KiB},
-		"in commit": {"save-undo/after", 0},
+		"in undo":   {"save-undo/before", 64 * size.KiB},
+		"in commit": {"commit/before", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := newTrial(t, s, image, "qcow2")
+			shared := s
 			if name == "in edit" {
-				// This one does not survive: it is killed when it stops.
-				x.options.Session.shared = nil
-				x.options.Store.Dir = shortDir(t)
+				shared = nil // this one is killed when it stops
 			}
+			x := newTrial(t, shared, image, "qcow2")
 			small := x.onSmallDisk(t)
 			if fill.when == "" {
 				small.fillUp(t, fill.spare)

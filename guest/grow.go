@@ -153,7 +153,7 @@ func (j *job) prepare(ctx context.Context) (*Session, error) {
 	}
 	booted := make(chan result, 1)
 	options := j.options.Session
-	processes := make(chan journal.Proc, 8)
+	processes := make(chan journal.Proc, 16)
 	options.Started = func(p journal.Proc) { processes <- p }
 	go func() {
 		s, err := StartSession(ctx, j.held.Dir, j.facts.NewSize, j.facts.Target.SectorSize, options)

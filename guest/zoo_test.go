@@ -132,6 +132,7 @@ type trial struct {
 	before  string // a raw copy from before
 }
 
+// newTrial prepares an image; with no sessions it gets an appliance of its own.
 func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) *trial {
 	t.Helper()
 	dir := t.TempDir()
@@ -142,8 +143,10 @@ func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) 
 	if err := testimages.Copy(image.Name, x.before, "raw"); err != nil {
 		t.Fatal(err)
 	}
-	x.options = Options{Store: journal.Store{Dir: filepath.Join(dir, "state")}}
-	x.options.Session.shared = s.get(t, size.Bytes(image.Sector))
+	x.options = Options{Store: journal.Store{Dir: shortDir(t)}}
+	if s != nil {
+		x.options.Session.shared = s.get(t, size.Bytes(image.Sector))
+	}
 	x.options.Session.Keys = func(string, string) ([]string, error) {
 		if image.Key == "" {
 			return nil, nil

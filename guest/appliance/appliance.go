@@ -194,7 +194,16 @@ func (o Options) addDrive(g *guestfs.Guestfs) error {
 func (a *Appliance) boot(ctx context.Context, started func(journal.Proc)) error {
 	done := make(chan error, 1)
 	go func() { done <- silently(a.g, a.g.Launch) }()
-	told := false
+	told := map[int]bool{}
+	tell := func(pid int) {
+		if started == nil || told[pid] {
+			return
+		}
+		if p, err := block.Identify("appliance", pid); err == nil {
+			told[pid] = true
+			started(p)
+		}
+	}
 	for {
 		select {
 		case err := <-done:
@@ -204,33 +213,22 @@ func (a *Appliance) boot(ctx context.Context, started func(journal.Proc)) error 
 				}
 				return fmt.Errorf("cannot launch the appliance: %w", err)
 			}
-			pid, err := a.g.Get_pid()
-			if err != nil {
-				return plain(err)
-			}
-			a.pid = pid
-			return nil
+			err = silently(a.g, func() (e error) { a.pid, e = a.g.Get_pid(); return })
+			tell(a.pid)
+			return err
 		case <-ctx.Done():
 			for _, pid := range block.Children("qemu-system") {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 			time.Sleep(20 * time.Millisecond)
 		case <-time.After(50 * time.Millisecond):
-			if !told && started != nil {
-				told = tell(started)
+			// One of them only tells libguestfs what QEMU can do; which one
+			// stays is known at the end.
+			for _, pid := range block.Children("qemu-system") {
+				tell(pid)
 			}
 		}
 	}
-}
-
-func tell(started func(journal.Proc)) bool {
-	for _, pid := range block.Children("qemu-system") {
-		if p, err := block.Identify("appliance", pid); err == nil {
-			started(p)
-			return true
-		}
-	}
-	return false
 }
 
 // do makes one libguestfs call. Handles are not used from two goroutines at

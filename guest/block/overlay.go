@@ -135,6 +135,11 @@ func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	if _, err := Run(ctx, "qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-b", o.Image, "-F", o.Format, o.Undo); err != nil {
 		return asInUse(err)
 	}
+	// The overlay is of no more use, and the room it takes may be what the
+	// commit ran out of.
+	if err := o.Drop(); err != nil {
+		return err
+	}
 	if err := commit(ctx, o.Undo, o.Image); err != nil {
 		return err
 	}

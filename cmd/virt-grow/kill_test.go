@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages"
+)
+
+// crash is one disk image with the state folder beside it, driven through the
+// program itself, built with the faults tag.
+type crash struct {
+	program, dir, image, state string
+}
+
+// buildWithFaults builds the program once a test process.
+func buildWithFaults(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "virt-grow")
+	out, err := exec.Command("go", "build", "-tags", "faults", "-o", program, ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
+func newCrash(t *testing.T, program, name, format string) *crash {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := &crash{program: program, dir: dir, image: filepath.Join(dir, "disk."+format), state: filepath.Join(dir, "state")}
+	if err := testimages.Copy(name, c.image, format); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// run runs the program and gives its exit code, -1 when a signal ended it.
+func (c *crash) run(t *testing.T, fault string, args ...string) (int, string) {
+	t.Helper()
+	cmd := exec.Command(c.program, append([]string{"--state-dir", c.state}, args...)...)
+	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func (c *crash) grow(t *testing.T, fault string) (int, string) {
+	return c.run(t, fault, "grow", c.image, "--size", "1G", "--grow", "sda1", "--yes")
+}
+
+// job is the name of the only job.
+func (c *crash) job(t *testing.T) string {
+	t.Helper()
+	code, out := c.run(t, "", "jobs", "--json")
+	var list struct {
+		Jobs []struct{ ID, Next string }
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list.Jobs) != 1 {
+		t.Fatalf("jobs: exit %d, %v\n%s", code, err, out)
+	}
+	return list.Jobs[0].ID
+}
+
+// seen is what a guest would see of the image.
+func (c *crash) seen(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(c.dir, "seen.raw")
+	format := strings.TrimPrefix(filepath.Ext(c.image), ".")
+	if text, err := exec.Command("qemu-img", "convert", "-f", format, "-O", "raw", c.image, out).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return out
+}
+
+// checkClean: nothing of the job is left beside the image or running.
+func (c *crash) checkClean(t *testing.T) {
+	t.Helper()
+	if left, _ := filepath.Glob(c.image + ".virt-grow-*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		if line, _ := os.ReadFile(p); bytes.Contains(line, []byte(c.dir)) && bytes.Contains(line, []byte("qemu")) {
+			t.Errorf("still running: %s", bytes.ReplaceAll(line, []byte{0}, []byte(" ")))
+		}
+	}
+}
+
+// killPoints are the boundaries of every step for growing gpt-ext4.
+var killPoints = []string{
+	"overlay/before", "overlay/after", "check:sda1/before", "table:sda/before", "table:sda/after",
+	"fs:sda1/before", "fs:sda1/after", "verify:sda1/before", "verify:sda1/after",
+	"save-undo/before", "save-undo/after", "commit/before", "commit/after", "clean-up/before", "clean-up/after",
+}
+
+// TestKilled ends the program with SIGKILL at every step boundary, and then
+// tries both ways out of each wreck: resume ends grown and verified, rollback
+// ends with the bytes from before.
+func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the appliance: not with -short")
+	}
+	program := buildWithFaults(t)
+	points := killPoints
+	if os.Getenv("VIRT_GROW_LONG") == "" {
+		points = []string{"fs:sda1/before", "commit/before", "commit/after"}
+	}
+	for i, point := range points {
+		format := []string{"raw", "qcow2"}[i%2]
+		t.Run(strings.ReplaceAll(point, "/", "-")+"/"+format, func(t *testing.T) {
+			c := newCrash(t, program, "gpt-ext4", format)
+			before := keep(t, c.seen(t))
+			if code, out := c.grow(t, point+"=kill"); code != -1 {
+				t.Fatalf("not killed: exit %d\n%s", code, out)
+			}
+			wreck := c.save(t)
+			c.rollback(t, point, before)
+			c.restore(t, wreck)
+			c.resume(t)
+		})
+	}
+}
+
+// save copies everything aside, restore brings it back to where it was.
+func (c *crash) save(t *testing.T) string {
+	t.Helper()
+	aside := c.dir + ".aside"
+	t.Cleanup(func() { os.RemoveAll(aside) })
+	copyTree(t, c.dir, aside)
+	return aside
+}
+
+func (c *crash) restore(t *testing.T, aside string) {
+	t.Helper()
+	if err := os.RemoveAll(c.dir); err != nil {
+		t.Fatal(err)
+	}
+	copyTree(t, aside, c.dir)
+}
+
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", "--sparse=always", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v: %s", err, out)
+	}
+}
+
+// keep gives a copy a name that later calls do not overwrite.
+func keep(t *testing.T, path string) string {
+	t.Helper()
+	kept := path + ".before"
+	if err := os.Rename(path, kept); err != nil {
+		t.Fatal(err)
+	}
+	aside := filepath.Join(t.TempDir(), "before.raw")
+	if out, err := exec.Command("mv", kept, aside).CombinedOutput(); err != nil {
+		t.Fatalf("mv: %v: %s", err, out)
+	}
+	return aside
+}
+
+func (c *crash) rollback(t *testing.T, point, before string) {
+	t.Helper()
+	job := c.job(t)
+	code, out := c.run(t, "", "rollback", job)
+	if point == "clean-up/after" {
+		// Everything was done but the last line of the journal.
+		if code != 3 {
+			t.Errorf("rollback after the end: exit %d\n%s", code, out)
+		}
+		return
+	}
+	if code != 0 {
+		t.Fatalf("rollback: exit %d\n%s", code, out)
+	}
+	if !sameFile(t, before, c.seen(t)) {
+		t.Error("after rollback the image is not as it was")
+	}
+	c.checkClean(t)
+	if code, out := c.run(t, "", "rollback", job); code != 0 {
+		t.Errorf("a second rollback: exit %d\n%s", code, out)
+	}
+}
+
+func (c *crash) resume(t *testing.T) {
+	t.Helper()
+	job := c.job(t)
+	if code, out := c.run(t, "", "status", job); code != 0 || !strings.Contains(out, " resume "+job) {
+		t.Errorf("status does not say what to run: exit %d\n%s", code, out)
+	}
+	if code, out := c.run(t, "", "resume", job); code != 0 {
+		t.Fatalf("resume: exit %d\n%s", code, out)
+	}
+	c.checkGrown(t)
+	c.checkClean(t)
+	if code, out := c.run(t, "", "resume", job); code != 0 {
+		t.Errorf("a second resume: exit %d\n%s", code, out)
+	}
+}
+
+// checkGrown asks tools that nobody here wrote: sfdisk for the table, e2fsck
+// for the file system, on a copy.
+func (c *crash) checkGrown(t *testing.T) {
+	t.Helper()
+	seen := c.seen(t)
+	info, err := os.Stat(seen)
+	if err != nil || info.Size() != 1<<30 {
+		t.Fatalf("the disk has %d bytes, %v", info.Size(), err)
+	}
+	out, err := exec.Command("sfdisk", "--json", seen).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dump struct {
+		PartitionTable struct {
+			Partitions []struct{ Start, Size int64 }
+		}
+	}
+	if err := json.Unmarshal(out, &dump); err != nil || len(dump.PartitionTable.Partitions) != 1 {
+		t.Fatalf("sfdisk: %v\n%s", err, out)
+	}
+	p := dump.PartitionTable.Partitions[0]
+	if end := (p.Start + p.Size) * 512; end < 1<<30-2<<20 {
+		t.Errorf("the partition ends at %d", end)
+	}
+	inner := seen + ".fs"
+	if out, err := exec.Command("dd", "if="+seen, "of="+inner, "bs=512", "conv=sparse", "status=none",
+		fmt.Sprintf("skip=%d", p.Start), fmt.Sprintf("count=%d", p.Size)).CombinedOutput(); err != nil {
+		t.Fatalf("dd: %v: %s", err, out)
+	}
+	if out, err := exec.Command("e2fsck", "-fn", inner).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+	head, err := exec.Command("dumpe2fs", "-h", inner).Output()
+	if err != nil || !slices.ContainsFunc(strings.Split(string(head), "\n"), func(l string) bool {
+		var blocks int64
+		n, _ := fmt.Sscanf(l, "Block count: %d", &blocks)
+		return n == 1 && blocks*1024 > 1<<30-8<<20 || blocks*4096 > 1<<30-8<<20
+	}) {
+		t.Errorf("the file system did not grow: %v\n%s", err, head)
+	}
+	_ = os.Remove(inner)
+}
+
+func sameFile(t *testing.T, a, b string) bool {
+	t.Helper()
+	err := exec.Command("cmp", "-s", a, b).Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// TestInterrupted sends Ctrl-C in the middle: exit 130, and everything as
+// before.
+func TestInterrupted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the appliance: not with -short")
+	}
+	c := newCrash(t, buildWithFaults(t), "gpt-ext4", "raw")
+	before := keep(t, c.seen(t))
+	cmd := exec.Command(c.program, "--state-dir", c.state, "grow", c.image, "--size", "1G", "--yes", "--json")
+	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT=fs:sda1/before=hang")
+	var out bytes.Buffer
+	cmd.Stderr = os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(events)
+	for {
+		var e map[string]any
+		if err := decoder.Decode(&e); err != nil {
+			break
+		}
+		line, _ := json.Marshal(e)
+		out.Write(append(line, '\n'))
+		if strings.Contains(string(line), `"fs:sda1"`) && strings.Contains(string(line), "started") {
+			_ = cmd.Process.Signal(syscall.SIGINT)
+			_ = cmd.Process.Signal(syscall.SIGINT)
+		}
+	}
+	_ = cmd.Wait()
+	if cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("exit %d\n%s", cmd.ProcessState.ExitCode(), out.String())
+	}
+	if !strings.Contains(out.String(), `"changed":false`) {
+		t.Errorf("the result does not say that nothing changed:\n%s", out.String())
+	}
+	if !sameFile(t, before, c.seen(t)) {
+		t.Error("the image is not as it was")
+	}
+	c.checkClean(t)
+}
+
+// TestInUse: an image that a running QEMU has open is refused with exit 5.
+func TestInUse(t *testing.T) {
+	c := &crash{dir: t.TempDir()}
+	c.image, c.state = filepath.Join(c.dir, "disk.qcow2"), filepath.Join(c.dir, "state")
+	c.program = buildWithFaults(t)
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", c.image, "64M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	guest := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-S", "-display", "none", "-monitor", "stdio",
+		"-drive", "file="+c.image+",format=qcow2,if=virtio")
+	stdin, _ := guest.StdinPipe()
+	stdout, _ := guest.StdoutPipe()
+	if err := guest.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Wait()
+	defer stdin.Write([]byte("quit\n"))
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // the prompt: the disk is open
+		t.Fatal(err)
+	}
+	code, out := c.grow(t, "")
+	if code != 5 || !strings.Contains(out, "in use") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
