@@ -127,14 +127,19 @@ func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, e
 	}
 	j := newJob(held, facts, o)
 	j.unlock, j.warned = unlock, img.Notes
-	data, err := json.Marshal(facts)
-	if err == nil {
-		err = j.log(journal.Entry{Kind: journal.Opened, Data: data})
-	}
-	if err != nil {
+	if err := j.writeFacts(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
 	return j, nil
+}
+
+// writeFacts puts the job's facts into the journal.
+func (j *job) writeFacts() error {
+	data, err := json.Marshal(j.facts)
+	if err != nil {
+		return err
+	}
+	return j.log(journal.Entry{Kind: journal.Opened, Data: data})
 }
 
 // lockDisk keeps everybody else's virt-grow off the disk, and refuses when an

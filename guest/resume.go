@@ -109,11 +109,25 @@ func (j *job) resume(ctx context.Context) error {
 	if err := j.unchangedSize(ctx); err != nil {
 		return err
 	}
+	if err := j.stampAgain(); err != nil {
+		return err
+	}
 	if j.plan != nil {
 		j.options.Saved = j.plan
 	}
 	j.options.Confirm = nil
 	return j.grow(ctx)
+}
+
+// stampAgain takes the image as it is now for the one to grow: a guest may have
+// run on it since. Whether the plan still fits is seen when it is read again.
+func (j *job) stampAgain() error {
+	stamp, err := StampOf(j.facts.Target.Path)
+	if err != nil || stamp == j.facts.Stamp {
+		return err
+	}
+	j.facts.Stamp = stamp
+	return j.writeFacts()
 }
 
 // unchangedSize gives a better error than the planner could when the image was

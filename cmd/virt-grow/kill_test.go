@@ -130,9 +130,9 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("not killed: exit %d\n%s", code, out)
 			}
 			wreck := c.save(t)
-			c.rollback(t, point, before)
-			c.restore(t, wreck)
 			c.resume(t)
+			c.restore(t, wreck)
+			c.rollback(t, point, before)
 		})
 	}
 }

@@ -73,7 +73,11 @@ func (r *Record) apply(e Entry) {
 	r.Changed = e.Time
 	switch e.Kind {
 	case Opened:
-		r.Started, r.Facts = e.Time, e.Data
+		// A job that begins again opens again; it started when it first did.
+		if r.Started.IsZero() {
+			r.Started = e.Time
+		}
+		r.Facts = e.Data
 	case Planned:
 		r.Planned = true
 	case Process:
