@@ -70,8 +70,10 @@ type Appliance struct {
 	keys KeyFinder
 
 	sector size.Bytes
-	// table is what the disk should have now: read by Probe, or written.
+	// table is what the disk should have now: read by Probe, or written. disk
+	// is the size it is for.
 	table *table.Table
+	disk  size.Bytes
 	// open are the LUKS containers and volume groups in the order they were
 	// opened.
 	open []opened
@@ -82,6 +84,9 @@ type Appliance struct {
 	// xfsLog is what an XFS's log takes of it, by device: statvfs(2) leaves
 	// the log out.
 	xfsLog map[string]size.Bytes
+	// measured are file systems' sizes as they were when last mounted, for the
+	// ContentSize that follows.
+	measured map[string]size.Bytes
 	// passed are the keys that opened a container, so that it can be opened
 	// again without asking twice. Never written anywhere.
 	passed map[string]string
@@ -124,7 +129,7 @@ func launch(ctx context.Context, o Options) (*Appliance, error) {
 		return nil, fmt.Errorf("libguestfs: %w", err)
 	}
 	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
-		xfsLog: map[string]size.Bytes{}, passed: map[string]string{}}
+		xfsLog: map[string]size.Bytes{}, measured: map[string]size.Bytes{}, passed: map[string]string{}}
 	if err := a.configure(o); err != nil {
 		a.free()
 		return nil, err
@@ -319,18 +324,50 @@ func cryptName(device string) string {
 	return cryptPrefix + strings.ReplaceAll(device, "/", "-")
 }
 
-// ReadAt reads from the disk as a whole. It makes the table package's reader.
-func (a *Appliance) ReadAt(p []byte, off int64) (int, error) {
-	var data []byte
-	err := silently(a.g, func() (e error) { data, e = a.g.Pread_device("/dev/sda", len(p), off); return })
-	if err != nil {
-		return 0, err
-	}
-	n := copy(p, data)
-	if n < len(p) {
-		return n, errShort
+// reader reads the disk as a whole, for the table package: in windows that are
+// kept, because each call to the appliance costs a tenth of a second without
+// KVM, and a table is many small reads close together.
+type reader struct {
+	ctx     context.Context
+	a       *Appliance
+	windows map[int64][]byte
+}
+
+// window is how much is read at once: a GPT with its headers fits into one.
+const window = 32 << 10
+
+func (a *Appliance) reader(ctx context.Context) *reader {
+	return &reader{ctx, a, map[int64][]byte{}}
+}
+
+// ReadAt makes it an io.ReaderAt.
+func (r *reader) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		at := off + int64(n)
+		data, err := r.window(at / window)
+		if err != nil {
+			return n, err
+		}
+		inside := int(at % window)
+		if inside >= len(data) {
+			return n, errShort
+		}
+		n += copy(p[n:], data[inside:])
 	}
 	return n, nil
+}
+
+func (r *reader) window(i int64) ([]byte, error) {
+	if data, ok := r.windows[i]; ok {
+		return data, nil
+	}
+	var data []byte
+	err := r.a.do(r.ctx, func() (e error) { data, e = r.a.g.Pread_device("/dev/sda", window, i*window); return })
+	if err == nil {
+		r.windows[i] = data
+	}
+	return data, err
 }
 
 var errShort = errors.New("the disk ends there")
@@ -351,7 +388,8 @@ func (a *Appliance) Settle(ctx context.Context) error {
 	a.table = nil
 	clear(a.xfsLog)
 	clear(a.passed)
-	return a.do(ctx, func() error { return a.g.Blockdev_flushbufs("/dev/sda") })
+	clear(a.measured)
+	return nil
 }
 
 // Kill ends the appliance at once, without writing anything out.
@@ -375,7 +413,7 @@ func (a *Appliance) free() {
 // usage is what statvfs(2) says of a mounted file system.
 type usage struct{ total, used, block size.Bytes }
 
-// statfs mounts the device read-only and asks.
+// statfs mounts the device read-only, lists its top folder, and asks.
 func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err error) {
 	err = a.do(ctx, func() error { return a.g.Mount_options("ro", path(device), "/") })
 	if err != nil {
@@ -386,6 +424,9 @@ func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err err
 			err = e
 		}
 	}()
+	if err := a.do(ctx, func() (e error) { _, e = a.g.Ls("/"); return }); err != nil {
+		return u, err
+	}
 	var stat *guestfs.StatVFS
 	err = a.do(ctx, func() (e error) { stat, e = a.g.Statvfs("/"); return })
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // replayed, as at the next boot; so Probe wants an overlay below.
 func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, error) {
 	l := &plan.Layout{Size: disk, Sector: a.sector}
-	t, err := table.Read(a, disk, a.sector)
+	t, err := table.Read(a.reader(ctx), disk, a.sector)
 	switch {
 	case errors.Is(err, table.ErrNoTable):
 		l.Devices = []plan.Device{{Name: "sda", Kind: plan.Disk, Size: disk}}
@@ -31,7 +31,7 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 	case err != nil:
 		return nil, fmt.Errorf("cannot read the partition table: %w", err)
 	default:
-		l.Table, a.table = t, t
+		l.Table, a.table, a.disk = t, t, disk
 		if err := a.probePartitions(ctx, l); err != nil {
 			return nil, err
 		}

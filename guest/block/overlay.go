@@ -1,12 +1,14 @@
 package block
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -91,10 +93,9 @@ func remove(path string) error {
 }
 
 // SaveUndo writes down what a commit will overwrite: a qcow2 on top of the
-// overlay that shows the image's bytes of now. qemu-img rebase in its safe
-// mode makes just that: it copies what differs between the old backing file
-// (the image) and the new one (the overlay), and looks only where the overlay
-// has clusters of its own.
+// image that holds the image's bytes of now, wherever the overlay has clusters
+// of its own. qemu-io reads those ranges with copy-on-read, which copies them
+// into the file. Nothing else of the image is read, however large it is.
 func (o Overlay) SaveUndo(ctx context.Context, now size.Bytes) error {
 	if err := remove(o.Undo); err != nil {
 		return err
@@ -105,10 +106,34 @@ func (o Overlay) SaveUndo(ctx context.Context, now size.Bytes) error {
 	if err := likeness(o.Image, o.Undo); err != nil {
 		return err
 	}
-	if _, err := Run(ctx, "qemu-img", "rebase", "-q", "-f", "qcow2", "-b", o.Path, "-F", "qcow2", o.Undo); err != nil {
+	extents, err := ownExtents(ctx, o.Path, now)
+	if err != nil {
+		return err
+	}
+	if err := copyOnRead(ctx, o.Undo, extents); err != nil {
 		return asInUse(err)
 	}
+	saved, err := ownExtents(ctx, o.Undo, now)
+	if err != nil {
+		return err
+	}
+	if missing := uncovered(extents, saved); missing != nil {
+		return fmt.Errorf("bytes %d to %d of the image were not saved", missing.Start, missing.End())
+	}
 	return syncFile(o.Undo)
+}
+
+// copyOnRead reads ranges of a qcow2 so that it has them itself afterwards.
+func copyOnRead(ctx context.Context, path string, extents []Extent) error {
+	var commands bytes.Buffer
+	for _, e := range extents {
+		// One request is less than 2 GiB in QEMU.
+		for at := e.Start; at < e.End(); at += size.GiB {
+			fmt.Fprintf(&commands, "read -q %d %d\n", at, min(size.GiB, e.End()-at))
+		}
+	}
+	_, err := RunInput(ctx, &commands, "qemu-io", "-C", "-f", "qcow2", path)
+	return err
 }
 
 // Commit writes the overlay into the image and gives the image the overlay's
@@ -129,11 +154,6 @@ func commit(ctx context.Context, from, into string) error {
 func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	if _, err := os.Stat(o.Undo); err != nil {
 		return fmt.Errorf("the saved bytes are gone: %w", err)
-	}
-	// From here on the undo file lies on the image: what it holds is what the
-	// image is to become.
-	if _, err := Run(ctx, "qemu-img", "rebase", "-q", "-u", "-f", "qcow2", "-b", o.Image, "-F", o.Format, o.Undo); err != nil {
-		return asInUse(err)
 	}
 	// The overlay is of no more use, and the room it takes may be what the
 	// commit ran out of.
@@ -166,52 +186,89 @@ func (o Overlay) shrinkBack(ctx context.Context, was size.Bytes) error {
 	return syncFile(o.Image)
 }
 
-// verifyReverted compares every byte that was saved with the image: a scratch
-// file is rebased from the image onto the undo file, which copies what differs
-// into it; nothing may.
+// verifyReverted compares every byte that was saved with the image.
 func (o Overlay) verifyReverted(ctx context.Context, was size.Bytes) error {
-	scratch := o.Undo + ".verify"
-	defer remove(scratch)
-	if err := remove(scratch); err != nil {
-		return err
-	}
-	if err := create(ctx, scratch, o.Image, o.Format, was); err != nil {
-		return err
-	}
-	if _, err := Run(ctx, "qemu-img", "rebase", "-q", "-f", "qcow2", "-b", o.Undo, "-F", "qcow2", scratch); err != nil {
-		return err
-	}
-	own, err := ownData(ctx, scratch)
+	extents, err := ownExtents(ctx, o.Undo, was)
 	if err != nil {
 		return err
 	}
-	if own > 0 {
-		return fmt.Errorf("%d bytes of the image differ from what was saved before the commit", int64(own))
+	for _, e := range extents {
+		saved, err := window(o.Undo, "qcow2", e)
+		if err != nil {
+			return err
+		}
+		image, err := window(o.Image, o.Format, e)
+		if err != nil {
+			return err
+		}
+		if _, err := Run(ctx, "qemu-img", "compare", "-q", saved, image); err != nil {
+			return fmt.Errorf("bytes %d to %d of the image differ from what was saved before the commit: %w", e.Start, e.End(), asInUse(err))
+		}
 	}
 	return nil
 }
 
-// ownData is how much a qcow2 holds itself, not through its backing file.
-func ownData(ctx context.Context, path string) (size.Bytes, error) {
+// window describes a part of an image as one of its own, in JSON, which no
+// character of a path can break.
+func window(path, format string, e Extent) (string, error) {
+	options, err := json.Marshal(map[string]any{
+		"driver": "raw", "offset": e.Start, "size": e.Size,
+		"file": map[string]any{"driver": format, "file": map[string]any{"driver": "file", "filename": path}},
+	})
+	return "json:" + string(options), err
+}
+
+// Extent is a run of bytes of a disk.
+type Extent struct{ Start, Size size.Bytes }
+
+// End is where it ends, exclusive.
+func (e Extent) End() size.Bytes { return e.Start + e.Size }
+
+// ownExtents are the runs that a qcow2 holds itself, not through its backing
+// file, up to a limit; runs that touch are one.
+func ownExtents(ctx context.Context, path string, limit size.Bytes) ([]Extent, error) {
 	out, err := Run(ctx, "qemu-img", "map", "--output=json", "-f", "qcow2", path)
 	if err != nil {
-		return 0, err
+		return nil, asInUse(err)
 	}
-	var extents []struct {
-		Length int64 `json:"length"`
-		Depth  int   `json:"depth"`
-		// Present is false where the whole chain has nothing; QEMU 6.1 and
-		// later print it.
-		Present *bool `json:"present"`
+	return parseMap(out, limit)
+}
+
+// parseMap reads qemu-img map's JSON. "present" (QEMU 6.1 and later) is false
+// where no image of the chain has anything; without it such a run counts as
+// the image's own, which is safe.
+func parseMap(out []byte, limit size.Bytes) ([]Extent, error) {
+	var runs []struct {
+		Start   size.Bytes `json:"start"`
+		Length  size.Bytes `json:"length"`
+		Depth   int        `json:"depth"`
+		Present *bool      `json:"present"`
 	}
-	if err := json.Unmarshal(out, &extents); err != nil {
-		return 0, fmt.Errorf("qemu-img map: %w", err)
+	if err := json.Unmarshal(out, &runs); err != nil {
+		return nil, fmt.Errorf("qemu-img map: %w", err)
 	}
-	var total size.Bytes
-	for _, e := range extents {
-		if e.Depth == 0 && (e.Present == nil || *e.Present) {
-			total += size.Bytes(e.Length)
+	var extents []Extent
+	for _, r := range runs {
+		if r.Depth != 0 || r.Present != nil && !*r.Present || r.Start >= limit {
+			continue
+		}
+		e := Extent{r.Start, min(r.Length, limit-r.Start)}
+		if n := len(extents); n > 0 && extents[n-1].End() == e.Start {
+			extents[n-1].Size += e.Size
+			continue
+		}
+		extents = append(extents, e)
+	}
+	return extents, nil
+}
+
+// uncovered finds the first of the wanted runs that is not all inside one that
+// is there.
+func uncovered(want, have []Extent) *Extent {
+	for _, w := range want {
+		if !slices.ContainsFunc(have, func(h Extent) bool { return h.Start <= w.Start && w.End() <= h.End() }) {
+			return &w
 		}
 	}
-	return total, nil
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,13 @@ func (e *ExecError) Unwrap() error { return e.Err }
 // Run runs a program to its end and gives its standard output. When ctx ends
 // first the program is asked to stop, then killed.
 func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	return RunInput(ctx, nil, name, args...)
+}
+
+// RunInput is Run with something on the program's standard input.
+func RunInput(ctx context.Context, input io.Reader, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = input
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// A Ctrl-C at the terminal is ours to handle, not the program's.
