@@ -29,6 +29,15 @@ func zoo(t *testing.T) (dir string) {
 	return dir
 }
 
+// longOnly leaves a test to the long run: the matrix of package guest looks at
+// the same files in every run.
+func longOnly(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VIRT_GROW_LONG") == "" {
+		t.Skip("takes minutes: only with VIRT_GROW_LONG=1 (make test-all)")
+	}
+}
+
 // output runs a tool; a missing one fails the test. It returns what the tool
 // printed and its exit status.
 func output(t *testing.T, name string, args ...string) (string, int) {
@@ -323,6 +332,7 @@ func TestZooBroken(t *testing.T) {
 }
 
 func TestZooInventory(t *testing.T) {
+	longOnly(t)
 	dir := zoo(t)
 	var disks []Disk
 	want := map[string]Manifest{}
@@ -377,6 +387,7 @@ func TestZooManifest(t *testing.T) {
 
 // The library's inspection takes the OS images for what they pretend to be.
 func TestZooInspection(t *testing.T) {
+	longOnly(t)
 	dir := zoo(t)
 	imgs := []Image{find(t, "gpt-order"), find(t, "gpt-os-lvm"), find(t, "gpt-windows-winre"), find(t, "mbr-windows")}
 	var drives []drive

@@ -12,12 +12,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"libguestfs.org/guestfs"
 
 	"github.com/virt-grow/virt-grow/guest/block"
@@ -111,6 +112,9 @@ func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	// and libguestfs does not fall back by itself.
 	o.Accel = TCG
 	a, second := launch(ctx, o)
+	if ctx.Err() != nil {
+		return nil, second
+	}
 	if second != nil {
 		return nil, fmt.Errorf("%w (with KVM: %w)", second, err)
 	}
@@ -118,9 +122,9 @@ func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	return a, nil
 }
 
+// kvmPresent says whether this user may use /dev/kvm, working or not.
 func kvmPresent() bool {
-	_, err := os.Stat("/dev/kvm")
-	return err == nil
+	return unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) == nil
 }
 
 func launch(ctx context.Context, o Options) (*Appliance, error) {
@@ -147,18 +151,15 @@ func launch(ctx context.Context, o Options) (*Appliance, error) {
 	return a, nil
 }
 
-// kernel options that shorten the appliance's boot: it is one disk, no
-// network, and nobody's code runs in it.
-const kernelOptions = "mitigations=off audit=0 apparmor=0 rcupdate.rcu_expedited=1"
-
 func (a *Appliance) configure(o Options) error {
-	options := kernelOptions
 	settings := []func() error{
 		func() error { return a.g.Set_backend("direct") },
 		func() error { return a.g.Set_program("virt-grow") },
 		// Ctrl-C at the terminal is for us, not for the appliance.
 		func() error { return a.g.Set_pgroup(true) },
-		func() error { return a.g.Set_append(&options) },
+		// The appliance boots a tenth faster with a second processor: udev uses
+		// it. More bring nothing.
+		func() error { return a.g.Set_smp(min(2, runtime.NumCPU())) },
 		func() error { return a.g.Set_autosync(false) },
 		func() error { return o.addDrive(a.g) },
 	}

@@ -5,6 +5,9 @@ import "testing"
 // TestFeatures boots the real appliance: the machine that runs the tests has
 // all there is.
 func TestFeatures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots the appliance: not with -short")
+	}
 	f, err := Features(t.Context(), Auto)
 	if err != nil {
 		t.Fatal(err)

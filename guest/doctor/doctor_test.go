@@ -179,7 +179,11 @@ func TestFolder(t *testing.T) {
 
 // TestExamine runs on the real host, without and with the appliance.
 func TestExamine(t *testing.T) {
-	for _, quick := range []bool{true, false} {
+	kinds := []bool{true, false}
+	if testing.Short() {
+		kinds = kinds[:1] // without booting the appliance
+	}
+	for _, quick := range kinds {
 		names := map[string]bool{}
 		for _, f := range Examine(t.Context(), Options{StateDir: t.TempDir(), ScratchDir: t.TempDir(), Quick: quick}) {
 			names[f.Name] = true
