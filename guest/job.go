@@ -157,6 +157,7 @@ func lockDisk(s journal.Store, path string, stamp Stamp) (func() error, error) {
 		return nil, errors.Join(err, unlock())
 	}
 	for _, other := range jobs {
+		// A damaged journal is no end: its first entry may still name the disk.
 		facts, err := factsOf(other.Record)
 		if err != nil || other.Record.State.Ended() || facts.Stamp.Identity() != stamp.Identity() {
 			continue

@@ -61,7 +61,9 @@ var ErrDamaged = errors.New("journal is damaged")
 // maxFile bounds what Parse takes; a job writes a few dozen short lines.
 const maxFile = 16 << 20
 
-// Parse reads a journal.
+// Parse reads a journal. With ErrDamaged it gives the entries before the
+// damage, for people to see what the job was about; nothing is to be done by
+// them.
 func Parse(r io.Reader) ([]Entry, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -84,7 +86,7 @@ func Parse(r io.Reader) ([]Entry, error) {
 			if len(rest) == 0 {
 				break // the last line: torn in the middle by a crash
 			}
-			return nil, fmt.Errorf("%w: line %d: %w", ErrDamaged, len(entries)+1, err)
+			return entries, fmt.Errorf("%w: line %d: %w", ErrDamaged, len(entries)+1, err)
 		}
 		entries = append(entries, e)
 		data = rest

@@ -228,6 +228,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil && !errors.Is(err, journal.ErrDamaged) {
 			t.Fatal(err)
 		}
+		if len(entries) > bytes.Count(data, []byte("\n")) {
+			t.Fatalf("%d entries out of fewer lines", len(entries))
+		}
 		for i, e := range entries {
 			if e.Seq != i+1 {
 				t.Fatalf("entry %d has number %d", i, e.Seq)

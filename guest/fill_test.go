@@ -1,0 +1,98 @@
+package guest
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages"
+)
+
+// TestFill grows into room that is there already: a file that somebody
+// enlarged, and a block device. A second run finds nothing to do.
+func TestFill(t *testing.T) {
+	zoo(t)
+	image, _ := testimages.Find("gpt-backup-inside")
+	ctx := context.Background()
+	session, err := StartSession(ctx, shortDir(t), size.Bytes(image.Size), 512, SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.kept = true
+	t.Cleanup(func() {
+		session.kept = false
+		session.Abandon()
+	})
+	for _, block := range []bool{false, true} {
+		t.Run(map[bool]string{false: "file", true: "block device"}[block], func(t *testing.T) {
+			x := newTrial(t, nil, image, "raw")
+			x.options.Session.shared = session
+			path := x.path
+			if block {
+				path = loopDevice(t, x.path)
+			}
+			request := plan.Request{Size: plan.Amount{Mode: plan.Fill}}
+			for run, changes := range []bool{true, false} {
+				img, err := Open(ctx, path, OpenOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if img.Block != block {
+					t.Fatalf("block device: %v", img.Block)
+				}
+				out, err := Grow(ctx, img, request, x.options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if out.Changed != changes {
+					t.Errorf("run %d: %+v", run+1, out)
+				}
+				if changes && out.State != journal.Finished {
+					t.Errorf("run %d ended %s", run+1, out.State)
+				}
+				x.checkFilled(t, out.Plan)
+			}
+		})
+	}
+}
+
+func (x *trial) checkFilled(t *testing.T, p *plan.Plan) {
+	t.Helper()
+	parts := sfdisk(t, x.path, 512)
+	end := size.Bytes(parts[0].Start+parts[0].Size) * 512
+	if disk := size.Bytes(x.image.Size); end < disk-2*size.MiB {
+		t.Errorf("the partition ends at %s of %s", end, disk)
+	}
+	if after, _ := p.After.Find("sda1"); after.End() != end {
+		t.Errorf("planned was %s, sfdisk says %s", after.End(), end)
+	}
+	out, err := exec.Command("sgdisk", "-v", x.path).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "No problems found") {
+		t.Errorf("sgdisk -v: %v\n%s", err, out)
+	}
+}
+
+// loopDevice puts the file behind a loop device until the test ends.
+func loopDevice(t *testing.T, path string) string {
+	t.Helper()
+	out, err := exec.Command("losetup", "--find", "--show", path).Output()
+	if err != nil {
+		t.Fatalf("losetup: %v (the test needs root and loop devices)", err)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
+			t.Errorf("losetup --detach: %v: %s", err, out)
+		}
+	})
+	resolved, err := filepath.EvalSymlinks(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resolved
+}
