@@ -68,8 +68,8 @@ func (j *job) fail(ctx context.Context, cause error, at journal.JobState) error 
 		return failure
 	}
 	failure.Restored = true
-	if at == journal.Opening {
-		// Nothing was agreed to and nothing is left: no job to speak of.
+	if _, refused := plan.IsRefusal(cause); at == journal.Opening || refused && !failure.Begun {
+		// Nothing was agreed to, or nothing was done: no job to speak of.
 		return errors.Join(cause, j.forget())
 	}
 	return failure

@@ -21,6 +21,9 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	if target.Block && newSize != l.Size {
 		return nil, Refuse(UnsupportedLayout, target.Path, "cannot make the block device %s bigger: it has %s, %s were asked for", target.Path, l.Size, newSize)
 	}
+	if err := readable(l); err != nil && !r.containerOnly() {
+		return nil, err
+	}
 	chosen, err := choose(l, r)
 	if err != nil {
 		return nil, err
@@ -98,9 +101,6 @@ func (b *builder) build(chosen *Device) error {
 func (b *builder) sound(stack []*Device) error {
 	if t := b.before.Table; t != nil {
 		for _, problem := range t.Problems {
-			if problem.Fatal {
-				return Refuse(TableDamaged, "sda", "the partition table is damaged: %s", problem.Text)
-			}
 			b.warn("partition table: " + problem.Text)
 		}
 	}
@@ -123,6 +123,20 @@ func (b *builder) sound(stack []*Device) error {
 		return nil
 	}
 	return Refuse(UnknownContent, last.Name, "cannot grow what %s holds (%s)", last.Name, contentName(last.Content.Type))
+}
+
+// readable refuses a damaged table: what the partitions hold was not even
+// looked at, because the kernel may see others than the table says.
+func readable(l *Layout) error {
+	if l.Table == nil {
+		return nil
+	}
+	for _, problem := range l.Table.Problems {
+		if problem.Fatal {
+			return Refuse(TableDamaged, "sda", "the partition table is damaged: %s", problem.Text)
+		}
+	}
+	return nil
 }
 
 // alwaysStops says whether a problem forbids even moving the partition's end.

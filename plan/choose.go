@@ -35,7 +35,7 @@ func choose(l *Layout, r Request) (*Device, error) {
 	case 0:
 		return chooseAlone(l)
 	case 1:
-		if r.Grow[0].Name == WhereNone {
+		if r.containerOnly() {
 			return nil, nil
 		}
 		return chooseNamed(l, r.Grow[0].Name)
@@ -122,9 +122,20 @@ func chooseNamed(l *Layout, name string) (*Device, error) {
 	case 1:
 		return l.innermost(match[0]), nil
 	case 0:
-		return nil, Refuse(NotFound, name, "nothing on the disk is called %s; it holds %s", name, l.names())
+		return nil, l.refuseNotFound(name)
 	}
 	return nil, Refuse(AmbiguousTarget, name, "%s is more than one: %s", name, describe(match))
+}
+
+// refuseNotFound says that nothing has the name, or that it may be inside what
+// is locked.
+func (l *Layout) refuseNotFound(name string) error {
+	for _, d := range l.Devices {
+		if p := d.Content.Problem; p != nil && p.Reason == LUKSLocked {
+			return Refuse(LUKSLocked, d.Name, "nothing on the disk is called %s, unless it is in the LUKS container on %s: %s", name, d.Name, p.Text)
+		}
+	}
+	return Refuse(NotFound, name, "nothing on the disk is called %s; it holds %s", name, l.names())
 }
 
 func (l *Layout) matching(name string) []*Device {

@@ -131,6 +131,11 @@ type Request struct {
 	PartitionOnly bool `json:"partition_only,omitempty"`
 }
 
+// containerOnly says that nothing on the disk is to be touched.
+func (r Request) containerOnly() bool {
+	return len(r.Grow) == 1 && r.Grow[0].Name == WhereNone
+}
+
 // NewSize is the disk's size after the request, for a disk of now bytes.
 func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 	to, err := r.Size.From(now)

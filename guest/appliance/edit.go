@@ -116,7 +116,7 @@ func (a *Appliance) VerifyTable(ctx context.Context) error {
 // LUKS2 segment of fixed size shows in the size check that follows.
 func (a *Appliance) GrowCrypt(ctx context.Context, _ string) error {
 	if !a.stale {
-		return nil
+		return context.Cause(ctx)
 	}
 	stack := a.open
 	if err := a.closeStack(ctx); err != nil {
@@ -135,8 +135,11 @@ func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) er
 	if to%size.MiB != 0 {
 		return fmt.Errorf("cannot make %s %d bytes: not whole MiB", device, int64(to))
 	}
+	if err := a.do(ctx, func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) }); err != nil {
+		return err
+	}
 	a.stale = true
-	return a.do(ctx, func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) })
+	return nil
 }
 
 // GrowFS takes the file system to its device's end.
