@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -23,6 +25,10 @@ func Grow(ctx context.Context, img *Image, r plan.Request, o Options) (*Outcome,
 	newSize, err := r.NewSize(img.Size)
 	if err != nil {
 		return nil, err
+	}
+	// Better said now than when the commit fails.
+	if err := unix.Access(img.Path, unix.W_OK); err != nil {
+		return nil, fmt.Errorf("cannot write to %s: %w", img.Path, err)
 	}
 	j, err := openJob(img, r, newSize, o)
 	if err != nil {
