@@ -159,20 +159,15 @@ func (j *job) prepare(ctx context.Context) (*Session, error) {
 	}
 	booted := make(chan result, 1)
 	options := j.options.Session
-	processes := make(chan journal.Proc, 16)
-	options.Started = func(p journal.Proc) { processes <- p }
+	options.Started = j.started
 	go func() {
 		s, err := StartSession(ctx, j.held.Dir, j.facts.NewSize, j.facts.Target.SectorSize, options)
-		close(processes)
 		booted <- result{s, err}
 	}()
 	j.note("starting the appliance")
 	err := j.run.Do(ctx, j.overlayStep())
 	if err != nil {
 		cancel(err)
-	}
-	for p := range processes {
-		j.started(p)
 	}
 	r := <-booted
 	if err != nil {

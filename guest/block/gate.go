@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -58,22 +59,45 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 		"--chardev", "socket,id=control,server=on,wait=off,path="+control,
 		"--monitor", "chardev=control")
 	g.cmd.Stderr = &g.stderr
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := g.cmd.Start(); err != nil {
+	// The kernel ends the daemon with us, however we end.
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// A left-over socket of a run that was killed might still be answered.
+	g.removeSockets()
+	if err := g.start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, errors.New("qemu-storage-daemon is not installed (virt-grow doctor says what is missing)")
 		}
 		return nil, err
 	}
-	go func() {
-		_ = g.cmd.Wait()
-		close(g.exited)
-	}()
 	if err := g.connect(ctx, control); err != nil {
 		g.kill()
 		return nil, err
 	}
 	return g, nil
+}
+
+// start starts the daemon and waits for its end, both from one thread: its
+// parent-death signal comes when the thread that started it ends
+// (PR_SET_PDEATHSIG(2const)).
+func (g *Gate) start() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := g.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = g.cmd.Wait()
+			close(g.exited)
+		}
+	}()
+	return <-started
+}
+
+func (g *Gate) removeSockets() {
+	for _, name := range []string{"gate.sock", "qmp.sock"} {
+		_ = os.Remove(filepath.Join(g.dir, name))
+	}
 }
 
 // connect waits for the control socket: it is opened after the export.
@@ -184,9 +208,7 @@ func (g *Gate) Stop() error {
 	if g.monitor != nil {
 		_ = g.monitor.Disconnect()
 	}
-	for _, name := range []string{"gate.sock", "qmp.sock"} {
-		_ = os.Remove(filepath.Join(g.dir, name))
-	}
+	g.removeSockets()
 	if status := g.cmd.ProcessState; !status.Success() {
 		return fmt.Errorf("qemu-storage-daemon ended with %s: %s", status, bytes.TrimSpace(g.stderr.Bytes()))
 	}

@@ -17,6 +17,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -118,8 +120,9 @@ func checksum(data []byte) string {
 	return fmt.Sprintf("%08x", crc32.ChecksumIEEE(data))
 }
 
-// Log is a journal open for writing.
+// Log is a journal open for writing, by several goroutines if need be.
 type Log struct {
+	mu   sync.Mutex
 	file    *os.File
 	entries []Entry
 	// failed keeps the first error: after it nothing is written any more, so
@@ -166,6 +169,8 @@ func (l *Log) cutTail() error {
 
 // Append writes an entry and returns when it is on disk. Seq is set here.
 func (l *Log) Append(e Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.failed != nil {
 		return l.failed
 	}
@@ -186,7 +191,11 @@ func (l *Log) Append(e Entry) error {
 }
 
 // Entries are all entries so far.
-func (l *Log) Entries() []Entry { return l.entries }
+func (l *Log) Entries() []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.entries)
+}
 
 // Close closes the file; what was appended is on disk already.
 func (l *Log) Close() error { return l.file.Close() }
