@@ -122,7 +122,7 @@ func checksum(data []byte) string {
 
 // Log is a journal open for writing, by several goroutines if need be.
 type Log struct {
-	mu   sync.Mutex
+	mu      sync.Mutex
 	file    *os.File
 	entries []Entry
 	// failed keeps the first error: after it nothing is written any more, so
