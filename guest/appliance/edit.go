@@ -203,11 +203,11 @@ func orProblem(err error, c plan.Content) error {
 }
 
 func (a *Appliance) pvSize(ctx context.Context, device string) (size.Bytes, error) {
-	var pvs *[]guestfs.PV
-	if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs_full(); return }); err != nil {
+	pvs, err := a.physicalVolumes(ctx)
+	if err != nil {
 		return 0, err
 	}
-	for _, pv := range *pvs {
+	for _, pv := range pvs {
 		if nameOf(pv.Pv_name) == device {
 			return size.Bytes(pv.Pv_size), nil
 		}

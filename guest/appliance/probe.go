@@ -201,11 +201,11 @@ func (a *Appliance) probeGroups(ctx context.Context, l *plan.Layout) error {
 }
 
 func (a *Appliance) listPVs(ctx context.Context, l *plan.Layout) error {
-	var pvs *[]guestfs.PV
-	var vgs *[]guestfs.VG
-	if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs_full(); return }); err != nil {
+	pvs, err := a.physicalVolumes(ctx)
+	if err != nil {
 		return err
 	}
+	var vgs *[]guestfs.VG
 	if err := a.do(ctx, func() (e error) { vgs, e = a.g.Vgs_full(); return }); err != nil {
 		return err
 	}
@@ -219,12 +219,34 @@ func (a *Appliance) listPVs(ctx context.Context, l *plan.Layout) error {
 		l.Groups = append(l.Groups, plan.Group{Name: vg.Vg_name,
 			Extent: size.Bytes(vg.Vg_extent_size), Free: size.Bytes(vg.Vg_free), Missing: int(vg.Pv_count)})
 	}
-	for _, pv := range *pvs {
+	for _, pv := range pvs {
 		if err := a.placePV(ctx, l, pv, members); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// physicalVolumes lists the PVs under the names that our calls use. The kernel
+// in the appliance may have called the disk sdb: libguestfs translates device
+// names everywhere but in the structs of pvs_full, which come in the same
+// order.
+func (a *Appliance) physicalVolumes(ctx context.Context) ([]guestfs.PV, error) {
+	var names []string
+	var full *[]guestfs.PV
+	if err := a.do(ctx, func() (e error) { names, e = a.g.Pvs(); return }); err != nil {
+		return nil, err
+	}
+	if err := a.do(ctx, func() (e error) { full, e = a.g.Pvs_full(); return }); err != nil {
+		return nil, err
+	}
+	if len(names) != len(*full) {
+		return nil, fmt.Errorf("LVM lists %d PVs, and then %d", len(names), len(*full))
+	}
+	for i := range names {
+		(*full)[i].Pv_name = names[i]
+	}
+	return *full, nil
 }
 
 // placePV notes a PV at its device and in its group. LVM's own list gives PVs
