@@ -131,7 +131,7 @@ func watchSpace(ctx context.Context, dir string) (context.Context, context.Cance
 // Inspection says how closely to look.
 type Inspection func(*plan.Layout) bool
 
-// Always and Never are the simple answers.
+// Always inspects every disk.
 func Always(*plan.Layout) bool { return true }
 
 // read finds out what is on the attached disk of that size.

@@ -399,13 +399,6 @@ func (a *Appliance) Kill() {
 	a.free()
 }
 
-// Close ends the appliance. What Settle did not write out is lost.
-func (a *Appliance) Close() error {
-	err := silently(a.g, a.g.Shutdown)
-	a.free()
-	return err
-}
-
 // free ends the handle. How its QEMU ended is no news.
 func (a *Appliance) free() {
 	_ = silently(a.g, func() error { a.g.Close(); return nil })
