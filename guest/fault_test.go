@@ -147,7 +147,7 @@ func (x *trial) checkGrown(t *testing.T, err error, kind string) {
 	if err != nil || out.State != journal.Finished {
 		t.Fatalf("resume: %+v, %v", out, err)
 	}
-	info, err := block.Inspect(context.Background(), x.path, formatName(x.format))
+	info, err := block.Inspect(context.Background(), x.path, formatName(x.format), block.Exclusive)
 	if err != nil || info.VirtualSize != grownTo {
 		t.Errorf("the image has %s, %v", info.VirtualSize, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,11 @@ func Grow(ctx context.Context, img *Image, r plan.Request, o Options) (*Outcome,
 	if err != nil {
 		return nil, err
 	}
-	out, err := j.finish(ctx, j.grow)
+	work := j.grow
+	if img.owner != nil {
+		work = j.growDomain
+	}
+	out, err := j.finish(ctx, work)
 	if out != nil {
 		out.Took = time.Since(begun)
 	}
@@ -45,16 +50,27 @@ func Grow(ctx context.Context, img *Image, r plan.Request, o Options) (*Outcome,
 // it fails.
 func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Outcome, error) {
 	err := work(ctx)
+	_ = j.options.Session.Rates.save() // an estimate is no reason to fail
 	record := j.now()
 	out := &Outcome{Job: j.held.ID, State: record.State, Plan: j.plan}
 	if err == nil {
 		out.Changed = record.State == journal.Finished || record.State == journal.Waiting
-		if record.State == journal.Cancelled {
+		switch record.State {
+		case journal.Cancelled:
 			return out, j.forget()
+		case journal.Finished:
+			j.afterwards("post", j.facts.Hooks.Post)
 		}
 		return out, nil
 	}
 	return nil, j.fail(ctx, err, record.State)
+}
+
+// afterwards runs a command when all is over: its failure changes nothing.
+func (j *job) afterwards(phase, command string) {
+	if err := j.hook(context.Background(), phase, command); err != nil {
+		j.note("%v", err)
+	}
 }
 
 // fail undoes the job after an error. Undoing goes on when the run was
@@ -65,20 +81,60 @@ func (j *job) fail(ctx context.Context, cause error, at journal.JobState) error 
 		return open.Refusal // the job stays as it is
 	}
 	ctx = context.WithoutCancel(ctx)
-	failure := &Failure{Err: cause, Job: j.held.ID, Begun: j.begun(string(plan.StepCommit))}
-	if j.now().Done[string(plan.StepCommit)] {
-		failure.Err = fmt.Errorf("the image is grown, but cleaning up failed: %w", cause)
+	failure := &Failure{Err: cause, Job: j.held.ID,
+		Begun: j.begun(string(plan.StepCommit)), Stopped: j.begun(string(plan.StepShutdown)) || j.begun(string(plan.StepStart))}
+	switch {
+	case j.now().Done[string(plan.StepCommit)] && !j.mayRevert():
+		failure.Begun, failure.Forward = true, true
+		failure.Err = fmt.Errorf("the image is grown, but what comes after it failed: %w", cause)
+		return failure
+	case j.pivoting():
+		failure.Begun, failure.Forward = true, true
+		failure.Err = fmt.Errorf("the guest passed its check, but the live commit did not end: %w", cause)
 		return failure
 	}
+	defer j.afterwards("on-failure", j.onFailure(at))
 	if failure.Undo = j.back(ctx); failure.Undo != nil {
 		return failure
 	}
 	failure.Restored = true
-	if _, refused := plan.IsRefusal(cause); at == journal.Opening || refused && !failure.Begun {
+	if _, refused := plan.IsRefusal(cause); at == journal.Opening || refused && !failure.Begun && !failure.Stopped {
 		// Nothing was agreed to, or nothing was done: no job to speak of.
 		return errors.Join(cause, j.forget())
 	}
 	return failure
+}
+
+// onFailure is the command for a job that got beyond its pre command.
+func (j *job) onFailure(at journal.JobState) string {
+	if at == journal.Opening {
+		return ""
+	}
+	return j.facts.Hooks.OnFailure
+}
+
+// pivoting says that a live commit has begun: the image has some of the
+// overlay by now, and only the two together are whole.
+func (j *job) pivoting() bool {
+	r := j.now()
+	pivot := string(plan.StepPivot) + ":"
+	for id := range r.Done {
+		if strings.HasPrefix(id, pivot) {
+			return true
+		}
+	}
+	return strings.HasPrefix(r.Running, pivot)
+}
+
+// mayRevert says that a commit that is done can be taken back: it is the
+// guest's start that failed.
+func (j *job) mayRevert() bool {
+	return j.now().Running == string(plan.StepStart) && exists(j.overlay.Undo)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // back undoes every step that was begun, last first, and checks that the image
@@ -91,7 +147,7 @@ func (j *job) back(ctx context.Context) error {
 	if err := j.run.Back(ctx, j.begun); err != nil {
 		return err
 	}
-	if !wrote {
+	if !wrote && j.guest() == nil {
 		// A revert has compared every byte it put back; without one, the
 		// file itself must not have been touched.
 		if err := j.untouched(); err != nil {
@@ -137,16 +193,21 @@ func (j *job) grow(ctx context.Context) error {
 		s.Abandon()
 		return err
 	}
-	if err := s.Close(); err != nil {
-		return err
-	}
-	if err := j.overlay.Sync(); err != nil {
+	if err := j.seal(s); err != nil {
 		return err
 	}
 	if j.facts.Keep {
 		return j.enter(journal.Waiting)
 	}
-	return j.commit(ctx)
+	return j.conclude(ctx, false)
+}
+
+// seal ends the session after the edit, and puts the overlay on the disk.
+func (j *job) seal(s *Session) error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	return j.overlay.Sync()
 }
 
 // prepare boots the appliance and makes the overlay at the same time.
@@ -186,7 +247,11 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 		return false, err
 	}
 	j.note("looking at the disk")
-	if err := j.agree(ctx, s); err != nil {
+	layout, err := s.read(ctx, j.facts.OldSize, needs(j.facts.Request))
+	if err != nil {
+		return false, err
+	}
+	if err := j.agree(ctx, layout); err != nil {
 		return false, err
 	}
 	if !j.plan.Changes() {
@@ -208,22 +273,23 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 // inside are the steps between the overlay's making and its commit.
 func inside(p *plan.Plan) []plan.Step {
 	from := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepOverlay }) + 1
-	to := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo })
-	return p.Steps[from:to]
+	return p.Steps[from:concluding(p)]
+}
+
+// concluding is where the steps after the edit begin.
+func concluding(p *plan.Plan) int {
+	return slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo || s.Kind == plan.StepSwitch })
 }
 
 // agree makes the plan from what is on the disk now, holds it against the one
 // that was reviewed, and asks.
-func (j *job) agree(ctx context.Context, s *Session) error {
-	layout, err := s.read(ctx, j.facts.OldSize, needs(j.facts.Request))
-	if err != nil {
-		return err
-	}
+func (j *job) agree(ctx context.Context, layout *plan.Layout) error {
 	p, err := plan.Build(layout, j.facts.Target, j.facts.Request)
 	if err != nil {
 		return err
 	}
 	p.Warnings = append(p.Warnings, j.warned...)
+	j.options.Session.Rates.tune(p)
 	j.plan = p
 	if saved := j.options.Saved; saved != nil {
 		if err := same(saved, p); err != nil {
@@ -265,32 +331,58 @@ func same(saved, now *plan.Plan) error {
 		return stale("%s has %d bytes, and had %d when the plan was made", path, int64(now.OldSize), int64(saved.OldSize))
 	case saved.Fingerprint != now.Fingerprint:
 		return stale("what is on %s is not what the plan was made for", path)
-	case !reflect.DeepEqual(saved.Steps, now.Steps):
+	case !reflect.DeepEqual(bare(saved.Steps), bare(now.Steps)):
 		return stale("the steps of the plan are not those that this version would take on %s", path)
 	}
 	return nil
 }
 
-// commit writes the overlay into the image: from here on there is no going
-// back but by the saved bytes.
-func (j *job) commit(ctx context.Context) error {
-	if !j.begun(string(plan.StepCommit)) {
-		if err := j.untouched(); err != nil {
+// bare are the steps without what is for people, or an estimate.
+func bare(steps []plan.Step) []plan.Step {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Summary, steps[i].Seconds = "", 0
+	}
+	return steps
+}
+
+// conclude does what comes after the edit: the commit, or the trial and the
+// pivot. Where a person is to decide it waits, unless they have.
+func (j *job) conclude(ctx context.Context, accepted bool) error {
+	for _, s := range j.plan.Steps[concluding(j.plan):] {
+		if j.now().Done[s.ID()] {
+			continue
+		}
+		if s.Kind == plan.StepPivot && j.guest().Manual && !accepted {
+			return j.enter(journal.Waiting)
+		}
+		if j.now().Done[string(plan.StepCommit)] || s.Kind == plan.StepPivot {
+			// The disk is grown, or the guest has proved itself: an
+			// interruption is too late from here on.
+			ctx = context.WithoutCancel(ctx)
+		}
+		if err := j.phase(s); err != nil {
+			return err
+		}
+		if err := j.run.Do(ctx, s); err != nil {
 			return err
 		}
 	}
-	if err := j.enter(journal.Committing); err != nil {
-		return err
-	}
-	undo := slices.IndexFunc(j.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo })
-	clean := slices.IndexFunc(j.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepClean })
-	if err := j.run.Forward(ctx, j.plan.Steps[undo:clean], j.now().Done); err != nil {
-		return err
-	}
-	// The disk is grown: an interruption is too late from here on.
-	ctx = context.WithoutCancel(ctx)
-	if err := j.run.Forward(ctx, j.plan.Steps[clean:], j.now().Done); err != nil {
-		return err
-	}
 	return j.enter(journal.Finished)
+}
+
+// phase writes down what the job is at before a step that changes it.
+func (j *job) phase(s plan.Step) error {
+	switch s.Kind {
+	case plan.StepSwitch:
+		return j.enter(journal.Trial)
+	case plan.StepPivot:
+		return j.enter(journal.Committing)
+	case plan.StepUndo:
+		if err := j.untouched(); err != nil {
+			return err
+		}
+		return j.enter(journal.Committing)
+	}
+	return nil
 }

@@ -31,6 +31,11 @@ type Image struct {
 	Stamp Stamp
 	// Notes are what a person should know, growing or not.
 	Notes []string
+
+	// access is Shared for the disk of a running guest.
+	access block.Access
+	// owner is the domain, for a domain's disk.
+	owner *owner
 }
 
 // Stamp is a file's identity and the state it is in.
@@ -65,6 +70,9 @@ type OpenOptions struct {
 	// Sector is the sector size the guest sees; 0 goes by the block device or
 	// the GPT.
 	Sector size.Bytes
+
+	// access is Shared for the disk of a running guest.
+	access block.Access
 }
 
 // Open finds an image and refuses what could not be grown safely.
@@ -73,6 +81,7 @@ func Open(ctx context.Context, path string, o OpenOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	img.access = o.access
 	if img.Format, err = format(img, path, o.Format); err != nil {
 		return nil, err
 	}
@@ -173,7 +182,7 @@ func readHead(path string, n int64) ([]byte, error) {
 func (img *Image) readChain(ctx context.Context) error {
 	path, format := img.Path, img.Format
 	for depth := 0; ; depth++ {
-		info, err := block.Inspect(ctx, path, format)
+		info, err := block.Inspect(ctx, path, format, img.access)
 		if errors.Is(err, block.ErrInUse) {
 			return plan.Refuse(plan.InUse, path, "%s is in use: a running QEMU or qemu-img holds its lock", path)
 		}
@@ -260,7 +269,7 @@ func (img *Image) findSector(ctx context.Context, given size.Bytes) error {
 	case img.Block:
 		return img.askSector()
 	default:
-		head, err := block.ReadHead(ctx, img.Path, img.Format, min(img.Size, 32*size.KiB))
+		head, err := block.ReadHead(ctx, img.Path, img.Format, min(img.Size, 32*size.KiB), img.access)
 		if err != nil {
 			return err
 		}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -29,6 +31,27 @@ type Facts struct {
 	// Keep stops before the commit; Agreed says that nobody is to be asked.
 	Keep   bool `json:"keep"`
 	Agreed bool `json:"agreed"`
+
+	// Overlays are those of the domain's other disks, for the trial.
+	Overlays []SideOverlay `json:"overlays,omitempty"`
+	// Locks name every disk the job is on.
+	Locks []string `json:"locks,omitempty"`
+	// Before is what the guest's agent saw before the outage.
+	Before []domain.FS `json:"before,omitempty"`
+	Hooks  Hooks       `json:"hooks,omitzero"`
+}
+
+// SideOverlay is the overlay of a disk that does not grow.
+type SideOverlay struct {
+	Target string     `json:"target"`
+	Image  string     `json:"image"`
+	Format string     `json:"format"`
+	Path   string     `json:"path"`
+	Size   size.Bytes `json:"size"`
+}
+
+func (s SideOverlay) overlay() block.Overlay {
+	return block.Overlay{Image: s.Image, Format: s.Format, Path: s.Path}
 }
 
 // Options are what every job command takes.
@@ -39,6 +62,10 @@ type Options struct {
 	Scratch string
 	// Keep stops before the commit.
 	Keep bool
+	// Window is how long a guest may be away.
+	Window Window
+	// Hooks are commands to run around the outage.
+	Hooks Hooks
 	// Planned is told the plan before anything is done about it; may be nil.
 	Planned func(*plan.Plan)
 	// Confirm asks about it; nil agrees to everything. It is not called for
@@ -71,8 +98,11 @@ type Outcome struct {
 type Failure struct {
 	Err error
 	Job string
-	// Begun says that the image itself was being written.
-	Begun bool
+	// Begun says that the image itself was being written, Stopped that the
+	// guest was shut down for the job.
+	Begun, Stopped bool
+	// Forward says that only resume goes on from here.
+	Forward bool
 	// Restored says that everything is as before, and was verified to be.
 	Restored bool
 	// Undo is why it is not; nil when nothing was undone because the image is
@@ -100,11 +130,23 @@ type job struct {
 	run     *apply.Run
 	unlock  func() error
 	warned  []string // the image's notes, for the plan's warnings
+
+	image  *Image // nil in a job taken up again
+	domain *domain.Domain
+	// connected says that the domain's connection is the job's own.
+	connected bool
+	// refusedStop says that the guest was asked in every way to shut down, and
+	// did not.
+	refusedStop bool
 }
 
 // openJob makes a new job for the image.
 func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, error) {
-	unlock, err := lockDisk(o.Store, img.Path, img.Stamp)
+	locks, err := locksOf(img)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := lockDisks(o.Store, img.Path, locks)
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +166,16 @@ func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, e
 		Target: img.Target, Request: r, OldSize: img.Size, NewSize: newSize,
 		Overlay: base + ".qcow2", Undo: base + ".undo.qcow2",
 		Stamp: img.Stamp, Keep: o.Keep, Agreed: o.Confirm == nil,
+		Locks: locks, Hooks: o.Hooks,
+	}
+	if img.owner != nil {
+		facts.Overlays = img.owner.sideOverlays(held.ID, o.Scratch)
 	}
 	j := newJob(held, facts, o)
-	j.unlock, j.warned = unlock, img.Notes
+	j.unlock, j.warned, j.image = unlock, img.Notes, img
+	if img.owner != nil {
+		j.takeDomain(img.owner.domain)
+	}
 	if err := j.writeFacts(); err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -142,29 +191,75 @@ func (j *job) writeFacts() error {
 	return j.log(journal.Entry{Kind: journal.Opened, Data: data})
 }
 
-// lockDisk keeps everybody else's virt-grow off the disk, and refuses when an
-// unfinished job is still on it.
-func lockDisk(s journal.Store, path string, stamp Stamp) (func() error, error) {
-	unlock, err := s.LockDisk(stamp.Identity())
-	if errors.Is(err, journal.ErrBusy) {
-		return nil, plan.Refuse(plan.Locked, path, "another virt-grow works on %s", path)
+// locksOf names the disks that a job on the image works on.
+func locksOf(img *Image) ([]string, error) {
+	locks := []string{img.Stamp.Identity()}
+	if img.owner == nil {
+		return locks, nil
 	}
+	for _, d := range img.owner.side {
+		stamp, err := StampOf(d.Image)
+		if err != nil {
+			return nil, err
+		}
+		locks = append(locks, stamp.Identity())
+	}
+	return locks, nil
+}
+
+// lockDisks keeps everybody else's virt-grow off the disks, and refuses when an
+// unfinished job is still on one of them.
+func lockDisks(s journal.Store, path string, locks []string) (func() error, error) {
+	unlock, err := holdDisks(s, path, locks)
 	if err != nil {
 		return nil, err
 	}
+	if err := noOtherJob(s, path, locks); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	return unlock, nil
+}
+
+func holdDisks(s journal.Store, path string, locks []string) (func() error, error) {
+	var held []func() error
+	unlock := func() error {
+		var errs []error
+		for _, release := range held {
+			errs = append(errs, release())
+		}
+		return errors.Join(errs...)
+	}
+	for _, lock := range locks {
+		release, err := s.LockDisk(lock)
+		if errors.Is(err, journal.ErrBusy) {
+			err = plan.Refuse(plan.Locked, path, "another virt-grow works on %s", path)
+		}
+		if err != nil {
+			return nil, errors.Join(err, unlock())
+		}
+		held = append(held, release)
+	}
+	return unlock, nil
+}
+
+func noOtherJob(s journal.Store, path string, locks []string) error {
 	jobs, err := s.List()
 	if err != nil {
-		return nil, errors.Join(err, unlock())
+		return err
 	}
 	for _, other := range jobs {
 		// A damaged journal is no end: its first entry may still name the disk.
 		facts, err := factsOf(other.Record)
-		if err != nil || other.Record.State.Ended() || facts.Stamp.Identity() != stamp.Identity() {
+		if err != nil || other.Record.State.Ended() {
 			continue
 		}
-		return nil, errors.Join(plan.Refuse(plan.JobActive, other.ID, "job %s on %s has not ended (%s)", other.ID, path, other.Record.State), unlock())
+		for _, lock := range append(facts.Locks, facts.Stamp.Identity()) {
+			if slices.Contains(locks, lock) {
+				return plan.Refuse(plan.JobActive, other.ID, "job %s on %s has not ended (%s)", other.ID, path, other.Record.State)
+			}
+		}
 	}
-	return unlock, nil
+	return nil
 }
 
 func factsOf(r journal.Record) (Facts, error) {
@@ -179,14 +274,20 @@ func factsOf(r journal.Record) (Facts, error) {
 func newJob(held *journal.Job, facts Facts, o Options) *job {
 	j := &job{held: held, facts: facts, options: o, record: journal.Replay(held.Log.Entries()), unlock: func() error { return nil }}
 	j.overlay = block.Overlay{Image: facts.Target.Path, Format: facts.Target.Format, Path: facts.Overlay, Undo: facts.Undo}
-	j.run = &apply.Run{Image: &hostImage{j}, Log: held.Log, Now: time.Now, Emit: o.Emit, Fault: o.Fault}
+	j.run = &apply.Run{Image: &hostImage{j}, Log: held.Log, Now: time.Now, Emit: j.emit, Fault: o.Fault}
 	if o.Opened != nil {
 		o.Opened(held.ID)
 	}
 	return j
 }
 
-func (j *job) close() error { return errors.Join(j.held.Close(), j.unlock()) }
+func (j *job) close() error {
+	errs := []error{j.held.Close(), j.unlock()}
+	if j.connected {
+		errs = append(errs, j.domain.Close())
+	}
+	return errors.Join(errs...)
+}
 
 func (j *job) log(e journal.Entry) error {
 	e.Time = time.Now()
@@ -195,6 +296,14 @@ func (j *job) log(e journal.Entry) error {
 
 func (j *job) enter(s journal.JobState) error {
 	return j.log(journal.Entry{Kind: journal.State, Text: string(s)})
+}
+
+// emit passes events on, and learns from them.
+func (j *job) emit(e apply.Event) {
+	j.options.Session.Rates.learn(j.guest(), e)
+	if j.options.Emit != nil {
+		j.options.Emit(e)
+	}
 }
 
 func (j *job) note(format string, args ...any) {
@@ -222,7 +331,7 @@ func (j *job) started(p journal.Proc) {
 }
 
 // endLeftovers ends what a dead process of this job left running.
-func (j *job) endLeftovers() error {
+func (j *job) endLeftovers(context.Context) error {
 	var errs []error
 	for _, p := range j.record.Processes {
 		errs = append(errs, block.End(p, 5*time.Second))
@@ -237,7 +346,14 @@ func (h *hostImage) CreateOverlay(ctx context.Context, to size.Bytes) error {
 	return imageError(h.facts.Target.Path, h.overlay.Create(ctx, to))
 }
 
-func (h *hostImage) DropOverlay(context.Context) error { return h.overlay.Drop() }
+// DropOverlay drops those of the domain's other disks as well.
+func (h *hostImage) DropOverlay(context.Context) error {
+	errs := []error{h.overlay.Drop()}
+	for _, side := range h.facts.Overlays {
+		errs = append(errs, side.overlay().Drop())
+	}
+	return errors.Join(errs...)
+}
 
 func (h *hostImage) SaveUndo(ctx context.Context) error {
 	return imageError(h.facts.Target.Path, h.overlay.SaveUndo(ctx, h.facts.OldSize))
@@ -254,6 +370,10 @@ func (h *hostImage) Revert(ctx context.Context) error {
 }
 
 func (h *hostImage) Size(ctx context.Context) (size.Bytes, error) {
-	info, err := block.Inspect(ctx, h.facts.Target.Path, h.facts.Target.Format)
+	access := block.Exclusive
+	if h.facts.Target.Guest != nil {
+		access = block.Shared // the guest may run on it
+	}
+	info, err := block.Inspect(ctx, h.facts.Target.Path, h.facts.Target.Format, access)
 	return info.VirtualSize, imageError(h.facts.Target.Path, err)
 }

@@ -3,8 +3,6 @@ package guest
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -13,7 +11,7 @@ import (
 )
 
 // reopen takes hold of a job that another process left.
-func reopen(name string, o Options) (*job, error) {
+func reopen(ctx context.Context, name string, o Options) (*job, error) {
 	held, err := o.Store.Hold(name)
 	if errors.Is(err, journal.ErrBusy) {
 		return nil, plan.Refuse(plan.JobActive, name, "job %s is being worked on by a running virt-grow", name)
@@ -35,19 +33,23 @@ func reopen(name string, o Options) (*job, error) {
 		return nil, errors.Join(err, held.Close())
 	}
 	j := newJob(held, facts, o)
-	unlock, err := o.Store.LockDisk(facts.Stamp.Identity())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", facts.Target.Path, err), held.Close())
+	locks := facts.Locks
+	if len(locks) == 0 {
+		locks = []string{facts.Stamp.Identity()}
 	}
-	j.unlock = unlock
-	if err := j.restorePlan(); err != nil {
-		return nil, errors.Join(err, j.close())
+	if j.unlock, err = holdDisks(o.Store, facts.Target.Path, locks); err != nil {
+		return nil, errors.Join(err, held.Close())
 	}
-	return j, j.endLeftovers()
+	for _, prepare := range []func(context.Context) error{j.restorePlan, j.openDomain, j.endLeftovers} {
+		if err := prepare(ctx); err != nil {
+			return nil, errors.Join(err, j.close())
+		}
+	}
+	return j, nil
 }
 
 // restorePlan reads the plan the job had agreed to.
-func (j *job) restorePlan() error {
+func (j *job) restorePlan(context.Context) error {
 	if !j.record.Planned {
 		return nil
 	}
@@ -75,7 +77,7 @@ func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
 
 func again(ctx context.Context, name string, o Options, work func(*job, context.Context) error) (*Outcome, error) {
 	begun := time.Now()
-	j, err := reopen(name, o)
+	j, err := reopen(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +98,10 @@ func (j *job) resume(ctx context.Context) error {
 		return j.decide()
 	case journal.Committing:
 		j.note("the commit had begun: going on with it")
-		return j.commit(ctx)
+		return j.conclude(ctx, true)
+	}
+	if j.guest() != nil && j.record.State != journal.Opening {
+		return j.resumeDomain(ctx)
 	}
 	// What is in the overlay may be half of anything: it is made again.
 	j.note("the image is untouched: beginning again with a fresh overlay")
@@ -116,6 +121,9 @@ func (j *job) resume(ctx context.Context) error {
 		j.options.Saved = j.plan
 	}
 	j.options.Confirm = nil
+	if j.guest() != nil {
+		return j.resumeDomain(ctx)
+	}
 	return j.grow(ctx)
 }
 
@@ -159,7 +167,7 @@ func (j *job) accept(ctx context.Context) error {
 	if err := j.unchangedBefore(); err != nil {
 		return err
 	}
-	return j.commit(ctx)
+	return j.conclude(ctx, true)
 }
 
 // unchangedBefore keeps an overlay from being committed into an image that
@@ -180,18 +188,23 @@ func (j *job) unchangedBefore() error {
 // Rollback takes back whatever a job has done.
 func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
 	begun := time.Now()
-	j, err := reopen(name, o)
+	j, err := reopen(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
 	out := &Outcome{Job: j.held.ID, State: j.record.State, Plan: j.plan}
 	switch {
+	case j.pivoting():
+		return nil, errors.Join(plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back any more: the guest passed its check, and its overlay is being committed", j.held.ID), j.close())
 	case j.record.State == journal.Finished, j.pastReturn():
 		return nil, errors.Join(plan.Refuse(plan.JobState, j.held.ID, "job %s is done: its changes are in the image", j.held.ID), j.close())
 	case j.record.State.Ended():
 		return out, j.close()
 	}
 	if err := j.back(context.WithoutCancel(ctx)); err != nil {
+		if r, ok := plan.IsRefusal(err); ok {
+			return nil, errors.Join(r, j.close()) // a person has to look first
+		}
 		failure := &Failure{Err: err, Job: j.held.ID, Begun: j.record.State == journal.Committing}
 		return nil, errors.Join(failure, j.close())
 	}
@@ -199,9 +212,11 @@ func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
 	return out, j.close()
 }
 
-// pastReturn says that the commit is complete and the saved bytes are gone:
-// only cleaning up is left.
+// pastReturn says that the commit is complete and cannot be taken back: the
+// saved bytes are gone, or the guest has been started on it.
 func (j *job) pastReturn() bool {
-	_, err := os.Stat(j.overlay.Undo)
-	return j.record.Done[string(plan.StepCommit)] && errors.Is(err, fs.ErrNotExist)
+	if !j.record.Done[string(plan.StepCommit)] {
+		return false
+	}
+	return !exists(j.overlay.Undo) || j.begun(string(plan.StepStart))
 }

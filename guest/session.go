@@ -23,6 +23,9 @@ type SessionOptions struct {
 	// a crash; may be nil.
 	Started func(journal.Proc)
 
+	// Rates are how long steps took before; nil knows nothing.
+	Rates *Rates
+
 	// shared is a running session of the right size that tests use for one
 	// image after the other: booting one for each would take hours.
 	shared *Session
@@ -69,6 +72,14 @@ func (s *Session) Attach(ctx context.Context, overlay string) error {
 		if errors.Is(err, block.ErrInUse) {
 			return plan.Refuse(plan.InUse, overlay, "the image is in use: a running QEMU holds its lock")
 		}
+		return err
+	}
+	return s.app.Refresh(ctx)
+}
+
+// AttachShared shows the appliance an overlay whose image a guest writes to.
+func (s *Session) AttachShared(ctx context.Context, o block.Overlay) error {
+	if err := s.gate.OpenShared(ctx, o); err != nil {
 		return err
 	}
 	return s.app.Refresh(ctx)
@@ -154,23 +165,48 @@ func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: filepath.Join(dir, "look.qcow2")}
-	if err := overlay.Create(ctx, img.Size); err != nil {
-		return nil, imageError(img.Path, err)
-	}
 	s, err := StartSession(ctx, dir, img.Size, img.SectorSize, o)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Abandon()
-	if err := s.Attach(ctx, overlay.Path); err != nil {
+	if err := s.peek(ctx, img, dir, img.Size); err != nil {
 		return nil, err
 	}
 	layout, err := s.read(ctx, img.Size, inspect)
+	if err == nil && img.access == block.Shared {
+		estimated(layout)
+	}
 	if err == nil && try != nil {
 		err = try(ctx, layout, s.app)
 	}
 	return layout, err
+}
+
+// peek attaches a throw-away overlay of the image, in dir.
+func (s *Session) peek(ctx context.Context, img *Image, dir string, disk size.Bytes) error {
+	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: filepath.Join(dir, "look.qcow2")}
+	if img.access == block.Shared {
+		if err := overlay.CreateShared(ctx, disk); err != nil {
+			return err
+		}
+		return s.AttachShared(ctx, overlay)
+	}
+	if err := overlay.Create(ctx, disk); err != nil {
+		return imageError(img.Path, err)
+	}
+	return s.Attach(ctx, overlay.Path)
+}
+
+// estimated takes what a running guest's disk always looks like, in the middle
+// of its work, for no damage: the check comes after the shutdown.
+func estimated(l *plan.Layout) {
+	for i := range l.Devices {
+		content := &l.Devices[i].Content
+		if p := content.Problem; p != nil && (p.Reason == plan.NTFSDirty || p.Reason == plan.FSDamaged) {
+			content.Problem = nil
+		}
+	}
 }
 
 // imageError turns QEMU's lock error into a refusal.
@@ -194,8 +230,9 @@ func MakePlan(ctx context.Context, img *Image, r plan.Request, o SessionOptions)
 			return err
 		}
 		p.Warnings = append(p.Warnings, img.Notes...)
+		o.Rates.tune(p)
 		for _, s := range p.Steps {
-			if s.Kind != plan.StepCheck {
+			if s.Kind != plan.StepCheck || img.access == block.Shared {
 				continue
 			}
 			if err := app.Check(ctx, s.Device, s.Content); err != nil {

@@ -53,12 +53,25 @@ func (p *Plan) wrap() {
 	steps := []Step{{Kind: StepOverlay, From: p.OldSize, To: p.NewSize,
 		Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", p.NewSize)}}
 	steps = append(steps, p.Steps...)
-	steps = append(steps,
-		Step{Kind: StepUndo, Summary: "save what the commit will overwrite, for the way back"},
-		Step{Kind: StepCommit, From: p.OldSize, To: p.NewSize, Summary: "commit the overlay into the image"},
-		Step{Kind: StepClean, Summary: "delete the overlay"})
+	if g := p.Target.Guest; g != nil {
+		steps = g.around(steps, p.OldSize, p.NewSize)
+		for _, target := range g.Unprotected {
+			p.Warnings = append(p.Warnings, target+" gets no overlay: what the guest writes to it during the trial stays there after a rollback")
+		}
+	} else {
+		steps = append(steps, commitSteps(p.OldSize, p.NewSize)...)
+		steps = append(steps, Step{Kind: StepClean, Summary: "delete the overlay"})
+	}
 	p.Steps = steps
 	estimate(p.Steps)
+}
+
+// commitSteps write the overlay into an image that nobody uses.
+func commitSteps(from, to size.Bytes) []Step {
+	return []Step{
+		{Kind: StepUndo, Summary: "save what the commit will overwrite, for the way back"},
+		{Kind: StepCommit, From: from, To: to, Summary: "commit the overlay into the image"},
+	}
 }
 
 // builder walks from the disk up to the chosen device and notes what changes.

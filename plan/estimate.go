@@ -8,6 +8,8 @@ import "github.com/virt-grow/virt-grow/plan/size"
 var usual = map[StepKind]float64{
 	StepOverlay: 0.1, StepTable: 0.8, StepCrypt: 3, StepPV: 0.5, StepLV: 0.5,
 	StepVerify: 0.3, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
+	StepShutdown: 15, StepSwitch: 0.2, StepStart: 1, StepHealth: 30, StepPivot: 0.6,
+	StepStop: 15, StepRestore: 0.1,
 }
 
 var usualFS = map[StepKind]map[string]float64{

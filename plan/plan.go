@@ -48,6 +48,8 @@ type Target struct {
 	Backing []Link `json:"backing,omitempty"`
 	// SectorSize is 512 or 4096.
 	SectorSize size.Bytes `json:"sector_size"`
+	// Guest is the domain whose disk it is; nil for an image by itself.
+	Guest *Guest `json:"guest,omitempty"`
 }
 
 // Link is one image of a backing chain.

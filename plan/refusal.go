@@ -37,6 +37,25 @@ const (
 	StalePlan         Reason = "stale-plan"
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"
+
+	// About domains.
+	TransientDomain Reason = "transient-domain"
+	ManagedSave     Reason = "managed-save"
+	DomainState     Reason = "domain-state"
+	DomainJob       Reason = "domain-job"
+	DomainChanged   Reason = "domain-changed"
+	Checkpoint      Reason = "checkpoint"
+	NoLibvirt       Reason = "no-libvirt"
+	RemoteHost      Reason = "remote-host"
+	AmbiguousDisk   Reason = "ambiguous-disk"
+	DiskShared      Reason = "disk-shared"
+	DiskReadOnly    Reason = "disk-readonly"
+	DiskUnsupported Reason = "disk-unsupported"
+	ChainShared     Reason = "chain-shared"
+	NoScratch       Reason = "no-scratch"
+	ShutdownTimeout Reason = "shutdown-timeout"
+	HealthCheck     Reason = "health-check"
+	Window          Reason = "window"
 )
 
 // Refusal says that a check would not let the work begin. Nothing was changed.

@@ -14,7 +14,7 @@ func newApp(p *program) *cli.App {
 		Name:    "virt-grow",
 		Usage:   "give a virtual machine a bigger disk, and grow what is inside it",
 		Version: version,
-		Description: "The image is only read until the result is proved on an overlay. Every run\n" +
+		Description: "An image is only read until the result is proved on an overlay. Every run\n" +
 			"   is a job: after a crash, resume finishes it and rollback takes it back.",
 		Flags: globalFlags(),
 		Commands: []*cli.Command{
@@ -45,6 +45,7 @@ func newApp(p *program) *cli.App {
 
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.StringFlag{Name: "connect", Aliases: []string{"c"}, EnvVars: []string{"LIBVIRT_DEFAULT_URI"}, Usage: "find domains in the libvirt at `URI` (default: qemu:///system)"},
 		&cli.StringFlag{Name: "state-dir", Usage: "keep jobs in `FOLDER` (default: /var/lib/virt-grow for root, else $XDG_STATE_HOME/virt-grow)"},
 		&cli.StringFlag{Name: "accel", Value: "auto", Usage: "run the appliance with `KIND`: auto, kvm or tcg"},
 		&cli.BoolFlag{Name: "json", Usage: "print JSON for programs; people read on standard error", DisableDefaultText: true},
@@ -109,8 +110,9 @@ USAGE:
 
    {{.Description}}
 
-   TARGET is the path of an image file or of a block device. SIZE is 30G, +10G
-   (that much more) or fill (use the room there is already).
+   TARGET is a libvirt domain, by name or UUID, or the path of an image file or
+   of a block device (it has a / in it, or is a file). SIZE is 30G, +10G (that
+   much more) or fill (use the room there is already).
 
 COMMANDS:{{range .VisibleCommands}}
    {{printf "%-12s" .Name}}{{.Usage}}{{end}}
@@ -118,8 +120,9 @@ COMMANDS:{{range .VisibleCommands}}
 GLOBAL OPTIONS:{{template "visibleFlagTemplate" .}}
 
 EXAMPLES:
-   virt-grow inspect web.qcow2                 see what is on the disk
-   virt-grow grow web.qcow2 --size +10G        plan, show, ask, grow
+   virt-grow plan dev7 --disk vda --size +10G  see what would be done
+   virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, prove
+   virt-grow grow web.qcow2 --size +10G        grow an image that nobody uses
    virt-grow jobs                              see what was done, and what is open
 
    virt-grow COMMAND --help says more.

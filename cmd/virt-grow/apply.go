@@ -1,6 +1,9 @@
 package main
 
 import (
+	"reflect"
+	"slices"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
@@ -10,7 +13,7 @@ import (
 func (p *program) applyCommand() *cli.Command {
 	return help(&cli.Command{
 		Name: "apply", Usage: "carry out a reviewed plan, or refuse if the disk has changed",
-		ArgsUsage: "PLAN.json", Flags: append(runFlags(), keyFlags()...), Action: p.applyPlan,
+		ArgsUsage: "PLAN.json", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.applyPlan,
 	}, "The plan is made anew from the disk and compared; if it differs in anything\n   that matters, nothing is touched.",
 		"virt-grow apply win.plan.json",
 		"virt-grow apply win.plan.json --yes --json",
@@ -34,13 +37,35 @@ func (p *program) applyPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	img, err := guest.Open(c.Context, saved.Target.Path, guest.OpenOptions{Format: saved.Target.Format, Sector: saved.Target.SectorSize})
+	if err := outage(c, &o); err != nil {
+		return err
+	}
+	img, err := p.planned(c, saved)
 	if err != nil {
 		return err
 	}
+	defer img.Close()
 	if img.Size != saved.OldSize {
 		return plan.Refuse(plan.StalePlan, img.Path, "%s has %d bytes, and had %d when the plan was made", img.Path, int64(img.Size), int64(saved.OldSize))
 	}
+	if g := saved.Target.Guest; g != nil && !reflect.DeepEqual(g, img.Target.Guest) {
+		return plan.Refuse(plan.StalePlan, g.Name, "domain %s is not as it was when the plan was made: its state, its disks or its agent", g.Name)
+	}
 	o.Session, o.Saved = p.session(keys), saved
 	return p.run(&o, func() (*guest.Outcome, error) { return guest.Grow(c.Context, img, saved.Request, o) })
+}
+
+// planned opens what a plan is for.
+func (p *program) planned(c *cli.Context, saved *plan.Plan) (*guest.Image, error) {
+	t := saved.Target
+	if g := t.Guest; g != nil {
+		p.connect = g.Connect
+		treat := optionsOf(g, t.SectorSize)
+		treat.Scratch = c.String("scratch-dir")
+		return p.openDomain(c.Context, g.UUID, treat)
+	}
+	if err := noneOf(c, onlyForDomains, "is for domains; the plan is for an image"); err != nil {
+		return nil, err
+	}
+	return guest.Open(c.Context, t.Path, guest.OpenOptions{Format: t.Format, Sector: t.SectorSize})
 }

@@ -83,6 +83,7 @@ func (p *program) complete(app *cli.App, words []string) {
 
 // values are the words that some flags take.
 var values = map[string][]string{
+	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
 	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
 }
 

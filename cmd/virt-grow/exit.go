@@ -57,23 +57,25 @@ func exitCode(err error) int {
 	if reason, ok := refusal(err); ok {
 		return exitOf(reason.Reason)
 	}
+	if failed && failure.Stopped {
+		return exitRestored
+	}
 	return exitFailed
 }
 
 func exitOf(reason plan.Reason) int {
 	switch reason {
-	case plan.StalePlan, plan.ImageChanged:
+	case plan.StalePlan, plan.ImageChanged, plan.DomainChanged:
 		return exitStale
-	case plan.InUse, plan.Locked, plan.JobActive:
+	case plan.InUse, plan.Locked, plan.JobActive, plan.DomainJob:
 		return exitBusy
-	case reasonWindow:
+	case plan.Window:
 		return exitWindow
+	case plan.ShutdownTimeout:
+		return exitFailed
 	}
 	return exitRefused
 }
-
-// reasonWindow belongs to changes with a time limit.
-const reasonWindow plan.Reason = "window"
 
 // refusal gives the refusal that an error is or amounts to.
 func refusal(err error) (*plan.Refusal, bool) {
@@ -122,6 +124,8 @@ func (p *program) trouble(err error) view.Trouble {
 		t.Reason = "usage"
 	case errors.Is(err, guest.ErrDeclined):
 		t.Reason = "declined"
+	case errors.As(err, new(*guest.Unhealthy)):
+		t.Reason = string(plan.HealthCheck)
 	case refused:
 		t.Reason, t.Subject = string(r.Reason), r.Subject
 	}
@@ -180,6 +184,9 @@ func (p *program) result(err error, t view.Trouble) {
 		if !failure.Restored {
 			r.Next = p.line("rollback", failure.Job)
 		}
+		if failure.Forward {
+			r.Next = p.line("resume", failure.Job)
+		}
 	}
 	if p.events == nil {
 		p.events = p.newEvents()
@@ -208,6 +215,12 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 	var failure *guest.Failure
 	job := errors.As(err, &failure)
 	switch {
+	case job && failure.Forward:
+		return ""
+	case job && !failure.Restored && failure.Stopped && !failure.Begun:
+		return "The image itself was not written to; the guest may be off, or on its overlay: see the status."
+	case job && failure.Stopped && !failure.Begun:
+		return "Everything was undone: the domain has its own image, which was only read, and is in the state it had."
 	case job && !failure.Restored && failure.Begun:
 		return "The image is partly written: do not start the guest."
 	case job && !failure.Restored:

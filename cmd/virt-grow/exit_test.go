@@ -36,7 +36,7 @@ func TestExitCode(t *testing.T) {
 		{"locked", plan.Refuse(plan.Locked, "", "no"), 5},
 		{"job active", plan.Refuse(plan.JobActive, "", "no"), 5},
 		{"busy", fmt.Errorf("x: %w", journal.ErrBusy), 5},
-		{"window", plan.Refuse(reasonWindow, "", "no"), 6},
+		{"window", plan.Refuse(plan.Window, "", "no"), 6},
 		{"no job", journal.ErrNoJob, 3},
 		{"damaged journal", fmt.Errorf("x: %w", journal.ErrDamaged), 8},
 		{"usage", usage("no"), 64},
@@ -49,6 +49,11 @@ func TestExitCode(t *testing.T) {
 		{"interrupted in the commit", &guest.Failure{Err: stopped, Begun: true, Restored: true}, 130},
 		{"not restored", &guest.Failure{Err: broken, Begun: true, Undo: broken}, 8},
 		{"interrupted and not restored", &guest.Failure{Err: stopped, Undo: broken}, 8},
+		{"shutdown", plan.Refuse(plan.ShutdownTimeout, "", "no"), 1},
+		{"late", &guest.Failure{Err: plan.Refuse(plan.Window, "", "no"), Stopped: true, Restored: true}, 6},
+		{"unhealthy", &guest.Failure{Err: broken, Stopped: true, Restored: true}, 7},
+		{"refused while off", &guest.Failure{Err: plan.Refuse(plan.NTFSHibernated, "", "no"), Stopped: true, Restored: true}, 3},
+		{"pivot", &guest.Failure{Err: broken, Stopped: true, Begun: true, Forward: true}, 8},
 		{"not restored, and more", errors.Join(&guest.Failure{Err: broken, Undo: broken}, broken), 8},
 	} {
 		if got := exitCode(c.err); got != c.want {

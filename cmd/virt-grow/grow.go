@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,11 +17,13 @@ import (
 )
 
 func (p *program) growCommand() *cli.Command {
-	flags := append(append(requestFlags(), runFlags()...), targetFlags()...)
+	flags := slices.Concat(requestFlags(), runFlags(), targetFlags(), domainFlags(), outageFlags())
 	return help(&cli.Command{
 		Name: "grow", Usage: "plan, show, ask, and grow the disk and what is inside",
 		ArgsUsage: "TARGET", Flags: flags, Action: p.grow,
-	}, "Everything happens on an overlay; the image is only read until the result is\n   verified. Ctrl-C undoes.",
+	}, "Everything happens on an overlay; the image is only read until the result is\n   verified. A domain is shut down for it, started on the overlay, and moved to\n   its image when it has proved itself. Ctrl-C undoes.",
+		"virt-grow grow dev7 --disk vda --size +10G",
+		"virt-grow grow dev7 --disk vda --size +10G --yes --window-end 04:00 --accept manual",
 		"virt-grow grow web.qcow2 --size +10G",
 		"virt-grow grow win.qcow2 --size 80G --grow C: --yes --json",
 		"virt-grow grow data.raw --size 2T --grow vg0/data=1.5T --keep-overlay",
@@ -49,10 +52,14 @@ func (p *program) grow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := outage(c, &o); err != nil {
+		return err
+	}
 	img, err := t.image(c.Context)
 	if err != nil {
 		return err
 	}
+	defer img.Close()
 	o.Session = p.session(t.keys)
 	return p.run(&o, func() (*guest.Outcome, error) { return guest.Grow(c.Context, img, r, o) })
 }

@@ -44,7 +44,23 @@ var hints = map[plan.Reason]string{
 	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
-	reasonWindow:           "take a longer window, or a smaller change",
+	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
+	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
+	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
+	plan.DomainJob:         "wait for it to end: virsh domjobinfo SUBJECT, virsh blockjob SUBJECT DISK",
+	plan.DomainChanged:     "VIRT-GROW status SUBJECT says what it is at; rollback drops the overlay and leaves the guest as it is, then begin anew",
+	plan.Checkpoint:        "delete the checkpoints (virsh checkpoint-list SUBJECT, virsh checkpoint-delete), and take a full backup after the growth",
+	plan.NoLibvirt:         "start it (systemctl start libvirtd, or virtqemud), or name another with --connect; if an image was meant, give its path with a / in it: ./NAME",
+	plan.RemoteHost:        "run virt-grow on that host, with --connect qemu:///system",
+	plan.AmbiguousDisk:     "say which: --disk vda (virsh domblklist SUBJECT)",
+	plan.DiskShared:        "only a disk that belongs to one guest can be grown: virsh domblklist SUBJECT",
+	plan.DiskReadOnly:      "the guest cannot write to it: take <readonly/> out of the disk first (virsh edit SUBJECT)",
+	plan.DiskUnsupported:   "grow it where it lies, and then inside the guest",
+	plan.ChainShared:       "give that domain an image of its own first: virsh blockpull, or qemu-img convert",
+	plan.NoScratch:         "say where the overlay goes with --scratch-dir FOLDER, which QEMU has to be able to reach; or do without the trial: --no-trial",
+	plan.ShutdownTimeout:   "see what it is busy with (virsh console SUBJECT), give it longer with --shutdown-timeout, or allow --force-off. It runs on as before; a guest that still follows the request later has to be started: virsh start SUBJECT",
+	plan.HealthCheck:       "the guest has its old image again. Give it longer with --boot-timeout, or see on its console why it did not come up",
+	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",
 }
 
 // hint says what to do about an error; "" where nothing helps but the error's
@@ -56,6 +72,9 @@ func (p *program) hint(err error) string {
 	}
 	if isInterrupt(err) {
 		return ""
+	}
+	if errors.As(err, new(*guest.Unhealthy)) {
+		return hints[plan.HealthCheck]
 	}
 	if r, ok := refusal(err); ok {
 		return p.hintFor(r)
@@ -72,6 +91,9 @@ func (p *program) hint(err error) string {
 // hintUnrestored is what a person has to run.
 func (p *program) hintUnrestored(f *guest.Failure) string {
 	back := p.line("rollback", f.Job)
+	if f.Forward {
+		return "when the cause is mended: " + p.line("resume", f.Job) + " finishes it"
+	}
 	if f.Begun {
 		return "when the cause is mended: " + back + " puts the saved bytes back, " + p.line("resume", f.Job) + " finishes the commit"
 	}
@@ -100,7 +122,7 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
 	case r.Subject == p.subject:
-		return "an image is named by its path; domains come later"
+		return "an image is named by its path, with a / in it; a domain by its name or UUID (virsh list --all), in the libvirt that --connect names"
 	}
 	return "virt-grow inspect " + quoted(p.subject) + " lists what is on the disk"
 }

@@ -12,9 +12,10 @@ import (
 func (p *program) inspectCommand() *cli.Command {
 	return help(&cli.Command{
 		Name: "inspect", Usage: "show what is on the disk, and what would block growing it",
-		ArgsUsage: "TARGET", Flags: targetFlags(), Action: p.inspect,
+		ArgsUsage: "TARGET", Flags: append(targetFlags(), diskFlag()), Action: p.inspect,
 	}, "The image is only read.",
 		"virt-grow inspect web.qcow2",
+		"virt-grow inspect dev7 --disk vda",
 		"virt-grow inspect data.img --format raw --json",
 		"virt-grow inspect safe.qcow2 --key sda2:file:/root/safe.key")
 }
@@ -28,6 +29,7 @@ func (p *program) inspect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer img.Close()
 	stop := p.looking("looking at " + img.Path)
 	layout, err := guest.Look(c.Context, img, p.session(t.keys), guest.Always, nil)
 	stop()

@@ -46,6 +46,9 @@ func (p *program) listed(j journal.Listed) view.Job {
 	job := view.Job{ID: j.ID, State: string(j.Record.State), Active: j.Running, Started: j.Record.Started}
 	if facts, err := factsOf(j.Record); err == nil {
 		job.Target = facts.Target.Path
+		if g := facts.Target.Guest; g != nil {
+			job.Target, job.Disk = g.Name, g.Disk
+		}
 	}
 	if j.Err != nil {
 		job.State, job.Target = damaged, p.targetOfPlan(j.ID)
@@ -88,7 +91,7 @@ func (p *program) targetOfPlan(id string) string {
 func (p *program) commands(j journal.Listed) []view.Command {
 	all := map[string]string{
 		"resume":   "finish it",
-		"accept":   "commit the overlay into the image",
+		"accept":   "commit the overlay into the image: it is final",
 		"rollback": "take it back: the image is as before",
 		"status":   "see what is known of it",
 	}
@@ -108,6 +111,8 @@ func commandsFor(j journal.Listed) []string {
 		return nil
 	case j.Record.State == journal.Waiting:
 		return []string{"accept", "rollback"}
+	case j.Record.State == journal.Committing && err == nil && facts.Target.Guest != nil && facts.Target.Guest.Trial:
+		return []string{"resume"}
 	case j.Record.State == journal.Opening && (err != nil || !facts.Agreed):
 		return []string{"rollback"}
 	}

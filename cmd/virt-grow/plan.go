@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
@@ -18,12 +19,14 @@ import (
 func (p *program) planCommand() *cli.Command {
 	flags := append(requestFlags(),
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the plan to `FILE` for apply; - is standard output"},
-		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is no plan", DisableDefaultText: true})
+		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is no plan", DisableDefaultText: true},
+		&cli.StringFlag{Name: "scratch-dir", Usage: "put the overlay into `FOLDER` (default: beside the image)"})
 	return help(&cli.Command{
 		Name: "plan", Usage: "compute the steps and show them; nothing is changed",
-		ArgsUsage: "TARGET", Flags: append(flags, targetFlags()...), Action: p.plan,
+		ArgsUsage: "TARGET", Flags: slices.Concat(flags, targetFlags(), domainFlags()), Action: p.plan,
 	}, "The checks that the edit begins with are run as well: a plan that is shown can\n   be carried out.",
 		"virt-grow plan web.qcow2 --size +10G",
+		"virt-grow plan dev7 --disk vda --size +10G -o dev7.plan.json",
 		"virt-grow plan win.qcow2 --size 80G --grow C: -o win.plan.json",
 		"virt-grow plan /dev/vg0/guest --size fill --json")
 }
@@ -45,6 +48,7 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer img.Close()
 	stop := p.looking("planning for " + img.Path)
 	made, err := guest.MakePlan(c.Context, img, r, p.session(t.keys))
 	stop()

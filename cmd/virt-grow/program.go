@@ -13,7 +13,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -49,6 +51,7 @@ type program struct {
 	json    bool
 	verbose bool
 	state   string
+	connect string // libvirt's URI
 	accel   appliance.Accel
 
 	// subject is the TARGET as the user named it.
@@ -88,6 +91,9 @@ func (p *program) apply(c *cli.Context) error {
 	if p.state == "" {
 		p.state = p.defaultState()
 	}
+	if p.connect = c.String("connect"); p.connect == "" {
+		p.connect = domain.DefaultURI
+	}
 	var err error
 	if p.state, err = filepath.Abs(p.state); err != nil {
 		return err
@@ -113,6 +119,8 @@ func (p *program) defaultState() string {
 }
 
 func (p *program) store() journal.Store { return journal.Store{Dir: p.state} }
+
+func (p *program) rates() *guest.Rates { return guest.LoadRates(p.state) }
 
 // human is where people read: standard output, unless a program reads there.
 func (p *program) human() io.Writer {

@@ -57,7 +57,13 @@ func TestUsage(t *testing.T) {
 		{"plan --size +1G A -o A", 64, "is the image itself"},
 		{"plan --size +1G A -o D", 64, "is no file"},
 		{"inspect A --accel hvf", 64, "auto, kvm, tcg"},
-		{"inspect web1", 3, "domains are not supported yet"},
+		{"inspect web1 --connect qemu:///system?socket=/nowhere", 3, "cannot connect to libvirt"},
+		{"inspect web1 --connect qemu+ssh://other/system", 3, "another host's libvirt"},
+		{"grow A --size +1G --yes --disk vda", 64, "--disk is for domains"},
+		{"grow web1 --size +1G --yes --format raw", 64, "--format is for images"},
+		{"grow web1 --size +1G --yes --accept maybe", 64, "auto or manual"},
+		{"grow web1 --size +1G --yes --no-trial --trial-boot", 64, "exclude each other"},
+		{"grow web1 --size +1G --yes --window-end soon", 64, "time of day"},
 		{"inspect ./web1", 3, "there is no image"},
 		{"jobs x", 64, "takes no argument"},
 		{"status", 64, "JOB is missing"},
@@ -82,9 +88,9 @@ func TestUsage(t *testing.T) {
 // With --json, a refusal is one document, or the result event of a run.
 func TestTroubleJSON(t *testing.T) {
 	for line, schema := range map[string]string{
-		"inspect web1 --json":                   "virt-grow/error/v1",
-		"status nix --json":                     "virt-grow/error/v1",
-		"grow web1 --size +1G --yes --json":     "virt-grow/grow/v1",
+		"inspect web1 --json --connect qemu:///system?socket=/nowhere": "virt-grow/error/v1",
+		"status nix --json": "virt-grow/error/v1",
+		"grow web1 --size +1G --yes --json --connect qemu:///system?socket=/nowhere": "virt-grow/grow/v1",
 		"grow web1 --size +1 --json":            "virt-grow/grow/v1",
 		"resume --json nix":                     "virt-grow/resume/v1",
 		"apply --json /nowhere/plan.json --yes": "virt-grow/apply/v1",

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -52,6 +54,9 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 	if facts, err := factsOf(j.Record); err == nil {
 		s.OldSize, s.NewSize = facts.OldSize, facts.NewSize
 		s.Overlay, s.Undo = file(facts.Overlay), file(facts.Undo)
+		for _, side := range facts.Overlays {
+			s.Others = append(s.Others, *file(side.Path))
+		}
 		s.Text = explain(j, facts)
 	} else {
 		s.Text = "It ended before it did anything."
@@ -95,10 +100,16 @@ func explain(j journal.Listed, facts guest.Facts) string {
 		return "It was rolled back: the image is as it was before."
 	case r.State == journal.Cancelled:
 		return "It was given up before anything was done."
+	case r.State == journal.Waiting && facts.Target.Guest != nil:
+		return undecided(r, facts)
 	case r.State == journal.Waiting:
 		return "The overlay is complete and verified, and the image is untouched. Somebody has to decide."
 	case j.Running:
 		return running(r, commit)
+	case r.State == journal.Committing && facts.Target.Guest != nil && facts.Target.Guest.Trial:
+		return "It ended while the guest's overlay was committed. The guest can go on running; only resume goes on from here, and nothing is lost meanwhile."
+	case r.State == journal.Trial:
+		return "It ended in the trial" + at(r) + ". The guest is on an overlay, or about to be; its image is untouched."
 	case r.State == journal.Committing && commit:
 		return "It ended while the overlay was being written into the image. The image may be partly written: do not start the guest before this job is finished or rolled back. Both are safe: the overlay and the saved bytes are here."
 	case r.State == journal.Committing:
@@ -109,6 +120,17 @@ func explain(j journal.Listed, facts guest.Facts) string {
 		return "It ended while it looked at the image. The image is untouched."
 	}
 	return "It ended while it looked at the image; nobody had agreed to a plan. The image is untouched."
+}
+
+// undecided says what is at stake in a trial that a person has to decide.
+func undecided(r journal.Record, facts guest.Facts) string {
+	g := facts.Target.Guest
+	text := fmt.Sprintf("%s passed its health check and runs on overlays since %s (%s); its images are untouched. Accept commits them while it runs. A rollback restarts it from its images: everything it wrote since then is lost.",
+		g.Name, r.Changed.Format(time.DateTime), view.Took(now().Sub(r.Changed)))
+	if len(g.Unprotected) > 0 {
+		text += " What it wrote to " + strings.Join(g.Unprotected, ", ") + " stays."
+	}
+	return text
 }
 
 func at(r journal.Record) string {

@@ -2,23 +2,23 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
-	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // target is a TARGET and what the user says of it.
 type target struct {
-	path string
-	open guest.OpenOptions
-	keys keyring
+	program *program
+	// path is an image's; domain is the name of a domain, and path empty.
+	path, domain string
+	open         guest.OpenOptions
+	treat        guest.DomainOptions
+	keys         keyring
 }
 
 func targetFlags() []cli.Flag {
@@ -30,23 +30,43 @@ func targetFlags() []cli.Flag {
 
 // target reads the TARGET and its flags.
 func (p *program) target(c *cli.Context) (target, error) {
-	path, err := operand(c, "TARGET")
+	name, err := operand(c, "TARGET")
 	if err != nil {
 		return target{}, err
 	}
-	t := target{path: path, open: guest.OpenOptions{Format: c.String("format")}}
+	t := target{program: p, open: guest.OpenOptions{Format: c.String("format")}}
 	if t.open.Format != "" && t.open.Format != "qcow2" && t.open.Format != "raw" {
 		return t, usage("--format %s: it is qcow2 or raw", t.open.Format)
 	}
 	if t.open.Sector, err = sectorSize(c.String("sector-size")); err != nil {
 		return t, err
 	}
-	p.subject = path
-	if err := isImage(path); err != nil {
+	p.subject = name
+	if isImage(name) {
+		t.path = name
+		err = noneOf(c, onlyForDomains, "is for domains; "+name+" is an image")
+	} else {
+		t.domain = name
+		if t.treat, err = domainOptions(c); err == nil {
+			t.treat.Scratch, t.treat.Sector = c.String("scratch-dir"), t.open.Sector
+			err = noneOf(c, []string{"format", "keep-overlay"}, "is for images; "+name+" is taken for a domain (an image's path has a / in it)")
+		}
+	}
+	if err != nil {
 		return t, err
 	}
 	t.keys, err = p.readKeys(c)
 	return t, err
+}
+
+// noneOf refuses flags that were given and mean nothing here.
+func noneOf(c *cli.Context, names []string, why string) error {
+	for _, name := range names {
+		if c.IsSet(name) {
+			return usage("--%s %s", name, why)
+		}
+	}
+	return nil
 }
 
 func sectorSize(text string) (size.Bytes, error) {
@@ -61,24 +81,27 @@ func sectorSize(text string) (size.Bytes, error) {
 	return 0, usage("--sector-size %s: it is 512 or 4096", text)
 }
 
-// isImage refuses names of domains: a name without a slash that is no file.
-func isImage(path string) error {
-	if strings.Contains(path, "/") {
-		return nil
+// isImage tells an image's path from a domain's name: it has a slash in it, or
+// is a file.
+func isImage(name string) bool {
+	if strings.Contains(name, "/") {
+		return true
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return plan.Refuse(plan.NotFound, path, "%s is no image here, and domains are not supported yet: give the image's path", path)
-	}
-	return nil
+	_, err := os.Stat(name)
+	return err == nil
 }
 
+// image opens the TARGET; Image.Close is to be called in the end.
 func (t target) image(ctx context.Context) (*guest.Image, error) {
+	if t.domain != "" {
+		return t.program.openDomain(ctx, t.domain, t.treat)
+	}
 	return guest.Open(ctx, t.path, t.open)
 }
 
 // session is how the appliance is started for this run.
 func (p *program) session(keys keyring) guest.SessionOptions {
-	return guest.SessionOptions{Accel: p.accel, Keys: p.finder(keys)}
+	return guest.SessionOptions{Accel: p.accel, Keys: p.finder(keys), Rates: p.rates()}
 }
 
 func isFolder(path string) bool {

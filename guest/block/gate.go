@@ -134,14 +134,41 @@ func (g *Gate) Process() (journal.Proc, error) {
 // Open points the gate at the overlay. Caches on the other side are stale
 // after that.
 func (g *Gate) Open(ctx context.Context, overlay string) error {
-	// Flushes are left out: until it is complete the overlay is thrown away
-	// after any failure, and Overlay.Sync puts it on the disk in the end.
-	lazy := map[string]any{"no-flush": true}
-	add := map[string]any{
-		"driver": "qcow2", "node-name": imageNode, "cache": lazy,
-		"file": map[string]any{"driver": "file", "filename": overlay, "cache": lazy},
+	return g.add(ctx, overlayNode(overlay))
+}
+
+// OpenShared points the gate at an overlay whose image a guest writes to at the
+// same time, for a first look at it.
+func (g *Gate) OpenShared(ctx context.Context, o Overlay) error {
+	node := overlayNode(o.Path)
+	node["backing"] = map[string]any{
+		"driver": o.Format, "read-only": true, "force-share": true,
+		"file": map[string]any{"driver": driverOf(o.Image), "filename": o.Image},
 	}
-	if err := g.run(ctx, "blockdev-add", add); err != nil {
+	return g.add(ctx, node)
+}
+
+// driverOf is QEMU's driver for a path: a block device has its own.
+func driverOf(path string) string {
+	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeDevice != 0 {
+		return "host_device"
+	}
+	return "file"
+}
+
+// overlayNode describes the overlay. Flushes are left out: until it is complete
+// the overlay is thrown away after any failure, and Overlay.Sync puts it on the
+// disk in the end.
+func overlayNode(path string) map[string]any {
+	lazy := map[string]any{"no-flush": true}
+	return map[string]any{
+		"driver": "qcow2", "node-name": imageNode, "cache": lazy,
+		"file": map[string]any{"driver": "file", "filename": path, "cache": lazy},
+	}
+}
+
+func (g *Gate) add(ctx context.Context, node map[string]any) error {
+	if err := g.run(ctx, "blockdev-add", node); err != nil {
 		if bytes.Contains([]byte(err.Error()), []byte("lock")) {
 			return fmt.Errorf("%w: %w", ErrInUse, err)
 		}

@@ -79,9 +79,27 @@ func parseInfo(data []byte) (Info, error) {
 	return info, nil
 }
 
+// Access says whether an image may be read while somebody else writes to it.
+type Access bool
+
+// Exclusive respects the image's lock. Shared reads in spite of it, and what it
+// finds may be wrong by then: it is good for a first look, never for a change.
+const (
+	Exclusive Access = false
+	Shared    Access = true
+)
+
+func (a Access) flags(more ...string) []string {
+	if a == Shared {
+		return append([]string{"-U"}, more...)
+	}
+	return more
+}
+
 // Inspect describes one image without what lies below it.
-func Inspect(ctx context.Context, path, format string) (Info, error) {
-	out, err := Run(ctx, "qemu-img", "info", "--output=json", "-f", format, path)
+func Inspect(ctx context.Context, path, format string, a Access) (Info, error) {
+	args := append([]string{"info"}, a.flags("--output=json", "-f", format, path)...)
+	out, err := Run(ctx, "qemu-img", args...)
 	if err != nil {
 		return Info{}, asInUse(err)
 	}
@@ -90,15 +108,16 @@ func Inspect(ctx context.Context, path, format string) (Info, error) {
 
 // ReadHead reads the guest-visible first n bytes of an image, n a multiple of
 // 512, through qemu-img.
-func ReadHead(ctx context.Context, path, format string, n size.Bytes) ([]byte, error) {
+func ReadHead(ctx context.Context, path, format string, n size.Bytes, a Access) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "head")
-	_, err = Run(ctx, "qemu-img", "dd", "-f", format, "-O", "raw", "bs=512",
-		fmt.Sprintf("count=%d", int64(n/512)), "if="+path, "of="+out)
+	args := append([]string{"dd"}, a.flags("-f", format, "-O", "raw", "bs=512",
+		fmt.Sprintf("count=%d", int64(n/512)), "if="+path, "of="+out)...)
+	_, err = Run(ctx, "qemu-img", args...)
 	if err != nil {
 		return nil, asInUse(err)
 	}

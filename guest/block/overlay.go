@@ -38,6 +38,17 @@ func (o Overlay) Create(ctx context.Context, to size.Bytes) error {
 	return likeness(o.Image, o.Path)
 }
 
+// CreateShared makes an overlay on an image that a guest writes to. Nothing is
+// read of the image: only Gate.OpenShared opens such an overlay.
+func (o Overlay) CreateShared(ctx context.Context, to size.Bytes) error {
+	if err := remove(o.Path); err != nil {
+		return err
+	}
+	_, err := Run(ctx, "qemu-img", "create", "-q", "-u", "-f", "qcow2",
+		"-b", o.Image, "-F", o.Format, o.Path, strconv.FormatInt(int64(to), 10))
+	return err
+}
+
 func create(ctx context.Context, path, backing, format string, to size.Bytes) error {
 	_, err := Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2",
 		"-b", backing, "-F", format, path, strconv.FormatInt(int64(to), 10))
@@ -172,7 +183,7 @@ func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 // shrinkBack takes away what the commit had added at the end: all of it was
 // beyond the image's old size.
 func (o Overlay) shrinkBack(ctx context.Context, was size.Bytes) error {
-	now, err := Inspect(ctx, o.Image, o.Format)
+	now, err := Inspect(ctx, o.Image, o.Format, Exclusive)
 	if err != nil {
 		return err
 	}
@@ -213,7 +224,7 @@ func (o Overlay) verifyReverted(ctx context.Context, was size.Bytes) error {
 func window(path, format string, e Extent) (string, error) {
 	options, err := json.Marshal(map[string]any{
 		"driver": "raw", "offset": e.Start, "size": e.Size,
-		"file": map[string]any{"driver": format, "file": map[string]any{"driver": "file", "filename": path}},
+		"file": map[string]any{"driver": format, "file": map[string]any{"driver": driverOf(path), "filename": path}},
 	})
 	return "json:" + string(options), err
 }

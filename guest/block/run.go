@@ -62,6 +62,30 @@ func RunInput(ctx context.Context, input io.Reader, name string, args ...string)
 	return stdout.Bytes(), nil
 }
 
+// RunShell runs a person's own command line. What it prints is part of the
+// error when it fails.
+func RunShell(ctx context.Context, command string, env []string) error {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &said, &said, env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// The shell's children go with it.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 3 * time.Second
+	err := cmd.Run()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	text := said.String()
+	if len(text) > 2000 {
+		text = text[len(text)-2000:]
+	}
+	return fmt.Errorf("%q: %w: %s", command, err, strings.TrimSpace(text))
+}
+
 // ErrInUse says that another process has the image open.
 var ErrInUse = errors.New("the image is in use")
 

@@ -60,6 +60,27 @@ type Editor interface {
 	VerifyFS(ctx context.Context, device, content string) error
 }
 
+// Guest is the domain whose disk it is. Every method may be called again after
+// a crash in the middle of it.
+type Guest interface {
+	// ShutDown returns when the guest is off; StartAgain takes it back.
+	ShutDown(ctx context.Context) error
+	StartAgain(ctx context.Context) error
+	// Redirect points the domain's disks at overlays, Restore gives it its own
+	// definition back.
+	Redirect(ctx context.Context) error
+	Restore(ctx context.Context) error
+	// Start starts the guest; Stop takes that back, without asking the guest
+	// where nothing it wrote is kept.
+	Start(ctx context.Context) error
+	Stop(ctx context.Context) error
+	// CheckHealth returns when the guest has proved itself.
+	CheckHealth(ctx context.Context) error
+	// Pivot commits a disk's overlay and moves the guest to the image. There
+	// is no way back from it.
+	Pivot(ctx context.Context, target string) error
+}
+
 // Log is where entries go; journal.Log is one.
 type Log interface {
 	Append(journal.Entry) error
@@ -90,8 +111,10 @@ type Run struct {
 	Plan   *plan.Plan
 	Image  Image
 	Editor Editor
-	Log    Log
-	Now    func() time.Time
+	// Guest is nil for an image by itself.
+	Guest Guest
+	Log   Log
+	Now   func() time.Time
 	// Emit may be nil.
 	Emit func(Event)
 	// Fault is called by name before and after each do, for tests that make

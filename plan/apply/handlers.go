@@ -26,6 +26,32 @@ var handlers = map[plan.StepKind]handler{
 	plan.StepUndo:    {do: saveUndo, undo: dropUndo},
 	plan.StepCommit:  {do: commit, verify: imageHasSize, undo: revert},
 	plan.StepClean:   {do: cleanUp},
+
+	plan.StepShutdown: {do: shutDown, undo: startAgain},
+	plan.StepSwitch:   {do: redirect, undo: restore},
+	plan.StepStart:    {do: start, undo: stop},
+	plan.StepHealth:   {do: checkHealth},
+	plan.StepPivot:    {do: pivot, verify: pivotedSize},
+	plan.StepStop:     {do: shutDown},
+	plan.StepRestore:  {do: restore},
+}
+
+func shutDown(ctx context.Context, r *Run, _ plan.Step) error    { return r.Guest.ShutDown(ctx) }
+func startAgain(ctx context.Context, r *Run, _ plan.Step) error  { return r.Guest.StartAgain(ctx) }
+func redirect(ctx context.Context, r *Run, _ plan.Step) error    { return r.Guest.Redirect(ctx) }
+func restore(ctx context.Context, r *Run, _ plan.Step) error     { return r.Guest.Restore(ctx) }
+func start(ctx context.Context, r *Run, _ plan.Step) error       { return r.Guest.Start(ctx) }
+func stop(ctx context.Context, r *Run, _ plan.Step) error        { return r.Guest.Stop(ctx) }
+func checkHealth(ctx context.Context, r *Run, _ plan.Step) error { return r.Guest.CheckHealth(ctx) }
+
+func pivot(ctx context.Context, r *Run, s plan.Step) error { return r.Guest.Pivot(ctx, s.Device) }
+
+// pivotedSize looks at the disk that grew; the others keep their size.
+func pivotedSize(ctx context.Context, r *Run, s plan.Step) error {
+	if s.To == 0 {
+		return nil
+	}
+	return sizeIs(ctx, r, s.To)
 }
 
 func createOverlay(ctx context.Context, r *Run, s plan.Step) error {

@@ -14,7 +14,10 @@ const (
 	Opening JobState = "opening"
 	// Editing: the overlay is being written; the image is untouched.
 	Editing JobState = "editing"
-	// Waiting: the overlay is complete and verified, and a person decides.
+	// Trial: the guest is started on the overlay, and has to prove itself.
+	Trial JobState = "trial"
+	// Waiting: the overlay is complete and verified, and a person decides; a
+	// guest runs on it meanwhile.
 	Waiting JobState = "waiting"
 	// Committing: the image is being written; only forward, or back with the
 	// saved undo.

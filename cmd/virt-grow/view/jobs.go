@@ -35,12 +35,20 @@ func Jobs(w io.Writer, s Style, jobs []Job) error {
 			if j.Active {
 				state += " (running)"
 			}
-			t.add(j.ID, clock(j.Started), state, j.Target, j.Next)
+			t.add(j.ID, clock(j.Started), state, j.where(), j.Next)
 		}
 		p.whole(t)
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
+}
+
+// where is the target, with the disk of a domain.
+func (j Job) where() string {
+	if j.Disk == "" {
+		return j.Target
+	}
+	return j.Target + " " + j.Disk
 }
 
 // whole prints a table without cutting it: its last column is to be copied.
@@ -71,6 +79,8 @@ type Status struct {
 	// Overlay and Undo are the job's files.
 	Overlay *File `json:"overlay,omitempty"`
 	Undo    *File `json:"undo,omitempty"`
+	// Others are the overlays of a domain's other disks.
+	Others []File `json:"others,omitempty"`
 	// Processes are those that the job started and that still run.
 	Processes []Process `json:"processes,omitempty"`
 	// Commands are what can be run now, the best first.
@@ -113,13 +123,16 @@ func Statuses(w io.Writer, s Style, j Status) error {
 	}
 	p.head("Job %s: %s", j.ID, state)
 	if j.Target != "" {
-		p.line("  image    %s", j.Target)
+		p.line("  %-8s %s", map[bool]string{true: "image", false: "domain"}[j.Disk == ""], j.where())
 	}
 	if j.NewSize > 0 {
 		p.line("  growth   %s%s", change(j.OldSize, j.NewSize), grower(j.Grows))
 	}
 	p.times(j)
 	p.file("overlay", j.Overlay)
+	for i := range j.Others {
+		p.file("overlay", &j.Others[i])
+	}
 	p.file("undo", j.Undo)
 	for _, proc := range j.Processes {
 		p.line("  process  %s, pid %d", proc.Role, proc.Pid)

@@ -45,10 +45,30 @@ func (p *page) planHead(in PlanText) {
 	}
 	p.head("%s (%s): %s", pl.Target.Path, containerOf(pl.Target), change(pl.OldSize, pl.NewSize))
 	p.line("%s", grows(pl))
+	p.guestHead(pl)
 	if in.Exact {
 		p.line("%d → %d bytes, fingerprint %s", int64(pl.OldSize), int64(pl.NewSize), pl.Fingerprint)
 	}
 }
+
+// guestHead says what happens to the guest.
+func (p *page) guestHead(pl *plan.Plan) {
+	g := pl.Target.Guest
+	switch {
+	case g == nil:
+	case !g.Running && !g.Trial:
+		p.line("Domain %s, disk %s: it is off, and stays off.", g.Name, g.Disk)
+	case !g.Running:
+		p.line("Domain %s, disk %s: it is off, is started for a trial, and shut down again.", g.Name, g.Disk)
+	default:
+		p.line("Domain %s, disk %s: it runs. It will be away for about %s, a rollback would take %s more.", g.Name, g.Disk,
+			Took(asDuration(pl.Outage())), Took(asDuration(pl.Reserve())))
+		p.line("The disk was read while the guest writes to it: a first estimate. Everything is")
+		p.line("read and checked again when the guest is off, before anything is written.")
+	}
+}
+
+func asDuration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
 func fullOf(pl *plan.Plan) string {
 	if pl.Grows == "" {
@@ -156,10 +176,24 @@ func (p *page) warnings(pl *plan.Plan) {
 // wayBack says what is written where, and what rolling back means.
 func (p *page) wayBack(in PlanText) {
 	p.head("The way back")
+	if g := in.Plan.Target.Guest; g != nil && g.Trial {
+		p.trial(in, g)
+		return
+	}
 	p.paragraph("  ", "About %s are written into an overlay in %s. Until the commit the image is only read: Ctrl-C deletes the overlay, and nothing has happened.", in.Plan.Writes, in.Overlay)
 	if in.Keep {
 		p.paragraph("  ", "The run stops before the commit: virt-grow accept commits, virt-grow rollback deletes the overlay.")
 		return
 	}
 	p.paragraph("  ", "The bytes that the commit overwrites are saved first. When it fails or is interrupted they are put back and compared; after a crash, virt-grow resume goes on and virt-grow rollback takes back.")
+}
+
+// trial says what a rollback means for a guest.
+func (p *page) trial(in PlanText, g *plan.Guest) {
+	p.paragraph("  ", "About %s are written into an overlay in %s. The image is only read until the guest has passed its health check: if anything fails before, or Ctrl-C is pressed, the guest is started again from its untouched image.", in.Plan.Writes, in.Overlay)
+	if g.Manual {
+		p.paragraph("  ", "The guest then runs on the overlay until virt-grow accept or virt-grow rollback; a rollback loses what it wrote meanwhile.")
+		return
+	}
+	p.paragraph("  ", "The passed check accepts: the overlay is committed while the guest runs, and that is final.")
 }

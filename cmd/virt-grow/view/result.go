@@ -1,6 +1,7 @@
 package view
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ func Results(w io.Writer, s Style, r Result) error {
 		p.done(r)
 	case Waiting:
 		p.head("Job %s is complete and verified; the image is untouched.", r.Job)
+		if g := r.Plan.Target.Guest; g != nil {
+			p.line("%s passed its health check and runs on the overlay. A rollback loses what it writes from now on.", g.Name)
+		}
 		p.line("overlay   %s", r.Overlay)
 		p.line("commit    %s", r.Accept)
 		p.line("drop      %s", r.Rollback)
@@ -59,13 +63,21 @@ func Results(w io.Writer, s Style, r Result) error {
 	return err
 }
 
+// name is what people call the disk.
+func name(pl *plan.Plan) string {
+	if g := pl.Target.Guest; g != nil {
+		return fmt.Sprintf("%s %s", g.Name, g.Disk)
+	}
+	return pl.Target.Path
+}
+
 // done lists what is bigger now.
 func (p *page) done(r Result) {
 	if r.Plan == nil || r.Took == 0 {
 		p.head("Job %s is done; nothing was left to do.", r.Job)
 		return
 	}
-	p.head("%s is grown (job %s)", r.Plan.Target.Path, r.Job)
+	p.head("%s is grown (job %s)", name(r.Plan), r.Job)
 	if r.Plan.OldSize != r.Plan.NewSize {
 		p.line("  disk  %s", change(r.Plan.OldSize, r.Plan.NewSize))
 	}

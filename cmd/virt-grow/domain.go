@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// domainFlags say how a domain is treated; a plan keeps them.
+func domainFlags() []cli.Flag {
+	return []cli.Flag{
+		diskFlag(),
+		&cli.StringFlag{Name: "accept", Value: "auto", Usage: "who decides after a passed health check: `auto`, or manual (virt-grow accept)"},
+		&cli.BoolFlag{Name: "no-trial", Usage: "commit while the guest is off; there is no way back once it has started", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "trial-boot", Usage: "start a guest that is off for a trial, too", DisableDefaultText: true},
+		&cli.StringFlag{Name: "trial-disks", Value: "all", Usage: "give an overlay to `all` writable disks during the trial, or to the target only"},
+		&cli.DurationFlag{Name: "shutdown-timeout", Value: guest.ShutdownTimeout, Usage: "wait `TIME` for the guest to stop, for each way of asking"},
+		&cli.DurationFlag{Name: "boot-timeout", Value: guest.BootTimeout, Usage: "wait `TIME` for the guest's agent after the start"},
+		&cli.DurationFlag{Name: "settle", Value: guest.Settle, Usage: "watch a guest without agent for `TIME` after the start"},
+		&cli.BoolFlag{Name: "force-off", Usage: "pull the plug when the guest does not stop", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "no-agent", Usage: "do without the guest agent", DisableDefaultText: true},
+		&cli.StringFlag{Name: "health-cmd", Usage: "run `COMMAND` on this host after the start: it has to succeed"},
+	}
+}
+
+func diskFlag() cli.Flag {
+	return &cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vda) or the path of its source; needed where there are several"}
+}
+
+// outageFlags are about one run.
+func outageFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "window-end", Usage: "the guest has to be back by `TIME`: 04:00, or 2026-01-31T04:00:00Z"},
+		&cli.DurationFlag{Name: "max-outage", Usage: "the guest may be away for `TIME`: 10m", DefaultText: "no limit"},
+		&cli.StringFlag{Name: "pre", Usage: "run `COMMAND` before the outage; when it fails there is none"},
+		&cli.StringFlag{Name: "post", Usage: "run `COMMAND` after success"},
+		&cli.StringFlag{Name: "on-failure", Usage: "run `COMMAND` after a failure, when everything is undone"},
+	}
+}
+
+// onlyForDomains are flags that mean nothing for an image by itself.
+var onlyForDomains = []string{"disk", "accept", "no-trial", "trial-boot", "trial-disks", "shutdown-timeout",
+	"boot-timeout", "settle", "force-off", "no-agent", "health-cmd", "window-end", "max-outage", "pre", "post", "on-failure"}
+
+// domainOptions reads how a domain is to be treated.
+func domainOptions(c *cli.Context) (guest.DomainOptions, error) {
+	o := guest.DomainOptions{
+		Disk: c.String("disk"), NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
+		ForceOff: c.Bool("force-off"), NoAgent: c.Bool("no-agent"), HealthCommand: c.String("health-cmd"),
+		ShutdownTimeout: c.Duration("shutdown-timeout"), BootTimeout: c.Duration("boot-timeout"), Settle: c.Duration("settle"),
+		Manual: c.String("accept") == "manual", OnlyTarget: c.String("trial-disks") == "target",
+	}
+	for name, words := range choices {
+		if given := c.String(name); given != "" && given != words[0] && given != words[1] {
+			return o, usage("--%s %s: it is %s or %s", name, given, words[0], words[1])
+		}
+	}
+	for _, name := range []string{"shutdown-timeout", "boot-timeout", "settle"} {
+		if c.Duration(name) < 0 {
+			return o, usage("--%s %s: a time of less than nothing", name, c.Duration(name))
+		}
+	}
+	switch {
+	case o.NoTrial && o.TrialBoot:
+		return o, usage("--no-trial and --trial-boot exclude each other")
+	case o.NoTrial && o.Manual:
+		return o, usage("--no-trial leaves nothing to accept: --accept manual needs the trial")
+	}
+	return o, nil
+}
+
+var choices = map[string][2]string{"accept": {"auto", "manual"}, "trial-disks": {"all", "target"}}
+
+// optionsOf are the options a plan was made with.
+func optionsOf(g *plan.Guest, sector size.Bytes) guest.DomainOptions {
+	o := guest.DomainOptions{
+		Disk: g.Disk, NoTrial: g.Running && !g.Trial, TrialBoot: !g.Running && g.Trial, Manual: g.Manual,
+		HealthCommand: g.Health.Command, Sector: sector,
+		ShutdownTimeout: guest.ShutdownTimeout, BootTimeout: guest.BootTimeout, Settle: guest.Settle,
+		OnlyTarget: g.Trial && len(g.Disks) == 1 && len(g.Unprotected) > 0,
+		NoAgent:    (g.Running || g.Trial) && !g.Health.Agent,
+	}
+	if g.Health.Agent {
+		o.BootTimeout = asDuration(g.Health.Limit)
+	} else {
+		o.Settle = asDuration(g.Health.Settle)
+	}
+	for _, rung := range g.Shutdown {
+		if rung.Way == string(domain.ByForce) {
+			o.ForceOff = true
+			continue
+		}
+		o.ShutdownTimeout = asDuration(rung.Seconds)
+	}
+	return o
+}
+
+func asDuration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
+// outage reads the window and the hooks.
+func outage(c *cli.Context, o *guest.Options) error {
+	o.Hooks = guest.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")}
+	if o.Window.Max = c.Duration("max-outage"); o.Window.Max < 0 {
+		return usage("--max-outage %s: a time of less than nothing", o.Window.Max)
+	}
+	var err error
+	o.Window.End, err = windowEnd(c.String("window-end"), now())
+	return err
+}
+
+// windowEnd reads a time of day, which is the next one, or a full time stamp.
+func windowEnd(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if end, err := time.Parse(time.RFC3339, text); err == nil {
+		return end, nil
+	}
+	clock, err := time.ParseInLocation("15:04", text, now.Location())
+	if err != nil {
+		return time.Time{}, usage("--window-end %s: a time of day as 04:00, or a time stamp as 2026-01-31T04:00:00Z", text)
+	}
+	end := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location())
+	if !end.After(now) {
+		end = end.AddDate(0, 0, 1)
+	}
+	return end, nil
+}
+
+// openDomain connects to libvirt and finds the disk. The image keeps the
+// connection.
+func (p *program) openDomain(ctx context.Context, name string, o guest.DomainOptions) (*guest.Image, error) {
+	conn, err := domain.Connect(p.connect)
+	if err != nil {
+		return nil, err
+	}
+	d, err := conn.Find(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	img, err := guest.OpenDomain(ctx, d, o)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return img, nil
+}

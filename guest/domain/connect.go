@@ -1,0 +1,186 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"libvirt.org/go/libvirt"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// DefaultURI is the host's own libvirt.
+const DefaultURI = "qemu:///system"
+
+// Conn is a connection that comes back by itself after libvirtd was restarted.
+type Conn struct {
+	uri  string
+	mu   sync.Mutex
+	live *libvirt.Connect
+}
+
+// events runs libvirt's event loop, which keepalive messages and the embedded
+// driver need. It has to be there before the first connection.
+var events = sync.OnceValue(func() error {
+	if err := libvirt.EventRegisterDefaultImpl(); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			_ = libvirt.EventRunDefaultImpl()
+		}
+	}()
+	return nil
+})
+
+// Connect connects to a libvirt on this host: disks are opened by their paths,
+// so another host's are of no use.
+func Connect(uri string) (*Conn, error) {
+	if u, err := url.Parse(uri); err != nil || u.Host != "" {
+		return nil, plan.Refuse(plan.RemoteHost, uri, "%s is another host's libvirt: disks can only be grown on the host that has them", uri)
+	}
+	if err := events(); err != nil {
+		return nil, fmt.Errorf("libvirt: %w", plain(err))
+	}
+	// Warnings of the embedded driver would come between our own lines.
+	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
+		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:stderr")
+	}
+	c := &Conn{uri: uri}
+	if err := c.open(); err != nil {
+		return nil, plan.Refuse(plan.NoLibvirt, uri, "cannot connect to libvirt at %s: %v", uri, err)
+	}
+	return c, nil
+}
+
+func (c *Conn) open() error {
+	live, err := libvirt.NewConnect(c.uri)
+	if err != nil {
+		return plain(err)
+	}
+	// A daemon that hangs is noticed after a quarter of a minute.
+	_ = live.SetKeepAlive(5, 3)
+	c.live = live
+	return nil
+}
+
+// URI is what it is connected to.
+func (c *Conn) URI() string { return c.uri }
+
+// Close ends the connection.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == nil {
+		return nil
+	}
+	_, err := c.live.Close()
+	c.live = nil
+	return plain(err)
+}
+
+// patience is how long a restart of libvirtd may take.
+const patience = 60 * time.Second
+
+// do makes libvirt calls on the connection, on a new one if it broke: every
+// call made through it has to bear being made twice. libvirt calls know no
+// context; one that hangs is left to itself when ctx ends.
+func (c *Conn) do(ctx context.Context, call func(*libvirt.Connect) error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := c.once(ctx, call)
+		if err == nil || ctx.Err() != nil || !c.broken() || time.Now().After(deadline) {
+			return err
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+		c.reopen()
+	}
+}
+
+func (c *Conn) once(ctx context.Context, call func(*libvirt.Connect) error) error {
+	c.mu.Lock()
+	live := c.live
+	c.mu.Unlock()
+	if live == nil {
+		return errors.New("not connected to libvirt")
+	}
+	done := make(chan error, 1)
+	go func() { done <- plain(call(live)) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// broken says whether the connection itself is why a call failed.
+func (c *Conn) broken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == nil {
+		return true
+	}
+	alive, err := c.live.IsAlive()
+	return err != nil || !alive
+}
+
+func (c *Conn) reopen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live != nil {
+		_, _ = c.live.Close()
+		c.live = nil
+	}
+	_ = c.open()
+}
+
+// plain keeps libvirt's message and leaves out its numbers; the error stays
+// one that IsCode can ask.
+func plain(err error) error {
+	var e libvirt.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return &Error{Code: e.Code, Text: e.Message}
+}
+
+// Error is what libvirt said.
+type Error struct {
+	Code libvirt.ErrorNumber
+	Text string
+}
+
+func (e *Error) Error() string { return "libvirt: " + e.Text }
+
+func isCode(err error, codes ...libvirt.ErrorNumber) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, code := range codes {
+		if e.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,144 @@
+package domain
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"libvirt.org/go/libvirt"
+)
+
+// Overlay is a prepared qcow2 file for one disk.
+type Overlay struct{ Target, Path string }
+
+// Redirect points a shut-off domain's disks at prepared overlays, through
+// libvirt's own snapshot call: only the disks' sources change in its XML.
+func (d *Domain) Redirect(ctx context.Context, overlays []Overlay) error {
+	def, err := d.Read(ctx)
+	if err != nil {
+		return err
+	}
+	request := snapshotXML(def, overlays)
+	flags := libvirt.DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | libvirt.DOMAIN_SNAPSHOT_CREATE_REUSE_EXT |
+		libvirt.DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+	return d.call(ctx, func(l *libvirt.Domain) error {
+		snapshot, err := l.CreateSnapshotXML(request, flags)
+		if err != nil {
+			return err
+		}
+		return snapshot.Free()
+	})
+}
+
+// snapshotXML asks for the overlays, and for nothing on all other disks.
+func snapshotXML(def Definition, overlays []Overlay) string {
+	var b strings.Builder
+	b.WriteString("<domainsnapshot><disks>")
+	for _, disk := range def.Disks {
+		i := slices.IndexFunc(overlays, func(o Overlay) bool { return o.Target == disk.Target })
+		if i < 0 {
+			fmt.Fprintf(&b, "<disk name='%s' snapshot='no'/>", escaped(disk.Target))
+			continue
+		}
+		fmt.Fprintf(&b, "<disk name='%s' snapshot='external' type='file'><driver type='qcow2'/><source file='%s'/></disk>",
+			escaped(disk.Target), escaped(overlays[i].Path))
+	}
+	b.WriteString("</disks></domainsnapshot>")
+	return b.String()
+}
+
+func escaped(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder never fails
+	return b.String()
+}
+
+// SourceOf is the file or device that a disk of a definition has; "" when
+// there is no such disk.
+func (def Definition) SourceOf(target string) string {
+	for _, disk := range def.Disks {
+		if disk.Target == target {
+			return disk.Source
+		}
+	}
+	return ""
+}
+
+// CommitLive commits a running guest's overlay into the image below it and
+// pivots the guest there. It goes on with a commit that was begun before, and
+// is done when the disk is on the image already. said is told of progress.
+func (d *Domain) CommitLive(ctx context.Context, target, image string, said func(done, all uint64)) error {
+	live, err := d.Live(ctx)
+	if err != nil {
+		return err
+	}
+	if live.SourceOf(target) == image {
+		return nil
+	}
+	if err := d.beginCommit(ctx, target); err != nil {
+		return err
+	}
+	for {
+		info, err := d.blockJob(ctx, target)
+		if err != nil {
+			return err
+		}
+		if info == nil || info.Type == libvirt.DOMAIN_BLOCK_JOB_TYPE_UNKNOWN {
+			return d.pivoted(ctx, target, image)
+		}
+		said(info.Cur, info.End)
+		if info.Cur == info.End && info.End > 0 {
+			if err := d.pivot(ctx, target); err == nil {
+				return d.pivoted(ctx, target, image)
+			} else if !isCode(err, libvirt.ERR_BLOCK_COPY_ACTIVE) {
+				return err
+			}
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// beginCommit starts the job if none runs on the disk. SHALLOW commits into
+// the image right below, not to the bottom of the chain.
+func (d *Domain) beginCommit(ctx context.Context, target string) error {
+	info, err := d.blockJob(ctx, target)
+	if err != nil {
+		return err
+	}
+	if info != nil && info.Type == libvirt.DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT {
+		return nil
+	}
+	flags := libvirt.DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.DOMAIN_BLOCK_COMMIT_SHALLOW
+	return d.call(ctx, func(l *libvirt.Domain) error { return l.BlockCommit(target, "", "", 0, flags) })
+}
+
+func (d *Domain) blockJob(ctx context.Context, target string) (*libvirt.DomainBlockJobInfo, error) {
+	var info *libvirt.DomainBlockJobInfo
+	err := d.call(ctx, func(l *libvirt.Domain) (err error) {
+		info, err = l.GetBlockJobInfo(target, 0)
+		return err
+	})
+	return info, err
+}
+
+// pivot says ERR_BLOCK_COPY_ACTIVE while the job is not ready for it.
+func (d *Domain) pivot(ctx context.Context, target string) error {
+	return d.call(ctx, func(l *libvirt.Domain) error { return l.BlockJobAbort(target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT) })
+}
+
+// pivoted checks that the guest is on the image now.
+func (d *Domain) pivoted(ctx context.Context, target, image string) error {
+	live, err := d.Live(ctx)
+	if err != nil {
+		return err
+	}
+	if now := live.SourceOf(target); now != image {
+		return fmt.Errorf("the live commit of %s ended without the guest going over to %s: it is on %s", target, image, now)
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+
+	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+)
+
+// Disk is one disk of a definition.
+type Disk struct {
+	Target string // "vda"
+	Bus    string
+	Device string // "disk", "cdrom", "floppy", "lun"
+	Kind   string // "file", "block", "network", "volume", …
+	Source string // path, for file and block
+	Format string // driver type; "" where the definition has none
+	Lower  []string
+	// Fixed says that the guest cannot write to it, Shared that others may.
+	Fixed, Shared, Transient bool
+	// Sector is the logical sector size the definition asks for; 0 for none.
+	Sector uint
+	// Snapshot is libvirt's own attribute: "no" keeps it out of snapshots.
+	Snapshot string
+}
+
+// Writable says whether the guest writes to it.
+func (d Disk) Writable() bool {
+	return !d.Fixed && (d.Device == "disk" || d.Device == "lun") && d.Kind != ""
+}
+
+// Definition is what is read out of a domain's XML. It is never written back.
+type Definition struct {
+	Disks []Disk
+	// Channel says that there is a channel for the guest agent.
+	Channel bool
+	// AfterPowerOff is what becomes of a guest that shuts down: "destroy".
+	AfterPowerOff string
+}
+
+// Read reads the persistent definition, Live the running one.
+func (d *Domain) Read(ctx context.Context) (Definition, error) {
+	text, err := d.XML(ctx)
+	if err != nil {
+		return Definition{}, err
+	}
+	return parse(text)
+}
+
+// Live reads what the domain runs with.
+func (d *Domain) Live(ctx context.Context) (Definition, error) {
+	text, err := d.liveXML(ctx)
+	if err != nil {
+		return Definition{}, err
+	}
+	return parse(text)
+}
+
+func parse(text string) (Definition, error) {
+	var x libvirtxml.Domain
+	if err := x.Unmarshal(text); err != nil {
+		return Definition{}, fmt.Errorf("cannot read the domain's XML: %w", err)
+	}
+	def := Definition{AfterPowerOff: x.OnPoweroff}
+	if x.Devices == nil {
+		return def, nil
+	}
+	for _, disk := range x.Devices.Disks {
+		def.Disks = append(def.Disks, readDisk(disk))
+	}
+	for _, c := range x.Devices.Channels {
+		if c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == "org.qemu.guest_agent.0" {
+			def.Channel = true
+		}
+	}
+	return def, nil
+}
+
+func readDisk(x libvirtxml.DomainDisk) Disk {
+	d := Disk{Device: x.Device, Fixed: x.ReadOnly != nil, Shared: x.Shareable != nil,
+		Transient: x.Transient != nil, Snapshot: x.Snapshot}
+	if d.Device == "" {
+		d.Device = "disk"
+	}
+	if x.Target != nil {
+		d.Target, d.Bus = x.Target.Dev, x.Target.Bus
+	}
+	if x.Driver != nil {
+		d.Format = x.Driver.Type
+	}
+	if x.BlockIO != nil {
+		d.Sector = x.BlockIO.LogicalBlockSize
+	}
+	d.Kind, d.Source = source(x.Source)
+	for lower := x.BackingStore; lower != nil; lower = lower.BackingStore {
+		if _, path := source(lower.Source); path != "" {
+			d.Lower = append(d.Lower, path)
+		}
+	}
+	return d
+}
+
+func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
+	switch {
+	case s == nil:
+		return "", ""
+	case s.File != nil:
+		return "file", s.File.File
+	case s.Block != nil:
+		return "block", s.Block.Dev
+	case s.Network != nil:
+		return "network", ""
+	case s.Volume != nil:
+		return "volume", ""
+	case s.NVME != nil:
+		return "nvme", ""
+	case s.VHostUser != nil:
+		return "vhostuser", ""
+	case s.VHostVDPA != nil:
+		return "vhostvdpa", ""
+	case s.Dir != nil:
+		return "dir", s.Dir.Dir
+	}
+	return "unknown", ""
+}
+
+// User is another domain's disk.
+type User struct {
+	Domain, Target string
+	Disk           Disk
+}
+
+// Others are the disks of every other domain, running and defined.
+func (d *Domain) Others(ctx context.Context) ([]User, error) {
+	var users []User
+	err := d.conn.do(ctx, func(l *libvirt.Connect) error {
+		users = nil
+		all, err := l.ListAllDomains(0)
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			users = append(users, d.usersOf(&all[i])...)
+			_ = all[i].Free()
+		}
+		return nil
+	})
+	return users, err
+}
+
+// usersOf leaves out a domain that went away between two calls.
+func (d *Domain) usersOf(other *libvirt.Domain) []User {
+	if uuid, err := other.GetUUIDString(); err != nil || uuid == d.UUID {
+		return nil
+	}
+	name, err := other.GetName()
+	if err != nil {
+		return nil
+	}
+	var users []User
+	for _, flags := range []libvirt.DomainXMLFlags{0, libvirt.DOMAIN_XML_INACTIVE} {
+		text, err := other.GetXMLDesc(flags)
+		if err != nil {
+			continue
+		}
+		def, err := parse(text)
+		if err != nil {
+			continue
+		}
+		for _, disk := range def.Disks {
+			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk})
+		}
+	}
+	return users
+}

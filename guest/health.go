@@ -1,0 +1,155 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// CheckHealth returns when the guest has proved itself, or says why not.
+func (h *hostGuest) CheckHealth(ctx context.Context) error {
+	check := h.settled
+	if h.guest().Health.Agent {
+		check = h.answers
+	}
+	if err := check(ctx); err != nil {
+		return err
+	}
+	return h.hook(ctx, "health", h.guest().Health.Command)
+}
+
+// unhealthy is a health check that failed.
+func (h *hostGuest) unhealthy(format string, args ...any) error {
+	return &Unhealthy{fmt.Sprintf("health check of %s: %s", h.guest().Name, fmt.Sprintf(format, args...))}
+}
+
+// Unhealthy says why a guest did not pass its health check.
+type Unhealthy struct{ text string }
+
+func (u *Unhealthy) Error() string { return u.text }
+
+// stillRuns refuses a guest that went off by itself.
+func (h *hostGuest) stillRuns(ctx context.Context) error {
+	state, err := h.domain.State(ctx)
+	if err == nil && state != domain.Running {
+		err = h.unhealthy("it is %s", state)
+	}
+	return err
+}
+
+// settled is the check of a guest without an agent: it goes on running.
+func (h *hostGuest) settled(ctx context.Context) error {
+	settle := seconds(h.guest().Health.Settle)
+	h.note("no guest agent: watching for %s whether the guest goes on running", settle)
+	for end := time.Now().Add(settle); ; {
+		if err := h.stillRuns(ctx); err != nil {
+			return err
+		}
+		if !time.Now().Before(end) {
+			return nil
+		}
+		if err := pause(ctx, min(500*time.Millisecond, time.Until(end))); err != nil {
+			return err
+		}
+	}
+}
+
+// answers is the check of a guest with an agent: it answers, and the file
+// system has the size that was planned. Both may take a while after the start.
+func (h *hostGuest) answers(ctx context.Context) error {
+	limit := seconds(h.guest().Health.Limit)
+	h.note("waiting for the guest agent, up to %s", limit)
+	why := errors.New("no answer")
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		if err := h.stillRuns(ctx); err != nil {
+			return err
+		}
+		if why = h.grown(ctx); why == nil {
+			return nil
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return h.unhealthy("not passed within %s: %v", limit, why)
+}
+
+// grown asks the agent for the size of the file system.
+func (h *hostGuest) grown(ctx context.Context) error {
+	after, err := h.domain.FileSystems(ctx)
+	if err != nil {
+		// An agent that does not know the question answers all the same.
+		if h.domain.Ping(ctx) == nil && strings.Contains(err.Error(), "has not been found") {
+			return nil
+		}
+		return err
+	}
+	i := slices.IndexFunc(h.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepFS })
+	if i < 0 {
+		return nil // no file system grew
+	}
+	return sizeSeen(h.plan.Steps[i], h.facts.Before, after)
+}
+
+// sizeSeen holds the file systems that the agent sees now against those from
+// before the outage. One that was not mounted then cannot be expected.
+func sizeSeen(grew plan.Step, before, after []domain.FS) error {
+	was, ok := seen(grew, before)
+	if !ok {
+		return nil
+	}
+	i := slices.IndexFunc(after, func(f domain.FS) bool { return f.MountPoint == was.MountPoint })
+	if i < 0 {
+		return fmt.Errorf("%s was mounted before, and is not", was.MountPoint)
+	}
+	// What the file system keeps for itself grows as well, by less than a
+	// tenth.
+	want := was.Total + (grew.To-grew.From)*9/10
+	if now := after[i].Total; now < want {
+		return fmt.Errorf("%s has %s, at least %s were expected", was.MountPoint, now, want)
+	}
+	return nil
+}
+
+// seen finds the file system that grows: of that type, and no larger than it
+// was nor much smaller.
+func seen(grew plan.Step, all []domain.FS) (domain.FS, bool) {
+	var best domain.FS
+	for _, f := range all {
+		if f.Total == 0 || f.Total > grew.From || !sameType(grew.Content, f.Type) {
+			continue
+		}
+		if f.Total > best.Total && grew.From-f.Total <= grew.From/4+64*size.MiB {
+			best = f
+		}
+	}
+	return best, best.Total > 0
+}
+
+// sameType compares the planner's name of a file system with the guest's: Linux
+// says ntfs3 or fuseblk, Windows NTFS.
+func sameType(content, guest string) bool {
+	guest = strings.ToLower(guest)
+	if content == "ntfs" {
+		return strings.HasPrefix(guest, "ntfs") || guest == "fuseblk"
+	}
+	return content == guest
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

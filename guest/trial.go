@@ -1,0 +1,320 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// hostGuest is the job's domain as apply sees it.
+type hostGuest struct{ *job }
+
+// guest is how the job's domain is treated; nil for an image by itself.
+func (j *job) guest() *plan.Guest { return j.facts.Target.Guest }
+
+// takeDomain connects the job with its domain.
+func (j *job) takeDomain(d *domain.Domain) {
+	j.domain = d
+	j.run.Guest = &hostGuest{j}
+}
+
+// The definitions a job keeps in its folder, which only its owner can read:
+// they hold the domain's secrets.
+const (
+	originalXML = "domain.xml"
+	switchedXML = "domain-trial.xml"
+)
+
+func (j *job) keepXML(name, text string) error {
+	return renameio.WriteFile(filepath.Join(j.held.Dir, name), []byte(text), 0o600)
+}
+
+func (j *job) keptXML(name string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(j.held.Dir, name))
+	return string(data), err
+}
+
+// saveOriginal keeps the definition as it is before anything is done to the
+// domain. A job taken up again has it already.
+func (j *job) saveOriginal(ctx context.Context) error {
+	if _, err := j.keptXML(originalXML); err == nil {
+		return nil
+	}
+	text, err := j.domain.XML(ctx)
+	if err != nil {
+		return err
+	}
+	return j.keepXML(originalXML, text)
+}
+
+// ShutDown asks the guest in the ways the plan names.
+func (h *hostGuest) ShutDown(ctx context.Context) error {
+	var rungs []domain.Rung
+	for _, r := range h.guest().Shutdown {
+		rungs = append(rungs, domain.Rung{Way: domain.Way(r.Way), Limit: seconds(r.Seconds)})
+	}
+	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.note("%s", text) })
+	if errors.Is(err, domain.ErrStillRuns) {
+		h.refusedStop = true
+		return plan.Refuse(plan.ShutdownTimeout, h.guest().Name, "%s did not shut down: %v", h.guest().Name, err)
+	}
+	return err
+}
+
+// StartAgain takes a shutdown back: a guest that ran runs again.
+func (h *hostGuest) StartAgain(ctx context.Context) error {
+	if !h.guest().Running {
+		return nil
+	}
+	state, err := h.domain.State(ctx)
+	if err != nil {
+		return err
+	}
+	if state == domain.Running {
+		if h.refusedStop || h.now().Done[string(plan.StepShutdown)] {
+			return nil // it never stopped, or somebody has started it
+		}
+		if off, err := h.lateStop(ctx); err != nil || !off {
+			return err
+		}
+	} else if err := h.untouched(); err != nil && h.guest().Trial {
+		h.note("%v", err)
+	}
+	h.note("starting %s again", h.guest().Name)
+	if err := h.domain.Start(ctx); err != nil {
+		return err
+	}
+	return h.mustRun(ctx)
+}
+
+// lateStop waits for a guest that was asked to shut down when the job was cut
+// off: the request cannot be taken back, so it is started again after it.
+func (h *hostGuest) lateStop(ctx context.Context) (bool, error) {
+	limit := 30 * time.Second
+	if rungs := h.guest().Shutdown; len(rungs) > 0 {
+		limit = min(limit, seconds(rungs[0].Seconds))
+	}
+	h.note("%s was asked to shut down: waiting up to %s to start it again", h.guest().Name, limit)
+	return h.domain.WaitOff(ctx, limit)
+}
+
+func (h *hostGuest) mustRun(ctx context.Context) error {
+	state, err := h.domain.State(ctx)
+	if err == nil && state != domain.Running {
+		err = fmt.Errorf("%s was started, and is %s", h.guest().Name, state)
+	}
+	return err
+}
+
+// Redirect points the domain's disks at overlays. Where somebody meddled with
+// the domain since it was shut down, it stays as it is.
+func (h *hostGuest) Redirect(ctx context.Context) error {
+	def, err := h.domain.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if def.SourceOf(h.guest().Disk) == h.facts.Overlay {
+		return nil // a crash came right after it
+	}
+	if err := h.asLeft(ctx); err != nil {
+		return err
+	}
+	overlays := []domain.Overlay{{Target: h.guest().Disk, Path: h.facts.Overlay}}
+	for _, side := range h.facts.Overlays {
+		if err := side.overlay().Create(ctx, side.Size); err != nil {
+			return imageError(side.Image, err)
+		}
+		overlays = append(overlays, domain.Overlay{Target: side.Target, Path: side.Path})
+	}
+	if err := h.domain.Redirect(ctx, overlays); err != nil {
+		return err
+	}
+	text, err := h.domain.XML(ctx)
+	if err != nil {
+		return err
+	}
+	return h.keepXML(switchedXML, text)
+}
+
+// asLeft refuses when the domain is not as the shutdown left it.
+func (h *hostGuest) asLeft(ctx context.Context) error {
+	name := h.guest().Name
+	state, err := h.domain.State(ctx)
+	if err != nil {
+		return err
+	}
+	if state != domain.Off {
+		return plan.Refuse(plan.DomainChanged, h.held.ID, "somebody started %s while it was to stay off: what it wrote since is not in the overlay", name)
+	}
+	if err := h.untouched(); err != nil {
+		return err
+	}
+	now, err := h.domain.XML(ctx)
+	if err != nil {
+		return err
+	}
+	if was, err := h.keptXML(originalXML); err != nil || was != now {
+		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.held.ID, "somebody changed the definition of %s since job %s began", name, h.held.ID))
+	}
+	return nil
+}
+
+// Restore gives the domain the definition back that it had: the text itself if
+// nobody edited it, else its disks in the edited one.
+func (h *hostGuest) Restore(ctx context.Context) error {
+	now, err := h.domain.XML(ctx)
+	if err != nil {
+		return err
+	}
+	original, err := h.keptXML(originalXML)
+	if err != nil || now == original {
+		return err
+	}
+	switched, _ := h.keptXML(switchedXML) // none when the crash came before it
+	text := now
+	for _, d := range h.guest().Disks {
+		if text, err = restoreDisk(text, original, switched, d.Target); err != nil {
+			return plan.Refuse(plan.DomainChanged, h.held.ID, "%v", err)
+		}
+	}
+	if text != original {
+		h.note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.guest().Name)
+	}
+	if text == now {
+		return nil
+	}
+	return h.domain.Define(ctx, text)
+}
+
+// restoreDisk puts a disk of the original definition into the present one. The
+// disk there has to be the one that libvirt made, for the overlay or by the
+// pivot; if not, somebody edited it, and nobody but them knows what for.
+func restoreDisk(now, original, switched, target string) (string, error) {
+	was, is := diskElement(original, target), diskElement(now, target)
+	trial := diskElement(switched, target)
+	switch {
+	case was == "" || is == "":
+		return "", fmt.Errorf("disk %s is gone from the domain's definition", target)
+	case is == was:
+		return now, nil
+	case switched != "" && is != trial && withoutBacking(is) != withoutBacking(was):
+		return "", fmt.Errorf("somebody edited disk %s in the domain's definition during the trial", target)
+	}
+	return strings.Replace(now, is, was, 1), nil
+}
+
+// diskElement is the text of the <disk> with that target; libvirt puts every
+// element on a line of its own.
+func diskElement(text, target string) string {
+	for rest := text; ; {
+		from := strings.Index(rest, "<disk ")
+		if from < 0 {
+			return ""
+		}
+		rest = rest[from:]
+		to := strings.Index(rest, "</disk>")
+		if to < 0 {
+			return ""
+		}
+		element := rest[:to+len("</disk>")]
+		if strings.Contains(element, "<target dev='"+target+"'") {
+			return element
+		}
+		rest = rest[to:]
+	}
+}
+
+// withoutBacking leaves out the empty <backingStore/> that a pivot leaves.
+func withoutBacking(element string) string {
+	var lines []string
+	for line := range strings.Lines(element) {
+		if strings.TrimSpace(line) != "<backingStore/>" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// Start starts the guest.
+func (h *hostGuest) Start(ctx context.Context) error {
+	if err := h.domain.Start(ctx); err != nil {
+		return err
+	}
+	return h.mustRun(ctx)
+}
+
+// Stop ends a trial. Where every disk is an overlay, nothing of it is kept and
+// the guest need not be asked.
+func (h *hostGuest) Stop(ctx context.Context) error {
+	if len(h.guest().Unprotected) > 0 || !h.guest().Trial {
+		ladder := []domain.Rung{{Way: domain.ByAgent, Limit: 30 * time.Second}, {Way: domain.ByACPI, Limit: 30 * time.Second}}
+		err := h.domain.ShutDown(ctx, ladder, func(text string) { h.note("%s", text) })
+		if err == nil || !errors.Is(err, domain.ErrStillRuns) {
+			return err
+		}
+	}
+	return h.domain.Destroy(ctx)
+}
+
+// Pivot commits a disk's overlay into its image: live, or offline when
+// somebody has shut the guest down meanwhile.
+func (h *hostGuest) Pivot(ctx context.Context, target string) error {
+	overlay := h.overlay
+	for _, side := range h.facts.Overlays {
+		if side.Target == target {
+			overlay = side.overlay()
+		}
+	}
+	for {
+		state, err := h.domain.State(ctx)
+		if err != nil {
+			return err
+		}
+		if state == domain.Off {
+			return h.commitOff(ctx, target, overlay)
+		}
+		err = h.domain.CommitLive(ctx, target, overlay.Image, h.committed(target))
+		if err == nil {
+			return nil
+		}
+		// A guest that went off in the middle is committed offline.
+		if now, asked := h.domain.State(ctx); asked != nil || now != domain.Off {
+			return err
+		}
+	}
+}
+
+// commitOff is the commit of a guest that is off; it is done when the domain
+// has the image already.
+func (h *hostGuest) commitOff(ctx context.Context, target string, overlay block.Overlay) error {
+	def, err := h.domain.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if def.SourceOf(target) != overlay.Path {
+		return nil
+	}
+	h.note("%s is off: committing %s offline", h.guest().Name, target)
+	return imageError(overlay.Image, overlay.Commit(ctx))
+}
+
+// committed tells of a commit's progress, every few seconds.
+func (h *hostGuest) committed(target string) func(done, all uint64) {
+	last := time.Now()
+	return func(done, all uint64) {
+		if time.Since(last) > 5*time.Second && all > 0 {
+			last = time.Now()
+			h.note("%s: %d %% committed", target, done*100/all)
+		}
+	}
+}

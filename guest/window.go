@@ -1,0 +1,53 @@
+package guest
+
+import (
+	"context"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// Window is how long a guest may be away; the zero value is for ever.
+type Window struct {
+	// End is when it has to be back.
+	End time.Time
+	// Max is how long it may be away.
+	Max time.Duration
+}
+
+// until is when a guest that goes down now has to be back; zero for never.
+func (w Window) until(now time.Time) time.Time {
+	end := w.End
+	if w.Max > 0 {
+		if latest := now.Add(w.Max); end.IsZero() || latest.Before(end) {
+			end = latest
+		}
+	}
+	return end
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// fits refuses when the outage, and a rollback should it fail, would not end
+// in time.
+func (w Window) fits(p *plan.Plan, now time.Time) error {
+	end := w.until(now)
+	need := seconds(p.Outage() + p.Reserve())
+	if end.IsZero() || !p.Target.Guest.Running || !now.Add(need).After(end) {
+		return nil
+	}
+	return plan.Refuse(plan.Window, p.Target.Guest.Name, "the window is too short: the outage takes about %s and a rollback %s more, and %s are left",
+		seconds(p.Outage()).Round(time.Second), seconds(p.Reserve()).Round(time.Second), end.Sub(now).Round(time.Second))
+}
+
+// limit ends the context when so little of the window is left that a rollback
+// has to begin.
+func (w Window) limit(ctx context.Context, p *plan.Plan, now time.Time) (context.Context, context.CancelFunc) {
+	end := w.until(now)
+	if end.IsZero() || !p.Target.Guest.Running {
+		return context.WithCancel(ctx)
+	}
+	late := plan.Refuse(plan.Window, p.Target.Guest.Name, "the window ends at %s, and a rollback takes about %s: it is time for it",
+		end.Format(time.TimeOnly), seconds(p.Reserve()).Round(time.Second))
+	return context.WithDeadlineCause(ctx, end.Add(-seconds(p.Reserve())), late)
+}

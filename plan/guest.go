@@ -1,0 +1,174 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Guest is the domain around the disk, and how it is treated: what it was when
+// the plan was made, and what was asked for. It holds nothing of the domain's
+// XML.
+type Guest struct {
+	Connect string `json:"connect"` // libvirt's URI
+	Name    string `json:"name"`
+	UUID    string `json:"uuid"`
+	// Disk is the disk that grows, by its target in the domain: "vda".
+	Disk string `json:"disk"`
+	// Running says that the guest runs and is shut down for the edit.
+	Running bool `json:"running"`
+	// Trial boots the guest on overlays before anything is written into an
+	// image.
+	Trial bool `json:"trial"`
+	// Disks are those that get an overlay for the trial, the growing one
+	// first.
+	Disks []TrialDisk `json:"disks,omitempty"`
+	// Unprotected are writable disks without one: what the guest writes there
+	// during the trial stays after a rollback.
+	Unprotected []string `json:"unprotected,omitempty"`
+	// Manual waits for a person to accept after the check has passed.
+	Manual bool `json:"manual,omitempty"`
+	// Shutdown is the ladder.
+	Shutdown []Rung `json:"shutdown,omitempty"`
+	Health   Health `json:"health"`
+}
+
+// TrialDisk is a disk that gets an overlay for the trial.
+type TrialDisk struct {
+	Target string `json:"target"`
+	Path   string `json:"path"`
+	Format string `json:"format"`
+}
+
+// Rung is one way to ask a guest to stop, and how long it may take.
+type Rung struct {
+	Way     string  `json:"way"` // "agent", "acpi", "force"
+	Seconds float64 `json:"seconds"`
+}
+
+// Health is how a guest proves itself after its start.
+type Health struct {
+	// Agent waits for the guest's agent and compares the file system's size;
+	// without it the guest has to run for Settle seconds.
+	Agent  bool    `json:"agent"`
+	Settle float64 `json:"settle,omitempty"`
+	// Limit is how long the agent may take to answer, in seconds.
+	Limit float64 `json:"limit,omitempty"`
+	// Command is run on the host and has to succeed.
+	Command string `json:"command,omitempty"`
+}
+
+// The kinds of step around the edit of a domain's disk.
+const (
+	StepShutdown StepKind = "shutdown"
+	StepSwitch   StepKind = "switch"
+	StepStart    StepKind = "start"
+	StepHealth   StepKind = "health"
+	StepPivot    StepKind = "pivot"
+	StepStop     StepKind = "stop"
+	StepRestore  StepKind = "restore"
+)
+
+// around puts the steps that deal with the guest around those of the edit.
+func (g *Guest) around(edit []Step, oldSize, newSize size.Bytes) []Step {
+	var steps []Step
+	if g.Running {
+		steps = append(steps, g.shutdown())
+	}
+	steps = append(steps, edit...)
+	if g.Trial {
+		steps = append(steps, g.trial(oldSize, newSize)...)
+	} else {
+		steps = append(steps, commitSteps(oldSize, newSize)...)
+		if g.Running {
+			steps = append(steps, Step{Kind: StepStart, Summary: "start " + g.Name})
+		}
+	}
+	return append(steps, Step{Kind: StepClean, Summary: g.cleaning()})
+}
+
+func (g *Guest) shutdown() Step {
+	var ways []string
+	for _, r := range g.Shutdown {
+		if r.Way == "force" {
+			ways = append(ways, "pull the plug")
+			continue
+		}
+		ways = append(ways, fmt.Sprintf("%s up to %.0f s", map[string]string{"agent": "guest agent", "acpi": "ACPI"}[r.Way], r.Seconds))
+	}
+	return Step{Kind: StepShutdown, Summary: fmt.Sprintf("shut %s down: %s", g.Name, strings.Join(ways, ", then "))}
+}
+
+func (g *Guest) trial(oldSize, newSize size.Bytes) []Step {
+	var targets []string
+	for _, d := range g.Disks {
+		targets = append(targets, d.Target)
+	}
+	steps := []Step{
+		{Kind: StepSwitch, Summary: fmt.Sprintf("point %s at overlays of %s", g.Name, strings.Join(targets, ", "))},
+		{Kind: StepStart, Summary: fmt.Sprintf("start %s for a trial: the images are only read", g.Name)},
+		{Kind: StepHealth, Summary: "health check: " + g.Health.text()},
+	}
+	for i, d := range g.Disks {
+		s := Step{Kind: StepPivot, Device: d.Target, Summary: fmt.Sprintf("commit %s live, and go over to its image", d.Target)}
+		if i == 0 {
+			s.From, s.To = oldSize, newSize
+		}
+		steps = append(steps, s)
+	}
+	if !g.Running {
+		steps = append(steps, Step{Kind: StepStop, Summary: fmt.Sprintf("shut %s down again", g.Name)})
+	}
+	return append(steps, Step{Kind: StepRestore, Summary: "restore the domain's XML"})
+}
+
+func (h Health) text() string {
+	var parts []string
+	if h.Agent {
+		parts = append(parts, fmt.Sprintf("the agent answers within %.0f s and sees the new size", h.Limit))
+	} else {
+		parts = append(parts, fmt.Sprintf("it still runs after %.0f s", h.Settle))
+	}
+	if h.Command != "" {
+		parts = append(parts, "the command given succeeds")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (g *Guest) cleaning() string {
+	if g.Trial && len(g.Disks) > 1 {
+		return "delete the overlays"
+	}
+	return "delete the overlay"
+}
+
+// Outage is how long the guest is away, from the request to shut down to the
+// end of its health check; 0 for a guest that is off.
+func (p *Plan) Outage() (seconds float64) {
+	if p.Target.Guest == nil || !p.Target.Guest.Running {
+		return 0
+	}
+	for _, s := range p.Steps {
+		switch s.Kind {
+		case StepPivot, StepRestore, StepClean, StepStop:
+			continue
+		}
+		seconds += s.Seconds
+	}
+	return seconds
+}
+
+// Reserve is how long a rollback takes until the guest runs again: it is
+// stopped, and started from the untouched image.
+func (p *Plan) Reserve() (seconds float64) {
+	i := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Kind == StepStart })
+	if i < 0 || p.Target.Guest == nil || !p.Target.Guest.Running {
+		return 0
+	}
+	return p.Steps[i].Seconds + rollbackSeconds
+}
+
+// rollbackSeconds is what taking a trial back costs beside the boot.
+const rollbackSeconds = 2
