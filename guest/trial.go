@@ -66,7 +66,7 @@ func (h *hostGuest) ShutDown(ctx context.Context) error {
 	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.note("%s", text) })
 	if errors.Is(err, domain.ErrStillRuns) {
 		h.refusedStop = true
-		return plan.Refuse(plan.ShutdownTimeout, h.guest().Name, "%s did not shut down: %v", h.guest().Name, err)
+		return plan.Refuse(plan.ShutdownTimeout, h.guest().Name, "%s: %v", h.guest().Name, err)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"libvirt.org/go/libvirt"
@@ -172,20 +173,33 @@ func (d *Domain) ShutDown(ctx context.Context, ladder []Rung, said func(string))
 			return err
 		}
 		said(fmt.Sprintf("asking the guest to shut down (%s, up to %s)", rung.Way, rung.Limit))
-		if err := d.ask(ctx, rung.Way); err != nil {
+		end := time.Now().Add(rung.Limit)
+		if err := d.askUntil(ctx, rung.Way, end); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
 			tried = append(tried, fmt.Sprintf("%s: %v", rung.Way, err))
 			continue
 		}
-		off, err := d.waitOff(ctx, rung.Limit)
+		off, err := d.waitOff(ctx, time.Until(end))
 		if off || err != nil {
 			return err
 		}
 		tried = append(tried, fmt.Sprintf("%s: still running after %s", rung.Way, rung.Limit))
 	}
-	return fmt.Errorf("%w (%v)", ErrStillRuns, tried)
+	return fmt.Errorf("%w (%s)", ErrStillRuns, strings.Join(tried, "; "))
+}
+
+// askUntil asks, and takes a call that has not come back by then for made:
+// libvirt's agent shutdown waits a minute for the guest to go.
+func (d *Domain) askUntil(ctx context.Context, way Way, end time.Time) error {
+	limited, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	err := d.ask(limited, way)
+	if limited.Err() != nil && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 func (d *Domain) ask(ctx context.Context, way Way) error {

@@ -138,7 +138,7 @@ func tree(l *plan.Layout) bool {
 }
 
 func (p *page) steps(in PlanText) {
-	p.head("Steps, with the time each usually takes without KVM")
+	p.head("Steps, with the time each usually takes")
 	steps := in.Plan.Steps
 	room := p.width() - 14
 	for i, s := range steps {

@@ -26,6 +26,8 @@ type Progress struct {
 	text  string
 	since time.Time
 	held  bool
+	// within says that text is a step's: notes stand below it.
+	within bool
 	// early are steps that ended before the plan was known.
 	early []apply.Event
 }
@@ -49,10 +51,16 @@ func (p *Progress) Planned(pl *plan.Plan) {
 	p.early = nil
 }
 
-// Note shows what goes on between steps.
+// Note shows what goes on between steps, or within one.
 func (p *Progress) Note(text string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
+	if p.within {
+		p.erase()
+		fmt.Fprintln(p.w, p.style.clean("      "+text))
+		p.redraw()
+		return
+	}
 	p.finishNote()
 	p.begin(text)
 }
@@ -68,9 +76,11 @@ func (p *Progress) Event(e apply.Event) {
 		}
 		p.finishNote()
 		p.begin(p.step(e.Step))
+		p.within = true
 	case apply.Undoing:
 		p.finishNote()
 		p.begin("undo: " + undoing(e.Step))
+		p.within = true
 	case apply.Finished, apply.Failed, apply.Undone:
 		if p.plan == nil && e.Phase == apply.Finished {
 			p.early = append(p.early, e)
@@ -89,6 +99,12 @@ func undoing(s plan.Step) string {
 		return "delete the saved bytes"
 	case plan.StepCommit:
 		return "put the saved bytes back, and compare"
+	case plan.StepShutdown:
+		return "start the guest again"
+	case plan.StepSwitch:
+		return "point the domain at its images again"
+	case plan.StepStart:
+		return "stop the guest"
 	}
 	return s.Summary
 }
@@ -109,7 +125,7 @@ func (p *Progress) step(s plan.Step) string {
 }
 
 func (p *Progress) begin(text string) {
-	p.text, p.since = text, p.now()
+	p.text, p.since, p.within = text, p.now(), false
 	p.redraw()
 }
 
@@ -123,7 +139,7 @@ func (p *Progress) ended(e apply.Event) {
 		text = "undo: " + undoing(e.Step)
 	}
 	p.erase()
-	p.text = ""
+	p.text, p.within = "", false
 	p.print(text, e.Took)
 }
 

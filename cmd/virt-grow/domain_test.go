@@ -1,0 +1,537 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/lab"
+)
+
+// house is a private libvirt and the program, for the tests of one function.
+type house struct {
+	*lab.Libvirt
+	program, dir string
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots guests: not with -short")
+	}
+	// QEMU runs as a user of its own, and a socket's path has to be short:
+	// t.TempDir is no place for either.
+	dir, err := os.MkdirTemp("/tmp", "vgl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &house{program: buildWithFaults(t), dir: dir}
+	if h.Libvirt, err = lab.Start(context.Background(), filepath.Join(dir, "l")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// tenant is one guest with its image, and virt-grow's state folder for it.
+type tenant struct {
+	*house
+	*lab.Guest
+	disks []string
+	state string
+	// What has to be the same afterwards.
+	xml, info string
+	owner     string
+	// want is the size the disk is to get.
+	want int64
+	// old is the last beat before the job, safe what was written by then.
+	old  lab.Beat
+	safe int64
+}
+
+// disk is an image of the lab: its variant and format.
+type disk struct{ variant, format string }
+
+// move in makes a guest out of the images and starts it, unless it is to stay
+// off.
+func (h *house) moveIn(t *testing.T, name string, spec lab.Spec, off bool, disks ...disk) *tenant {
+	t.Helper()
+	ctx := context.Background()
+	x := &tenant{house: h, want: gib, state: filepath.Join(h.dir, name+".state")}
+	spec.Name = name
+	for i, d := range disks {
+		target := fmt.Sprintf("vd%c", 'a'+i)
+		path := filepath.Join(h.dir, name+"-"+target+"."+d.format)
+		if err := lab.Image(ctx, d.variant, d.format, path); err != nil {
+			t.Fatal(err)
+		}
+		x.disks = append(x.disks, path)
+		spec.Disks = append(spec.Disks, lab.Disk{Path: path, Format: d.format, Target: target})
+	}
+	var err error
+	if x.Guest, err = h.Define(ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	x.xml, x.owner = x.dump(t), ownerOf(t, x.disks[0])
+	if !off {
+		if err := x.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		x.beating(t, time.Time{})
+		if !spec.NoAgentChannel && !strings.Contains(strings.Join(spec.Cmdline, " "), "no-agent") {
+			x.answering(t)
+		}
+		x.owner = ownerOf(t, x.disks[0])
+	}
+	x.info = x.infos(t)
+	return x
+}
+
+func (x *tenant) dump(t *testing.T) string {
+	t.Helper()
+	out, err := x.Virsh(context.Background(), "dumpxml", "--inactive", "--security-info", x.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// infos is what virsh dominfo says of state, persistence and autostart.
+func (x *tenant) infos(t *testing.T) string {
+	t.Helper()
+	out, err := x.Virsh(context.Background(), "dominfo", x.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for line := range strings.Lines(out) {
+		if key, _, _ := strings.Cut(line, ":"); key == "State" || key == "Persistent" || key == "Autostart" {
+			kept = append(kept, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	return strings.Join(kept, ", ")
+}
+
+func ownerOf(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%d:%d %v", stat.Uid, stat.Gid, info.Mode())
+}
+
+func within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}
+
+// beating waits for a heartbeat after a moment.
+func (x *tenant) beating(t *testing.T, after time.Time) lab.Beat {
+	t.Helper()
+	ctx, cancel := within(2 * time.Minute)
+	defer cancel()
+	beat, err := x.WaitBeat(ctx, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return beat
+}
+
+func (x *tenant) answering(t *testing.T) {
+	t.Helper()
+	ctx, cancel := within(2 * time.Minute)
+	defer cancel()
+	if err := x.WaitAgent(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs the program on the private libvirt.
+func (x *tenant) run(t *testing.T, fault string, args ...string) (int, string) {
+	t.Helper()
+	cmd := exec.Command(x.program, append([]string{"--state-dir", x.state, "--connect", x.URI()}, args...)...)
+	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// grow grows the guest's first disk, with time limits for a test.
+func (x *tenant) grow(t *testing.T, fault string, more ...string) (int, string) {
+	t.Helper()
+	x.note(t)
+	args := []string{"grow", x.Name, "--size", fmt.Sprintf("%dB", x.want), "--yes", "--boot-timeout", "90s", "--shutdown-timeout", "60s"}
+	return x.run(t, fault, append(args, more...)...)
+}
+
+// job is the last job's name and state.
+func (x *tenant) job(t *testing.T) (id, state string) {
+	t.Helper()
+	code, out := x.run(t, "", "jobs", "--json")
+	var list struct {
+		Jobs []struct{ ID, State string }
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list.Jobs) == 0 {
+		t.Fatalf("jobs: exit %d, %v\n%s", code, err, out)
+	}
+	last := list.Jobs[len(list.Jobs)-1]
+	return last.ID, last.State
+}
+
+const gib = 1 << 30
+
+// size is the image's virtual size.
+func sizeOf(t *testing.T, path string) int64 {
+	t.Helper()
+	format := strings.TrimPrefix(filepath.Ext(path), ".")
+	out, err := exec.Command("qemu-img", "info", "-U", "--output=json", "-f", format, path).Output()
+	var info struct {
+		Size int64 `json:"virtual-size"`
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &info)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size
+}
+
+// checkKept: the domain is as it was, nothing of the job is left, and nothing
+// that the guest had written is lost.
+func (x *tenant) checkKept(t *testing.T) {
+	t.Helper()
+	if now := x.dump(t); now != x.xml {
+		t.Errorf("the definition changed:\n%s\nwas\n%s", now, x.xml)
+	}
+	if now := x.infos(t); now != x.info {
+		t.Errorf("the domain is %s, was %s", now, x.info)
+	}
+	if now := ownerOf(t, x.disks[0]); now != x.owner {
+		t.Errorf("the image is %s, was %s", now, x.owner)
+	}
+	for _, disk := range x.disks {
+		if left, _ := filepath.Glob(disk + ".*virt-grow-*"); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+	x.checkNothingLost(t)
+}
+
+// checkNothingLost: what the guest had safe on its disk when the job began is
+// still there. What it writes in a trial that is rolled back is not.
+func (x *tenant) checkNothingLost(t *testing.T) {
+	t.Helper()
+	log, err := x.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(log.Boots) == 0 || log.Boots[len(log.Boots)-1].ID == x.old.Boot {
+		return // it has not been started again
+	}
+	if last := log.Boots[len(log.Boots)-1]; last.Found < x.safe {
+		t.Errorf("the guest finds %d lines on its disk, %d had been written", last.Found, x.safe)
+	}
+}
+
+// note takes down what the guest has safe on its disk by now.
+func (x *tenant) note(t *testing.T) {
+	t.Helper()
+	log, err := x.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.old = lab.Beat{}
+	for _, b := range log.Beats {
+		x.old, x.safe = b, max(0, b.Written)
+	}
+}
+
+// checkGrown: the guest runs, on its image, and sees the new size.
+func (x *tenant) checkGrown(t *testing.T) {
+	t.Helper()
+	if got := sizeOf(t, x.disks[0]); got != x.want {
+		t.Errorf("the image has %d bytes", got)
+	}
+	beat := x.beating(t, time.Now())
+	if beat.Disk != x.want || beat.Filesystem <= x.old.Filesystem {
+		t.Errorf("the guest sees a disk of %d bytes with a file system of %d", beat.Disk, beat.Filesystem)
+	}
+	x.checkKept(t)
+}
+
+// checkOld: the guest runs from its untouched image.
+func (x *tenant) checkOld(t *testing.T) {
+	t.Helper()
+	first := x.old
+	if got := sizeOf(t, x.disks[0]); got != first.Disk {
+		t.Errorf("the image has %d bytes, had %d", got, first.Disk)
+	}
+	if beat := x.beating(t, time.Now()); beat.Disk != first.Disk || beat.Filesystem != first.Filesystem {
+		t.Errorf("the guest sees a disk of %d bytes with a file system of %d", beat.Disk, beat.Filesystem)
+	}
+	x.checkKept(t)
+}
+
+// TestDomain grows the root disk of a running guest, with everything at its
+// default: outage, trial, health check, live commit.
+func TestDomain(t *testing.T) {
+	h := newHouse(t)
+	x := h.moveIn(t, "plain", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
+		t.Fatal(err)
+	}
+	x.info = x.infos(t)
+	x.mustGrow(t, "--disk", "vda")
+	x.checkGrown(t)
+	if gap, err := x.Outage(time.Time{}); err != nil {
+		t.Error(err)
+	} else {
+		t.Logf("outage %s", gap.Length())
+	}
+}
+
+// mustGrow grows, and shows what was said when that fails.
+func (x *tenant) mustGrow(t *testing.T, more ...string) string {
+	t.Helper()
+	code, out := x.grow(t, "", more...)
+	if code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	return out
+}
+
+// long leaves a test to the long matrices.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() || os.Getenv("VIRT_GROW_LONG") == "" {
+		t.Skip("one of the long matrices: VIRT_GROW_LONG=1")
+	}
+}
+
+// TestDomainKinds: other disks, file systems and ways to treat the guest.
+func TestDomainKinds(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	for _, c := range []struct {
+		name  string
+		spec  lab.Spec
+		off   bool
+		disks []disk
+		args  []string
+	}{
+		{name: "lvm", disks: []disk{{"lvm", "qcow2"}}},
+		{name: "raw", disks: []disk{{"xfs", "raw"}}},
+		{name: "two", disks: []disk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}},
+		{name: "mute", spec: lab.Spec{NoAgentChannel: true}, disks: []disk{{"xfs", "qcow2"}}, args: []string{"--settle", "12s"}},
+		{name: "straight", disks: []disk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
+		{name: "slow", spec: lab.Spec{Cmdline: []string{"slow-shutdown=6"}}, disks: []disk{{"lvm", "qcow2"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := h.moveIn(t, c.name, c.spec, c.off, c.disks...)
+			x.mustGrow(t, c.args...)
+			x.checkGrown(t)
+			x.leave(t)
+		})
+	}
+}
+
+// leave ends a guest, to give its processor to the next.
+func (x *tenant) leave(t *testing.T) {
+	t.Helper()
+	if _, err := x.Virsh(context.Background(), "destroy", x.Name); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDomainData grows an NTFS data disk of a running guest.
+func TestDomainData(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "data", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+	x.mustGrow(t, "--disk", "vdb")
+	if got := sizeOf(t, x.disks[1]); got != gib {
+		t.Errorf("the data disk has %d bytes", got)
+	}
+	x.checkKept(t)
+	out, err := x.Agent(context.Background(), `{"execute":"guest-get-fsinfo"}`)
+	var answer struct {
+		Return []struct {
+			Mountpoint string `json:"mountpoint"`
+			Total      int64  `json:"total-bytes"`
+		} `json:"return"`
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &answer)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range answer.Return {
+		if f.Mountpoint == "/data" && f.Total < gib*9/10 {
+			t.Errorf("/data has %d bytes", f.Total)
+		}
+	}
+}
+
+// TestDomainOff: a guest that was off stays off, with and without a trial.
+func TestDomainOff(t *testing.T) {
+	h := newHouse(t)
+	x := h.moveIn(t, "off", lab.Spec{}, true, disk{"xfs", "raw"})
+	x.mustGrow(t)
+	if got := sizeOf(t, x.disks[0]); got != gib {
+		t.Errorf("the image has %d bytes", got)
+	}
+	x.checkKept(t)
+	if os.Getenv("VIRT_GROW_LONG") == "" {
+		return
+	}
+	x.want = gib + gib/8
+	x.mustGrow(t, "--trial-boot")
+	if got := sizeOf(t, x.disks[0]); got != x.want {
+		t.Errorf("the image has %d bytes", got)
+	}
+	x.checkKept(t)
+}
+
+// TestDomainManual: the guest runs on its overlay until somebody decides.
+func TestDomainManual(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "manual", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+	for _, decision := range []string{"rollback", "accept"} {
+		x.mustGrow(t, "--disk", "vda", "--accept", "manual")
+		id, state := x.job(t)
+		if state != "waiting" {
+			t.Fatalf("the job is %s", state)
+		}
+		if code, out := x.run(t, "", "status", id); code != 0 || !strings.Contains(out, "everything it wrote since then is lost") {
+			t.Errorf("status: exit %d\n%s", code, out)
+		}
+		if beat := x.beating(t, time.Now()); beat.Disk != gib {
+			t.Errorf("during the trial the guest sees %d bytes", beat.Disk)
+		}
+		if got := sizeOf(t, x.disks[0]); got == gib {
+			t.Error("the image was committed without being asked")
+		}
+		if code, out := x.run(t, "", decision, id); code != 0 {
+			t.Fatalf("%s: exit %d\n%s", decision, code, out)
+		}
+		if decision == "rollback" {
+			x.checkOld(t)
+			continue
+		}
+		x.checkGrown(t)
+	}
+}
+
+// TestMisbehaviour: whatever the guest does, it ends in the right place, with
+// the right exit code.
+func TestMisbehaviour(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		name    string
+		cmdline []string
+		args    []string
+		exit    int
+		says    string
+		long    bool
+	}{
+		{name: "hangs", cmdline: []string{"was=536870912", "bigger=hang"}, args: []string{"--boot-timeout", "20s"}, exit: 7, says: "not passed within 20s"},
+		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down"},
+		{name: "forced", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "2s", "--force-off"}, exit: 0, long: true},
+		{name: "panics", cmdline: []string{"was=536870912", "bigger=panic"}, args: []string{"--boot-timeout", "25s"}, exit: 7, says: "health check", long: true},
+		{name: "goes", cmdline: []string{"was=536870912", "bigger=off"}, exit: 7, says: "it is off", long: true},
+		{name: "silent", cmdline: []string{"no-agent"}, args: []string{"--settle", "10s"}, exit: 0, long: true},
+		{name: "sick", args: []string{"--health-cmd", "test $VIRT_GROW_DOMAIN = well"}, exit: 7, says: "health command failed", long: true},
+		{name: "late", args: []string{"--max-outage", "5s"}, exit: 6, says: "window is too short", long: true},
+		{name: "pre", args: []string{"--pre", "echo no >&2; false"}, exit: 1, says: "pre command failed", long: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.long {
+				long(t)
+			}
+			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, disk{"xfs", "qcow2"})
+			code, out := x.grow(t, "", c.args...)
+			if code != c.exit || !strings.Contains(out, c.says) {
+				t.Errorf("exit %d, want %d\n%s", code, c.exit, out)
+			}
+			if c.exit == 0 {
+				x.checkGrown(t)
+			} else {
+				x.checkOld(t)
+			}
+			x.leave(t)
+		})
+	}
+}
+
+// domainPoints are the boundaries of the steps around the edit; those of the
+// edit itself are the image's.
+var domainPoints = []string{
+	"shutdown/before", "shutdown/after", "overlay/after", "fs:sda2/before", "verify:sda2/after",
+	"switch/before", "switch/after", "start/before", "start/after", "health/before", "health/after",
+	"pivot:vda/before", "pivot:vda/after", "restore/before", "restore/after", "clean-up/before", "clean-up/after",
+}
+
+// TestDomainKilled ends the program with SIGKILL at the boundaries, one growth
+// after the other on one guest. Resume ends grown; rollback ends as before, as
+// long as the live commit has not begun.
+func TestDomainKilled(t *testing.T) {
+	h := newHouse(t)
+	points := domainPoints
+	if os.Getenv("VIRT_GROW_LONG") == "" {
+		points = []string{"health/before"}
+	}
+	x := h.moveIn(t, "killed", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x.want = 512 << 20
+	for i, point := range points {
+		t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) {
+			was := x.want
+			x.want += 64 << 20
+			if code, out := x.grow(t, point+"=kill"); code != -1 {
+				t.Fatalf("not killed: exit %d\n%s", code, out)
+			}
+			id, _ := x.job(t)
+			final := slices.ContainsFunc([]string{"pivot", "restore", "clean-up"}, func(kind string) bool { return strings.HasPrefix(point, kind) })
+			if !final && i%2 == 0 {
+				if code, out := x.run(t, "", "rollback", id); code != 0 {
+					t.Fatalf("rollback: exit %d\n%s", code, out)
+				}
+				x.want = was
+				x.checkOld(t)
+				return
+			}
+			if final {
+				if code, _ := x.run(t, "", "rollback", id); code == 0 {
+					t.Error("a job past its live commit was rolled back")
+				}
+			}
+			if code, out := x.run(t, "", "resume", id); code != 0 {
+				t.Fatalf("resume: exit %d\n%s", code, out)
+			}
+			x.checkGrown(t)
+		})
+	}
+}
