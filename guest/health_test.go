@@ -1,0 +1,63 @@
+package guest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+func TestSizeSeen(t *testing.T) {
+	const G = size.GiB
+	grew := plan.Step{Kind: plan.StepFS, Content: "ext4", From: 10 * G, To: 20 * G}
+	root := func(total size.Bytes) domain.FS { return domain.FS{MountPoint: "/", Type: "ext4", Total: total} }
+	boot := domain.FS{MountPoint: "/boot", Type: "ext4", Total: G}
+	for _, c := range []struct {
+		name          string
+		before, after []domain.FS
+		ok            bool
+	}{
+		{"grown", []domain.FS{boot, root(97 * G / 10)}, []domain.FS{boot, root(195 * G / 10)}, true},
+		{"not grown", []domain.FS{boot, root(97 * G / 10)}, []domain.FS{boot, root(97 * G / 10)}, false},
+		{"half grown", []domain.FS{root(97 * G / 10)}, []domain.FS{root(15 * G)}, false},
+		{"gone", []domain.FS{root(97 * G / 10)}, []domain.FS{boot}, false},
+		{"never mounted", []domain.FS{boot}, []domain.FS{boot}, true},
+		{"no sizes", []domain.FS{{MountPoint: "/", Type: "ext4"}}, nil, true},
+		{"nothing known", nil, []domain.FS{root(195 * G / 10)}, true},
+	} {
+		if err := sizeSeen(grew, c.before, c.after); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if !sameType("ntfs", "NTFS") || !sameType("ntfs", "ntfs3") || !sameType("ntfs", "fuseblk") || sameType("xfs", "ext4") {
+		t.Error("types are not told apart")
+	}
+}
+
+func TestWindow(t *testing.T) {
+	now := time.Date(2026, 5, 4, 3, 50, 0, 0, time.UTC)
+	g := &plan.Guest{Name: "dev7", Running: true, Trial: true}
+	p := &plan.Plan{Target: plan.Target{Guest: g}, Steps: []plan.Step{
+		{Kind: plan.StepShutdown, Seconds: 60}, {Kind: plan.StepFS, Seconds: 30},
+		{Kind: plan.StepStart, Seconds: 60}, {Kind: plan.StepHealth, Seconds: 60}, {Kind: plan.StepPivot, Seconds: 1000}}}
+	for _, c := range []struct {
+		name string
+		w    Window
+		fits bool
+	}{
+		{"none", Window{}, true},
+		{"end", Window{End: now.Add(10 * time.Minute)}, true},
+		{"end too soon", Window{End: now.Add(4 * time.Minute)}, false},
+		{"end passed", Window{End: now.Add(-time.Minute)}, false},
+		{"outage", Window{Max: 5 * time.Minute}, true},
+		{"no room for a rollback", Window{Max: 4 * time.Minute}, false},
+		{"the shorter counts", Window{End: now.Add(time.Hour), Max: time.Minute}, false},
+	} {
+		err := c.w.fits(p, now)
+		if r, refused := plan.IsRefusal(err); (err == nil) != c.fits || err != nil && (!refused || r.Reason != plan.Window) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package applytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/plan/apply"
+)
+
+// Guest is an apply.Guest in memory. What it does to an Image is what a guest
+// does to its disk.
+type Guest struct {
+	Image *Image
+	// Runs and Overlay are what it does now: running, on the overlay.
+	Runs, Overlay bool
+	// Ran is whether it ran before the job.
+	Ran bool
+	// Sick makes the health check fail.
+	Sick bool
+	// Committed are the disks that were pivoted.
+	Committed []string
+}
+
+var _ apply.Guest = (*Guest)(nil)
+
+// ShutDown stops it.
+func (g *Guest) ShutDown(ctx context.Context) error { g.Runs = false; return ctx.Err() }
+
+// StartAgain brings its run state back.
+func (g *Guest) StartAgain(context.Context) error {
+	if g.Overlay {
+		return errors.New("started again on the overlay")
+	}
+	g.Runs = g.Ran
+	return nil
+}
+
+// Redirect points it at the overlay.
+func (g *Guest) Redirect(context.Context) error {
+	if g.Runs || !g.Image.Overlay {
+		return fmt.Errorf("redirected while running %t, with an overlay %t", g.Runs, g.Image.Overlay)
+	}
+	g.Overlay = true
+	return nil
+}
+
+// Restore points it at the image.
+func (g *Guest) Restore(context.Context) error { g.Overlay = false; return nil }
+
+// Start starts it.
+func (g *Guest) Start(ctx context.Context) error { g.Runs = true; return ctx.Err() }
+
+// Stop stops it at once.
+func (g *Guest) Stop(context.Context) error { g.Runs = false; return nil }
+
+// CheckHealth fails a sick guest.
+func (g *Guest) CheckHealth(ctx context.Context) error {
+	if g.Sick || !g.Runs {
+		return errors.New("sick")
+	}
+	return ctx.Err()
+}
+
+// Pivot writes the overlay into the image.
+func (g *Guest) Pivot(ctx context.Context, target string) error {
+	if !g.Image.Overlay {
+		return errors.New("pivot without overlay")
+	}
+	g.Committed = append(g.Committed, target)
+	g.Image.Bytes, g.Overlay = "new", false
+	return ctx.Err()
+}

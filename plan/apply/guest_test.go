@@ -1,0 +1,112 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/apply/applytest"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// newGuestRig is newRig for a domain's disk.
+func newGuestRig(t *testing.T, treat plan.Guest) (*rig, *applytest.Guest) {
+	t.Helper()
+	l := volume()
+	target := plan.Target{Path: "/a.qcow2", Format: "qcow2", Guest: &treat}
+	p, err := plan.Build(l, target, plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: GiB}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	r := &rig{image: &applytest.Image{Old: l.Size, Bytes: "old"}, editor: applytest.NewEditor(l, p.NewSize), log: log}
+	g := &applytest.Guest{Image: r.image, Runs: treat.Running, Ran: treat.Running}
+	r.run = &apply.Run{Plan: p, Image: r.image, Editor: r.editor, Guest: g, Log: log, Now: time.Now}
+	return r, g
+}
+
+func treatments() map[string]plan.Guest {
+	disks := []plan.TrialDisk{{Target: "vda", Path: "/a.qcow2", Format: "qcow2"}, {Target: "vdb", Path: "/b.raw", Format: "raw"}}
+	ladder := []plan.Rung{{Way: "agent", Seconds: 60}}
+	return map[string]plan.Guest{
+		"trial":          {Name: "dev7", Disk: "vda", Running: true, Trial: true, Disks: disks, Shutdown: ladder},
+		"no trial":       {Name: "dev7", Disk: "vda", Running: true, Shutdown: ladder},
+		"off":            {Name: "dev7", Disk: "vda"},
+		"off with trial": {Name: "dev7", Disk: "vda", Trial: true, Disks: disks[:1], Shutdown: ladder},
+	}
+}
+
+// TestGuestForward: every way to treat a guest ends with the image grown, the
+// domain on it, and the run state from before.
+func TestGuestForward(t *testing.T) {
+	for name, treat := range treatments() {
+		t.Run(name, func(t *testing.T) {
+			r, g := newGuestRig(t, treat)
+			if err := r.forward(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if r.image.Bytes != "new" || r.image.Overlay || r.image.Undo || g.Overlay || g.Runs != treat.Running {
+				t.Errorf("image %+v, guest %+v", r.image, g)
+			}
+		})
+	}
+}
+
+// TestGuestFaults: an error at every boundary before the point of no return
+// ends with the untouched image and the run state from before.
+func TestGuestFaults(t *testing.T) {
+	fault := errors.New("injected")
+	for name, treat := range treatments() {
+		r, _ := newGuestRig(t, treat)
+		for _, s := range r.run.Plan.Steps {
+			if s.Kind == plan.StepPivot || s.Kind == plan.StepClean {
+				break // only forward from here on
+			}
+			for _, when := range []string{"before", "after"} {
+				point := s.ID() + "/" + when
+				t.Run(name+" "+strings.ReplaceAll(point, "/", "-"), func(t *testing.T) {
+					r, g := newGuestRig(t, treat)
+					r.run.Fault = func(_ context.Context, p string) error {
+						if p == point {
+							return fault
+						}
+						return nil
+					}
+					if err := r.forward(context.Background()); !errors.Is(err, fault) {
+						t.Fatalf("the fault did not show: %v", err)
+					}
+					if err := r.run.Back(context.Background(), r.begun); err != nil {
+						t.Fatal(err)
+					}
+					if r.image.Bytes != "old" || r.image.Overlay || r.image.Undo || g.Overlay || g.Runs != treat.Running {
+						t.Errorf("image %+v, guest %+v", r.image, g)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestSickGuest: a trial that fails writes nothing into any image.
+func TestSickGuest(t *testing.T) {
+	r, g := newGuestRig(t, treatments()["trial"])
+	g.Sick = true
+	if err := r.forward(context.Background()); err == nil {
+		t.Fatal("a sick guest passed")
+	}
+	if err := r.run.Back(context.Background(), r.begun); err != nil {
+		t.Fatal(err)
+	}
+	if len(g.Committed) > 0 || r.image.Bytes != "old" || !g.Runs || g.Overlay {
+		t.Errorf("image %+v, guest %+v", r.image, g)
+	}
+}
