@@ -131,6 +131,9 @@ type job struct {
 	unlock  func() error
 	warned  []string // the image's notes, for the plan's warnings
 
+	// seen is what was on the disk while the guest still ran.
+	seen *plan.Layout
+
 	image  *Image // nil in a job taken up again
 	domain *domain.Domain
 	// connected says that the domain's connection is the job's own.

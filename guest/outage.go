@@ -66,6 +66,7 @@ func (j *job) estimate(ctx context.Context, s *Session) (agreed bool, err error)
 		return false, fmt.Errorf("cannot read the disk while the guest writes to it: %w", err)
 	}
 	estimated(layout)
+	j.seen = layout
 	if err := j.agree(ctx, layout); err != nil {
 		return false, err
 	}
@@ -136,9 +137,10 @@ func (j *job) down(ctx context.Context, s *Session) error {
 }
 
 // recheck makes the plan again from the disk at rest: it has to be the one
-// that was agreed to. What to grow is known by now, so nothing is inspected.
+// that was agreed to. What the outage is for is known by now: nothing is
+// inspected, and only what the guest may have changed is looked at.
 func (j *job) recheck(ctx context.Context, s *Session) error {
-	layout, err := s.read(ctx, j.facts.OldSize, func(*plan.Layout) bool { return false })
+	layout, err := s.app.ProbeAgain(ctx, j.seen, map[string]bool{j.plan.Grows: true})
 	if err != nil {
 		return err
 	}

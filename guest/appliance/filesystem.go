@@ -82,6 +82,7 @@ func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) 
 		return nil
 	}
 	a.xfsLog[name] = c.Size - u.total
+	a.xfsLogs[name] = a.xfsLog[name]
 	c.Used = u.used + a.xfsLog[name]
 	return nil
 }
@@ -111,7 +112,8 @@ const (
 	ntfsUnclean    = 15
 )
 
-func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content) error {
+// askNTFSProbe asks ntfs-3g whether it would mount the volume for writing.
+func (a *Appliance) askNTFSProbe(ctx context.Context, name string, c *plan.Content) error {
 	var code int
 	err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(name)); return })
 	if err != nil {
@@ -125,7 +127,13 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 		c.Problem = plan.Refuse(plan.NTFSDirty, name, "the NTFS on %s was not cleanly unmounted: its journal has unwritten changes", name)
 	default:
 		c.Problem = plan.Refuse(plan.FSDamaged, name, "ntfs-3g cannot mount the NTFS on %s (ntfs-3g.probe says %d)", name, code)
-		return nil
+	}
+	return nil
+}
+
+func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content) error {
+	if err := a.askNTFSProbe(ctx, name, c); err != nil || c.Problem != nil && c.Problem.Reason == plan.FSDamaged {
+		return err
 	}
 	u, err := a.measure(ctx, name, c)
 	if err != nil || c.Problem != nil {
@@ -135,7 +143,17 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 	if err != nil {
 		return err
 	}
+	a.ntfsCluster[name] = u.block
 	return a.askNTFSResize(ctx, name, c, sameNTFSSize(u.total, u.block, device))
+}
+
+// probeNTFSAgain looks at what Windows does to its volume when it shuts down:
+// hibernation, and the dirty flag.
+func (a *Appliance) probeNTFSAgain(ctx context.Context, name string, c *plan.Content, device size.Bytes) error {
+	if err := a.askNTFSProbe(ctx, name, c); err != nil || c.Problem != nil {
+		return err
+	}
+	return a.askNTFSResize(ctx, name, c, sameNTFSSize(c.Size, a.ntfsCluster[name], device))
 }
 
 // askNTFSResize asks ntfsresize for the very size the volume has: it looks at

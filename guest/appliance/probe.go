@@ -42,6 +42,36 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 	return l, nil
 }
 
+// ProbeAgain is Probe for a disk that was probed a moment ago, when its guest
+// still ran. The table and the volume groups are read again; of what the
+// devices hold it is taken for granted that it is still there and of the same
+// size: the steps that check and grow it find out otherwise. What a guest's end
+// may have changed is looked at on the devices named.
+func (a *Appliance) ProbeAgain(ctx context.Context, was *plan.Layout, devices map[string]bool) (*plan.Layout, error) {
+	a.known, a.closer = was, devices
+	defer func() { a.known, a.closer = nil, nil }()
+	return a.Probe(ctx, was.Size)
+}
+
+// recall is probeContent for a device that is known.
+func (a *Appliance) recall(ctx context.Context, name string) (c plan.Content, known bool, err error) {
+	if a.known == nil {
+		return c, false, nil
+	}
+	d, ok := a.known.Find(name)
+	if !ok || d.Content.Type == plan.ContentLUKS {
+		return c, false, nil
+	}
+	c = d.Content
+	if c.Type == "xfs" {
+		a.xfsLog[name] = a.xfsLogs[name]
+	}
+	if c.Type == "ntfs" && a.closer[name] {
+		err = a.probeNTFSAgain(ctx, name, &c, d.Size)
+	}
+	return c, true, err
+}
+
 func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout) error {
 	l.Devices = append(l.Devices, plan.Device{Name: "sda", Kind: plan.Disk, Size: l.Size})
 	for _, p := range l.Table.Partitions {
@@ -93,11 +123,14 @@ func byType(name string, kind table.Kind, partType string) *plan.Refusal {
 // probeContent fills in what a device holds. It is called once a device; the
 // layout's slice may grow while it runs.
 func (a *Appliance) probeContent(ctx context.Context, l *plan.Layout, name string) error {
-	content, err := a.identify(ctx, name)
+	content, known, err := a.recall(ctx, name)
+	if !known && err == nil {
+		content, err = a.identify(ctx, name)
+	}
 	if err != nil {
 		return err
 	}
-	if content.Problem == nil {
+	if !known && content.Problem == nil {
 		if look, ok := probes[content.Type]; ok {
 			if err := look(a, ctx, name, &content); err != nil {
 				return err

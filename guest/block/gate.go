@@ -29,6 +29,7 @@ type Gate struct {
 	Socket, Name string
 
 	dir     string
+	size    size.Bytes
 	cmd     *exec.Cmd
 	stderr  bytes.Buffer
 	exited  chan struct{}
@@ -46,7 +47,7 @@ const (
 // StartGate starts the storage daemon with the gate closed. dir is a short
 // path of the job's own: a socket's path must stay under 108 bytes (unix(7)).
 func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
-	g := &Gate{Socket: filepath.Join(dir, "gate.sock"), Name: gateNode, dir: dir, exited: make(chan struct{})}
+	g := &Gate{Socket: filepath.Join(dir, "gate.sock"), Name: gateNode, dir: dir, size: to, exited: make(chan struct{})}
 	control := filepath.Join(dir, "qmp.sock")
 	if len(g.Socket) > 107 {
 		return nil, fmt.Errorf("%s is too long a path for a socket", g.Socket)
@@ -56,7 +57,9 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 		"--blockdev", fmt.Sprintf("driver=raw,node-name=%s,file=%s", gateNode, closedNode),
 		"--nbd-server", "addr.type=unix,addr.path="+g.Socket,
 		"--export", fmt.Sprintf("type=nbd,id=export,node-name=%s,writable=on,name=%s", gateNode, g.Name),
-		"--chardev", "socket,id=control,server=on,wait=off,path="+control,
+		// With wait=off, a client that comes while the monitor is being set up
+		// loses the greeting, or the daemon the beginning of its command.
+		"--chardev", "socket,id=control,server=on,wait=on,path="+control,
 		"--monitor", "chardev=control")
 	g.cmd.Stderr = &g.stderr
 	// The kernel ends the daemon with us, however we end.
@@ -175,6 +178,28 @@ func (g *Gate) add(ctx context.Context, node map[string]any) error {
 		return err
 	}
 	return g.point(ctx, imageNode)
+}
+
+// Read reads n bytes of the export, fewer at its end, as a client of it: what
+// was written through the gate and flushed.
+func (g *Gate) Read(ctx context.Context, n, at size.Bytes) ([]byte, error) {
+	n = min(n, g.size-at)
+	if n <= 0 {
+		return nil, nil
+	}
+	out := filepath.Join(g.dir, "window")
+	defer os.Remove(out)
+	source, err := json.Marshal(map[string]any{
+		"driver": "raw", "offset": at, "size": n,
+		"file": map[string]any{"driver": "nbd", "export": g.Name, "server": map[string]any{"type": "unix", "path": g.Socket}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := Run(ctx, "qemu-img", "convert", "-O", "raw", "json:"+string(source), out); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(out)
 }
 
 // Shut points the gate at the empty disk again and lets the overlay go.

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -73,6 +74,9 @@ func writeTable(ctx context.Context, r *Run, s plan.Step) error {
 // partitionsHaveSize asks the appliance's kernel whether it sees the
 // partitions as the table now has them.
 func partitionsHaveSize(ctx context.Context, r *Run, s plan.Step) error {
+	if slices.ContainsFunc(r.Plan.Steps, growsInside) {
+		return nil // what grows inside is measured, and cannot be larger
+	}
 	for _, e := range s.Ends {
 		name := fmt.Sprintf("sda%d", e.Number)
 		want, ok := r.Plan.After.Find(name)
@@ -84,6 +88,10 @@ func partitionsHaveSize(ctx context.Context, r *Run, s plan.Step) error {
 		}
 	}
 	return nil
+}
+
+func growsInside(s plan.Step) bool {
+	return s.Kind == plan.StepFS || s.Kind == plan.StepPV || s.Kind == plan.StepCrypt
 }
 
 func growCrypt(ctx context.Context, r *Run, s plan.Step) error {
