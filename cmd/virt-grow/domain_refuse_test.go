@@ -20,6 +20,7 @@ const bare = `<domain type='qemu'>
 // TestDomainRefusals: what is wrong with a domain is said before anything is
 // done about it, by its reason.
 func TestDomainRefusals(t *testing.T) {
+	quick(t)
 	h := newHouse(t)
 	image := func(name string, args ...string) string {
 		path := filepath.Join(h.dir, name)

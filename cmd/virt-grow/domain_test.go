@@ -297,6 +297,7 @@ func (x *tenant) checkOld(t *testing.T) {
 // TestDomain grows the root disk of a running guest, with everything at its
 // default: outage, trial, health check, live commit.
 func TestDomain(t *testing.T) {
+	quick(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "plain", lab.Spec{}, false, disk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
@@ -320,6 +321,14 @@ func (x *tenant) mustGrow(t *testing.T, more ...string) string {
 		t.Fatalf("exit %d\n%s", code, out)
 	}
 	return out
+}
+
+// quick leaves a test out of the long matrices: make test has it.
+func quick(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VIRT_GROW_LONG") != "" {
+		t.Skip("make test has it")
+	}
 }
 
 // long leaves a test to the long matrices.
@@ -346,7 +355,6 @@ func TestDomainKinds(t *testing.T) {
 		{name: "two", disks: []disk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}},
 		{name: "mute", spec: lab.Spec{NoAgentChannel: true}, disks: []disk{{"xfs", "qcow2"}}, args: []string{"--settle", "12s"}},
 		{name: "straight", disks: []disk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
-		{name: "slow", spec: lab.Spec{Cmdline: []string{"slow-shutdown=6"}}, disks: []disk{{"lvm", "qcow2"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := h.moveIn(t, c.name, c.spec, c.off, c.disks...)
@@ -397,6 +405,7 @@ func TestDomainData(t *testing.T) {
 
 // TestDomainOff: a guest that was off stays off, with and without a trial.
 func TestDomainOff(t *testing.T) {
+	long(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "off", lab.Spec{}, true, disk{"xfs", "raw"})
 	x.mustGrow(t)
@@ -404,9 +413,6 @@ func TestDomainOff(t *testing.T) {
 		t.Errorf("the image has %d bytes", got)
 	}
 	x.checkKept(t)
-	if os.Getenv("VIRT_GROW_LONG") == "" {
-		return
-	}
 	x.want = gib + gib/8
 	x.mustGrow(t, "--trial-boot")
 	if got := sizeOf(t, x.disks[0]); got != x.want {
@@ -459,7 +465,7 @@ func TestMisbehaviour(t *testing.T) {
 		long    bool
 	}{
 		{name: "hangs", cmdline: []string{"was=536870912", "bigger=hang"}, args: []string{"--boot-timeout", "20s"}, exit: 7, says: "not passed within 20s"},
-		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down"},
+		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down", long: true},
 		{name: "forced", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "2s", "--force-off"}, exit: 0, long: true},
 		{name: "panics", cmdline: []string{"was=536870912", "bigger=panic"}, args: []string{"--boot-timeout", "25s"}, exit: 7, says: "health check", long: true},
 		{name: "goes", cmdline: []string{"was=536870912", "bigger=off"}, exit: 7, says: "it is off", long: true},
@@ -471,6 +477,8 @@ func TestMisbehaviour(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.long {
 				long(t)
+			} else {
+				quick(t)
 			}
 			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, disk{"xfs", "qcow2"})
 			code, out := x.grow(t, "", c.args...)
@@ -487,22 +495,29 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
-// domainPoints are the boundaries of the steps around the edit; those of the
-// edit itself are the image's.
-var domainPoints = []string{
-	"shutdown/before", "shutdown/after", "overlay/after", "fs:sda2/before", "verify:sda2/after",
-	"switch/before", "switch/after", "start/before", "start/after", "health/before", "health/after",
-	"pivot:vda/before", "pivot:vda/after", "restore/before", "restore/after", "clean-up/before", "clean-up/after",
-}
+// domainPoints are the boundaries between the steps around the edit, on both
+// sides; those of the edit itself are the image's. One side of each is in the
+// long matrices, VIRT_GROW_LONG=all takes both.
+var (
+	domainPoints = []string{
+		"shutdown/before", "shutdown/after", "verify:sda2/after", "switch/after", "start/after",
+		"health/after", "pivot:vda/after", "restore/after", "clean-up/after",
+	}
+	otherDomainPoints = []string{
+		"overlay/after", "fs:sda2/before", "switch/before", "start/before", "health/before",
+		"pivot:vda/before", "restore/before", "clean-up/before",
+	}
+)
 
 // TestDomainKilled ends the program with SIGKILL at the boundaries, one growth
 // after the other on one guest. Resume ends grown; rollback ends as before, as
 // long as the live commit has not begun.
 func TestDomainKilled(t *testing.T) {
+	long(t)
 	h := newHouse(t)
 	points := domainPoints
-	if os.Getenv("VIRT_GROW_LONG") == "" {
-		points = []string{"health/before"}
+	if os.Getenv("VIRT_GROW_LONG") == "all" {
+		points = slices.Concat(domainPoints, otherDomainPoints)
 	}
 	x := h.moveIn(t, "killed", lab.Spec{}, false, disk{"xfs", "qcow2"})
 	x.want = 512 << 20

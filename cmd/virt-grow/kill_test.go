@@ -102,12 +102,17 @@ func (c *crash) checkClean(t *testing.T) {
 	}
 }
 
-// killPoints are the boundaries of every step for growing gpt-ext4.
-var killPoints = []string{
-	"overlay/before", "overlay/after", "check:sda1/before", "table:sda/before", "table:sda/after",
-	"fs:sda1/before", "fs:sda1/after", "verify:sda1/before", "verify:sda1/after",
-	"save-undo/before", "save-undo/after", "commit/before", "commit/after", "clean-up/before", "clean-up/after",
-}
+// killPoints are the boundaries of every step for growing gpt-ext4. One side of
+// each is in the long matrices, VIRT_GROW_LONG=all takes both.
+var (
+	killPoints = []string{
+		"overlay/before", "overlay/after", "table:sda/before", "table:sda/after", "fs:sda1/after",
+		"verify:sda1/after", "save-undo/after", "commit/after", "clean-up/after",
+	}
+	otherKillPoints = []string{
+		"check:sda1/before", "fs:sda1/before", "verify:sda1/before", "save-undo/before", "commit/before", "clean-up/before",
+	}
+)
 
 // TestKilled ends the program with SIGKILL at every step boundary, and then
 // tries both ways out of each wreck: resume ends grown and verified, rollback
@@ -118,8 +123,11 @@ func TestKilled(t *testing.T) {
 	}
 	program := buildWithFaults(t)
 	points := killPoints
-	if os.Getenv("VIRT_GROW_LONG") == "" {
-		points = []string{"fs:sda1/before", "commit/after"}
+	switch os.Getenv("VIRT_GROW_LONG") {
+	case "":
+		points = []string{"fs:sda1/before"}
+	case "all":
+		points = slices.Concat(killPoints, otherKillPoints)
 	}
 	for i, point := range points {
 		format := []string{"raw", "qcow2"}[i%2]
@@ -271,6 +279,7 @@ func sameFile(t *testing.T, a, b string) bool {
 // TestInterrupted sends Ctrl-C in the middle: exit 130, and everything as
 // before.
 func TestInterrupted(t *testing.T) {
+	quick(t)
 	if testing.Short() {
 		t.Skip("needs the appliance: not with -short")
 	}
@@ -315,6 +324,7 @@ func TestInterrupted(t *testing.T) {
 
 // TestInUse: an image that a running QEMU has open is refused with exit 5.
 func TestInUse(t *testing.T) {
+	quick(t)
 	c := &crash{dir: t.TempDir()}
 	c.image, c.state = filepath.Join(c.dir, "disk.qcow2"), filepath.Join(c.dir, "state")
 	c.program = buildWithFaults(t)

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/lab"
+)
+
+// underway is a growth that goes on in the background.
+type underway struct {
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	done chan struct{}
+}
+
+// begin begins a growth and gives it back while it runs.
+func (x *tenant) begin(t *testing.T, fault string, more ...string) *underway {
+	t.Helper()
+	x.note(t)
+	u := &underway{done: make(chan struct{})}
+	args := []string{"--state-dir", x.state, "--connect", x.URI(), "grow", x.Name, "--size", "1G", "--yes",
+		"--boot-timeout", "90s", "--shutdown-timeout", "60s"}
+	u.cmd = exec.Command(x.program, append(args, more...)...)
+	u.cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
+	u.cmd.Stdout, u.cmd.Stderr = &u.out, &u.out
+	if err := u.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = u.cmd.Wait(); close(u.done) }()
+	t.Cleanup(func() { _ = u.cmd.Process.Kill(); <-u.done })
+	return u
+}
+
+// end gives its exit code.
+func (u *underway) end(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-u.done:
+	case <-time.After(5 * time.Minute):
+		t.Fatal("it does not end")
+	}
+	return u.cmd.ProcessState.ExitCode()
+}
+
+// at waits until the journal has begun a step.
+func (x *tenant) at(t *testing.T, step string) {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if x.begun(step) {
+			return
+		}
+	}
+	t.Fatalf("step %s is never begun", step)
+}
+
+func (x *tenant) begun(step string) bool {
+	dirs, _ := os.ReadDir(x.state + "/jobs")
+	for _, dir := range dirs {
+		journal, _ := os.ReadFile(x.state + "/jobs/" + dir.Name() + "/journal")
+		if bytes.Contains(journal, []byte(`"kind":"begin","step":"`+step+`"`)) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestDomainStartedByHand: while its disk is edited, the domain cannot be
+// started: QEMU's own lock is in the way. Ctrl-C then undoes, and the guest
+// runs again.
+func TestDomainStartedByHand(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "hand", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	u := x.begin(t, "fs:sda2/before=hang")
+	x.at(t, "fs:sda2")
+	if err := x.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "lock") {
+		t.Errorf("started in the middle of the edit: %v", err)
+	}
+	_ = u.cmd.Process.Signal(syscall.SIGINT)
+	if code := u.end(t); code != 130 {
+		t.Errorf("exit %d\n%s", code, &u.out)
+	}
+	x.checkOld(t)
+}
+
+// TestDaemonKilled: libvirtd is killed and started again while the guest is
+// asked to shut down, and while it boots for its trial. Nobody else notices.
+func TestDaemonKilled(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, disk{"xfs", "qcow2"})
+	u := x.begin(t, "")
+	for _, step := range []string{"shutdown", "health"} {
+		x.at(t, step)
+		time.Sleep(time.Second)
+		if err := h.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := h.Restart(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := u.end(t); code != 0 {
+		t.Fatalf("exit %d\n%s", code, &u.out)
+	}
+	x.checkGrown(t)
+}
+
+// TestTrialKilled: the guest's QEMU is killed in its trial. With virt-grow
+// watching, that is a failed check; without it, resume starts the trial again.
+func TestTrialKilled(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "trial", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	kill := func() {
+		pid, err := h.QEMUPid(x.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u := x.begin(t, "")
+	x.at(t, "health")
+	kill()
+	if code := u.end(t); code != 7 {
+		t.Errorf("exit %d\n%s", code, &u.out)
+	}
+	x.checkOld(t)
+
+	if code, out := x.grow(t, "health/before=kill"); code != -1 {
+		t.Fatalf("not killed: exit %d\n%s", code, out)
+	}
+	kill()
+	id, _ := x.job(t)
+	if code, out := x.run(t, "", "resume", id); code != 0 {
+		t.Fatalf("resume: exit %d\n%s", code, out)
+	}
+	x.checkGrown(t)
+}
+
+// TestDomainMeddledWith: the guest is started by hand after a crash in the
+// outage, or edited in its trial. That is noticed, and not fought with.
+func TestDomainMeddledWith(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	ctx := context.Background()
+	x := h.moveIn(t, "meddled", lab.Spec{}, false, disk{"xfs", "qcow2"})
+
+	if code, out := x.grow(t, "fs:sda2/before=kill"); code != -1 {
+		t.Fatalf("not killed: exit %d\n%s", code, out)
+	}
+	id, _ := x.job(t)
+	if err := x.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := x.run(t, "", "resume", id); code != 4 || !strings.Contains(out, "somebody started") {
+		t.Errorf("resume: exit %d\n%s", code, out)
+	}
+	if code, out := x.run(t, "", "rollback", id); code != 0 {
+		t.Errorf("rollback: exit %d\n%s", code, out)
+	}
+	x.checkOld(t)
+
+	x.mustGrow(t, "--accept", "manual")
+	id, _ = x.job(t)
+	if _, err := x.Virsh(ctx, "desc", x.Name, "--config", "--title", "edited in the trial"); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := x.run(t, "", "rollback", id); code != 0 {
+		t.Fatalf("rollback: exit %d\n%s", code, out)
+	}
+	now := x.dump(t)
+	if !strings.Contains(now, "edited in the trial") || strings.Contains(now, "virt-grow-") {
+		t.Errorf("the edit is lost, or the overlay is still there:\n%s", now)
+	}
+	x.xml = now
+	x.checkOld(t)
+
+	// Somebody shuts the guest down in its trial: accept commits offline.
+	x.mustGrow(t, "--accept", "manual")
+	id, _ = x.job(t)
+	if _, err := x.Virsh(ctx, "shutdown", x.Name); err != nil {
+		t.Fatal(err)
+	}
+	off, cancel := within(time.Minute)
+	defer cancel()
+	if err := x.WaitState(off, "shut off"); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := x.run(t, "", "accept", id); code != 0 {
+		t.Fatalf("accept: exit %d\n%s", code, out)
+	}
+	if err := x.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	x.beating(t, time.Now())
+	x.checkGrown(t)
+}
