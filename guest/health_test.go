@@ -49,10 +49,10 @@ func TestWindow(t *testing.T) {
 	}{
 		{"none", Window{}, true},
 		{"end", Window{End: now.Add(10 * time.Minute)}, true},
-		{"end too soon", Window{End: now.Add(4 * time.Minute)}, false},
+		{"end too soon", Window{End: now.Add(5 * time.Minute)}, false},
 		{"end passed", Window{End: now.Add(-time.Minute)}, false},
-		{"outage", Window{Max: 5 * time.Minute}, true},
-		{"no room for a rollback", Window{Max: 4 * time.Minute}, false},
+		{"outage", Window{Max: 6 * time.Minute}, true},
+		{"no room for a rollback", Window{Max: 5 * time.Minute}, false},
 		{"the shorter counts", Window{End: now.Add(time.Hour), Max: time.Minute}, false},
 	} {
 		err := c.w.fits(p, now)

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -160,14 +159,19 @@ func (p *Plan) Outage() (seconds float64) {
 	return seconds
 }
 
-// Reserve is how long a rollback takes until the guest runs again: it is
-// stopped, and started from the untouched image.
-func (p *Plan) Reserve() (seconds float64) {
-	i := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Kind == StepStart })
-	if i < 0 || p.Target.Guest == nil || !p.Target.Guest.Running {
+// Reserve is how long a rollback takes until the guest is there again: it is
+// stopped, and boots from the untouched image.
+func (p *Plan) Reserve() float64 {
+	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
 	}
-	return p.Steps[i].Seconds + rollbackSeconds
+	seconds := float64(rollbackSeconds)
+	for _, s := range p.Steps {
+		if s.Kind == StepStart || s.Kind == StepHealth {
+			seconds += s.Seconds
+		}
+	}
+	return seconds
 }
 
 // rollbackSeconds is what taking a trial back costs beside the boot.

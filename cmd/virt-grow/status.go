@@ -114,6 +114,8 @@ func explain(j journal.Listed, facts guest.Facts) string {
 		return "It ended while the overlay was being written into the image. The image may be partly written: do not start the guest before this job is finished or rolled back. Both are safe: the overlay and the saved bytes are here."
 	case r.State == journal.Committing:
 		return "It ended just before the commit. The image is untouched."
+	case r.State == journal.Editing && facts.Target.Guest != nil && facts.Target.Guest.Running:
+		return "It ended in the outage of " + facts.Target.Guest.Name + at(r) + ", which may be off now. Its image is untouched: resume begins the edit again, rollback starts the guest from it."
 	case r.State == journal.Editing:
 		return "It ended while the overlay was edited" + at(r) + ". The image is untouched; the overlay is made again when the job is resumed."
 	case facts.Agreed:

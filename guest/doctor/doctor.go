@@ -40,6 +40,8 @@ type Options struct {
 	// leaves it out, as they lie beside the image then.
 	StateDir, ScratchDir string
 	Accel                appliance.Accel
+	// Connect is libvirt's URI.
+	Connect string
 	// Quick leaves the appliance out: no launch, and nothing about what is
 	// inside it.
 	Quick bool
@@ -51,6 +53,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	findings := []Finding{
 		examineTool(ctx, system, qemuImg),
 		examineTool(ctx, system, storageDaemon),
+		examineLibvirt(ctx, system, o.Connect),
 	}
 	kernels := findKernels("/")
 	if o.Quick {

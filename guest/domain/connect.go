@@ -69,8 +69,23 @@ func (c *Conn) open() error {
 	return nil
 }
 
-// URI is what it is connected to.
-func (c *Conn) URI() string { return c.uri }
+// About gives libvirt's version and how many domains there are.
+func (c *Conn) About(ctx context.Context) (version string, domains int, err error) {
+	err = c.do(ctx, func(l *libvirt.Connect) error {
+		n, err := l.GetLibVersion() // 9000000 is 9.0.0
+		if err != nil {
+			return err
+		}
+		version = fmt.Sprintf("%d.%d.%d", n/1000000, n/1000%1000, n%1000)
+		all, err := l.ListAllDomains(0)
+		domains = len(all)
+		for i := range all {
+			_ = all[i].Free()
+		}
+		return err
+	})
+	return version, domains, err
+}
 
 // Close ends the connection.
 func (c *Conn) Close() error {

@@ -1,0 +1,99 @@
+// Guest runs a test guest in a private libvirt, for demonstrations and
+// benchmarks:
+//
+//	go run ./.ci/guest up DIR VARIANT   start both; print the URI; the guest is called demo, its disk DIR/disk.qcow2
+//	go run ./.ci/guest beats DIR        print the longest gap between two signs of life of the guest, in seconds
+//	go run ./.ci/guest down DIR         end both, and remove DIR
+//
+// DIR is created by up. Its path must be short, and every user must be able to
+// get to it. It takes root.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/lab"
+)
+
+const name = "demo"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) == 3 && args[0] == "up":
+		err = up(ctx, args[1], args[2])
+	case len(args) == 2 && args[0] == "beats":
+		err = beats(args[1])
+	case len(args) == 2 && args[0] == "down":
+		err = down(args[1])
+	default:
+		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | beats DIR | down DIR")
+		os.Exit(64)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
+	}
+}
+
+func up(ctx context.Context, dir, variant string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	l, err := lab.StartDetached(ctx, dir)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := boot(ctx, l, dir, variant); err != nil {
+		return errors.Join(err, l.Stop(), os.RemoveAll(dir))
+	}
+	fmt.Println(l.URI())
+	return nil
+}
+
+func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
+	disk := lab.Disk{Path: filepath.Join(dir, "disk.qcow2"), Format: "qcow2", Target: "vda"}
+	if err := lab.Image(ctx, variant, disk.Format, disk.Path); err != nil {
+		return err
+	}
+	g, err := l.Define(ctx, lab.Spec{Name: name, Disks: []lab.Disk{disk}})
+	if err != nil {
+		return err
+	}
+	if err := g.Start(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return g.WaitAgent(ctx)
+}
+
+func beats(dir string) error {
+	l, err := lab.Attach(dir)
+	if err != nil {
+		return err
+	}
+	gap, err := l.Guest(name).Outage(time.Time{})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%.1f\n", gap.Length().Seconds())
+	return nil
+}
+
+func down(dir string) error {
+	l, err := lab.Attach(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Stop(), os.RemoveAll(dir))
+}

@@ -1,0 +1,268 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Spec describes a guest.
+type Spec struct {
+	Name  string
+	Disks []Disk // the one with the root file system first
+
+	// Cmdline is added to the kernel's command line and holds from boot to
+	// boot. Words that make the guest misbehave:
+	//
+	//	ignore-shutdown          requests by agent and ACPI are accepted, and nothing happens
+	//	slow-shutdown=SECONDS    nothing happens for so long
+	//	no-agent                 there is a channel for the agent, but no agent
+	//	hang                     boot ends before the first beat and the agent
+	//	was=BYTES bigger=WHAT    when the root disk is bigger than that: hang, panic or off
+	Cmdline []string
+
+	NoAgentChannel bool
+	MemoryMiB      int // 0: enough
+}
+
+// Disk is a disk of a guest.
+type Disk struct {
+	Path, Format string
+	Target       string // vda, …; sda, … are behind a virtio SCSI controller
+}
+
+// Guest is a defined domain.
+type Guest struct {
+	Name    string
+	libvirt *Libvirt
+}
+
+// Define defines a guest.
+func (l *Libvirt) Define(ctx context.Context, s Spec) (*Guest, error) {
+	if err := l.installBoot(ctx); err != nil {
+		return nil, err
+	}
+	g := l.Guest(s.Name)
+	for _, file := range []string{g.console(), g.beats()} {
+		// libvirt has QEMU open these, with the guest's rights.
+		if err := touch(file); err != nil {
+			return nil, err
+		}
+	}
+	xml, err := g.xml(s)
+	if err != nil {
+		return nil, err
+	}
+	file := l.path("tmp/" + s.Name + ".xml")
+	if err := os.WriteFile(file, []byte(xml), 0o600); err != nil {
+		return nil, err
+	}
+	defer os.Remove(file)
+	if _, err := l.Virsh(ctx, "define", file); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Guest is a guest that was defined before.
+func (l *Libvirt) Guest(name string) *Guest { return &Guest{name, l} }
+
+func (g *Guest) console() string { return g.libvirt.path("serial/" + g.Name + ".console") }
+func (g *Guest) beats() string   { return g.libvirt.path("serial/" + g.Name + ".beats") }
+
+func touch(file string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Start starts the guest; it does not wait for anything in it.
+func (g *Guest) Start(ctx context.Context) error {
+	_, err := g.libvirt.Virsh(ctx, "start", g.Name)
+	return err
+}
+
+// State is what virsh domstate says: "running", "shut off", ….
+func (g *Guest) State(ctx context.Context) (string, error) {
+	out, err := g.libvirt.Virsh(ctx, "domstate", g.Name)
+	return strings.TrimSpace(out), err
+}
+
+// WaitState waits until the guest is in a state.
+func (g *Guest) WaitState(ctx context.Context, want string) error {
+	return until(ctx, g.Name+" to be "+want, func() (bool, error) {
+		state, err := g.State(ctx)
+		return state == want, err
+	})
+}
+
+// Agent sends one command to the guest agent.
+func (g *Guest) Agent(ctx context.Context, command string) (string, error) {
+	return g.libvirt.Virsh(ctx, "qemu-agent-command", "--timeout", "5", g.Name, command)
+}
+
+// WaitAgent waits until the guest agent answers.
+func (g *Guest) WaitAgent(ctx context.Context) error {
+	var last error
+	err := until(ctx, "the agent of "+g.Name, func() (bool, error) {
+		_, last = g.Agent(ctx, `{"execute":"guest-ping"}`)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, last)
+	}
+	return nil
+}
+
+// Exec runs a program in the guest, through its agent, and returns what it
+// printed.
+func (g *Guest) Exec(ctx context.Context, path string, args ...string) (string, error) {
+	command, err := json.Marshal(map[string]any{"execute": "guest-exec",
+		"arguments": map[string]any{"path": path, "arg": args, "capture-output": true}})
+	if err != nil {
+		return "", err
+	}
+	var started struct{ Return struct{ Pid int } }
+	if err := g.ask(ctx, string(command), &started); err != nil {
+		return "", err
+	}
+	var status struct {
+		Return struct {
+			Exited   bool
+			ExitCode int
+			Out      []byte `json:"out-data"`
+			Err      []byte `json:"err-data"`
+		}
+	}
+	question := fmt.Sprintf(`{"execute":"guest-exec-status","arguments":{"pid":%d}}`, started.Return.Pid)
+	err = until(ctx, path, func() (bool, error) {
+		err := g.ask(ctx, question, &status)
+		return status.Return.Exited, err
+	})
+	if r := status.Return; err == nil && r.ExitCode != 0 {
+		err = fmt.Errorf("%s %s in %s: exit status %d: %s", path, strings.Join(args, " "), g.Name, r.ExitCode, r.Err)
+	}
+	return string(status.Return.Out), err
+}
+
+// ask sends the agent a command and reads its answer.
+func (g *Guest) ask(ctx context.Context, command string, answer any) error {
+	out, err := g.Agent(ctx, command)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(out), answer)
+}
+
+// kvmWorks tries KVM, up to the first thing that the firmware says: where it only
+// seems to exist, QEMU dies at the start, or the guest stands still.
+var kvmWorks = sync.OnceValue(func() bool {
+	if _, err := os.Stat("/dev/kvm"); err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "64",
+		"-nodefaults", "-display", "none", "-chardev", "stdio,id=out", "-device", "isa-debugcon,iobase=0x402,chardev=out")
+	out, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		return false
+	}
+	n, _ := out.Read(make([]byte, 1))
+	cancel()
+	_ = cmd.Wait()
+	return n > 0
+})
+
+// xml is the domain's XML. It has as few devices as will do: each costs time at
+// boot. The time between the boots of two kernels is what tests measure.
+func (g *Guest) xml(s Spec) (string, error) {
+	if len(s.Disks) == 0 {
+		return "", errors.New("a guest needs a disk")
+	}
+	kind, cpu := "qemu", ""
+	if kvmWorks() {
+		kind, cpu = "kvm", `<cpu mode="host-passthrough"/>`
+	}
+	devices := ""
+	for _, d := range s.Disks {
+		xml, err := d.xml()
+		if err != nil {
+			return "", err
+		}
+		devices += xml
+	}
+	for port, file := range []string{g.console(), g.beats()} {
+		devices += fmt.Sprintf(`
+    <serial type="file"><source path=%q append="on"/><target port="%d"/></serial>`, file, port)
+	}
+	devices += fmt.Sprintf(`
+    <filesystem type="mount" accessmode="squash"><source dir=%q/><target dir="clock"/></filesystem>`, g.libvirt.path("clock"))
+	if !s.NoAgentChannel {
+		devices += `
+    <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>`
+	}
+	memory := s.MemoryMiB
+	if memory == 0 {
+		memory = 384
+	}
+	return fmt.Sprintf(domainXML, kind, s.Name, memory, g.libvirt.path("boot/kernel"), g.libvirt.path("boot/initramfs"),
+		strings.Join(append([]string{kernelCmdline}, s.Cmdline...), " "), cpu, devices), nil
+}
+
+// Values must not need quoting in XML: they are paths and words of our own.
+const domainXML = `<domain type=%q>
+  <name>%s</name>
+  <memory unit="MiB">%d</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch="x86_64" machine="pc">hvm</type>
+    <kernel>%s</kernel>
+    <initrd>%s</initrd>
+    <cmdline>%s</cmdline>
+  </os>
+  <features><acpi/></features>
+  %s
+  <clock offset="utc"/>
+  <devices>
+    <controller type="usb" model="none"/>
+    <memballoon model="none"/>%s
+  </devices>
+</domain>
+`
+
+// kernelCmdline keeps the kernel from looking for what is not there.
+const kernelCmdline = "console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable cryptomgr.notests " +
+	"8250.nr_uarts=2 i8042.noaux i8042.nokbd"
+
+func (d Disk) xml() (string, error) {
+	path, err := filepath.Abs(d.Path)
+	if err != nil {
+		return "", err
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	bus, controller := "virtio", ""
+	if strings.HasPrefix(d.Target, "sd") {
+		bus, controller = "scsi", `
+    <controller type="scsi" index="0" model="virtio-scsi"/>`
+	}
+	kind, attribute := "file", "file"
+	if st.Mode()&os.ModeDevice != 0 {
+		kind, attribute = "block", "dev"
+	}
+	return controller + fmt.Sprintf(`
+    <disk type=%q device="disk"><driver name="qemu" type=%q/><source %s=%q/><target dev=%q bus=%q/></disk>`,
+		kind, d.Format, attribute, path, d.Target, bus), nil
+}

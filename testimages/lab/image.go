@@ -1,0 +1,138 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Variants are the images there are.
+//
+//	xfs        GPT, a small ESP, the root file system on XFS
+//	lvm        GPT, a PV, the root file system on ext4 in vg/root
+//	ntfs-data  GPT, one NTFS partition with some files
+var Variants = []string{"xfs", "lvm", "ntfs-data"}
+
+// sources are what decides how images, kernel and initramfs come out.
+//
+//go:embed init/*.go keeper/*.go build.go initramfs.go kernel.go root.go
+var sources embed.FS
+
+// Image makes a writable copy of an image at path, as "qcow2" or "raw".
+func Image(ctx context.Context, variant, format, path string) error {
+	if !slices.Contains(Variants, variant) {
+		return fmt.Errorf("no test guest %q, only %s", variant, strings.Join(Variants, ", "))
+	}
+	dir, err := cache(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := output(ctx, "qemu-img", "convert", "-f", "qcow2", "-O", format, imagePath(dir, variant), path); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o644)
+}
+
+// installBoot copies kernel and initramfs to where QEMU can read them, which it
+// cannot in a user's cache.
+func (l *Libvirt) installBoot(ctx context.Context) error {
+	if _, err := os.Stat(l.path("boot/initramfs")); err == nil {
+		return nil
+	}
+	dir, err := cache(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		copyFile(l.path("boot/kernel"), filepath.Join(dir, "kernel")),
+		copyFile(l.path("boot/initramfs"), filepath.Join(dir, "initramfs")))
+}
+
+func copyFile(dst, src string) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(dst, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+func imagePath(dir, variant string) string { return filepath.Join(dir, variant+".qcow2") }
+
+// cache returns the folder with the images, kernel, initramfs and keeper, after
+// building them if they are missing. It is beside those of package testimages, and named
+// after the recipe and the kernel. Processes may call it at the same time: one
+// builds, the others wait.
+func cache(ctx context.Context) (dir string, err error) {
+	k, err := findKernel()
+	if err != nil {
+		return "", err
+	}
+	if dir, err = cacheDir(k); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	if complete(dir) {
+		return dir, nil
+	}
+	lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // releases the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	if complete(dir) {
+		return dir, nil
+	}
+	if err := build(ctx, dir, k); err != nil {
+		return "", fmt.Errorf("build test guest: %w", err)
+	}
+	return dir, nil
+}
+
+// complete says that a folder is there: it gets its name when all is in it.
+func complete(dir string) bool {
+	_, err := os.Stat(dir)
+	return err == nil
+}
+
+func cacheDir(k kernel) (string, error) {
+	base := os.Getenv("VIRT_GROW_TEST_CACHE")
+	if base == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		base = filepath.Join(user, "virt-grow", "testimages")
+	}
+	return filepath.Join(base, "lab-"+version()+"-"+k.version), nil
+}
+
+// version is a hash of the recipe's source.
+func version() string {
+	sum := sha256.New()
+	_ = fs.WalkDir(sources, ".", func(path string, _ fs.DirEntry, _ error) error {
+		b, _ := sources.ReadFile(path) // nothing, of a folder
+		sum.Write(b)
+		return nil
+	})
+	return fmt.Sprintf("%x", sum.Sum(nil)[:6])
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// runGuest is the guest's life: misbehave if told so, beat, offer the agent,
+// and stop when asked to.
+func runGuest() error {
+	o, err := readOptions("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	h, err := startHeart()
+	if err != nil {
+		return err
+	}
+	if err := o.misbehave(h); err != nil {
+		return err
+	}
+	if err := h.beat(); err != nil {
+		return err
+	}
+	go mountData(h)
+	go watchPowerButtons(h)
+	if !o.noAgent {
+		go startAgent(h)
+	}
+	return h.untilAsked(o)
+}
+
+// options are the ways to misbehave, from the kernel's command line.
+type options struct {
+	ignoreShutdown bool
+	slowShutdown   time.Duration
+	noAgent        bool
+	hang           bool
+	was            int64  // size of the disk that is fine
+	bigger         string // what to do on a bigger one: hang, panic or off
+}
+
+func readOptions(path string) (o options, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return o, err
+	}
+	words := strings.Fields(string(b))
+	o.ignoreShutdown = slices.Contains(words, "ignore-shutdown")
+	o.noAgent = slices.Contains(words, "no-agent")
+	o.hang = slices.Contains(words, "hang")
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "slow-shutdown":
+			var s float64
+			s, err = strconv.ParseFloat(value, 64)
+			o.slowShutdown = time.Duration(s * float64(time.Second))
+		case "was":
+			o.was, err = strconv.ParseInt(value, 10, 64)
+		case "bigger":
+			o.bigger = value
+		}
+		if err != nil {
+			return o, fmt.Errorf("kernel command line: %s: %w", w, err)
+		}
+	}
+	return o, nil
+}
+
+// misbehave does what the guest was told to do at boot. It comes back if that
+// was nothing.
+func (o options) misbehave(h *heart) error {
+	size, err := diskSize(h.disk)
+	if err != nil {
+		return err
+	}
+	what := ""
+	switch {
+	case o.hang:
+		what = "hang"
+	case o.bigger != "" && size > o.was:
+		what = o.bigger
+	default:
+		return nil
+	}
+	h.note("told to " + what)
+	switch what {
+	case "hang":
+		for {
+			time.Sleep(time.Hour)
+		}
+	case "panic":
+		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+	case "off":
+		return h.stop(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+	}
+	return fmt.Errorf("kernel command line: bigger=%s", what)
+}
+
+// untilAsked waits to be told to stop, by /sbin/shutdown or a power button, and
+// stops.
+func (h *heart) untilAsked(o options) error {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
+	for s := range asked {
+		h.note("asked to stop")
+		if o.ignoreShutdown {
+			continue
+		}
+		time.Sleep(o.slowShutdown)
+		if s == syscall.SIGINT {
+			return h.stop(syscall.LINUX_REBOOT_CMD_RESTART)
+		}
+		return h.stop(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+	}
+	return nil
+}
+
+// stop ends everything in good order, so that the file systems are clean.
+func (h *heart) stop(how int) error {
+	h.still()
+	_ = syscall.Unmount("/data", 0)
+	_ = syscall.Kill(-1, syscall.SIGTERM)
+	waitForChildren(2 * time.Second)
+	_ = syscall.Kill(-1, syscall.SIGKILL)
+	waitForChildren(time.Second)
+	syscall.Sync()
+	var err error
+	for range 50 {
+		if err = syscall.Mount("", "/", "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		h.note(fmt.Sprint("root file system stays writable: ", err))
+	}
+	h.note("stopped")
+	return syscall.Reboot(how)
+}
+
+// waitForChildren reaps what has ended until nothing is left.
+func waitForChildren(limit time.Duration) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		if err == syscall.ECHILD {
+			return
+		}
+		if pid == 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+// startAgent gives the guest agent its port, the name udev would have made
+// included, and runs it.
+func startAgent(h *heart) {
+	const name = "org.qemu.guest_agent.0"
+	port := ""
+	for deadline := time.Now().Add(5 * time.Second); port == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		port = portNamed(name)
+	}
+	if port == "" {
+		h.note("no port for the agent")
+		return
+	}
+	link := "/dev/virtio-ports/" + name
+	_ = os.MkdirAll(filepath.Dir(link), 0o755)
+	_ = os.Symlink(port, link)
+	cmd := exec.Command("/usr/sbin/qemu-ga", "-m", "virtio-serial", "-p", link, "-t", "/run", "-l", "/run/qemu-ga.log")
+	if err := cmd.Start(); err != nil {
+		h.note(fmt.Sprint("agent: ", err))
+	}
+}
+
+func portNamed(name string) string {
+	ports, _ := filepath.Glob("/sys/class/virtio-ports/*")
+	for _, p := range ports {
+		if b, _ := os.ReadFile(p + "/name"); strings.TrimSpace(string(b)) == name {
+			return "/dev/" + filepath.Base(p)
+		}
+	}
+	return ""
+}
+
+// mountData mounts the first NTFS file system there is at /data.
+func mountData(h *heart) {
+	for _, dev := range blockDevices() {
+		if kind, _ := identify(dev); kind != "ntfs" {
+			continue
+		}
+		if err := mountNTFS(dev); err != nil {
+			h.note(fmt.Sprintf("mount %s: %v", dev, err))
+		} else {
+			h.note("mounted " + dev + " at /data")
+		}
+		return
+	}
+}
+
+// mountNTFS uses the kernel's own driver, or where it has none ntfs-3g.
+func mountNTFS(dev string) error {
+	if syscall.Mount(dev, "/data", "ntfs3", 0, "") == nil {
+		return nil
+	}
+	if out, err := exec.Command("/sbin/ntfs-3g", dev, "/data").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}

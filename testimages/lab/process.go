@@ -1,0 +1,166 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// output runs a program and returns what it printed on standard output.
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return out.String(), fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(errs.Bytes()))
+	}
+	return out.String(), nil
+}
+
+// pollEvery is how often something is looked at that cannot be waited for.
+const pollEvery = 20 * time.Millisecond
+
+// until looks again and again, until done says yes or fails.
+func until(ctx context.Context, what string, done func() (bool, error)) error {
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// pidIn reads a pid file. A process whose pid file is gone has ended in good
+// order; so 0 and no error.
+func pidIn(file string) (int, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
+	}
+	return pid, nil
+}
+
+// runs says whether a process that was started for this folder still runs under
+// that pid, which may be another's by now.
+func (l *Libvirt) runs(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false
+	}
+	if len(environ) == 0 { // on its way out, perhaps with files still open
+		return !isZombie(pid)
+	}
+	return bytes.Contains(environ, []byte(l.mark()+"\x00"))
+}
+
+// isZombie says whether all threads of a process have ended.
+func isZombie(pid int) bool {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	status, err := os.ReadFile(dir + "status")
+	tasks, _ := os.ReadDir(dir + "task")
+	return err != nil || bytes.Contains(status, []byte("\nState:\tZ")) && len(tasks) <= 1
+}
+
+// mark is a variable in the environment of keeper and daemon, which libvirt hands
+// on to the guests' QEMU.
+func (l *Libvirt) mark() string { return "TMPDIR=" + l.path("tmp") }
+
+// keeper starts a process which starts the daemon, adopts the guests, and lives
+// as long as any of them. It reads from a pipe to this process, unless detached.
+func (l *Libvirt) keeper(ctx context.Context) (*exec.Cmd, error) {
+	cache, err := cache(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := os.OpenFile(l.path("log/daemon.out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd := exec.Command(filepath.Join(cache, "keeper"), l.dir, "ALONE")
+	if !l.detached {
+		cmd.Args[2] = "PIPE"
+		// Never written to: it is closed when this process ends, by whatever.
+		if _, err := cmd.StdinPipe(); err != nil {
+			return nil, err
+		}
+	}
+	cmd.Env = append(os.Environ(), l.mark())
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for the daemon
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd, l.note(cmd.Process.Pid)
+}
+
+// note adds a keeper to those that Stop is to end.
+func (l *Libvirt) note(pid int) error {
+	f, err := os.OpenFile(l.path("keepers"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, pid)
+	return errors.Join(err, f.Close())
+}
+
+func (l *Libvirt) keepers() (pids []int, err error) {
+	b, err := os.ReadFile(l.path("keepers"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	for _, word := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// end sends a signal to a process and waits until it is gone; one that takes
+// too long is killed.
+func (l *Libvirt) end(pid int, signal syscall.Signal) error {
+	if !l.runs(pid) {
+		return nil
+	}
+	_ = syscall.Kill(pid, signal)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	gone := func() (bool, error) { return !l.runs(pid), nil }
+	if until(ctx, "process to end", gone) == nil {
+		return nil
+	}
+	if signal == syscall.SIGKILL {
+		return fmt.Errorf("process %d does not end", pid)
+	}
+	return l.end(pid, syscall.SIGKILL)
+}
