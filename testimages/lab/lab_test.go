@@ -247,7 +247,7 @@ func TestLVM(t *testing.T) {
 	if again, err := g.libvirt.QEMUPid(g.Name); err != nil || again != pid {
 		t.Errorf("QEMU was process %d, is %d, %v", pid, again, err)
 	}
-	if gap, err := g.Outage(first.At); err != nil || gap.Length() > time.Second {
+	if gap, err := g.Outage(first.At); err != nil || gap.Length() > 4*time.Second {
 		t.Errorf("no beat for %v, %v", gap.Length(), err)
 	}
 	check(t, g.WaitAgent(limited(t)))

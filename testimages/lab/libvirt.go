@@ -112,7 +112,7 @@ func prepare(dir string) (*Libvirt, error) {
 			return nil, err
 		}
 	}
-	return l, nil
+	return l, writeBootTime(l.path("run/utmp"))
 }
 
 // reachable says whether every user can get to a folder.
