@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -364,7 +365,12 @@ func (j *job) conclude(ctx context.Context, accepted bool) error {
 		if err := j.phase(s); err != nil {
 			return err
 		}
-		if err := j.run.Do(ctx, s); err != nil {
+		err := j.run.Do(ctx, s)
+		if errors.Is(err, domain.ErrNotBegun) {
+			// The image is untouched: there is a way back after all.
+			_ = j.log(journal.Entry{Kind: journal.Undone, Step: s.ID()})
+		}
+		if err != nil {
 			return err
 		}
 	}

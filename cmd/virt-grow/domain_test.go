@@ -304,8 +304,16 @@ func TestDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.info = x.infos(t)
-	x.mustGrow(t, "--disk", "vda")
+	said := filepath.Join(h.dir, "said")
+	x.mustGrow(t, "--disk", "vda", "--post", "env > "+said+"; test -s \"$VIRT_GROW_PLAN\" && echo PLAN=there >> "+said)
 	x.checkGrown(t)
+	id, _ := x.job(t)
+	env, err := os.ReadFile(said)
+	for _, want := range []string{"VIRT_GROW_JOB=" + id, "VIRT_GROW_PHASE=post", "VIRT_GROW_DOMAIN=plain", "VIRT_GROW_DISK=vda", "PLAN=there"} {
+		if !strings.Contains(string(env), want) {
+			t.Errorf("the post command does not see %s (%v)", want, err)
+		}
+	}
 	if gap, err := x.Outage(time.Time{}); err != nil {
 		t.Error(err)
 	} else {
@@ -452,6 +460,45 @@ func TestDomainManual(t *testing.T) {
 	}
 }
 
+// TestDomainPlan: a plan is made of the running guest, and applied; a second
+// time it is stale.
+func TestDomainPlan(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "planned", lab.Spec{}, false, disk{"lvm", "qcow2"})
+	x.note(t)
+	file := filepath.Join(h.dir, "planned.json")
+	if code, out := x.run(t, "", "plan", x.Name, "--size", "1G", "--grow", "vg/root", "--boot-timeout", "90s", "-o", file); code != 0 {
+		t.Fatalf("plan: exit %d\n%s", code, out)
+	}
+	if beat := x.beating(t, time.Now()); beat.Boot != x.old.Boot {
+		t.Error("the guest was restarted for a plan")
+	}
+	if code, out := x.run(t, "", "apply", file, "--yes"); code != 0 {
+		t.Fatalf("apply: exit %d\n%s", code, out)
+	}
+	x.checkGrown(t)
+	if code, out := x.run(t, "", "apply", file, "--yes"); code != 4 {
+		t.Errorf("a stale plan: exit %d\n%s", code, out)
+	}
+}
+
+// TestNoAppliance: where the appliance cannot start, the guest is not stopped.
+func TestNoAppliance(t *testing.T) {
+	quick(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "spared", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	t.Setenv("LIBGUESTFS_PATH", "/nowhere")
+	code, out := x.grow(t, "")
+	if code != 1 || !strings.Contains(out, "the guest was not stopped") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if beat := x.beating(t, time.Now()); beat.Boot != x.old.Boot {
+		t.Error("the guest was restarted")
+	}
+	x.checkOld(t)
+}
+
 // TestMisbehaviour: whatever the guest does, it ends in the right place, with
 // the right exit code.
 func TestMisbehaviour(t *testing.T) {
@@ -481,9 +528,13 @@ func TestMisbehaviour(t *testing.T) {
 				quick(t)
 			}
 			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, disk{"xfs", "qcow2"})
-			code, out := x.grow(t, "", c.args...)
+			failed := filepath.Join(h.dir, c.name+".failed")
+			code, out := x.grow(t, "", append(c.args, "--on-failure", "touch "+failed)...)
 			if code != c.exit || !strings.Contains(out, c.says) {
 				t.Errorf("exit %d, want %d\n%s", code, c.exit, out)
+			}
+			if _, err := os.Stat(failed); (err == nil) != (c.exit == 7 || c.name == "stays") {
+				t.Errorf("the on-failure command: %v", err)
 			}
 			if c.exit == 0 {
 				x.checkGrown(t)

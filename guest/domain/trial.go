@@ -3,6 +3,7 @@ package domain
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,8 +115,22 @@ func (d *Domain) beginCommit(ctx context.Context, target string) error {
 		return nil
 	}
 	flags := libvirt.DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.DOMAIN_BLOCK_COMMIT_SHALLOW
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.BlockCommit(target, "", "", 0, flags) })
+	refused := d.call(ctx, func(l *libvirt.Domain) error { return l.BlockCommit(target, "", "", 0, flags) })
+	if refused == nil {
+		return nil
+	}
+	// A call whose answer was lost has begun it all the same.
+	if info, err = d.blockJob(ctx, target); err != nil {
+		return err
+	}
+	if info != nil && info.Type == libvirt.DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrNotBegun, refused)
 }
+
+// ErrNotBegun says that a live commit was refused: nothing was written.
+var ErrNotBegun = errors.New("the live commit did not begin")
 
 func (d *Domain) blockJob(ctx context.Context, target string) (*libvirt.DomainBlockJobInfo, error) {
 	var info *libvirt.DomainBlockJobInfo
