@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,7 +184,7 @@ func (h *hostGuest) Restore(ctx context.Context) error {
 	switched, _ := h.keptXML(switchedXML) // none when the crash came before it
 	text := now
 	for _, d := range h.guest().Disks {
-		if text, err = restoreDisk(text, original, switched, d.Target); err != nil {
+		if text, err = restoreDisk(text, original, switched, d.Target, d.Path); err != nil {
 			return plan.Refuse(plan.DomainChanged, h.held.ID, "%v", err)
 		}
 	}
@@ -199,7 +200,7 @@ func (h *hostGuest) Restore(ctx context.Context) error {
 // restoreDisk puts a disk of the original definition into the present one. The
 // disk there has to be the one that libvirt made, for the overlay or by the
 // pivot; if not, somebody edited it, and nobody but them knows what for.
-func restoreDisk(now, original, switched, target string) (string, error) {
+func restoreDisk(now, original, switched, target, image string) (string, error) {
 	was, is := diskElement(original, target), diskElement(now, target)
 	trial := diskElement(switched, target)
 	switch {
@@ -207,7 +208,7 @@ func restoreDisk(now, original, switched, target string) (string, error) {
 		return "", fmt.Errorf("disk %s is gone from the domain's definition", target)
 	case is == was:
 		return now, nil
-	case switched != "" && is != trial && withoutBacking(is) != withoutBacking(was):
+	case switched != "" && is != trial && !pivoted(is, was, image):
 		return "", fmt.Errorf("somebody edited disk %s in the domain's definition during the trial", target)
 	}
 	return strings.Replace(now, is, was, 1), nil
@@ -234,11 +235,19 @@ func diskElement(text, target string) string {
 	}
 }
 
-// withoutBacking leaves out the empty <backingStore/> that a pivot leaves.
-func withoutBacking(element string) string {
+// pivoted says whether a disk is what a pivot makes of the one it was: libvirt
+// names the image by its resolved path, may call it a file or a block device,
+// and leaves an empty <backingStore/>.
+func pivoted(is, was, image string) bool {
+	return strings.Contains(is, "='"+html.EscapeString(image)+"'") && withoutSource(is) == withoutSource(was)
+}
+
+// withoutSource leaves out the lines of a disk that say where its image is.
+func withoutSource(element string) string {
 	var lines []string
 	for line := range strings.Lines(element) {
-		if strings.TrimSpace(line) != "<backingStore/>" {
+		text := strings.TrimSpace(line)
+		if text != "<backingStore/>" && !strings.HasPrefix(text, "<disk ") && !strings.HasPrefix(text, "<source ") {
 			lines = append(lines, line)
 		}
 	}

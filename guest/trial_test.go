@@ -46,14 +46,16 @@ func TestRestoreDisk(t *testing.T) {
 		{"pivoted", pivoted, original},
 		{"edited elsewhere", more(trial), more(original)},
 		{"edited elsewhere after the pivot", more(pivoted), more(original)},
+		{"block device called a file", strings.NewReplacer("type='block'", "type='file'", "<source dev='/dev/x'/>", "<source file='/dev/x'/>\n      <backingStore/>").Replace(pivoted), original},
+		{"another image", strings.Replace(pivoted, "/a.raw", "/b.raw", 1), ""},
 		{"disk edited", strings.Replace(trial, "type='qcow2'/>", "type='qcow2' cache='none'/>", 1), ""},
 		{"disk gone", "<domain/>", ""},
 	} {
 		text := c.now
 		var err error
-		for _, target := range []string{"vda", "vdb"} {
+		for _, disk := range [][2]string{{"vda", "/a.raw"}, {"vdb", "/dev/x"}} {
 			if err == nil {
-				text, err = restoreDisk(text, original, trial, target)
+				text, err = restoreDisk(text, original, trial, disk[0], disk[1])
 			}
 		}
 		if (err != nil) != (c.want == "") || err == nil && text != c.want {
