@@ -76,6 +76,9 @@ func (h *house) moveIn(t *testing.T, name string, spec lab.Spec, off bool, disks
 	ctx := context.Background()
 	x := &tenant{house: h, want: gib, state: filepath.Join(h.dir, name+".state")}
 	spec.Name = name
+	for _, d := range spec.Disks {
+		x.disks = append(x.disks, d.Path)
+	}
 	for i, d := range disks {
 		target := fmt.Sprintf("vd%c", 'a'+i)
 		path := filepath.Join(h.dir, name+"-"+target+"."+d.format)
@@ -205,6 +208,9 @@ const gib = 1 << 30
 func sizeOf(t *testing.T, path string) int64 {
 	t.Helper()
 	format := strings.TrimPrefix(filepath.Ext(path), ".")
+	if format == "" {
+		format = "raw" // a device
+	}
 	out, err := exec.Command("qemu-img", "info", "-U", "--output=json", "-f", format, path).Output()
 	var info struct {
 		Size int64 `json:"virtual-size"`
@@ -481,6 +487,37 @@ func TestDomainPlan(t *testing.T) {
 	if code, out := x.run(t, "", "apply", file, "--yes"); code != 4 {
 		t.Errorf("a stale plan: exit %d\n%s", code, out)
 	}
+}
+
+// TestDomainBlock: the guest's disk is a block device that somebody has made
+// bigger. Its overlay goes to a folder that QEMU can reach.
+func TestDomainBlock(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	file := filepath.Join(h.dir, "device.raw")
+	if err := lab.Image(context.Background(), "xfs", "raw", file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, gib); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "--find", "--show", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
+	x := h.moveIn(t, "block", lab.Spec{Disks: []lab.Disk{{Path: device, Format: "raw", Target: "vda"}}}, false)
+	x.note(t)
+	args := []string{"grow", x.Name, "--size", "fill", "--yes", "--boot-timeout", "90s"}
+	if code, out := x.run(t, "", args...); code != 3 || !strings.Contains(out, "--scratch-dir") {
+		t.Errorf("without a folder: exit %d\n%s", code, out)
+	}
+	if code, out := x.run(t, "", append(args, "--scratch-dir", h.dir)...); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	x.checkGrown(t)
+	x.leave(t) // or the device stays busy
 }
 
 // TestNoAppliance: where the appliance cannot start, the guest is not stopped.
