@@ -37,8 +37,8 @@ build: binding ## bin/virt-grow
 test: deps ## the whole suite, also on a fresh machine; at most 15 minutes
 	go test -count=1 -p 2 -timeout 15m $(TEST) ./...
 
-# The other packages have nothing more to show than in make test. LONG=all adds
-# the other side of every step boundary to the kill tests.
+# The other packages have nothing more to show than in make test. LONG=all takes
+# every point of the kill and fault tests, and more formats: two hours.
 LONG ?= 1
 test-all: deps ## the long matrices
 	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout 60m $(TEST) ./guest ./cmd/virt-grow ./testimages/...

@@ -72,10 +72,14 @@ func shortDir(t *testing.T) string {
 // stack, ext4, XFS and NTFS once. VIRT_GROW_LONG=1 takes all of it.
 var quick = []string{"none-xfs", "gpt-luks2-lvm-xfs", "gpt-order", "mbr-logical-ext4", "gpt-windows"}
 
-// everyFormat are the images that the long run grows in each format.
+// everyFormat are the images that are grown in each format when everything is
+// asked for.
 var everyFormat = []string{"gpt-xfs", "mbr-ext4", "gpt-lvm-ext4", "gpt-windows"}
 
 func long() bool { return os.Getenv("VIRT_GROW_LONG") != "" }
+
+// everything takes more than an hour.
+func everything() bool { return os.Getenv("VIRT_GROW_LONG") == "all" }
 
 // zoo are the images to test with, and the formats of each.
 func zoo(t *testing.T) []testimages.Image {
@@ -97,7 +101,7 @@ func zoo(t *testing.T) []testimages.Image {
 // run.
 func formats(i int, image testimages.Image) []string {
 	all := []string{"raw", "overlay", "qcow2v2", "qcow2"}
-	if long() && slices.Contains(everyFormat, image.Name) {
+	if everything() && slices.Contains(everyFormat, image.Name) {
 		return all
 	}
 	return all[i%4 : i%4+1]
