@@ -4,11 +4,10 @@ go 1.24
 
 replace libguestfs.org/guestfs => ./third_party/libguestfs
 
-require libguestfs.org/guestfs v0.0.0
-
 require (
-	libvirt.org/go/libvirt v1.11010.0 // indirect
-	libvirt.org/go/libvirtxml v1.11010.0 // indirect
+	libguestfs.org/guestfs v0.0.0
+	libvirt.org/go/libvirt v1.11010.0
+	libvirt.org/go/libvirtxml v1.11010.0
 )
 
 require (
