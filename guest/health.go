@@ -46,7 +46,7 @@ func (h *hostGuest) stillRuns(ctx context.Context) error {
 
 // settled is the check of a guest without an agent: it goes on running.
 func (h *hostGuest) settled(ctx context.Context) error {
-	settle := seconds(h.guest().Health.Settle)
+	settle := plan.Seconds(h.guest().Health.Settle)
 	h.note("no guest agent: watching for %s whether the guest goes on running", settle)
 	for end := time.Now().Add(settle); ; {
 		if err := h.stillRuns(ctx); err != nil {
@@ -55,7 +55,7 @@ func (h *hostGuest) settled(ctx context.Context) error {
 		if !time.Now().Before(end) {
 			return nil
 		}
-		if err := pause(ctx, min(500*time.Millisecond, time.Until(end))); err != nil {
+		if err := domain.Sleep(ctx, min(500*time.Millisecond, time.Until(end))); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func (h *hostGuest) settled(ctx context.Context) error {
 // answers is the check of a guest with an agent: it answers, and the file
 // system has the size that was planned. Both may take a while after the start.
 func (h *hostGuest) answers(ctx context.Context) error {
-	limit := seconds(h.guest().Health.Limit)
+	limit := plan.Seconds(h.guest().Health.Limit)
 	h.note("waiting for the guest agent, up to %s", limit)
 	why := errors.New("no answer")
 	for end := time.Now().Add(limit); time.Now().Before(end); {
@@ -74,7 +74,7 @@ func (h *hostGuest) answers(ctx context.Context) error {
 		if why = h.grown(ctx); why == nil {
 			return nil
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -141,15 +141,4 @@ func sameType(content, guest string) bool {
 		return strings.HasPrefix(guest, "ntfs") || guest == "fuseblk"
 	}
 	return content == guest
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -62,7 +62,7 @@ func (j *job) saveOriginal(ctx context.Context) error {
 func (h *hostGuest) ShutDown(ctx context.Context) error {
 	var rungs []domain.Rung
 	for _, r := range h.guest().Shutdown {
-		rungs = append(rungs, domain.Rung{Way: domain.Way(r.Way), Limit: seconds(r.Seconds)})
+		rungs = append(rungs, domain.Rung{Way: domain.Way(r.Way), Limit: plan.Seconds(r.Seconds)})
 	}
 	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.note("%s", text) })
 	if errors.Is(err, domain.ErrStillRuns) {
@@ -103,7 +103,7 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 func (h *hostGuest) lateStop(ctx context.Context) (bool, error) {
 	limit := 30 * time.Second
 	if rungs := h.guest().Shutdown; len(rungs) > 0 {
-		limit = min(limit, seconds(rungs[0].Seconds))
+		limit = min(limit, plan.Seconds(rungs[0].Seconds))
 	}
 	h.note("%s was asked to shut down: waiting up to %s to start it again", h.guest().Name, limit)
 	return h.domain.WaitOff(ctx, limit)

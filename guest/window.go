@@ -26,18 +26,16 @@ func (w Window) until(now time.Time) time.Time {
 	return end
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
 // fits refuses when the outage, and a rollback should it fail, would not end
 // in time.
 func (w Window) fits(p *plan.Plan, now time.Time) error {
 	end := w.until(now)
-	need := seconds(p.Outage() + p.Reserve())
+	need := p.Outage() + p.Reserve()
 	if end.IsZero() || !p.Target.Guest.Running || !now.Add(need).After(end) {
 		return nil
 	}
 	return plan.Refuse(plan.Window, p.Target.Guest.Name, "the window is too short: the outage takes about %s and a rollback %s more, and %s are left",
-		seconds(p.Outage()).Round(time.Second), seconds(p.Reserve()).Round(time.Second), end.Sub(now).Round(time.Second))
+		p.Outage().Round(time.Second), p.Reserve().Round(time.Second), end.Sub(now).Round(time.Second))
 }
 
 // limit ends the context when so little of the window is left that a rollback
@@ -48,6 +46,6 @@ func (w Window) limit(ctx context.Context, p *plan.Plan, now time.Time) (context
 		return context.WithCancel(ctx)
 	}
 	late := plan.Refuse(plan.Window, p.Target.Guest.Name, "the window ends at %s, and a rollback takes about %s: it is time for it",
-		end.Format(time.TimeOnly), seconds(p.Reserve()).Round(time.Second))
-	return context.WithDeadlineCause(ctx, end.Add(-seconds(p.Reserve())), late)
+		end.Format(time.TimeOnly), p.Reserve().Round(time.Second))
+	return context.WithDeadlineCause(ctx, end.Add(-p.Reserve()), late)
 }

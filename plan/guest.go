@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -145,10 +146,11 @@ func (g *Guest) cleaning() string {
 
 // Outage is how long the guest is away, from the request to shut down to the
 // end of its health check; 0 for a guest that is off.
-func (p *Plan) Outage() (seconds float64) {
+func (p *Plan) Outage() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
 	}
+	var seconds float64
 	for _, s := range p.Steps {
 		switch s.Kind {
 		case StepPivot, StepRestore, StepClean, StepStop:
@@ -156,12 +158,12 @@ func (p *Plan) Outage() (seconds float64) {
 		}
 		seconds += s.Seconds
 	}
-	return seconds
+	return Seconds(seconds)
 }
 
 // Reserve is how long a rollback takes until the guest is there again: it is
 // stopped, and boots from the untouched image.
-func (p *Plan) Reserve() float64 {
+func (p *Plan) Reserve() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
 	}
@@ -171,7 +173,7 @@ func (p *Plan) Reserve() float64 {
 			seconds += s.Seconds
 		}
 	}
-	return seconds
+	return Seconds(seconds)
 }
 
 // rollbackSeconds is what taking a trial back costs beside the boot.

@@ -126,8 +126,11 @@ func (p *Plan) Duration() time.Duration {
 	for _, s := range p.Steps {
 		seconds += s.Seconds
 	}
-	return time.Duration(seconds * float64(time.Second))
+	return Seconds(seconds)
 }
+
+// Seconds is a span as plans write it.
+func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // maxFile bounds what Read takes: a plan of a disk with the most partitions
 // GPT tools make is far below it.

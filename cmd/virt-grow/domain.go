@@ -88,21 +88,19 @@ func optionsOf(g *plan.Guest, sector size.Bytes) guest.DomainOptions {
 		NoAgent:    (g.Running || g.Trial) && !g.Health.Agent,
 	}
 	if g.Health.Agent {
-		o.BootTimeout = asDuration(g.Health.Limit)
+		o.BootTimeout = plan.Seconds(g.Health.Limit)
 	} else {
-		o.Settle = asDuration(g.Health.Settle)
+		o.Settle = plan.Seconds(g.Health.Settle)
 	}
 	for _, rung := range g.Shutdown {
 		if rung.Way == string(domain.ByForce) {
 			o.ForceOff = true
 			continue
 		}
-		o.ShutdownTimeout = asDuration(rung.Seconds)
+		o.ShutdownTimeout = plan.Seconds(rung.Seconds)
 	}
 	return o
 }
-
-func asDuration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
 // outage reads the window and the hooks.
 func outage(c *cli.Context, o *guest.Options) error {

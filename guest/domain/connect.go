@@ -112,7 +112,7 @@ func (c *Conn) do(ctx context.Context, call func(*libvirt.Connect) error) error 
 		if err == nil || ctx.Err() != nil || !c.broken() || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+		if err := Sleep(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 		c.reopen()
@@ -188,8 +188,8 @@ func isCode(err error, codes ...libvirt.ErrorNumber) bool {
 	return false
 }
 
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits that long, or until ctx ends.
+func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -181,7 +181,7 @@ func (d *Domain) ShutDown(ctx context.Context, ladder []Rung, said func(string))
 			tried = append(tried, fmt.Sprintf("%s: %v", rung.Way, err))
 			continue
 		}
-		off, err := d.waitOff(ctx, time.Until(end))
+		off, err := d.WaitOff(ctx, time.Until(end))
 		if off || err != nil {
 			return err
 		}
@@ -212,8 +212,8 @@ func (d *Domain) ask(ctx context.Context, way Way) error {
 	return d.call(ctx, func(l *libvirt.Domain) error { return l.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_ACPI_POWER_BTN) })
 }
 
-// waitOff waits for the guest to be off, at most that long.
-func (d *Domain) waitOff(ctx context.Context, limit time.Duration) (bool, error) {
+// WaitOff waits for a guest that was asked to be off, at most that long.
+func (d *Domain) WaitOff(ctx context.Context, limit time.Duration) (bool, error) {
 	for deadline := time.Now().Add(limit); ; {
 		state, err := d.State(ctx)
 		if err != nil || state == Off {
@@ -222,13 +222,8 @@ func (d *Domain) waitOff(ctx context.Context, limit time.Duration) (bool, error)
 		if time.Now().After(deadline) {
 			return false, nil
 		}
-		if err := sleep(ctx, 30*time.Millisecond); err != nil {
+		if err := Sleep(ctx, 30*time.Millisecond); err != nil {
 			return false, err
 		}
 	}
-}
-
-// WaitOff is waitOff for a guest that was asked already.
-func (d *Domain) WaitOff(ctx context.Context, limit time.Duration) (bool, error) {
-	return d.waitOff(ctx, limit)
 }

@@ -98,7 +98,7 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 				return err
 			}
 		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := Sleep(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -41,8 +41,13 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newRigFor(t, plan.Target{Path: "/a.raw", Format: "raw"})
+}
+
+func newRigFor(t *testing.T, target plan.Target) *rig {
+	t.Helper()
 	l := volume()
-	p, err := plan.Build(l, plan.Target{Path: "/a.raw", Format: "raw"}, plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: GiB}})
+	p, err := plan.Build(l, target, plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: GiB}})
 	if err != nil {
 		t.Fatal(err)
 	}

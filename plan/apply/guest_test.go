@@ -3,34 +3,19 @@ package apply_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/apply/applytest"
-	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
 // newGuestRig is newRig for a domain's disk.
 func newGuestRig(t *testing.T, treat plan.Guest) (*rig, *applytest.Guest) {
 	t.Helper()
-	l := volume()
-	target := plan.Target{Path: "/a.qcow2", Format: "qcow2", Guest: &treat}
-	p, err := plan.Build(l, target, plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: GiB}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { log.Close() })
-	r := &rig{image: &applytest.Image{Old: l.Size, Bytes: "old"}, editor: applytest.NewEditor(l, p.NewSize), log: log}
+	r := newRigFor(t, plan.Target{Path: "/a.qcow2", Format: "qcow2", Guest: &treat})
 	g := &applytest.Guest{Image: r.image, Runs: treat.Running, Ran: treat.Running}
-	r.run = &apply.Run{Plan: p, Image: r.image, Editor: r.editor, Guest: g, Log: log, Now: time.Now}
+	r.run.Guest = g
 	return r, g
 }
 

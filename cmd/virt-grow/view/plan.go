@@ -62,13 +62,11 @@ func (p *page) guestHead(pl *plan.Plan) {
 		p.line("Domain %s, disk %s: it is off, is started for a trial, and shut down again.", g.Name, g.Disk)
 	default:
 		p.line("Domain %s, disk %s: it runs. It will be away for about %s, a rollback would take %s more.", g.Name, g.Disk,
-			Took(asDuration(pl.Outage())), Took(asDuration(pl.Reserve())))
+			Took(pl.Outage()), Took(pl.Reserve()))
 		p.line("The disk was read while the guest writes to it: a first estimate. Everything is")
 		p.line("read and checked again when the guest is off, before anything is written.")
 	}
 }
-
-func asDuration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
 func fullOf(pl *plan.Plan) string {
 	if pl.Grows == "" {
