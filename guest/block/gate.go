@@ -250,10 +250,7 @@ func (g *Gate) Stop() error {
 	if g == nil {
 		return nil
 	}
-	_ = g.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-g.exited:
-	case <-time.After(20 * time.Second):
+	if !g.terminate(20 * time.Second) {
 		g.kill()
 		return errors.New("qemu-storage-daemon did not end by itself within 20 s and was killed")
 	}
@@ -265,6 +262,25 @@ func (g *Gate) Stop() error {
 		return fmt.Errorf("qemu-storage-daemon ended with %s: %s", status, bytes.TrimSpace(g.stderr.Bytes()))
 	}
 	return nil
+}
+
+// terminate asks the daemon to end until it does. Its signal handler only sets a
+// flag, so a signal that comes between the look at the flag and the wait for
+// events is not noticed before the next one (QEMU 7.2, storage-daemon).
+func (g *Gate) terminate(limit time.Duration) bool {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	deadline := time.After(limit)
+	for {
+		_ = g.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-g.exited:
+			return true
+		case <-again.C:
+		case <-deadline:
+			return false
+		}
+	}
 }
 
 func (g *Gate) kill() {
