@@ -68,6 +68,17 @@ func (t *Table) limit(p Partition, newDisk size.Bytes) (end size.Bytes, next *Pa
 	return max(end, p.End()), next, nil
 }
 
+// Usable is the last byte, exclusive, that a partition can end at on a disk of
+// newDisk bytes, rounded down to 1 MiB. It is an error if the table is damaged
+// or newDisk is smaller than the disk.
+func (t *Table) Usable(newDisk size.Bytes) (size.Bytes, error) {
+	if err := t.editable(newDisk); err != nil {
+		return 0, err
+	}
+	end, err := t.usableEnd(newDisk)
+	return end.Down(alignment), err
+}
+
 // usableEnd is where the last partition must end on a disk of newDisk bytes.
 func (t *Table) usableEnd(newDisk size.Bytes) (size.Bytes, error) {
 	if t.Kind == MBR {

@@ -97,6 +97,25 @@ func TestGrowRefusals(t *testing.T) {
 	}
 }
 
+func TestUsable(t *testing.T) {
+	for _, c := range []struct {
+		image      *image
+		disk, want size.Bytes
+	}{
+		{plainGPT().build(), 64 * size.MiB, 63 * size.MiB},
+		{plainGPT().build(), 128 * size.MiB, 127 * size.MiB},
+		{plainMBR().build(), 128*size.MiB + 5*512, 128 * size.MiB},
+		{plainMBR().build(), 5 * size.TiB, 2 * size.TiB},
+	} {
+		if got, err := mustRead(t, c.image, 512).Usable(c.disk); got != c.want || err != nil {
+			t.Errorf("%s: %s, %v", c.disk, got, err)
+		}
+	}
+	if _, err := mustRead(t, plainGPT().build(), 512).Usable(63 * size.MiB); !errors.Is(err, table.ErrShrink) {
+		t.Errorf("a smaller disk: %v", err)
+	}
+}
+
 func TestFree(t *testing.T) {
 	enlarged := plainGPT()
 	enlarged.extra = 64 << 20
