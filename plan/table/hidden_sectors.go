@@ -1,0 +1,85 @@
+package table
+
+import (
+	"bytes"
+	"math"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Offsets in the boot sector of a FAT or NTFS volume: Microsoft, "FAT: General
+// Overview of On-Disk Format" 1.03, and ntfs-3g's layout.h.
+const (
+	bpbSectorSize  = 0x0B
+	bpbReserved    = 0x0E
+	bpbHidden      = 0x1C
+	bpbNTFSSectors = 0x28
+	bpbFAT32Backup = 0x32
+)
+
+// HiddenSectors gives the boot sector of a volume that moved from one start to
+// another with its number of hidden sectors following, by which boot code
+// finds the volume. ok is false, and nothing has to change, unless boot is an
+// NTFS or FAT boot sector and the number was that of the sectors before from.
+//
+// Some tools count a logical volume's hidden sectors from its EBR. That stays
+// right where the EBR moves along, and otherwise can be corrected with a
+// second call that takes from and to from there.
+//
+// An exFAT volume is left alone. Its boot sector says where it starts as well,
+// but exFAT §3.1.5 has implementations cope with any value, and a change would
+// need new checksums in both boot regions.
+func HiddenSectors(boot []byte, sector, from, to size.Bytes) (fixed []byte, ok bool) {
+	fs := volumeKind(boot)
+	if fs != "NTFS" && fs != "FAT" && fs != "FAT32" {
+		return nil, false
+	}
+	old, okOld := sectorNumber(from, sector)
+	now, okNow := sectorNumber(to, sector)
+	if !okOld || !okNow || old == now || get32(boot[bpbHidden:]) != old {
+		return nil, false
+	}
+	fixed = bytes.Clone(boot)
+	put32(fixed[bpbHidden:], now)
+	return fixed, true
+}
+
+// BackupBootSector tells where in a volume of the given size the copy of its
+// boot sector is, counted from the volume's beginning: FAT32 says so, NTFS has
+// it right behind the sectors it calls its own. ok is false if the volume has
+// none, or it would not be a whole sector inside the volume.
+func BackupBootSector(boot []byte, sector, volume size.Bytes) (offset size.Bytes, ok bool) {
+	var at uint64 // in sectors as the volume counts them
+	switch volumeKind(boot) {
+	case "NTFS":
+		at = get64(boot[bpbNTFSSectors:])
+	case "FAT32":
+		at = uint64(get16(boot[bpbFAT32Backup:]))
+		if at >= uint64(get16(boot[bpbReserved:])) { // 0xFFFF as well: none
+			return 0, false
+		}
+	default:
+		return 0, false
+	}
+	unit := size.Bytes(get16(boot[bpbSectorSize:]))
+	if at == 0 || unit == 0 || sector <= 0 || volume < sector || at > uint64((volume-sector)/unit) {
+		return 0, false
+	}
+	offset = size.Bytes(at) * unit
+	return offset, offset%sector == 0
+}
+
+// volumeKind is "" for what is no boot sector.
+func volumeKind(boot []byte) string {
+	if len(boot) < 512 || !bootSector(boot).signed() {
+		return ""
+	}
+	return bootSector(boot).fileSystem()
+}
+
+func sectorNumber(at, sector size.Bytes) (number uint32, ok bool) {
+	if sector <= 0 || at < 0 || at%sector != 0 || at/sector > math.MaxUint32 {
+		return 0, false
+	}
+	return uint32(at / sector), true
+}
