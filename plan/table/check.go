@@ -18,18 +18,45 @@ func (p Partition) extent() extent {
 	return extent{p.Start, p.End(), fmt.Sprintf("partition %d", p.Number)}
 }
 
-// checkOverlap reports extents that share sectors.
-func (t *Table) checkOverlap(used []extent) {
+// collision is two extents that share bytes.
+type collision struct {
+	a, b extent
+	by   size.Bytes
+}
+
+// overlaps sorts the extents and finds those that share bytes.
+func overlaps(used []extent) (found []collision) {
 	slices.SortStableFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
 	var last extent // the one that reaches farthest so far
 	for _, e := range used {
 		if e.start < last.end && e.end > e.start {
-			t.problem(Overlap, "%s overlaps %s by %s", e.what, last.what, min(e.end, last.end)-e.start)
+			found = append(found, collision{e, last, min(e.end, last.end) - e.start})
 		}
 		if e.end > last.end {
 			last = e
 		}
 	}
+	return found
+}
+
+func (t *Table) checkOverlap(used []extent) {
+	for _, c := range overlaps(used) {
+		t.problem(Overlap, "%s overlaps %s by %s", c.a.what, c.b.what, c.by)
+	}
+}
+
+// levels sorts what is used into the disk's own and what is inside the
+// extended partition.
+func levels(parts []Partition, ebrs []extent) (outer, inner []extent) {
+	inner = ebrs
+	for _, p := range parts {
+		if p.Role == Logical {
+			inner = append(inner, p.extent())
+		} else {
+			outer = append(outer, p.extent())
+		}
+	}
+	return outer, inner
 }
 
 // checkEnd reports partitions that the disk is too short for.
@@ -60,23 +87,25 @@ func (t *Table) checkGPT(h header) {
 
 func (t *Table) checkMBR() {
 	t.checkEnd()
-	outer := []extent{{0, t.SectorSize, "the partition table"}}
-	var inner []extent
-	for _, e := range t.ebrs {
-		start := t.offset(e.lba)
-		inner = append(inner, extent{start, start + t.SectorSize, fmt.Sprintf("the extended boot record at sector %d", e.lba)})
-	}
 	for _, p := range t.Partitions {
 		if p.Role != Logical {
-			outer = append(outer, p.extent())
 			continue
 		}
-		inner = append(inner, p.extent())
 		container, _ := t.Partition(t.mbr[p.Number].container)
 		if p.Start < container.Start || p.End() > container.End() {
 			t.problem(LogicalOutside, "logical partition %d is not inside the extended partition %d", p.Number, container.Number)
 		}
 	}
-	t.checkOverlap(outer)
+	var ebrs []extent
+	for _, e := range t.ebrs {
+		ebrs = append(ebrs, t.ebrExtent(e.lba))
+	}
+	outer, inner := levels(t.Partitions, ebrs)
+	t.checkOverlap(append([]extent{{0, t.SectorSize, "the partition table"}}, outer...))
 	t.checkOverlap(inner)
+}
+
+func (t *Table) ebrExtent(lba uint64) extent {
+	start := t.offset(lba)
+	return extent{start, start + t.SectorSize, fmt.Sprintf("the extended boot record at sector %d", lba)}
 }

@@ -25,14 +25,17 @@ func (g geometry) encode(lba uint64) []byte {
 	return []byte{byte(head), byte(sector) | byte(cylinder>>8)<<6, byte(cylinder)}
 }
 
-// moveCHS keeps the end's CHS address consistent when the partition ends
-// before LBA end instead of old, all counted from the beginning of the disk.
-// If start and old end agree with no known geometry, someone put other values
-// there on purpose or by accident, and they stay.
-func (e mbrEntry) moveCHS(start, old, end uint64) {
+// run is a run of sectors, counted from the beginning of the disk.
+type run struct{ start, end uint64 }
+
+// moveCHS keeps the CHS addresses of an entry consistent when its partition
+// goes from old to now. If the old start and end agree with no known geometry,
+// someone put other values there on purpose or by accident, and they stay.
+func (e mbrEntry) moveCHS(old, now run) {
 	for _, g := range geometries {
-		if bytes.Equal(e[1:4], g.encode(start)) && bytes.Equal(e[5:8], g.encode(old-1)) {
-			copy(e[5:8], g.encode(end-1))
+		if bytes.Equal(e[1:4], g.encode(old.start)) && bytes.Equal(e[5:8], g.encode(old.end-1)) {
+			copy(e[1:4], g.encode(now.start))
+			copy(e[5:8], g.encode(now.end-1))
 			return
 		}
 	}

@@ -54,16 +54,16 @@ func (t *Table) gptLayout(newDisk size.Bytes) (gptLayout, error) {
 // like any other free sector; and until the primary header is written, it is
 // still the primary's backup. sgdisk -e and sfdisk --relocate leave it too
 // (gdisk 1.0.9, util-linux 2.38); parted erases it.
-func (t *Table) growGPT(newDisk size.Bytes, ends map[int]size.Bytes) ([]Write, error) {
+func (t *Table) growGPT(newDisk size.Bytes, g *goal) ([]Write, error) {
 	l, err := t.gptLayout(newDisk)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkUsable(l, ends); err != nil {
+	if err := checkUsable(g, t.offset(l.entries)); err != nil {
 		return nil, err
 	}
 	primary := t.gpt.primary
-	entries := t.grownEntries(ends)
+	entries := t.grownEntries(g)
 	var w writer
 	w.put(t, l.entries, t.backupEntries(l, entries), "backup GPT entries")
 	w.put(t, l.backup, t.backupHeader(l, entries), "backup GPT header")
@@ -75,26 +75,30 @@ func (t *Table) growGPT(newDisk size.Bytes, ends map[int]size.Bytes) ([]Write, e
 
 // checkUsable: old tables may hold partitions behind LastUsableLBA. They must
 // not be where the backup goes.
-func (t *Table) checkUsable(l gptLayout, ends map[int]size.Bytes) error {
-	for _, p := range t.Partitions {
-		end, changed := ends[p.Number]
-		if !changed {
-			end = p.End()
-		}
-		if over := end - t.offset(l.entries); over > 0 {
+func checkUsable(g *goal, backup size.Bytes) error {
+	for _, p := range g.parts {
+		if over := p.End() - backup; over > 0 {
 			return fmt.Errorf("partition %d reaches %s into the place of the backup GPT: %w", p.Number, over, ErrNoRoom)
 		}
 	}
 	return nil
 }
 
-// grownEntries is the primary's entry array, in whole sectors, with new ends.
-func (t *Table) grownEntries(ends map[int]size.Bytes) []byte {
+// grownEntries is the primary's entry array, in whole sectors, with the new
+// places. A deleted entry is all zero, as UEFI 2.10 §5.3.3 has unused ones.
+func (t *Table) grownEntries(g *goal) []byte {
 	primary := t.gpt.primary
 	entries := bytes.Clone(primary.entries.data)
-	for number, end := range ends {
-		e := entries[uint64(number-1)*primary.header.entrySize():]
-		put64(e[gptEntryLast:], t.lba(end)-1)
+	for _, before := range t.Partitions {
+		n := primary.header.entrySize()
+		e := entries[uint64(before.Number-1)*n:][:n]
+		p, stays := g.part(before.Number)
+		if !stays {
+			clear(e)
+			continue
+		}
+		put64(e[gptEntryFirst:], t.lba(p.Start))
+		put64(e[gptEntryLast:], t.lba(p.End())-1)
 	}
 	return entries
 }

@@ -8,15 +8,17 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Change says where a partition shall end.
+// Change says where a partition shall be. Start and End are multiples of the
+// sector size.
 type Change struct {
 	Number int        `json:"number"`
-	End    size.Bytes `json:"end"` // exclusive, a multiple of the sector size
+	Start  size.Bytes `json:"start,omitempty"` // where it shall begin; 0 leaves its start as it is
+	End    size.Bytes `json:"end,omitempty"`   // exclusive; required unless Delete
+	Delete bool       `json:"delete,omitempty"`
 }
 
-// Write is a run of whole sectors to be written. Writes are safe against a
-// power cut in the order Grow returns them, if each reaches the disk before
-// the next; only sectors that change are in them.
+// Write is a run of whole sectors to be written, in the order Grow returns
+// them and each on disk before the next; Grow says what a power cut does then.
 type Write struct {
 	Offset size.Bytes `json:"offset"`
 	Data   []byte     `json:"data"`
@@ -34,13 +36,38 @@ var (
 )
 
 // Grow computes the writes that adapt the table to a disk of newDisk bytes
-// and give the partitions in changes their new ends. A GPT's backup goes to
-// the end of the new disk even if nothing else changes. Growing the last
-// logical partition grows the extended one as far as needed.
+// and make the changes. A GPT's backup goes to the end of the new disk even
+// if nothing else changes. Growing or moving a logical partition grows the
+// extended one as far as needed.
+//
+// Partitions move to the right only, and keep their numbers and all that is
+// said about them. Changes are judged by the layout they lead to together: a
+// partition may go to where another one, or itself, has been. Moving the
+// extended partition moves everything in it by the same distance; a change
+// for a logical one in it must then give its start, at least as far right.
+// A logical one takes its EBR along, unless that is the first, which belongs
+// to the start of the extended partition. Deleting what is not there is
+// nothing to do. Of the logical partitions only the last can be deleted, or
+// the last few together, because the others are numbered by their order; an
+// extended one once it is empty.
 //
 // It returns no writes if all is as it should be. It refuses with ErrDamaged,
-// ErrNoPartition, ErrShrink, ErrNoRoom or ErrMBRLimit, and never moves a
-// start.
+// ErrNoPartition, ErrShrink, ErrNoRoom or ErrMBRLimit, and to move or delete
+// with ErrMoveLeft, ErrMirrored, ErrUnusualEBR, ErrNotEmpty, ErrRenumber or,
+// if an MBR would be left without any partition, ErrNoTable.
+//
+// Growth is safe against a power cut: after any of the writes there is a
+// table with the old or the new ends.
+//
+// With moves this is a promise about the table alone. The data of partitions
+// that move must have been copied before, which nothing written here spoils,
+// and from then on the old table is of no use for the data. A GPT is the old
+// or the new one after any of the writes. In an MBR every partition is as it
+// was or as it shall be, if the extended partition moves or at most one
+// logical partition moves, goes or grows, and if no EBR goes to where one was.
+// With other changes of logical partitions there is no order of writes that
+// would do; then all of them have to be repeated after a power cut. That is
+// possible at any time.
 func (t *Table) Grow(newDisk size.Bytes, changes []Change) ([]Write, error) {
 	writes, _, err := t.grow(newDisk, changes)
 	return writes, err
@@ -54,19 +81,19 @@ func (t *Table) Grown(newDisk size.Bytes, changes []Change) (*Table, error) {
 }
 
 func (t *Table) grow(newDisk size.Bytes, changes []Change) ([]Write, *Table, error) {
-	ends, err := t.checkChanges(newDisk, changes)
+	g, err := t.goal(newDisk, changes)
 	if err != nil {
 		return nil, nil, err
 	}
 	var writes []Write
 	if t.Kind == MBR {
-		writes = t.growMBR(ends)
-	} else if writes, err = t.growGPT(newDisk, ends); err != nil {
+		writes = t.growMBR(g)
+	} else if writes, err = t.growGPT(newDisk, g); err != nil {
 		return nil, nil, err
 	}
 	grown, err := Read(memory{t.SectorSize, t.patched(writes)}, newDisk, t.SectorSize)
 	if err == nil {
-		err = t.prove(grown, ends)
+		err = t.prove(grown, g)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("the grown partition table would not be the one planned: %w", err)
@@ -78,44 +105,19 @@ func (t *Table) grow(newDisk size.Bytes, changes []Change) ([]Write, *Table, err
 // asked for. It guards against tables in which one number means two things:
 // an EBR's unused entries, say, which Linux ignores as long as they point
 // outside the extended partition, and takes for partitions once that grows.
-func (t *Table) prove(grown *Table, ends map[int]size.Bytes) error {
+func (t *Table) prove(grown *Table, g *goal) error {
 	if err := grown.Err(); err != nil {
 		return err
 	}
-	if grown.Kind != t.Kind || grown.ID != t.ID || len(grown.Partitions) != len(t.Partitions) {
+	if grown.Kind != t.Kind || grown.ID != t.ID || len(grown.Partitions) != len(g.parts) {
 		return fmt.Errorf("%w: it would read as another table", ErrDamaged)
 	}
-	for i, want := range t.Partitions {
-		if end, ok := ends[want.Number]; ok {
-			want.Size = end - want.Start
-		}
-		got := grown.Partitions[i]
-		if want.Role == Extended {
-			// It grows as far as the logical ones in it need.
-			want.Size = max(want.Size, got.Size)
-		}
-		if got != want {
+	for i, want := range g.parts {
+		if grown.Partitions[i] != want {
 			return fmt.Errorf("%w: partition %d would read as another", ErrDamaged, want.Number)
 		}
 	}
 	return nil
-}
-
-func (t *Table) checkChanges(newDisk size.Bytes, changes []Change) (ends map[int]size.Bytes, err error) {
-	if err := t.editable(newDisk); err != nil {
-		return nil, err
-	}
-	ends = map[int]size.Bytes{}
-	for _, c := range changes {
-		if _, twice := ends[c.Number]; twice {
-			return nil, fmt.Errorf("partition %d is to grow twice", c.Number)
-		}
-		if err := t.checkChange(c, newDisk); err != nil {
-			return nil, fmt.Errorf("cannot grow partition %d: %w", c.Number, err)
-		}
-		ends[c.Number] = c.End
-	}
-	return ends, nil
 }
 
 func (t *Table) editable(newDisk size.Bytes) error {
@@ -128,16 +130,10 @@ func (t *Table) editable(newDisk size.Bytes) error {
 	return nil
 }
 
-func (t *Table) checkChange(c Change, newDisk size.Bytes) error {
+// checkRoom checks a change that only grows a partition.
+func (t *Table) checkRoom(c Change, newDisk size.Bytes) error {
 	p, ok := t.Partition(c.Number)
-	switch {
-	case !ok:
-		return ErrNoPartition
-	case c.End%t.SectorSize != 0:
-		return fmt.Errorf("its end, byte %d, is not at a sector's", c.End)
-	case c.End < p.End():
-		return fmt.Errorf("it has %s and would get %s: %w", p.Size, c.End-p.Start, ErrShrink)
-	case c.End == p.End():
+	if !ok || c.End == p.End() {
 		return nil
 	}
 	limit, next, err := t.limit(p, newDisk)
@@ -174,6 +170,12 @@ func (w *writer) put(t *Table, lba uint64, data []byte, what string) {
 		}
 		run.Data = append(run.Data, sector...)
 	}
+}
+
+// add takes whole sectors whatever is known of their place. A moved partition
+// may have been copied over what was there since.
+func (w *writer) add(t *Table, lba uint64, data []byte, what string) {
+	*w = append(*w, Write{Offset: t.offset(lba), Data: data, What: what})
 }
 
 // patched is the known part of the disk after the writes.

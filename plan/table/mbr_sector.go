@@ -32,6 +32,7 @@ type mbrEntry []byte
 func (e mbrEntry) kind() byte        { return e[4] }
 func (e mbrEntry) start() uint32     { return get32(e[8:]) }
 func (e mbrEntry) count() uint32     { return get32(e[12:]) }
+func (e mbrEntry) setStart(n uint32) { put32(e[8:], n) }
 func (e mbrEntry) setCount(n uint32) { put32(e[12:], n) }
 func (e mbrEntry) bootable() bool    { return e[0] == 0x80 }
 

@@ -1,7 +1,8 @@
 // Package table reads GPT and MBR partition tables and computes the bytes
-// that grow them. It is byte-preserving: a grown table differs from the old
-// one in the fields that say how big things are, in their checksums, and in
-// nothing else.
+// that grow them, and that move partitions to the right or delete them. It is
+// byte-preserving: the new table differs from the old one in the fields that
+// say where things are and how big, in their checksums, in deleted entries,
+// and in nothing else.
 //
 // It never runs a program, never writes, and never looks at anything but the
 // sectors that hold the table. Every read is bounds-checked, because the bytes
@@ -9,14 +10,20 @@
 //
 // Invariants, each held by a property test:
 //
-//   - a partition's number, start, type, GUID, name and attributes never
-//     change, nor do boot code, the MBR disk signature, reserved and unknown
-//     header bytes, or the order of entries;
-//   - partitions never shrink and never overlap;
+//   - a partition's number, type, GUID, name and attributes never change, nor
+//     do boot code, the MBR disk signature, reserved and unknown header bytes,
+//     or the order of entries;
+//   - a partition starts elsewhere, always further right, only if a [Change]
+//     says so of it or of the extended partition around it, and goes only if
+//     one says Delete;
+//   - partitions never shrink and never overlap, and nothing is written to
+//     where one will be;
 //   - growing twice to the same layout is growing once: the second call has no
 //     writes;
 //   - whatever prefix of the writes reaches the disk before a power cut, a
-//     valid table with either the old or the new ends can be read from it.
+//     valid table can be read from it, with every partition as it was or as it
+//     shall be. The exceptions, all with MBR logicals that move or go, are in
+//     the comment of [Table.Grow].
 //
 // Sizes and offsets are bytes everywhere in the API; sectors exist only inside.
 //
@@ -155,8 +162,10 @@ func SniffSectorSize(r io.ReaderAt, disk size.Bytes) size.Bytes {
 }
 
 // Partition finds a partition by its number.
-func (t *Table) Partition(number int) (Partition, bool) {
-	for _, p := range t.Partitions {
+func (t *Table) Partition(number int) (Partition, bool) { return find(t.Partitions, number) }
+
+func find(parts []Partition, number int) (Partition, bool) {
+	for _, p := range parts {
 		if p.Number == number {
 			return p, true
 		}
