@@ -55,11 +55,11 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 	g.cmd = exec.Command("qemu-storage-daemon",
 		"--blockdev", fmt.Sprintf("driver=null-co,node-name=%s,size=%d,read-zeroes=on", closedNode, int64(to)),
 		"--blockdev", fmt.Sprintf("driver=raw,node-name=%s,file=%s", gateNode, closedNode),
-		"--nbd-server", "addr.type=unix,addr.path="+g.Socket,
+		"--nbd-server", "addr.type=unix,addr.path="+option(g.Socket),
 		"--export", fmt.Sprintf("type=nbd,id=export,node-name=%s,writable=on,name=%s", gateNode, g.Name),
 		// With wait=off, a client that comes while the monitor is being set up
 		// loses the greeting, or the daemon the beginning of its command.
-		"--chardev", "socket,id=control,server=on,wait=on,path="+control,
+		"--chardev", "socket,id=control,server=on,wait=on,path="+option(control),
 		"--monitor", "chardev=control")
 	g.cmd.Stderr = &g.stderr
 	// The kernel ends the daemon with us, however we end.
@@ -178,28 +178,6 @@ func (g *Gate) add(ctx context.Context, node map[string]any) error {
 		return err
 	}
 	return g.point(ctx, imageNode)
-}
-
-// Read reads n bytes of the export, fewer at its end, as a client of it: what
-// was written through the gate and flushed.
-func (g *Gate) Read(ctx context.Context, n, at size.Bytes) ([]byte, error) {
-	n = min(n, g.size-at)
-	if n <= 0 {
-		return nil, nil
-	}
-	out := filepath.Join(g.dir, "window")
-	defer os.Remove(out)
-	source, err := json.Marshal(map[string]any{
-		"driver": "raw", "offset": at, "size": n,
-		"file": map[string]any{"driver": "nbd", "export": g.Name, "server": map[string]any{"type": "unix", "path": g.Socket}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := Run(ctx, "qemu-img", "convert", "-O", "raw", "json:"+string(source), out); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(out)
 }
 
 // Shut points the gate at the empty disk again and lets the overlay go.

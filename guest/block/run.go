@@ -32,6 +32,15 @@ func (e *ExecError) Error() string {
 
 func (e *ExecError) Unwrap() error { return e.Err }
 
+// Code is the program's exit code, -1 if it did not come to that.
+func (e *ExecError) Code() int {
+	var exit *exec.ExitError
+	if errors.As(e.Err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
 // Run runs a program to its end and gives its standard output. When ctx ends
 // first the program is asked to stop, then killed.
 func Run(ctx context.Context, name string, args ...string) ([]byte, error) {

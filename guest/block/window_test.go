@@ -1,0 +1,87 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// TestCopyIn: a part of the image arrives whole at another place, also one that
+// overlaps it, holes and all; and the image stays as it is.
+func TestCopyIn(t *testing.T) {
+	ctx := context.Background()
+	// A comma in a path is QEMU's own separator.
+	dir, err := os.MkdirTemp("", "vg,")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const disk, grown, n = 8 * size.MiB, 16 * size.MiB, 5 * size.MiB
+	data := make([]byte, disk)
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(data[:4*size.MiB]) // the rest are holes
+	copy(data[6*size.MiB:], "behind the holes")
+
+	for _, format := range []string{"raw", "qcow2"} {
+		t.Run(format, func(t *testing.T) {
+			image := imageOf(t, dir, format, data)
+			o := Overlay{Image: image, Format: format, Path: filepath.Join(dir, format+".overlay")}
+			if err := o.Create(ctx, grown); err != nil {
+				t.Fatal(err)
+			}
+			g, err := StartGate(ctx, dir, grown)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Stop()
+			if err := g.Open(ctx, o.Path); err != nil {
+				t.Fatal(err)
+			}
+			// What was written to the overlay at the old place is not copied.
+			if err := g.Write(ctx, bytes.Repeat([]byte("x"), 512), size.MiB); err != nil {
+				t.Fatal(err)
+			}
+			for _, to := range []size.Bytes{2 * size.MiB, 11 * size.MiB, size.MiB + 512} {
+				if err := g.CopyIn(ctx, o, n, size.MiB, to); err != nil {
+					t.Fatal(err)
+				}
+				got, err := g.Read(ctx, n, to)
+				if err != nil || !bytes.Equal(got, data[size.MiB:size.MiB+n]) {
+					t.Errorf("to %d: not what it was (%v)", to, err)
+				}
+			}
+			if err := g.CopyIn(ctx, o, n, size.MiB, 12*size.MiB); err == nil {
+				t.Error("copied past the end of the disk")
+			}
+			if err := g.Write(ctx, make([]byte, 1024), grown-512); err == nil {
+				t.Error("wrote past the end of the disk")
+			}
+			seen, err := Run(ctx, "qemu-img", "convert", "-U", "-f", format, "-O", "raw", image, filepath.Join(dir, "seen"))
+			if err != nil {
+				t.Fatal(err, seen)
+			}
+			if now, _ := os.ReadFile(filepath.Join(dir, "seen")); !bytes.Equal(now, data) {
+				t.Error("the image changed")
+			}
+		})
+	}
+}
+
+// imageOf makes an image of that content.
+func imageOf(t *testing.T, dir, format string, data []byte) string {
+	t.Helper()
+	raw := filepath.Join(dir, "data.raw")
+	if err := os.WriteFile(raw, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(dir, "image."+format)
+	if _, err := Run(context.Background(), "qemu-img", "convert", "-f", "raw", "-O", format, raw, image); err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
