@@ -264,7 +264,7 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 	if err := j.enter(journal.Editing); err != nil {
 		return false, err
 	}
-	j.run.Plan, j.run.Editor = j.plan, s.app
+	j.run.Plan, j.run.Editor = j.plan, s.editor(j.overlay)
 	if err := j.run.Forward(ctx, inside(j.plan), nil); err != nil {
 		return false, err
 	}

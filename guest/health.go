@@ -81,7 +81,7 @@ func (h *hostGuest) answers(ctx context.Context) error {
 	return h.unhealthy("not passed within %s: %v", limit, why)
 }
 
-// grown asks the agent for the size of the file system.
+// grown asks the agent for the sizes of the file systems.
 func (h *hostGuest) grown(ctx context.Context) error {
 	after, err := h.domain.FileSystems(ctx)
 	if err != nil {
@@ -91,11 +91,15 @@ func (h *hostGuest) grown(ctx context.Context) error {
 		}
 		return err
 	}
-	i := slices.IndexFunc(h.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepFS })
-	if i < 0 {
-		return nil // no file system grew
+	for _, s := range h.plan.Steps {
+		if s.Kind != plan.StepFS {
+			continue
+		}
+		if err := sizeSeen(s, h.facts.Before, after); err != nil {
+			return err
+		}
 	}
-	return sizeSeen(h.plan.Steps[i], h.facts.Before, after)
+	return nil
 }
 
 // sizeSeen holds the file systems that the agent sees now against those from

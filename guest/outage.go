@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
@@ -73,7 +74,7 @@ func (j *job) estimate(ctx context.Context, s *Session) (agreed bool, err error)
 	if !j.plan.Changes() {
 		return false, j.enter(journal.Cancelled)
 	}
-	j.run.Plan, j.run.Editor = j.plan, s.app
+	j.run.Plan, j.run.Editor = j.plan, s.editor(j.overlay)
 	if err := j.options.Window.fits(j.plan, time.Now()); err != nil {
 		return false, err
 	}
@@ -140,7 +141,11 @@ func (j *job) down(ctx context.Context, s *Session) error {
 // that was agreed to. What the outage is for is known by now: nothing is
 // inspected, and only what the guest may have changed is looked at.
 func (j *job) recheck(ctx context.Context, s *Session) error {
-	layout, err := s.app.ProbeAgain(ctx, j.seen, map[string]bool{j.plan.Grows: true})
+	closer := map[string]bool{}
+	for _, name := range j.plan.Targets() {
+		closer[name] = true
+	}
+	layout, err := s.app.ProbeAgain(ctx, j.seen, closer)
 	if err != nil {
 		return err
 	}
@@ -151,17 +156,17 @@ func (j *job) recheck(ctx context.Context, s *Session) error {
 	return same(j.plan, p)
 }
 
-// resolved is the plan's request with the device that was chosen.
+// resolved is the plan's request with the devices that were chosen.
 func resolved(p *plan.Plan) plan.Request {
 	r := p.Request
-	if p.Grows == "" {
-		return r
+	was := r.Grow
+	r.Grow = slices.Clone(was)
+	for i, name := range p.Targets() {
+		if len(was) == 0 {
+			r.Grow = append(r.Grow, plan.Where{Amount: plan.Amount{Mode: plan.Fill}})
+		}
+		r.Grow[i].Name = name
 	}
-	amount := plan.Amount{Mode: plan.Fill}
-	if len(r.Grow) > 0 {
-		amount = r.Grow[0].Amount
-	}
-	r.Grow = []plan.Where{{Name: p.Grows, Amount: amount}}
 	return r
 }
 

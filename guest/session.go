@@ -58,7 +58,7 @@ func StartSession(ctx context.Context, dir string, disk, sector size.Bytes, o Se
 	}
 	app, err := appliance.Launch(ctx, appliance.Options{
 		Socket: gate.Socket, Export: gate.Name, Sector: sector,
-		Accel: o.Accel, Keys: o.Keys, Started: o.Started, ReadAt: gate.Read,
+		Accel: o.Accel, Keys: o.Keys, Started: o.Started, Disk: gate,
 	})
 	if err != nil {
 		return nil, errors.Join(err, gate.Stop())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -70,7 +71,7 @@ func shortDir(t *testing.T) string {
 
 // quick is the part of the zoo that every run grows: each table, each kind of
 // stack, ext4, XFS and NTFS once. VIRT_GROW_LONG=1 takes all of it.
-var quick = []string{"none-xfs", "gpt-luks2-lvm-xfs", "gpt-order", "mbr-logical-ext4", "gpt-windows"}
+var quick = []string{"none-xfs", "gpt-luks2-lvm-xfs", "gpt-order", "mbr-logical-ext4", "gpt-windows-winre"}
 
 // everyFormat are the images that are grown in each format when everything is
 // asked for.
@@ -110,8 +111,8 @@ func formats(i int, image testimages.Image) []string {
 // expected is the refusal an image of the zoo gets; "" when it grows.
 func expected(i testimages.Image) plan.Reason {
 	switch {
-	case i.Behind != "" && i.Expect == "":
-		return plan.ImmovableNeighbor
+	case i.Expect == "immovable-neighbour":
+		return "" // what stands behind the target moves
 	case i.Name == "none-empty", i.Name == "gpt-vfat":
 		return plan.UnknownContent
 	case i.Name == "gpt-ext4-feature":
@@ -224,6 +225,7 @@ func (x *trial) grow(t *testing.T) {
 	}
 	after := rawCopy(t, x.path, formatName(x.format))
 	x.compareBytes(t, out.Plan, after)
+	x.compareMoved(t, out.Plan, after)
 	x.oracle(t, out.Plan, after)
 	if left, _ := filepath.Glob(x.path + ".virt-grow-*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -301,6 +303,46 @@ func (x *trial) compareBytes(t *testing.T, p *plan.Plan, after string) {
 	}
 }
 
+// compareMoved: a partition that moved has the very bytes it had, but for the
+// number of its first sector in the boot sectors of FAT and NTFS, at offset
+// 0x1c, and the boot records of logical partitions inside an extended one,
+// which are part of the table.
+func (x *trial) compareMoved(t *testing.T, p *plan.Plan, after string) {
+	t.Helper()
+	for _, s := range p.Steps {
+		if s.Kind != plan.StepMove {
+			continue
+		}
+		was, now := readAt(t, x.before, s.From, s.Bytes), readAt(t, after, s.To, s.Bytes)
+		sector := size.Bytes(x.image.Sector)
+		for _, v := range s.Volumes {
+			for _, at := range []size.Bytes{0, v.Size - sector, 6 * sector} {
+				field := v.From - s.From + at + 0x1c
+				if binary.LittleEndian.Uint32(was[field:]) == uint32(v.From/sector) {
+					binary.LittleEndian.PutUint32(was[field:], uint32(v.To/sector))
+				}
+			}
+		}
+		if !bytes.Equal(was, now) {
+			t.Errorf("%s is not the same at its new place", s.Device)
+		}
+	}
+}
+
+func readAt(t *testing.T, path string, at, n size.Bytes) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data := make([]byte, n)
+	if _, err := f.ReadAt(data, int64(at)); err != nil && err != io.EOF {
+		t.Fatal(err)
+	}
+	return data
+}
+
 type extent struct{ from, to size.Bytes }
 
 func (x *trial) allowed(t *testing.T, p *plan.Plan) []extent {
@@ -311,8 +353,8 @@ func (x *trial) allowed(t *testing.T, p *plan.Plan) []extent {
 	var changes []table.Change
 	var allowed []extent
 	for _, s := range p.Steps {
+		changes = append(changes, plan.Changes(s.Ends)...)
 		for _, e := range s.Ends {
-			changes = append(changes, table.Change{Number: e.Number, End: e.End})
 			part, _ := p.After.Find(fmt.Sprintf("sda%d", e.Number))
 			allowed = append(allowed, extent{part.Start, part.End()})
 		}
@@ -378,7 +420,10 @@ func (x *trial) oracle(t *testing.T, p *plan.Plan, after string) {
 		if want := int64(d.Size) / int64(x.image.Sector); now[i].Size != want && !d.Extended {
 			t.Errorf("sfdisk: %s has %d sectors, planned were %d", name, now[i].Size, want)
 		}
-		was[i].Node, was[i].Size = now[i].Node, now[i].Size
+		if want := int64(d.Start) / int64(x.image.Sector); now[i].Start != want {
+			t.Errorf("sfdisk: %s begins at sector %d, planned was %d", name, now[i].Start, want)
+		}
+		was[i].Node, was[i].Start, was[i].Size = now[i].Node, now[i].Start, now[i].Size
 		if was[i] != now[i] {
 			t.Errorf("sfdisk: partition %s was %+v, is %+v", name, was[i], now[i])
 		}
@@ -472,7 +517,7 @@ func realSuite(t *testing.T, s *sessions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	applytest.Suite(t, session.app, p)
+	applytest.Suite(t, session.editor(overlay), p)
 }
 
 // sameFiles compares every file of every grown image with the zoo's record, in
@@ -518,6 +563,29 @@ func (x *trial) compareFiles(t *testing.T, want, got testimages.Manifest) {
 		if len(files) != len(got[device]) {
 			t.Errorf("%s/%s: %s has %d files, had %d", x.image.Name, x.format, device, len(got[device]), len(files))
 		}
+	}
+}
+
+// TestNoMove: with --no-move, what stands behind the target is named and stays.
+func TestNoMove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the appliance: not with -short")
+	}
+	image, _ := testimages.Find("gpt-windows-winre")
+	x := newTrial(t, newSessions(t), image, "qcow2")
+	sum := checksum(t, x.path)
+	img, err := x.open(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := x.request()
+	r.NoMove = true
+	_, err = Grow(context.Background(), img, r, x.options)
+	if refusal, ok := plan.IsRefusal(err); !ok || refusal.Reason != plan.ImmovableNeighbor || refusal.Subject != "sda4" {
+		t.Errorf("not refused: %v", err)
+	}
+	if checksum(t, x.path) != sum {
+		t.Error("the image changed")
 	}
 }
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,8 +39,12 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings,
 		Writes: writes(l, b.steps), Fingerprint: l.Fingerprint(),
 	}
-	if chosen != nil {
-		p.Grows = chosen.Name
+	for i, d := range chosen {
+		if i == 0 {
+			p.Grows = d.Name
+		} else {
+			p.Also = append(p.Also, d.Name)
+		}
 	}
 	p.wrap()
 	return p, nil
@@ -74,49 +79,93 @@ func commitSteps(from, to size.Bytes) []Step {
 	}
 }
 
-// builder walks from the disk up to the chosen device and notes what changes.
+// builder walks from the disk up to each target and notes what changes.
 type builder struct {
 	before, after *Layout
 	request       Request
 	newSize       size.Bytes
+	deleted       []*Device
 	steps         []Step
 	warnings      []string
+	// sharing counts the targets that still want what is left of a group.
+	sharing map[string]int
 }
 
-func (b *builder) build(chosen *Device) error {
+// goal is one target: the device, what it lies on from the disk up, and how big
+// it is to be, 0 for all there is.
+type goal struct {
+	*Device
+	stack []*Device
+	want  size.Bytes
+}
+
+func (b *builder) build(chosen []*Device) error {
 	b.after.Size = b.newSize
 	b.after.Devices[0].Size = b.newSize
-	if chosen == nil {
+	if len(chosen) == 0 {
 		if b.newSize > b.before.Size {
 			b.warn("only the container grows: the partition table and the file systems stay as they are")
 		}
 		return nil
 	}
-	stack := b.before.stack(chosen)
-	if err := b.sound(stack); err != nil {
-		return err
-	}
-	want, err := b.want(chosen)
-	if err != nil {
-		return err
-	}
-	for i, d := range stack {
-		if err := b.grow(d, stack[i+1:], want); err != nil {
-			return err
-		}
-	}
-	b.check(chosen)
-	return nil
-}
-
-// sound refuses when anything the target lies on, or the target itself, has a
-// problem.
-func (b *builder) sound(stack []*Device) error {
 	if t := b.before.Table; t != nil {
 		for _, problem := range t.Problems {
 			b.warn("partition table: " + problem.Text)
 		}
 	}
+	goals, err := b.goals(chosen)
+	if err != nil {
+		return err
+	}
+	if err := b.drop(goals); err != nil {
+		return err
+	}
+	if err := b.growPartitions(goals); err != nil {
+		return err
+	}
+	for _, g := range goals {
+		for i, d := range g.stack {
+			if err := b.grow(d, i == len(g.stack)-1, g.want); err != nil {
+				return err
+			}
+		}
+	}
+	b.check(goals)
+	return nil
+}
+
+// goals are the targets; those that take what is left come last.
+func (b *builder) goals(chosen []*Device) ([]goal, error) {
+	b.sharing = map[string]int{}
+	var goals []goal
+	for i, d := range chosen {
+		g := goal{Device: d, stack: b.before.stack(d)}
+		if err := b.sound(g.stack); err != nil {
+			return nil, err
+		}
+		var err error
+		if g.want, err = b.want(i, d); err != nil {
+			return nil, err
+		}
+		if g.want == 0 && d.Kind == LV {
+			b.sharing[d.Group]++
+		}
+		goals = append(goals, g)
+	}
+	slices.SortStableFunc(goals, func(a, b goal) int { return cmp.Compare(boolInt(a.want == 0), boolInt(b.want == 0)) })
+	return goals, nil
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// sound refuses when anything the target lies on, or the target itself, has a
+// problem.
+func (b *builder) sound(stack []*Device) error {
 	last := stack[len(stack)-1]
 	for _, d := range stack {
 		if d == last && b.request.PartitionOnly && d.Kind == Partition && !alwaysStops(d.Content.Problem) {
@@ -168,11 +217,11 @@ func contentName(t string) string {
 }
 
 // want is the size the target should get; 0 for all there is.
-func (b *builder) want(chosen *Device) (size.Bytes, error) {
-	if len(b.request.Grow) == 0 || b.request.Grow[0].Amount.Mode == Fill {
+func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
+	if len(b.request.Grow) == 0 || b.request.Grow[i].Amount.Mode == Fill {
 		return 0, nil
 	}
-	amount := b.request.Grow[0].Amount
+	amount := b.request.Grow[i].Amount
 	to, err := amount.From(chosen.Size)
 	if err != nil {
 		return 0, err
@@ -183,27 +232,20 @@ func (b *builder) want(chosen *Device) (size.Bytes, error) {
 	return to, nil
 }
 
-// grow grows one device of the stack, and then what it holds. above are the
-// devices that lie on it, up to the target.
-func (b *builder) grow(d *Device, above []*Device, want size.Bytes) error {
-	var err error
+// grow grows one device of a stack but a partition, and then what it holds.
+func (b *builder) grow(d *Device, target bool, want size.Bytes) error {
 	switch d.Kind {
-	case Disk:
-		// The container grows with the overlay.
-	case Partition:
-		err = b.growPartition(d, above, want)
 	case Crypt:
 		b.growCrypt(d)
 	case LV:
-		err = b.growLV(d, want)
-	}
-	if err != nil {
-		return err
+		if err := b.growLV(d, target, want); err != nil {
+			return err
+		}
 	}
 	switch {
 	case d.Content.Type == ContentPV:
 		b.growPV(d)
-	case len(above) == 0 && !b.request.PartitionOnly:
+	case target && !b.request.PartitionOnly:
 		return b.growFS(d)
 	}
 	return nil
@@ -215,38 +257,95 @@ func (b *builder) now(name string) *Device {
 	return d
 }
 
-// growPartition moves the partition's end. This is where a plan that moves
-// neighbours out of the way would begin: when room says that one is in it.
-func (b *builder) growPartition(d *Device, above []*Device, want size.Bytes) error {
-	maxEnd, next, err := b.before.Table.Room(d.Number, b.newSize)
-	if err != nil {
-		return fmt.Errorf("cannot grow partition %d: %w", d.Number, err)
-	}
-	end := max(maxEnd, d.End())
-	if need := b.needed(d, above, want); need > 0 {
-		if d.Start+need > end {
-			return b.refuseRoom(d, need-d.Size, maxEnd, next)
+// growPartitions moves the ends of the partitions the targets lie on, and what
+// is in their way.
+func (b *builder) growPartitions(goals []goal) error {
+	var grow []*Device
+	needs := map[*Device]size.Bytes{}
+	for _, g := range goals {
+		i := slices.IndexFunc(g.stack, func(d *Device) bool { return d.Kind == Partition })
+		if i < 0 || slices.Contains(grow, g.stack[i]) {
+			continue // two volumes of one group: it takes all there is
 		}
-		end = max((d.Start + need).Up(Granule), d.End())
-		end = min(end, max(maxEnd, d.End()))
-	} else if need := b.missed(maxEnd-d.End(), next); need > 0 {
-		return b.refuseRoom(d, need, maxEnd, next)
+		grow = append(grow, g.stack[i])
+		needs[g.stack[i]] = b.needed(g.stack[i:], g.want)
 	}
-	if end == d.End() && b.newSize == b.before.Size {
-		return nil // the last sector is where it was: nothing to write
+	if len(grow) == 0 {
+		return nil
 	}
-	return b.writeTable(d, end)
+	ends, blocked, err := b.inPlace(grow, needs)
+	if err != nil {
+		return err
+	}
+	if blocked != nil {
+		if ends, err = b.arrange(needs); err != nil {
+			return err
+		}
+		if b.request.NoMove && slices.ContainsFunc(ends, func(e End) bool { return e.Start != 0 }) {
+			return blocked
+		}
+		b.move(ends)
+	}
+	for _, d := range b.deleted {
+		ends = append(ends, End{Number: d.Number, Delete: true})
+	}
+	if len(ends) == 0 && b.newSize == b.before.Size {
+		return nil // the last sectors are where they were: nothing to write
+	}
+	return b.writeTable(ends)
 }
 
-// needed is how big the partition has to be for a target of want bytes; 0 for
-// "as big as it can be", which is also what a volume group gets.
-func (b *builder) needed(d *Device, above []*Device, want size.Bytes) size.Bytes {
+// inPlace grows the partitions into what is free behind each. blocked says which
+// of them gets too little there, because of a neighbour.
+func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []End, blocked *Refusal, err error) {
+	if len(b.deleted) > 0 {
+		return nil, Refuse(ImmovableNeighbor, grow[0].Name, "cannot grow %s without moving what is behind it", grow[0].Name), nil
+	}
+	for _, d := range grow {
+		maxEnd, next, err := b.before.Table.Room(d.Number, b.newSize)
+		if err != nil {
+			return nil, nil, fmt.Errorf("cannot grow partition %d: %w", d.Number, err)
+		}
+		maxEnd = max(maxEnd, d.End())
+		need := needs[d]
+		end := maxEnd
+		if need > 0 {
+			end = min(max((d.Start+need).Up(Granule), d.End()), maxEnd)
+		}
+		missing := b.missing(d, need, maxEnd, next)
+		switch {
+		case missing > 0 && next == nil:
+			return nil, nil, b.refuseSpace(d, missing)
+		case missing > 0:
+			return nil, b.refuseNeighbour(d, missing, maxEnd, next), nil
+		case end != d.End():
+			ends = append(ends, End{Number: d.Number, End: end})
+		}
+	}
+	return ends, nil, nil
+}
+
+// missing is how much too little room there is up to maxEnd; 0 when the
+// partition gets there what the user came for.
+func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partition) size.Bytes {
+	switch {
+	case need == 0:
+		return b.missed(maxEnd-d.End(), next)
+	case d.Start+need > maxEnd:
+		return d.Start + need - maxEnd
+	}
+	return 0
+}
+
+// needed is how big the partition has to be for a target of want bytes on top of
+// the stack that begins with it; 0 for "as big as it can be", which is also what
+// a volume group gets.
+func (b *builder) needed(stack []*Device, want size.Bytes) size.Bytes {
 	if want == 0 {
 		return 0
 	}
 	need := want
-	below := append([]*Device{d}, above...)
-	for _, lower := range below[:len(below)-1] {
+	for _, lower := range stack[:len(stack)-1] {
 		if lower.Content.Type == ContentPV {
 			return 0
 		}
@@ -286,45 +385,47 @@ func (b *builder) lastEnd() size.Bytes {
 	return end
 }
 
-// refuseRoom names what is in the way.
-func (b *builder) refuseRoom(d *Device, need, maxEnd size.Bytes, next *table.Partition) error {
-	room := max(maxEnd-d.End(), 0)
+// refuseNeighbour names what is in the way.
+func (b *builder) refuseNeighbour(d *Device, missing, maxEnd size.Bytes, next *table.Partition) *Refusal {
+	room := maxEnd - d.End()
+	neighbour := b.now(fmt.Sprintf("sda%d", next.Number))
+	return Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s needed, %s free; %s stands behind it", d.Name, room+missing, room, neighbour)
+}
+
+// refuseSpace says that the disk, or what its table reaches, is too small.
+func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 	t := b.before.Table
-	switch {
-	case next != nil:
-		name := fmt.Sprintf("sda%d", next.Number)
-		text := fmt.Sprintf("%s (%s, %s) stands behind %s", name, table.TypeName(t.Kind, next.Type), next.Size, d.Name)
-		return Refuse(ImmovableNeighbor, name, "cannot grow %s: %s needed, %s free; %s", d.Name, need, room, text)
-	case t.Kind == table.MBR && d.End()+need > mbrReach(t):
+	if t.Kind == table.MBR && b.newSize > mbrReach(t) {
 		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table reaches no further with sectors of %d bytes, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
 	}
-	return Refuse(NoRoom, d.Name, "cannot grow %s: %s needed, %s free on a disk of %s", d.Name, need, room, b.newSize)
+	return Refuse(NoRoom, d.Name, "cannot grow %s: %s too little on a disk of %s", d.Name, missing, b.newSize)
 }
 
 // mbrReach is the first byte that an MBR's 32-bit sector numbers cannot name.
 func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 
-func (b *builder) writeTable(d *Device, end size.Bytes) error {
-	changes := []table.Change{{Number: d.Number, End: end}}
-	if end == d.End() {
-		changes = nil
-	}
-	grown, err := b.before.Table.Grown(b.newSize, changes)
+// writeTable gives the partitions their new places.
+func (b *builder) writeTable(ends []End) error {
+	grown, err := b.before.Table.Grown(b.newSize, Changes(ends))
 	if err != nil {
-		return fmt.Errorf("cannot grow partition %d: %w", d.Number, err)
+		return fmt.Errorf("cannot write the partition table: %w", err)
 	}
-	step := Step{Kind: StepTable, Device: "sda", From: d.Size, To: end - d.Start}
+	step := Step{Kind: StepTable, Device: "sda", Ends: ends}
 	var what []string
+	for _, d := range b.deleted {
+		what = append(what, "without "+d.Name)
+	}
 	for _, p := range grown.Partitions {
 		was := b.now(fmt.Sprintf("sda%d", p.Number))
-		if was == nil || was.Size == p.Size {
+		switch {
+		case was == nil || was.Size == p.Size && was.Start == p.Start:
 			continue
+		case was.Size == p.Size:
+			what = append(what, was.Name+" at its new place")
+		default:
+			what = append(what, fmt.Sprintf("%s %s → %s", was.Name, was.Size, p.Size))
 		}
-		what = append(what, fmt.Sprintf("%s %s → %s", was.Name, was.Size, p.Size))
-		was.Size = p.Size
-	}
-	for _, c := range changes {
-		step.Ends = append(step.Ends, End{c.Number, c.End})
+		was.Start, was.Size = p.Start, p.Size
 	}
 	if b.before.Table.Kind == table.GPT && b.newSize != b.before.Size {
 		what = append(what, "backup header to the disk's end")
@@ -342,7 +443,7 @@ func (b *builder) writeTable(d *Device, end size.Bytes) error {
 func (b *builder) growCrypt(d *Device) {
 	parent := b.now(d.Parent)
 	to := (parent.Size - parent.Content.Offset).Down(b.before.Sector)
-	if to <= d.Size {
+	if to <= b.now(d.Name).Size {
 		return
 	}
 	parent.Content.Size = to
@@ -358,7 +459,7 @@ func (b *builder) growPV(d *Device) {
 		return
 	}
 	to := (now.Size - d.Content.Offset).Down(g.Extent)
-	if to <= d.Content.Size {
+	if to <= now.Content.Size {
 		return
 	}
 	g.Free += to - d.Content.Size
@@ -367,7 +468,9 @@ func (b *builder) growPV(d *Device) {
 		Summary: fmt.Sprintf("grow PV %s of %s %s → %s", d.Name, g.Name, d.Content.Size, to)})
 }
 
-func (b *builder) growLV(d *Device, want size.Bytes) error {
+// growLV grows a volume that is a target, or that a target lies on; several that
+// take what is left share it.
+func (b *builder) growLV(d *Device, target bool, want size.Bytes) error {
 	g := b.after.group(d.Group)
 	if g.Missing > 0 {
 		return Refuse(UnsupportedLayout, g.Name, "volume group %s lies on %d more disk(s) that are not here", g.Name, g.Missing)
@@ -375,6 +478,9 @@ func (b *builder) growLV(d *Device, want size.Bytes) error {
 	to := d.Size + g.Free
 	if want > 0 {
 		to = want.Up(g.Extent)
+	} else if n := b.sharing[d.Group]; target && n > 0 {
+		to = d.Size + (g.Free / size.Bytes(n)).Down(g.Extent)
+		b.sharing[d.Group]--
 	}
 	if to > d.Size+g.Free {
 		return Refuse(NoRoom, d.Name, "cannot grow %s to %s: volume group %s will have %s free, %s needed", d.Name, to, g.Name, g.Free, to-d.Size)
@@ -415,22 +521,30 @@ func (b *builder) growFS(d *Device) error {
 	return nil
 }
 
-// check puts a check of the file system before the first step and a verify
-// after the last.
-func (b *builder) check(chosen *Device) {
+// check puts checks of the file systems before the steps that change them, and a
+// verify of each after the last. One that moves is checked at its new place.
+func (b *builder) check(goals []goal) {
 	if len(b.steps) == 0 {
 		return
 	}
-	device := b.now(chosen.Name)
-	verify := Step{Kind: StepVerify, Device: device.Name, From: chosen.Size, To: device.Size,
-		Summary: "verify: table, sizes"}
-	if chosen.Content.Growable() && !b.request.PartitionOnly {
-		verify.Content = chosen.Content.Type
-		verify.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", chosen.Content.Type)
-		b.steps = slices.Insert(b.steps, 0, Step{Kind: StepCheck, Device: chosen.Name, Content: chosen.Content.Type,
-			Summary: fmt.Sprintf("check %s on %s", chosen.Content.Type, chosen.Name)})
+	var before, moved, after []Step
+	for _, g := range goals {
+		now := b.now(g.Name)
+		verify := Step{Kind: StepVerify, Device: g.Name, From: g.Size, To: now.Size, Summary: "verify: table, sizes"}
+		if g.Content.Growable() && !b.request.PartitionOnly {
+			verify.Content = g.Content.Type
+			verify.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", g.Content.Type)
+			check := Step{Kind: StepCheck, Device: g.Name, Content: g.Content.Type, Summary: fmt.Sprintf("check %s on %s", g.Content.Type, g.Name)}
+			if slices.ContainsFunc(g.stack, func(d *Device) bool { return b.now(d.Name).Start != d.Start }) {
+				moved = append(moved, check)
+			} else {
+				before = append(before, check)
+			}
+		}
+		after = append(after, verify)
 	}
-	b.steps = append(b.steps, verify)
+	table := slices.IndexFunc(b.steps, func(s Step) bool { return s.Kind == StepTable }) + 1
+	b.steps = slices.Concat(before, slices.Insert(b.steps, table, moved...), after)
 }
 
 func (b *builder) warn(text string) { b.warnings = append(b.warnings, text) }

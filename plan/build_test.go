@@ -128,15 +128,12 @@ func TestBuild(t *testing.T) {
 }
 
 func TestBuildRefuses(t *testing.T) {
-	neighbour := func() *plan.Layout {
-		t := gpt(10*GiB, []part{{1, 1 * MiB, 8 * GiB, ""}, {2, 9 * GiB, 512 * MiB, table.GPTLinuxSwap}})
+	neighbour := func(kind string) *plan.Layout {
+		t := gpt(10*GiB, []part{{1, 1 * MiB, 8 * GiB, ""}, {2, 9 * GiB, 512 * MiB, kind}})
 		return layout(10*GiB, t, map[int]plan.Content{1: fs("xfs", 8*GiB), 2: {Type: "swap"}})
 	}
-	// enlarged already: the room is behind the neighbour.
-	enlarged := func() *plan.Layout {
-		t := gpt(10*GiB, []part{{1, 1 * MiB, 9*GiB - MiB, ""}, {2, 9 * GiB, 512 * MiB, table.GPTLinuxSwap}})
-		return layout(10*GiB, t, map[int]plan.Content{1: fs("xfs", 9*GiB-MiB), 2: {Type: "swap"}})
-	}
+	stay := request("+10G")
+	stay.NoMove = true
 	disk := func(c plan.Content) *plan.Layout {
 		t := gpt(10*GiB, []part{{1, 1 * MiB, 10*GiB - 2*MiB, ""}})
 		return layout(10*GiB, t, map[int]plan.Content{1: c})
@@ -165,9 +162,10 @@ func TestBuildRefuses(t *testing.T) {
 	}{
 		"shrink":                 {cloud(), request("9G"), plan.Shrink, "10 GiB"},
 		"shrink the target":      {cloud(), request("+1G", "sda1=5G"), plan.Shrink, "sda1"},
-		"neighbour":              {neighbour(), request("+10G"), plan.ImmovableNeighbor, "sda2 (Linux swap, 512 MiB)"},
-		"neighbour, fill":        {enlarged(), request("fill"), plan.ImmovableNeighbor, "sda2"},
-		"swap by itself":         {neighbour(), request("+10G", "sda2"), plan.UnknownContent, "swap"},
+		"neighbour, --no-move":   {neighbour(table.GPTLinuxSwap), stay, plan.ImmovableNeighbor, "sda2 (Linux swap, swap, 512 MiB)"},
+		"BIOS boot":              {neighbour(table.GPTBIOSBoot), request("+10G"), plan.ImmovableNeighbor, "sector"},
+		"PReP":                   {neighbour(table.GPTPReP), request("+10G"), plan.ImmovableNeighbor, "firmware"},
+		"swap by itself":         {neighbour(table.GPTLinuxSwap), request("+10G", "sda2"), plan.UnknownContent, "swap"},
 		"2 TiB":                  {old(2000 * GiB), request("3T"), plan.MBRLimit, "2 TiB"},
 		"ambiguous":              {two(), request("+10G"), plan.AmbiguousTarget, "label boot"},
 		"no such name":           {cloud(), request("+10G", "/data"), plan.NotFound, "sda1"},
@@ -182,7 +180,9 @@ func TestBuildRefuses(t *testing.T) {
 		"more than the group":    {volumes(), request("+1G", "vg/root=30G"), plan.NoRoom, "30 GiB"},
 		"more than the disk":     {cloud(), request("+1G", "sda1=30G"), plan.NoRoom, "sda1"},
 		"damaged table":          {damaged, request("+1G"), plan.TableDamaged, "overlap"},
-		"two targets":            {volumes(), request("+1G", "vg/root", "sda1"), plan.UnsupportedLayout, "2 targets"},
+		"a target twice":         {volumes(), request("+1G", "vg/root", "/dev/vg/root"), plan.AmbiguousTarget, "twice"},
+		"container and more":     {volumes(), request("+1G", "none", "sda1"), plan.AmbiguousTarget, "none"},
+		"two, too much":          {volumes(), request("+1G", "vg/root=+2G", "sda1=+2G"), plan.NoRoom, "too little"},
 		"partition-only of a LV": {volumes(), plan.Request{Size: amount("+1G"), Grow: request("+1G", "vg/root").Grow, PartitionOnly: true}, plan.UnsupportedLayout, "no partition"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,18 +29,30 @@ func (l *Layout) fileSystems() []*Device {
 	return found
 }
 
-// choose finds the device the request is about; nil means the container only.
-func choose(l *Layout, r Request) (*Device, error) {
-	switch len(r.Grow) {
-	case 0:
-		return chooseAlone(l)
-	case 1:
-		if r.containerOnly() {
-			return nil, nil
-		}
-		return chooseNamed(l, r.Grow[0].Name)
+// choose finds the devices the request is about; none means the container only.
+func choose(l *Layout, r Request) ([]*Device, error) {
+	if len(r.Grow) == 0 {
+		d, err := chooseAlone(l)
+		return []*Device{d}, err
 	}
-	return nil, Refuse(UnsupportedLayout, "", "cannot grow %d targets in one run: name one, and run again for the next", len(r.Grow))
+	if r.containerOnly() {
+		return nil, nil
+	}
+	var chosen []*Device
+	for _, w := range r.Grow {
+		if w.Name == WhereNone {
+			return nil, Refuse(AmbiguousTarget, "", "--grow none, the container only, and something else besides")
+		}
+		d, err := chooseNamed(l, w.Name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(chosen, d) {
+			return nil, Refuse(AmbiguousTarget, d.Name, "%s is named twice", d.Name)
+		}
+		chosen = append(chosen, d)
+	}
+	return chosen, nil
 }
 
 // chooseAlone gives the one sensible answer, if there is exactly one.
@@ -117,10 +129,19 @@ var diskName = regexp.MustCompile(`^(?:/dev/)?(?:(?:[shv]|xv)d[a-z]+|(?:nvme\d+n
 // chooseNamed finds what WHERE names. A container (LUKS, and nothing else)
 // stands for what is in it.
 func chooseNamed(l *Layout, name string) (*Device, error) {
+	d, err := l.only(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.innermost(d), nil
+}
+
+// only gives the one device of that name.
+func (l *Layout) only(name string) (*Device, error) {
 	match := l.matching(name)
 	switch len(match) {
 	case 1:
-		return l.innermost(match[0]), nil
+		return match[0], nil
 	case 0:
 		return nil, l.refuseNotFound(name)
 	}

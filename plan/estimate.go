@@ -18,12 +18,19 @@ var usualFS = map[StepKind]map[string]float64{
 	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},
 }
 
+// moveRate is how fast a partition is copied and read back, in bytes a second,
+// when all of it is data; holes cost nothing.
+const moveRate = 150 * float64(size.MiB)
+
 func estimate(steps []Step) {
 	for i := range steps {
 		s := &steps[i]
 		s.Seconds = usual[s.Kind]
 		if fs, ok := usualFS[s.Kind][s.Content]; ok {
 			s.Seconds = fs
+		}
+		if s.Kind == StepMove {
+			s.Seconds = 0.2 + float64(s.Bytes)/moveRate
 		}
 	}
 }
@@ -36,6 +43,7 @@ func writes(l *Layout, steps []Step) size.Bytes {
 	}
 	total := 8 * size.MiB // tables, superblocks, replayed journals
 	for _, s := range steps {
+		total += s.Bytes // holes count as well: nobody has looked
 		if s.Kind != StepFS {
 			continue
 		}

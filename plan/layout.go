@@ -94,11 +94,24 @@ type Content struct {
 	Group string `json:"group,omitempty"`
 	// Mounted is where the guest mounts it, or its drive letter: "/", "C:".
 	Mounted []string `json:"mounted,omitempty"`
+	// Role is what Windows uses the volume for; "" for anything else.
+	Role Role `json:"role,omitempty"`
 	// Problem says why this content cannot be grown as it is.
 	Problem *Refusal `json:"problem,omitempty"`
 	// Notes are things a person should know, growing or not.
 	Notes []string `json:"notes,omitempty"`
 }
+
+// Role is what an operating system uses a volume for.
+type Role string
+
+// Windows' volumes, in its own words: it starts at the system volume, and runs
+// from the boot volume. One may be both; then it is the boot volume.
+const (
+	RoleWindowsSystem   Role = "windows-system"
+	RoleWindowsBoot     Role = "windows-boot"
+	RoleWindowsRecovery Role = "windows-recovery"
+)
 
 // growable are the file systems that can be grown, with what their tools ask
 // for.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
 )
 
 // Schema names the plan file's format.
@@ -25,11 +26,13 @@ type Plan struct {
 	Request Request    `json:"request"`
 	OldSize size.Bytes `json:"old_size"`
 	NewSize size.Bytes `json:"new_size"`
-	// Grows is the device that was chosen; empty for the container only.
-	Grows  string  `json:"grows,omitempty"`
-	Before *Layout `json:"before"`
-	After  *Layout `json:"after"`
-	Steps  []Step  `json:"steps"`
+	// Grows is the device that was chosen; empty for the container only. Also
+	// are those chosen besides.
+	Grows  string   `json:"grows,omitempty"`
+	Also   []string `json:"grows_also,omitempty"`
+	Before *Layout  `json:"before"`
+	After  *Layout  `json:"after"`
+	Steps  []Step   `json:"steps"`
 	// Warnings are what a person should know before saying yes.
 	Warnings []string `json:"warnings,omitempty"`
 	// Writes is about how much the steps write, on the host.
@@ -58,6 +61,14 @@ type Link struct {
 	Format string `json:"format"`
 }
 
+// Targets are the devices that were chosen.
+func (p *Plan) Targets() []string {
+	if p.Grows == "" {
+		return nil
+	}
+	return append([]string{p.Grows}, p.Also...)
+}
+
 // Changes says whether the plan does anything at all.
 func (p *Plan) Changes() bool { return len(p.Steps) > 0 }
 
@@ -69,6 +80,7 @@ type StepKind string
 const (
 	StepOverlay StepKind = "overlay"
 	StepCheck   StepKind = "check"
+	StepMove    StepKind = "move"
 	StepTable   StepKind = "table"
 	StepCrypt   StepKind = "crypt"
 	StepPV      StepKind = "pv"
@@ -86,10 +98,16 @@ type Step struct {
 	Device string   `json:"device,omitempty"`
 	// Content is the file system a check, fs or verify step deals with.
 	Content string `json:"content,omitempty"`
-	// From and To are the device's size before and after, in bytes.
+	// From and To are the device's size before and after, in bytes; of a
+	// move, where on the disk it begins before and after.
 	From size.Bytes `json:"from,omitempty"`
 	To   size.Bytes `json:"to,omitempty"`
-	// Ends are the new partition ends of a table step.
+	// Bytes is how much a move copies.
+	Bytes size.Bytes `json:"bytes,omitempty"`
+	// Volumes are those whose boot sector names its own place, and follows a
+	// move.
+	Volumes []Volume `json:"volumes,omitempty"`
+	// Ends are the new places of the partitions that a table step changes.
 	Ends []End `json:"ends,omitempty"`
 	// Summary is for people and never read back.
 	Summary string `json:"summary"`
@@ -97,10 +115,30 @@ type Step struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// End is a partition's new end on the disk, in bytes, exclusive.
+// End is where a partition will end on the disk, in bytes, exclusive; and where
+// it will begin, unless its start stays. Or it is deleted.
 type End struct {
 	Number int        `json:"number"`
-	End    size.Bytes `json:"end"`
+	Start  size.Bytes `json:"start,omitempty"`
+	End    size.Bytes `json:"end,omitempty"`
+	Delete bool       `json:"delete,omitempty"`
+}
+
+// Changes puts ends into the table's words.
+func Changes(ends []End) []table.Change {
+	changes := make([]table.Change, 0, len(ends))
+	for _, e := range ends {
+		changes = append(changes, table.Change{Number: e.Number, Start: e.Start, End: e.End, Delete: e.Delete})
+	}
+	return changes
+}
+
+// Volume is a volume that moves, on the disk, in bytes.
+type Volume struct {
+	Device string     `json:"device"`
+	From   size.Bytes `json:"from"`
+	To     size.Bytes `json:"to"`
+	Size   size.Bytes `json:"size"`
 }
 
 // ID names the step within its plan; no two steps of a plan share one.
@@ -114,10 +152,30 @@ func (s Step) ID() string {
 // Edits says whether the step changes the inside of the overlay.
 func (s Step) Edits() bool {
 	switch s.Kind {
-	case StepTable, StepCrypt, StepPV, StepLV, StepFS:
+	case StepMove, StepTable, StepCrypt, StepPV, StepLV, StepFS:
 		return true
 	}
 	return false
+}
+
+// Deletes are the partitions that the plan drops.
+func (p *Plan) Deletes() []Device {
+	var gone []Device
+	for _, d := range p.Before.Devices {
+		if _, kept := p.After.Find(d.Name); d.Kind == Partition && !kept {
+			gone = append(gone, d)
+		}
+	}
+	return gone
+}
+
+// Moves is how many bytes of other partitions the plan moves out of the way.
+func (p *Plan) Moves() size.Bytes {
+	var total size.Bytes
+	for _, s := range p.Steps {
+		total += s.Bytes
+	}
+	return total
 }
 
 // Duration is how long the whole plan usually takes.

@@ -127,8 +127,12 @@ type Request struct {
 	Size Amount `json:"size"`
 	// Grow is empty for the automatic answer.
 	Grow []Where `json:"grow,omitempty"`
+	// Delete names partitions to drop.
+	Delete []string `json:"delete,omitempty"`
 	// PartitionOnly leaves what the partition holds as it is.
 	PartitionOnly bool `json:"partition_only,omitempty"`
+	// NoMove refuses where partitions behind the target would have to move.
+	NoMove bool `json:"no_move,omitempty"`
 }
 
 // containerOnly says that nothing on the disk is to be touched.

@@ -88,16 +88,31 @@ func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
 	return o, nil
 }
 
-// confirm asks about the plan that was just shown.
-func (p *program) confirm(ctx context.Context, _ *plan.Plan) error {
+// confirm asks about the plan that was just shown, and about each partition that
+// it deletes once more.
+func (p *program) confirm(ctx context.Context, made *plan.Plan) error {
 	p.hold()
 	defer p.release()
-	fmt.Fprint(p.human(), "\nGo on? [y/N] ")
+	if err := p.ask(ctx, "\nGo on? [y/N] ", "y", "yes"); err != nil {
+		return err
+	}
+	for _, d := range made.Deletes() {
+		question := fmt.Sprintf("%s goes, with all that is on it. Type %s to delete it: ", d, d.Name)
+		if err := p.ask(ctx, question, d.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask wants one of the answers.
+func (p *program) ask(ctx context.Context, question string, agreed ...string) error {
+	fmt.Fprint(p.human(), question)
 	answer, ok := p.answer(ctx.Done())
 	if !ok {
 		return context.Cause(ctx)
 	}
-	if answer != "y" && answer != "yes" {
+	if !slices.Contains(agreed, answer) {
 		return guest.ErrDeclined
 	}
 	return nil

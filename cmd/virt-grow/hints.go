@@ -30,7 +30,7 @@ var hints = map[plan.Reason]string{
 	plan.FSDamaged:         "repair it with the guest's own tools, on a copy first: e2fsck -f (ext), xfs_repair (XFS), btrfs scrub (btrfs), chkdsk /f (NTFS)",
 	plan.FSLimit:           "ask for a smaller size: --size, or --grow WHERE=SIZE; more needs a new file system",
 	plan.TableDamaged:      "repair the table first, on a copy: gdisk (GPT: r, then b or d; x, then e moves the backup) or fdisk (MBR)",
-	plan.ImmovableNeighbor: "grow what stands last (see virt-grow inspect), or move or delete SUBJECT inside the guest first; swap can be made anew elsewhere",
+	plan.ImmovableNeighbor: "leave --no-move out, and what can move does; else delete SUBJECT inside the guest first (swap can be made anew elsewhere), or grow what stands last",
 	plan.MBRLimit:          "an MBR ends at 2 TiB with sectors of 512 bytes: keep the disk below, add a second disk, or convert the table to GPT (Windows: mbr2gpt; Linux: gdisk)",
 	plan.AmbiguousTarget:   "say which: --grow with a mount point (--grow /data), a drive letter (--grow C:), a device (--grow sda3), a volume (--grow vg/lv), UUID=… or LABEL=…; --grow none grows the container only",
 	plan.NotFound:          "virt-grow inspect lists what is on the disk",

@@ -56,7 +56,10 @@ func prospects(l *plan.Layout, t plan.Target) (growth []view.Growth, chosen stri
 		r := more
 		r.Grow = []plan.Where{{Name: d.Name, Amount: plan.Amount{Mode: plan.Fill}}}
 		g := view.Growth{Device: d.Name, Content: d.Content.Type, Mounted: d.Content.Mounted}
-		_, err := plan.Build(l, t, r)
+		p, err := plan.Build(l, t, r)
+		if err == nil {
+			g.Moves = p.Moves()
+		}
 		g.Blocked, _ = plan.IsRefusal(err)
 		if g.Blocked == nil && err != nil {
 			g.Blocked = plan.Refuse(plan.UnsupportedLayout, d.Name, "%v", err)

@@ -9,7 +9,9 @@ import (
 func requestFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill; rounded up to 1 MiB"},
-		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none"},
+		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none; may be repeated, several without a size share what is left"},
+		&cli.StringSliceFlag{Name: "delete", Usage: "drop `PARTITION`, as sda4, with all that is on it, instead of moving it"},
+		&cli.BoolFlag{Name: "no-move", Usage: "refuse where partitions behind the target would have to move", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition and leave what it holds", DisableDefaultText: true},
 	}
 }
@@ -32,7 +34,11 @@ func request(c *cli.Context) (plan.Request, error) {
 		}
 		r.Grow = append(r.Grow, w)
 	}
-	r.PartitionOnly = c.Bool("partition-only")
+	r.Delete = c.StringSlice("delete")
+	if len(r.Delete) > 0 && len(r.Grow) == 0 {
+		return r, usage("--delete wants --grow with what is to have the room, as --grow C:")
+	}
+	r.PartitionOnly, r.NoMove = c.Bool("partition-only"), c.Bool("no-move")
 	if r.PartitionOnly && len(r.Grow) == 0 {
 		return r, usage("--partition-only wants --grow with the partition, as --grow sda3")
 	}

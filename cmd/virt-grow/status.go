@@ -62,7 +62,7 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 		s.Text = "It ended before it did anything."
 	}
 	if saved, err := p.planOf(j.ID); err == nil && j.Record.Planned {
-		s.Grows, s.Steps = saved.Grows, stepsOf(saved, j.Record)
+		s.Grows, s.Steps = strings.Join(saved.Targets(), ", "), stepsOf(saved, j.Record)
 	}
 	if j.Record.State == journal.RolledBack {
 		s.Steps = nil // none of them counts any more

@@ -11,12 +11,9 @@ import (
 	"libguestfs.org/guestfs"
 
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/plan/table"
 )
-
-var _ apply.Editor = (*Appliance)(nil)
 
 // Check refuses a damaged file system.
 func (a *Appliance) Check(ctx context.Context, device, content string) error {
@@ -39,10 +36,7 @@ func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan
 	if a.table == nil {
 		return errors.New("no partition table was read")
 	}
-	changes := make([]table.Change, 0, len(ends))
-	for _, e := range ends {
-		changes = append(changes, table.Change{Number: e.Number, End: e.End})
-	}
+	changes := plan.Changes(ends)
 	writes, err := a.table.Grow(disk, changes)
 	if err != nil {
 		return err
@@ -56,8 +50,8 @@ func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan
 		return err
 	}
 	for _, w := range joined(writes) {
-		if err := a.write(ctx, w); err != nil {
-			return err
+		if err := a.export.Write(ctx, w.Data, w.Offset); err != nil {
+			return fmt.Errorf("cannot write the %s: %w", w.What, err)
 		}
 	}
 	a.table, a.disk = grown, disk
@@ -85,21 +79,8 @@ func joined(writes []table.Write) []table.Write {
 	return out
 }
 
-func (a *Appliance) write(ctx context.Context, w table.Write) error {
-	var n int
-	err := a.do(ctx, func() (e error) { n, e = a.g.Pwrite_device("/dev/sda", w.Data, int64(w.Offset)); return })
-	if err == nil && n != len(w.Data) {
-		err = fmt.Errorf("%d of %d bytes written", n, len(w.Data))
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write the %s: %w", w.What, err)
-	}
-	return nil
-}
-
 // VerifyTable reads the table back and compares every byte of it with what was
-// planned. Options.ReadAt reads what is in the overlay; the appliance's kernel
-// dropped its cached copy when it read the table again.
+// planned.
 func (a *Appliance) VerifyTable(ctx context.Context) error {
 	if a.table == nil {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -136,8 +137,12 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 		return err
 	}
 	u, err := a.measure(ctx, name, c)
-	if err != nil || c.Problem != nil {
+	if err != nil {
 		return err
+	}
+	c.Role = windowsRole(u.names)
+	if c.Problem != nil {
+		return nil
 	}
 	device, err := a.deviceSize(ctx, name)
 	if err != nil {
@@ -145,6 +150,22 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 	}
 	a.ntfsCluster[name] = u.block
 	return a.askNTFSResize(ctx, name, c, sameNTFSSize(u.total, u.block, device))
+}
+
+// windowsRole tells Windows' own volumes by their top folder.
+func windowsRole(names []string) plan.Role {
+	has := func(name string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+	}
+	switch {
+	case has("Windows"):
+		return plan.RoleWindowsBoot
+	case has("bootmgr"), has("Boot"):
+		return plan.RoleWindowsSystem
+	case has("Recovery"):
+		return plan.RoleWindowsRecovery
+	}
+	return ""
 }
 
 // probeNTFSAgain looks at what Windows does to its volume when it shuts down:

@@ -44,6 +44,9 @@ type Editor interface {
 	// Check looks for damage, and repairs what an unclean shutdown leaves
 	// (a journal to replay) and nothing else.
 	Check(ctx context.Context, device, content string) error
+	// Move copies a partition to its new place, which may overlap the old
+	// one, reads it back, and has the volumes' boot sectors name the new place.
+	Move(ctx context.Context, s plan.Step) error
 	// WriteTable writes the table for a disk of that size.
 	WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error
 	GrowCrypt(ctx context.Context, device string) error

@@ -18,6 +18,7 @@ type handler struct{ do, verify, undo action }
 var handlers = map[plan.StepKind]handler{
 	plan.StepOverlay: {do: createOverlay, undo: dropOverlay},
 	plan.StepCheck:   {do: check},
+	plan.StepMove:    {do: move},
 	plan.StepTable:   {do: writeTable, verify: partitionsHaveSize},
 	plan.StepCrypt:   {do: growCrypt, verify: deviceHasSize},
 	plan.StepPV:      {do: growPV, verify: contentHasSize},
@@ -67,6 +68,8 @@ func check(ctx context.Context, r *Run, s plan.Step) error {
 	return r.Editor.Check(ctx, s.Device, s.Content)
 }
 
+func move(ctx context.Context, r *Run, s plan.Step) error { return r.Editor.Move(ctx, s) }
+
 func writeTable(ctx context.Context, r *Run, s plan.Step) error {
 	return r.Editor.WriteTable(ctx, r.Plan.NewSize, s.Ends)
 }
@@ -78,6 +81,9 @@ func partitionsHaveSize(ctx context.Context, r *Run, s plan.Step) error {
 		return nil // what grows inside is measured, and cannot be larger
 	}
 	for _, e := range s.Ends {
+		if e.Delete {
+			continue
+		}
 		name := fmt.Sprintf("sda%d", e.Number)
 		want, ok := r.Plan.After.Find(name)
 		if !ok {

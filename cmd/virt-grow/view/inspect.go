@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
 	ptable "github.com/virt-grow/virt-grow/plan/table"
 )
 
@@ -28,6 +29,8 @@ type Growth struct {
 	Content string        `json:"content"`
 	Mounted []string      `json:"mounted,omitempty"`
 	Blocked *plan.Refusal `json:"blocked,omitempty"`
+	// Moves is how many bytes of other partitions have to move for it.
+	Moves size.Bytes `json:"moves,omitempty"`
 }
 
 // Inspect prints what is on a disk and what would block growing it.
@@ -146,14 +149,18 @@ func (p *page) growth(in Inspection) {
 	p.head("If the disk gets bigger")
 	for _, g := range in.Growth {
 		name := g.Device + " (" + strings.Join(append([]string{g.Content}, g.Mounted...), ", ") + ")"
+		moving := ""
+		if g.Moves > 0 {
+			moving = fmt.Sprintf("; %s behind it move", g.Moves)
+		}
 		switch {
 		case g.Blocked != nil:
 			p.paragraph("  ! ", "%s", g.Blocked.Text)
 			p.hint("    ", in.hint(g.Blocked))
 		case g.Device == in.Default:
-			p.paragraph("  - ", "%s grows, unless --grow says otherwise", name)
+			p.paragraph("  - ", "%s grows, unless --grow says otherwise%s", name, moving)
 		default:
-			p.paragraph("  - ", "%s can grow: --grow %s", name, whereOf(g))
+			p.paragraph("  - ", "%s can grow: --grow %s%s", name, whereOf(g), moving)
 		}
 	}
 }

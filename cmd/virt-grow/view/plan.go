@@ -44,7 +44,12 @@ func (p *page) planHead(in PlanText) {
 		return
 	}
 	p.head("%s (%s): %s", pl.Target.Path, containerOf(pl.Target), change(pl.OldSize, pl.NewSize))
-	p.line("%s", grows(pl))
+	if len(pl.Targets()) == 0 {
+		p.line("Only the container grows.")
+	}
+	for _, name := range pl.Targets() {
+		p.line("%s", grows(pl, name))
+	}
 	p.guestHead(pl)
 	if in.Exact {
 		p.line("%d → %d bytes, fingerprint %s", int64(pl.OldSize), int64(pl.NewSize), pl.Fingerprint)
@@ -72,6 +77,9 @@ func fullOf(pl *plan.Plan) string {
 	if pl.Grows == "" {
 		return "nothing else was to grow"
 	}
+	if len(pl.Also) > 0 {
+		return strings.Join(pl.Targets(), ", ") + " are as big as asked"
+	}
 	return pl.Grows + " fills the room there is"
 }
 
@@ -82,12 +90,12 @@ func change(from, to size.Bytes) string {
 	return fmt.Sprintf("%s → %s", from, to)
 }
 
-// grows is one sentence about the device that was chosen.
-func grows(pl *plan.Plan) string {
-	before, ok := pl.Before.Find(pl.Grows)
-	after, ok2 := pl.After.Find(pl.Grows)
+// grows is one sentence about a device that was chosen.
+func grows(pl *plan.Plan, chosen string) string {
+	before, ok := pl.Before.Find(chosen)
+	after, ok2 := pl.After.Find(chosen)
 	if !ok || !ok2 {
-		return "Only the container grows."
+		return chosen
 	}
 	name := before.Name
 	if held := strings.Join(append([]string{contentOf(before)}, before.Content.Mounted...), ", "); held != "-" {

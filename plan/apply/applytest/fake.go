@@ -11,7 +11,6 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/size"
-	"github.com/virt-grow/virt-grow/plan/table"
 )
 
 // Editor is an apply.Editor on a layout in memory.
@@ -54,6 +53,12 @@ func (e *Editor) Check(ctx context.Context, device, _ string) error {
 	return nil
 }
 
+// Move has nothing to copy.
+func (e *Editor) Move(ctx context.Context, s plan.Step) error {
+	_, err := e.find(ctx, s.Device)
+	return err
+}
+
 // WriteTable gives the partitions their new ends.
 func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error {
 	if ctx.Err() != nil {
@@ -62,11 +67,7 @@ func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.En
 	if e.Layout.Table == nil {
 		return errors.New("no table")
 	}
-	var changes []table.Change
-	for _, end := range ends {
-		changes = append(changes, table.Change{Number: end.Number, End: end.End})
-	}
-	grown, err := e.Layout.Table.Grown(disk, changes)
+	grown, err := e.Layout.Table.Grown(disk, plan.Changes(ends))
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.En
 		if err != nil {
 			return err
 		}
-		d.Size = p.Size
+		d.Start, d.Size = p.Start, p.Size
 	}
 	return e.reopen(ctx)
 }

@@ -1,0 +1,317 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// Neighbours that stand between a partition and the room behind them move to
+// the end of that room: their order, numbers and identities stay, and the next
+// growth finds what is left of the room right behind the partition that grew.
+
+// unit is what has a place among others: a partition, or the extended one with
+// all that is in it.
+type unit struct {
+	device *Device
+	// lead is kept free in front of a logical partition, for its EBR.
+	lead size.Bytes
+	// grows says that it is to have need bytes, or all there is for 0.
+	grows bool
+	need  size.Bytes
+	// start and end are where it will be.
+	start, end size.Bytes
+}
+
+func (u unit) fills() bool { return u.grows && u.need == 0 }
+
+func (u unit) moves() bool { return u.start != u.device.Start }
+
+// line puts the units behind each other, with share more for those that fill,
+// and each as far to the left as it can be without moving left. It says where
+// the last one ends.
+func line(units []unit, share size.Bytes) size.Bytes {
+	at := size.Bytes(0)
+	for i := range units {
+		u := &units[i]
+		u.start = u.device.Start
+		if i > 0 && u.start-u.lead < at {
+			u.start = (at + u.lead).Up(Granule)
+		}
+		n := max(u.device.Size, u.need)
+		if u.fills() {
+			n += share
+		}
+		u.end = u.start + n
+		if u.grows && n > u.device.Size {
+			u.end = u.end.Up(Granule)
+		}
+		at = u.end
+	}
+	return at
+}
+
+// place finds places before limit for units in the order of their places: those
+// that fill get equal shares of what is left, and what has to move goes as far
+// to the right as it can. missing is what there is too little of.
+func place(units []unit, limit size.Bytes) (missing size.Bytes) {
+	if end := line(units, 0); end > limit {
+		return end - limit
+	}
+	shares := sort.Search(int(limit/Granule), func(n int) bool { return line(units, size.Bytes(n+1)*Granule) > limit })
+	line(units, size.Bytes(shares)*Granule)
+	for i := len(units) - 1; i >= 0; i-- {
+		u := &units[i]
+		if u.moves() {
+			n := u.end - u.start
+			u.start = (limit - n).Down(Granule)
+			u.end = u.start + n
+		}
+		if u.fills() {
+			u.end = max(limit.Down(Granule), u.end)
+		}
+		limit = u.start - u.lead
+	}
+	return 0
+}
+
+// arrange gives partitions the bytes they need, or all there is for 0, by moving
+// what stands behind them.
+func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
+	limit, err := b.before.Table.Usable(b.newSize)
+	if err != nil {
+		return nil, err
+	}
+	outer, inner := b.units(nil, needs), []unit(nil)
+	if container := b.extended(); container != nil {
+		inner = b.units(container, needs)
+		i := slices.IndexFunc(outer, func(u unit) bool { return u.device == container })
+		if i >= 0 && len(inner) > 0 {
+			outer[i].grows, outer[i].need = true, max(line(inner, 0).Up(Granule)-container.Start, container.Size)
+			if slices.ContainsFunc(inner, unit.fills) {
+				outer[i].need = 0
+			}
+		}
+	}
+	var placed []unit
+	for _, units := range [][]unit{outer, inner} {
+		if len(units) == 0 {
+			continue
+		}
+		if missing := place(units, limit); missing > 0 {
+			return nil, b.refuseSpace(grower(units), missing)
+		}
+		for _, u := range units {
+			if u.device.Extended && u.grows {
+				limit = u.end
+				if u.moves() {
+					return nil, Refuse(UnsupportedLayout, u.device.Name, "cannot grow what is in %s in the same run as what stands before it: it has to move. Grow one, then the other", u.device.Name)
+				}
+				continue // it grows along with what is in it
+			}
+			placed = append(placed, u)
+		}
+	}
+	return b.ends(placed)
+}
+
+// grower is the last unit that was to grow: the one there was too little for.
+func grower(units []unit) *Device {
+	for _, u := range slices.Backward(units) {
+		if u.grows {
+			return u.device
+		}
+	}
+	return units[0].device
+}
+
+// ends are the places that change.
+func (b *builder) ends(placed []unit) ([]End, error) {
+	var ends []End
+	for _, u := range placed {
+		switch {
+		case u.moves():
+			if err := b.movable(u.device); err != nil {
+				return nil, err
+			}
+			ends = append(ends, End{Number: u.device.Number, Start: u.start, End: u.end})
+		case u.end != u.device.End():
+			ends = append(ends, End{Number: u.device.Number, End: u.end})
+		}
+	}
+	return ends, nil
+}
+
+// units are the partitions in the container, nil for those straight on the disk,
+// in the order of their places, from the first that is to grow on. None when
+// none is.
+func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit {
+	var units []unit
+	for i := range b.before.Devices {
+		d := &b.before.Devices[i]
+		if d.Kind != Partition || b.containerOf(d) != container || slices.Contains(b.deleted, d) {
+			continue
+		}
+		u := unit{device: d}
+		u.need, u.grows = needs[d]
+		if container != nil {
+			u.lead = Granule
+		}
+		units = append(units, u)
+	}
+	slices.SortFunc(units, func(a, b unit) int { return cmp.Compare(a.device.Start, b.device.Start) })
+	first := slices.IndexFunc(units, func(u unit) bool {
+		return u.grows || u.device.Extended && b.holds(u.device, needs)
+	})
+	if first < 0 {
+		return nil
+	}
+	return units[first:]
+}
+
+// holds says whether a logical partition of the extended one is to grow.
+func (b *builder) holds(extended *Device, needs map[*Device]size.Bytes) bool {
+	for d := range needs {
+		if b.containerOf(d) == extended {
+			return true
+		}
+	}
+	return false
+}
+
+// extended is the extended partition, nil if there is none.
+func (b *builder) extended() *Device {
+	i := slices.IndexFunc(b.before.Devices, func(d Device) bool { return d.Extended })
+	if i < 0 {
+		return nil
+	}
+	return &b.before.Devices[i]
+}
+
+// containerOf is the extended partition around a logical one, else nil.
+func (b *builder) containerOf(d *Device) *Device {
+	p, _ := b.before.Table.Partition(d.Number)
+	if p.Role != table.Logical {
+		return nil
+	}
+	return b.extended()
+}
+
+// movable refuses to move what would not be found at its new place.
+func (b *builder) movable(neighbour *Device) error {
+	refuse := func(format string, args ...any) error {
+		why := fmt.Sprintf(format, args...)
+		return Refuse(ImmovableNeighbor, neighbour.Name, "%s is in the way and must stay where it is: %s", neighbour, why)
+	}
+	t := b.before.Table
+	p, _ := t.Partition(neighbour.Number)
+	switch {
+	case p.Type == table.GPTBIOSBoot:
+		return refuse("the boot code in sector 0 finds it by its sector number")
+	case p.Type == table.GPTPReP, t.Kind == table.MBR && p.Type == table.MBRPReP:
+		return refuse("the firmware's boot code lies in it")
+	case t.Mirrored(neighbour.Number):
+		return refuse("a hybrid MBR lists it as well, by its sector numbers")
+	case neighbour.Content.Problem != nil && alwaysStops(neighbour.Content.Problem):
+		return refuse("%s", neighbour.Content.Problem.Text)
+	}
+	for _, o := range b.carried(neighbour) {
+		if t.Kind == table.MBR && o.bootsWindows(p) {
+			return refuse("Windows starts from %s, and its boot configuration finds it by the disk's signature and its first sector", o.Name)
+		}
+	}
+	return nil
+}
+
+// bootsWindows says whether Windows' boot configuration refers to the volume.
+// One that cannot be read counts when the BIOS starts from it.
+func (d *Device) bootsWindows(p table.Partition) bool {
+	switch d.Content.Role {
+	case RoleWindowsSystem, RoleWindowsBoot:
+		return true
+	}
+	return d.Content.Type == "BitLocker" || d.Content.Type == "ntfs" && d.Content.Problem != nil && p.Bootable
+}
+
+// carried are the volumes that move with a partition: itself, or those in it.
+func (b *builder) carried(d *Device) []*Device {
+	if !d.Extended {
+		return []*Device{d}
+	}
+	var inside []*Device
+	for i := range b.before.Devices {
+		if o := &b.before.Devices[i]; o.Kind == Partition && b.containerOf(o) == d {
+			inside = append(inside, o)
+		}
+	}
+	return inside
+}
+
+// move adds the steps that copy the partitions to their new places.
+func (b *builder) move(ends []End) {
+	for _, e := range ends {
+		if e.Start == 0 {
+			continue
+		}
+		d, _ := b.before.Find(fmt.Sprintf("sda%d", e.Number))
+		step := Step{Kind: StepMove, Device: d.Name, From: d.Start, To: e.Start, Bytes: d.Size,
+			Summary: fmt.Sprintf("move %s from %s to %s", d, d.Start, e.Start)}
+		for _, v := range b.carried(d) {
+			if namesItsPlace(v.Content.Type) {
+				step.Volumes = append(step.Volumes, Volume{Device: v.Name, From: v.Start, To: v.Start + e.Start - d.Start, Size: v.Size})
+			}
+		}
+		b.steps = append(b.steps, step)
+		if d.Type == table.TypeName(table.GPT, table.GPTWinRE) {
+			b.warn(fmt.Sprintf("%s: Windows may have noted where its recovery environment lies; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
+		}
+	}
+}
+
+// namesItsPlace says whether such a volume's boot sector holds the sector it
+// begins at.
+func namesItsPlace(content string) bool { return content == "ntfs" || content == "vfat" }
+
+// String is the device with what tells it apart.
+func (d Device) String() string {
+	what := d.Type
+	if d.Content.Type != ContentNone && d.Content.Type != ContentUnknown {
+		what += ", " + d.Content.Type
+	}
+	return fmt.Sprintf("%s (%s, %s)", d.Name, what, d.Size)
+}
+
+// drop takes the partitions that are to be deleted out of the layout.
+func (b *builder) drop(goals []goal) error {
+	for _, name := range b.request.Delete {
+		d, err := b.before.only(name)
+		if err != nil {
+			return err
+		}
+		refuse := func(format string, args ...any) error {
+			return Refuse(UnsupportedLayout, d.Name, "cannot delete %s: %s", d, fmt.Sprintf(format, args...))
+		}
+		switch {
+		case d.Kind != Partition:
+			return refuse("it is no partition")
+		case slices.Contains(b.deleted, d):
+			return refuse("it is named twice")
+		case slices.ContainsFunc(goals, func(g goal) bool { return slices.Contains(g.stack, d) }):
+			return refuse("what is to grow lies on it")
+		case d.Content.Group != "":
+			return refuse("volume group %s lies on it; take it out of the group in the guest first (pvmove, vgreduce)", d.Content.Group)
+		case d.Extended && len(b.carried(d)) > 0:
+			return refuse("there are partitions in it")
+		}
+		b.deleted = append(b.deleted, d)
+		b.warn(fmt.Sprintf("%s is deleted, with all that is on it", d))
+	}
+	b.after.Devices = slices.DeleteFunc(b.after.Devices, func(o Device) bool {
+		return slices.ContainsFunc(b.deleted, func(d *Device) bool { return o.Name == d.Name || o.Parent == d.Name })
+	})
+	return nil
+}
