@@ -23,10 +23,11 @@ import (
 
 var errInjected = errors.New("injected fault")
 
-// points are the boundaries of every step for growing gpt-xfs, in order.
+// points are the boundaries of every step for growing gpt-data-last, where a
+// neighbour has to move, in order.
 func points() []string {
 	var all []string
-	for _, id := range []string{"overlay", "check:sda1", "table:sda", "fs:sda1", "verify:sda1", "save-undo", "commit", "clean-up"} {
+	for _, id := range []string{"overlay", "check:sda1", "move:sda2", "table:sda", "fs:sda1", "verify:sda1", "save-undo", "commit", "clean-up"} {
 		all = append(all, id+"/before", id+"/after")
 	}
 	return all
@@ -37,7 +38,7 @@ func points() []string {
 // done, resume ends grown.
 func TestFaults(t *testing.T) {
 	zoo(t)
-	image, _ := testimages.Find("gpt-ext4")
+	image, _ := testimages.Find("gpt-data-last")
 	s := newSessions(t)
 	for i, point := range points() {
 		kinds := []string{"error", "hang"}
@@ -166,7 +167,7 @@ func TestProcessesKilled(t *testing.T) {
 	}
 	for _, role := range roles {
 		t.Run(role, func(t *testing.T) {
-			image, _ := testimages.Find("gpt-ext4")
+			image, _ := testimages.Find("gpt-data-last")
 			x := newTrial(t, nil, image, "qcow2")
 			x.options.Fault = func(_ context.Context, point string) error {
 				if point == "fs:sda1/before" {

@@ -102,12 +102,13 @@ func (c *crash) checkClean(t *testing.T) {
 	}
 }
 
-// killPoints are the boundaries of every step for growing gpt-ext4. The long
+// killPoints are the boundaries of every step for growing gpt-data-last,
+// where a neighbour has to move. The long
 // matrices have those that leave the most behind, VIRT_GROW_LONG=all has all.
 var (
-	killPoints      = []string{"table:sda/after", "save-undo/after", "commit/after", "clean-up/after"}
+	killPoints      = []string{"move:sda2/after", "save-undo/after", "commit/after", "clean-up/after"}
 	otherKillPoints = []string{
-		"overlay/before", "overlay/after", "check:sda1/before", "table:sda/before", "fs:sda1/before", "fs:sda1/after",
+		"overlay/before", "overlay/after", "check:sda1/before", "move:sda2/before", "table:sda/before", "table:sda/after", "fs:sda1/before", "fs:sda1/after",
 		"verify:sda1/before", "verify:sda1/after", "save-undo/before", "commit/before", "clean-up/before",
 	}
 )
@@ -130,7 +131,7 @@ func TestKilled(t *testing.T) {
 	for i, point := range points {
 		format := []string{"raw", "qcow2"}[i%2]
 		t.Run(strings.ReplaceAll(point, "/", "-")+"/"+format, func(t *testing.T) {
-			c := newCrash(t, program, "gpt-ext4", format)
+			c := newCrash(t, program, "gpt-data-last", format)
 			before := keep(t, c.seen(t))
 			if code, out := c.grow(t, point+"=kill"); code != -1 {
 				t.Fatalf("not killed: exit %d\n%s", code, out)
