@@ -179,3 +179,103 @@ func fuzzGrow(t *testing.T, m *image, sector size.Bytes) {
 		t.Fatalf("growing again writes %q", again[0].What)
 	}
 }
+
+// FuzzMove makes a disk as the targets above do: half of a GPT, or an MBR with
+// a chain of EBRs. Of the moves, four bytes are what to do with a partition, in
+// the order of numbers: what, by how many sectors, whether the start moves or
+// only the end, and by how many sectors the end goes further than that.
+func FuzzMove(f *testing.F) {
+	gpt := plainGPT()
+	gpt.sectors, gpt.entries = 8192, 4
+	gpt.parts[0].last, gpt.parts[1].first, gpt.parts[1].last = 2099, 4096, 6000
+	f.Add(gpt.build().get(0, 3*512), uint16(8192), []byte{1, 100, 0, 10, 1, 200, 0, 0})
+	f.Add(gpt.build().get(0, 3*512), uint16(8192), []byte{2, 0, 0, 0, 1, 7, 1, 200})
+	chain := []byte{0x83, 1, 0, 20, 0x05, 40, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0x82, 1, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	f.Add(chain, uint16(1000), []byte{0, 0, 0, 0, 0, 0, 0, 0, 1, 20, 0, 5, 1, 18, 0, 2})
+	f.Add(chain, uint16(1000), []byte{1, 200, 0, 3, 1, 255, 0, 90, 0, 0, 0, 0, 1, 220, 0, 20})
+	f.Add(chain, uint16(1000), []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0})
+	f.Add(chain, uint16(1000), []byte{2, 0, 0, 0, 1, 5, 0, 5, 2, 0, 0, 0, 2, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, head []byte, sectors uint16, moves []byte) {
+		if sectors < 200 || len(head) > 1<<16 || len(head) > int(sectors)*512 {
+			return
+		}
+		m := newImage(size.Bytes(sectors) * 512)
+		if len(head) > 520 && string(head[512:520]) == "EFI PART" {
+			m.put(0, head)
+			sealAt(m, 512, 512)
+		} else {
+			b := make([]byte, 512)
+			b[510], b[511] = 0x55, 0xAA
+			copy(b[446:], mbrEntryBytes(chsLBA, false, 0x0F, 0, 8, 120))
+			copy(b[462:], mbrEntryBytes(chsQEMU, true, 0x83, 0, 130, 50))
+			m.put(0, b)
+			writeChain(m, head, 8)
+		}
+		fuzzMove(t, m, moves)
+	})
+}
+
+func fuzzMove(t *testing.T, m *image, moves []byte) {
+	tab, err := table.Read(m, size.Bytes(m.size), 512)
+	if err != nil {
+		return
+	}
+	changes, want := fuzzChanges(tab, moves)
+	newDisk := size.Bytes(m.size) + 64*512
+	writes, err := tab.Grow(newDisk, changes)
+	if err != nil {
+		return
+	}
+	got := mustRead(t, m.apply(t, newDisk, writes), 512)
+	if got.Err() != nil || len(got.Partitions) != len(want) {
+		t.Fatalf("after %v: %v, %d partitions", changes, got.Err(), len(got.Partitions))
+	}
+	for i, p := range got.Partitions {
+		if p.Role == table.Extended {
+			want[i].Size = max(want[i].Size, p.Size)
+		}
+		if _, asked := find(changes, p.Number); !asked && p.Role == table.Logical {
+			want[i].Start = p.Start // moved along, or did not
+		}
+		if p != want[i] {
+			t.Fatalf("after %v: %+v, want %+v", changes, p, want[i])
+		}
+	}
+	checkDataSpared(t, got, writes)
+	if again := mustGrow(t, got, newDisk, changes...); len(again) > 0 {
+		t.Fatalf("moving again writes %q", again[0].What)
+	}
+}
+
+func find(changes []table.Change, number int) (table.Change, bool) {
+	for _, c := range changes {
+		if c.Number == number {
+			return c, true
+		}
+	}
+	return table.Change{}, false
+}
+
+// fuzzChanges also gives the partitions as they shall be.
+func fuzzChanges(tab *table.Table, moves []byte) (changes []table.Change, want []table.Partition) {
+	for _, p := range tab.Partitions {
+		var in [4]byte
+		moves = moves[copy(in[:], moves):]
+		by, more := size.Bytes(in[1])*512, size.Bytes(in[3])*512
+		switch in[0] % 3 {
+		case 1:
+			c := table.Change{Number: p.Number, End: p.End() + by + more}
+			if in[2]%2 == 0 {
+				c.Start = p.Start + by
+				p.Start += by
+			}
+			p.Size = c.End - p.Start
+			changes = append(changes, c)
+		case 2:
+			changes = append(changes, table.Change{Number: p.Number, Delete: true})
+			continue
+		}
+		want = append(want, p)
+	}
+	return changes, want
+}
