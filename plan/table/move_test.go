@@ -210,6 +210,19 @@ func TestMoveWrites(t *testing.T) {
 	}
 }
 
+// TestMovedEBRIsWritten even to where the very same sector was read: copying
+// the partitions may have gone over it since.
+func TestMovedEBRIsWritten(t *testing.T) {
+	s := plainMBR()
+	s.chs = chsZero
+	s.logicals[1] = mbrLogical{ebr: 43008, typ: 0x83, start: 45056, count: 8192}
+	changes := []table.Change{{Number: 6, Delete: true}, {Number: 4, Start: 21 * size.MiB, End: 60 * size.MiB}}
+	writes := mustGrow(t, mustRead(t, s.build(), 512), 64*size.MiB, changes...)
+	if len(writes) != 2 || writes[0].Offset != 43008*512 || !bytes.Equal(writes[0].Data, s.build().get(43008*512, 512)) {
+		t.Errorf("%v", writes)
+	}
+}
+
 // TestMoveEmptyExtended: what happens to lie at the new start of an extended
 // partition without an EBR must not be taken for one.
 func TestMoveEmptyExtended(t *testing.T) {
