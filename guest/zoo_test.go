@@ -566,27 +566,73 @@ func (x *trial) compareFiles(t *testing.T, want, got testimages.Manifest) {
 	}
 }
 
-// TestNoMove: with --no-move, what stands behind the target is named and stays.
-func TestNoMove(t *testing.T) {
+// TestNeighbours: what becomes of a partition that stands behind the target, as
+// the request has it.
+func TestNeighbours(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the appliance: not with -short")
 	}
-	image, _ := testimages.Find("gpt-windows-winre")
-	x := newTrial(t, newSessions(t), image, "qcow2")
-	sum := checksum(t, x.path)
-	img, err := x.open(t)
-	if err != nil {
-		t.Fatal(err)
+	s := newSessions(t)
+	open := func(t *testing.T, name string) (*trial, *Image) {
+		image, _ := testimages.Find(name)
+		x := newTrial(t, s, image, "qcow2")
+		img, err := x.open(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x, img
 	}
-	r := x.request()
-	r.NoMove = true
-	_, err = Grow(context.Background(), img, r, x.options)
-	if refusal, ok := plan.IsRefusal(err); !ok || refusal.Reason != plan.ImmovableNeighbor || refusal.Subject != "sda4" {
-		t.Errorf("not refused: %v", err)
-	}
-	if checksum(t, x.path) != sum {
-		t.Error("the image changed")
-	}
+	ctx := context.Background()
+	t.Run("stays", func(t *testing.T) {
+		x, img := open(t, "gpt-windows-winre")
+		sum := checksum(t, x.path)
+		r := x.request()
+		r.NoMove = true
+		_, err := Grow(ctx, img, r, x.options)
+		if refusal, ok := plan.IsRefusal(err); !ok || refusal.Reason != plan.ImmovableNeighbor || refusal.Subject != "sda4" {
+			t.Errorf("not refused: %v", err)
+		}
+		if checksum(t, x.path) != sum {
+			t.Error("the image changed")
+		}
+	})
+	t.Run("goes", func(t *testing.T) {
+		x, img := open(t, "gpt-windows-winre")
+		r := x.request()
+		r.Delete = []string{"sda4"}
+		x.options.Keep = true
+		out, err := Grow(ctx, img, r, x.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Rollback(ctx, out.Job, x.options); err != nil {
+			t.Fatal(err)
+		}
+		x.checkRestored(t)
+		x.options.Keep = false
+		if out, err = Grow(ctx, img, r, x.options); err != nil {
+			t.Fatal(err)
+		}
+		left := sfdisk(t, rawCopy(t, x.path, "qcow2"), 512)
+		c, _ := out.Plan.After.Find("sda3")
+		if len(left) != 3 || left[2].Size != int64(c.Size/512) || c.End() < grownTo-2*size.MiB {
+			t.Errorf("left are %+v", left)
+		}
+	})
+	t.Run("grows as well", func(t *testing.T) {
+		x, img := open(t, "gpt-data-last")
+		r := x.request()
+		r.Grow = []plan.Where{
+			{Name: "sda1", Amount: plan.Amount{Mode: plan.Relative, Bytes: 100 * size.MiB}},
+			{Name: "sda2", Amount: plan.Amount{Mode: plan.Fill}},
+		}
+		out, err := Grow(ctx, img, r, x.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.oracle(t, out.Plan, rawCopy(t, x.path, "qcow2"))
+		sameFiles(t, []*trial{x.keep(t)})
+	})
 }
 
 // TestRefusals: what cannot be grown is refused by its name, and nothing
