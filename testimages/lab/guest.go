@@ -23,6 +23,7 @@ type Spec struct {
 	//
 	//	ignore-shutdown          requests by agent and ACPI are accepted, and nothing happens
 	//	slow-shutdown=SECONDS    nothing happens for so long
+	//	hibernate                shuts down as Windows with fast startup does: the NTFS at /data is left hibernated
 	//	no-agent                 there is a channel for the agent, but no agent
 	//	hang                     boot ends before the first beat and the agent
 	//	was=BYTES bigger=WHAT    when the root disk is bigger than that: hang, panic or off

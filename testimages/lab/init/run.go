@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,6 +45,7 @@ type options struct {
 	slowShutdown   time.Duration
 	noAgent        bool
 	hang           bool
+	hibernate      bool
 	was            int64  // size of the disk that is fine
 	bigger         string // what to do on a bigger one: hang, panic or off
 }
@@ -57,6 +59,7 @@ func readOptions(path string) (o options, err error) {
 	o.ignoreShutdown = slices.Contains(words, "ignore-shutdown")
 	o.noAgent = slices.Contains(words, "no-agent")
 	o.hang = slices.Contains(words, "hang")
+	o.hibernate = slices.Contains(words, "hibernate")
 	for _, w := range words {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
@@ -117,12 +120,29 @@ func (h *heart) untilAsked(o options) error {
 			continue
 		}
 		time.Sleep(o.slowShutdown)
+		if o.hibernate {
+			if err := hibernate("/data"); err != nil {
+				h.note(fmt.Sprint("hibernate: ", err))
+			}
+		}
 		if s == syscall.SIGINT {
 			return h.stop(syscall.LINUX_REBOOT_CMD_RESTART)
 		}
 		return h.stop(syscall.LINUX_REBOOT_CMD_POWER_OFF)
 	}
 	return nil
+}
+
+// hibernate leaves on a volume what Windows does at a shutdown with fast startup:
+// a hibernation file that begins with "hibr" and has at least a page, which is
+// what ntfs-3g looks at (libntfs-3g/volume.c, ntfs_volume_check_hiberfile).
+func hibernate(volume string) error {
+	f, err := os.Create(filepath.Join(volume, "hiberfil.sys"))
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append([]byte("hibr"), make([]byte, 64<<10-4)...))
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // stop ends everything in good order, so that the file systems are clean.
