@@ -81,15 +81,16 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	wasOff := h.now().Done[string(plan.StepShutdown)]
 	if state == domain.Running {
-		if h.refusedStop || h.now().Done[string(plan.StepShutdown)] {
+		if h.refusedStop || wasOff {
 			return nil // it never stopped, or somebody has started it
 		}
 		if off, err := h.lateStop(ctx); err != nil || !off {
 			return err
 		}
-	} else if err := h.untouched(); err != nil && h.guest().Trial {
-		h.note("%v", err)
+	} else if err := h.untouched(); err != nil && wasOff && h.guest().Trial {
+		h.note("%v", err) // before it was off, it was the guest itself
 	}
 	h.note("starting %s again", h.guest().Name)
 	if err := h.domain.Start(ctx); err != nil {
