@@ -95,15 +95,25 @@ func (j *job) fail(ctx context.Context, cause error, at journal.JobState) error 
 		return failure
 	}
 	defer j.afterwards("on-failure", j.onFailure(at))
+	asked, wasOff := failure.Stopped, j.wasOff()
 	if failure.Undo = j.back(ctx); failure.Undo != nil {
 		return failure
 	}
 	failure.Restored = true
-	if _, refused := plan.IsRefusal(cause); at == journal.Opening || refused && !failure.Begun && !failure.Stopped {
+	// A guest that was asked to shut down, if at all, and did not, was away for
+	// no moment.
+	failure.Stopped = wasOff || j.restarted
+	if _, refused := plan.IsRefusal(cause); at == journal.Opening || refused && !failure.Begun && !asked {
 		// Nothing was agreed to, or nothing was done: no job to speak of.
 		return errors.Join(cause, j.forget())
 	}
 	return failure
+}
+
+// wasOff says that the guest has been off for the job. While it is being shut
+// down nobody knows yet: see restarted.
+func (j *job) wasOff() bool {
+	return j.now().Done[string(plan.StepShutdown)] || j.begun(string(plan.StepStart))
 }
 
 // onFailure is the command for a job that got beyond its pre command.

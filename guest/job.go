@@ -141,6 +141,8 @@ type job struct {
 	// refusedStop says that the guest was asked in every way to shut down, and
 	// did not.
 	refusedStop bool
+	// restarted says that a shutdown was taken back by starting the guest.
+	restarted bool
 }
 
 // openJob makes a new job for the image.

@@ -93,6 +93,7 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 		h.note("%v", err) // before it was off, it was the guest itself
 	}
 	h.note("starting %s again", h.guest().Name)
+	h.restarted = true
 	if err := h.domain.Start(ctx); err != nil {
 		return err
 	}
