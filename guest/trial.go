@@ -296,7 +296,9 @@ func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 		}
 		err = h.domain.CommitLive(ctx, target, overlay.Image, h.committed(target))
 		if err == nil {
-			return nil
+			// The guest may have stood still for want of room, in its overlay
+			// or in the image.
+			return h.domain.Wake(ctx)
 		}
 		// A guest that went off in the middle is committed offline.
 		if now, asked := h.domain.State(ctx); asked != nil || now != domain.Off {

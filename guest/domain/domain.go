@@ -145,6 +145,18 @@ func (d *Domain) Destroy(ctx context.Context) error {
 	return err
 }
 
+// Wake lets a guest go on that QEMU paused because its disk was full or failed.
+// One that somebody paused stays so.
+func (d *Domain) Wake(ctx context.Context) error {
+	return d.call(ctx, func(l *libvirt.Domain) error {
+		state, reason, err := l.GetState()
+		if err != nil || state != libvirt.DOMAIN_PAUSED || libvirt.DomainPausedReason(reason) != libvirt.DOMAIN_PAUSED_IOERROR {
+			return err
+		}
+		return l.Resume()
+	})
+}
+
 // Way is how a guest is asked to stop.
 type Way string
 
