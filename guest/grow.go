@@ -379,12 +379,24 @@ func (j *job) conclude(ctx context.Context, accepted bool) error {
 		if errors.Is(err, domain.ErrNotBegun) {
 			// The image is untouched: there is a way back after all.
 			_ = j.log(journal.Entry{Kind: journal.Undone, Step: s.ID()})
+			if j.guest().Manual && !j.pivoting() {
+				return j.waitOn(err)
+			}
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return j.enter(journal.Finished)
+}
+
+// waitOn leaves a job that somebody accepted as it was before. Taking it back
+// would lose what the guest wrote in its trial: nobody asked for that.
+func (j *job) waitOn(cause error) error {
+	if err := j.enter(journal.Waiting); err != nil {
+		return err
+	}
+	return &undecided{plan.Refuse(plan.JobState, j.held.ID, "job %s waits as before, its guest runs on the overlay: %v", j.held.ID, cause)}
 }
 
 // phase writes down what the job is at before a step that changes it.
