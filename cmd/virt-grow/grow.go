@@ -13,6 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -122,6 +123,8 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) error {
 	o.Store, o.Fault = p.store(), faults()
 	stop := p.watch(o)
+	shown := o.Emit
+	o.Emit = func(e apply.Event) { p.decides(e); shown(e) }
 	out, err := work()
 	stop()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -63,6 +64,9 @@ type program struct {
 	progress *view.Progress
 	// agreed says that --yes was given: nobody is to be asked anything.
 	agreed bool
+	// final says that a run cannot be undone any more, and does not listen to
+	// signals.
+	final atomic.Bool
 }
 
 // execute runs one command line and gives the exit code.

@@ -6,6 +6,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
 // interrupt is the end of a run by a signal.
@@ -45,10 +48,20 @@ func (p *program) interruptible(parent context.Context) (context.Context, func()
 	}
 }
 
+// decides notes down when a run is past undoing: where the live commit begins,
+// or that of a guest that is off has ended.
+func (p *program) decides(e apply.Event) {
+	if e.Step.Kind == plan.StepPivot && e.Phase == apply.Started || e.Step.Kind == plan.StepCommit && e.Phase == apply.Finished {
+		p.final.Store(true)
+	}
+}
+
 // say answers a signal.
 func (p *program) say(again bool) {
 	text := "stopping…"
 	switch {
+	case p.final.Load():
+		text = "too late to undo: finishing"
 	case runs[p.command] && again:
 		text = "the undo is running; it is not cut short"
 	case runs[p.command]:

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
 // shared is a buffer that two goroutines may use.
@@ -60,6 +62,9 @@ func TestSignals(t *testing.T) {
 	}
 	send()
 	eventually(t, "no answer to the second", func() bool { return said.says("the undo is running") })
+	p.decides(apply.Event{Phase: apply.Started, Step: plan.Step{Kind: plan.StepPivot}})
+	send()
+	eventually(t, "no answer after the point of no return", func() bool { return said.says("too late") })
 }
 
 func TestConfirm(t *testing.T) {
