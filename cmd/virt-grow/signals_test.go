@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest"
@@ -68,13 +69,21 @@ func TestSignals(t *testing.T) {
 }
 
 func TestConfirm(t *testing.T) {
-	for answer, want := range map[string]error{
-		"y\n": nil, "YES\n": nil, " y \n": nil, "n\n": guest.ErrDeclined, "\n": guest.ErrDeclined, "": guest.ErrDeclined, "yess\n": guest.ErrDeclined,
+	kept := &plan.Plan{Before: &plan.Layout{}, After: &plan.Layout{}}
+	drops := &plan.Plan{After: &plan.Layout{}, Before: &plan.Layout{Devices: []plan.Device{{Name: "sda4", Kind: plan.Partition}}}}
+	for _, c := range []struct {
+		plan   *plan.Plan
+		answer string
+		want   error
+	}{
+		{kept, "y\n", nil}, {kept, "YES\n", nil}, {kept, " y \n", nil}, {kept, "n\n", guest.ErrDeclined},
+		{kept, "\n", guest.ErrDeclined}, {kept, "", guest.ErrDeclined}, {kept, "yess\n", guest.ErrDeclined},
+		{drops, "y\nsda4\n", nil}, {drops, "y\ny\n", guest.ErrDeclined}, {drops, "sda4\n", guest.ErrDeclined},
 	} {
 		p := &program{console: quiet(nil)}
-		p.in = strings.NewReader(answer)
-		if err := p.confirm(context.Background(), nil); !errors.Is(err, want) {
-			t.Errorf("%q: %v", answer, err)
+		p.in = iotest.OneByteReader(strings.NewReader(c.answer)) // as a terminal: no line before it is asked for
+		if err := p.confirm(context.Background(), c.plan); !errors.Is(err, c.want) {
+			t.Errorf("%q: %v", c.answer, err)
 		}
 	}
 }
