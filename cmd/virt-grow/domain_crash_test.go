@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -36,6 +37,34 @@ func (x *tenant) begin(t *testing.T, fault string, more ...string) *underway {
 	go func() { _ = u.cmd.Wait(); close(u.done) }()
 	t.Cleanup(func() { _ = u.cmd.Process.Kill(); <-u.done })
 	return u
+}
+
+// whileStopped does something while the program stands at a point with the
+// fault "stop", and lets it go on.
+func (u *underway) whileStopped(t *testing.T, do func()) {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Minute); !u.stopped(); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-u.done:
+			t.Fatalf("it ended before:\n%s", &u.out)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not get there")
+		}
+	}
+	do()
+	if err := u.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stopped says whether the process has been stopped: its state in
+// /proc/PID/stat (proc(5)), which follows the name in parentheses, is T.
+func (u *underway) stopped() bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", u.cmd.Process.Pid))
+	_, rest, _ := bytes.Cut(stat, []byte(") "))
+	return bytes.HasPrefix(rest, []byte("T"))
 }
 
 // end gives its exit code.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,11 +26,16 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	return newHouseIn(t, newPlot(t))
+}
+
+// newPlot is a folder for a house. QEMU runs as a user of its own, and a
+// socket's path has to be short: t.TempDir is no place for either.
+func newPlot(t *testing.T) string {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("boots guests: not with -short")
 	}
-	// QEMU runs as a user of its own, and a socket's path has to be short:
-	// t.TempDir is no place for either.
 	dir, err := os.MkdirTemp("/tmp", "vgl")
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +44,12 @@ func newHouse(t *testing.T) *house {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func newHouseIn(t *testing.T, dir string) *house {
+	t.Helper()
+	var err error
 	h := &house{program: buildWithFaults(t), dir: dir}
 	if h.Libvirt, err = lab.Start(context.Background(), filepath.Join(dir, "l")); err != nil {
 		t.Fatal(err)
@@ -242,7 +254,20 @@ func (x *tenant) checkKept(t *testing.T) {
 			t.Errorf("left behind: %v", left)
 		}
 	}
+	x.checkNothingRuns(t)
 	x.checkNothingLost(t)
+}
+
+// checkNothingRuns: no process of a job is left. Every one has the job's folder
+// in its command line: the gate, the appliance on it, and virt-grow itself.
+func (x *tenant) checkNothingRuns(t *testing.T) {
+	t.Helper()
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		if line, _ := os.ReadFile(p); bytes.Contains(line, []byte(x.state)) {
+			t.Errorf("still running: %s", bytes.ReplaceAll(line, []byte{0}, []byte(" ")))
+		}
+	}
 }
 
 // checkNothingLost: what the guest had safe on its disk when the job began is
@@ -455,6 +480,9 @@ func TestDomainManual(t *testing.T) {
 		if got := sizeOf(t, x.disks[0]); got == gib {
 			t.Error("the image was committed without being asked")
 		}
+		if decision == "accept" {
+			x.cannotAccept(t, id)
+		}
 		if code, out := x.run(t, "", decision, id); code != 0 {
 			t.Fatalf("%s: exit %d\n%s", decision, code, out)
 		}
@@ -463,6 +491,26 @@ func TestDomainManual(t *testing.T) {
 			continue
 		}
 		x.checkGrown(t)
+	}
+}
+
+// cannotAccept: where libvirt refuses the live commit, nothing is taken back.
+func (x *tenant) cannotAccept(t *testing.T, id string) {
+	t.Helper()
+	ctx := context.Background()
+	// It gets to its end, and then mirrors until it is told to stop.
+	if _, err := x.Virsh(ctx, "blockcopy", x.Name, "vda", filepath.Join(x.dir, "copy.qcow2"), "--transient-job"); err != nil {
+		t.Fatal(err)
+	}
+	code, out := x.run(t, "", "accept", id)
+	if _, state := x.job(t); code != 3 || state != "waiting" || !strings.Contains(out, "waits as before") {
+		t.Errorf("exit %d, the job is %s\n%s", code, state, out)
+	}
+	if beat := x.beating(t, time.Now()); beat.Disk != gib {
+		t.Errorf("the guest sees %d bytes", beat.Disk)
+	}
+	if _, err := x.Virsh(ctx, "blockjob", x.Name, "vda", "--abort"); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -8,12 +8,14 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // faults makes steps fail as VIRT_GROW_FAULT says: "point=kind", several with
 // commas between. A point is a step and a moment, as "fs:sda1/before" or
-// "commit/after". A kind is error, enospc, hang (until the run is interrupted)
-// or kill (SIGKILL to this process).
+// "commit/after". A kind is error, enospc, hang (until the run is interrupted),
+// interrupt (SIGINT to this process, and a hang until that is heard), stop
+// (SIGSTOP: the test goes on with SIGCONT) or kill (SIGKILL).
 func faults() func(ctx context.Context, point string) error {
 	kinds := map[string]string{}
 	for _, word := range strings.Split(os.Getenv("VIRT_GROW_FAULT"), ",") {
@@ -36,6 +38,20 @@ func fault(ctx context.Context, point, kind string) error {
 	case "hang":
 		<-ctx.Done()
 		return context.Cause(ctx)
+	case "interrupt":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		if ctx.Done() == nil {
+			// The step does not listen any more. The signal is to be here
+			// before it is over.
+			time.Sleep(time.Second)
+			return nil
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	case "stop":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(10 * time.Millisecond) // other threads may be stopped first
+		return nil
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
