@@ -46,6 +46,10 @@ func rateKey(g *plan.Guest, s plan.Step) string {
 	return string(s.Kind) + "/" + s.Content
 }
 
+// byBytes says that a step's time depends on how much it copies, of which only
+// the most is known: what it took for another partition says nothing.
+func byBytes(s plan.Step) bool { return s.Bytes > 0 }
+
 // tune replaces a plan's estimates by what was measured.
 func (r *Rates) tune(p *plan.Plan) {
 	if r == nil {
@@ -54,6 +58,9 @@ func (r *Rates) tune(p *plan.Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range p.Steps {
+		if byBytes(p.Steps[i]) {
+			continue
+		}
 		if seconds, ok := r.Seconds[rateKey(p.Target.Guest, p.Steps[i])]; ok && seconds > 0 && seconds < 86400 {
 			p.Steps[i].Seconds = seconds
 		}
@@ -62,7 +69,7 @@ func (r *Rates) tune(p *plan.Plan) {
 
 // learn takes a finished step's time over: the mean leans to what is new.
 func (r *Rates) learn(g *plan.Guest, e apply.Event) {
-	if r == nil || e.Phase != apply.Finished {
+	if r == nil || e.Phase != apply.Finished || byBytes(e.Step) {
 		return
 	}
 	r.mu.Lock()

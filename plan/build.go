@@ -67,6 +67,12 @@ func (p *Plan) wrap() {
 		steps = append(steps, commitSteps(p.OldSize, p.NewSize)...)
 		steps = append(steps, Step{Kind: StepClean, Summary: "delete the overlay"})
 	}
+	moved := p.Moves()
+	for i := range steps {
+		if steps[i].Kind == StepCommit {
+			steps[i].Bytes = moved
+		}
+	}
 	p.Steps = steps
 	estimate(p.Steps)
 }
@@ -407,6 +413,11 @@ func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 // writeTable gives the partitions their new places.
 func (b *builder) writeTable(ends []End) error {
 	grown, err := b.before.Table.Grown(b.newSize, Changes(ends))
+	for _, unable := range []error{table.ErrUnusualEBR, table.ErrRenumber, table.ErrNotEmpty, table.ErrNoTable} {
+		if errors.Is(err, unable) {
+			return Refuse(UnsupportedLayout, "sda", "cannot write such a partition table: %v", err)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("cannot write the partition table: %w", err)
 	}

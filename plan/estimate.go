@@ -7,7 +7,7 @@ import "github.com/virt-grow/virt-grow/plan/size"
 // than size: what grows is metadata.
 var usual = map[StepKind]float64{
 	StepOverlay: 0.1, StepTable: 0.8, StepCrypt: 3, StepPV: 0.5, StepLV: 0.5,
-	StepVerify: 0.3, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
+	StepVerify: 0.3, StepMove: 0.2, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
 	StepShutdown: 15, StepSwitch: 0.2, StepStart: 1, StepHealth: 30, StepPivot: 0.6,
 	StepStop: 15, StepRestore: 0.1,
 }
@@ -18,8 +18,8 @@ var usualFS = map[StepKind]map[string]float64{
 	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},
 }
 
-// moveRate is how fast a partition is copied and read back, in bytes a second,
-// when all of it is data; holes cost nothing.
+// moveRate is how fast a partition is copied and read back, or committed, in
+// bytes a second, when all of it is data; holes cost nothing.
 const moveRate = 150 * float64(size.MiB)
 
 func estimate(steps []Step) {
@@ -29,9 +29,7 @@ func estimate(steps []Step) {
 		if fs, ok := usualFS[s.Kind][s.Content]; ok {
 			s.Seconds = fs
 		}
-		if s.Kind == StepMove {
-			s.Seconds = 0.2 + float64(s.Bytes)/moveRate
-		}
+		s.Seconds += float64(s.Bytes) / moveRate
 	}
 }
 
@@ -43,7 +41,9 @@ func writes(l *Layout, steps []Step) size.Bytes {
 	}
 	total := 8 * size.MiB // tables, superblocks, replayed journals
 	for _, s := range steps {
-		total += s.Bytes // holes count as well: nobody has looked
+		if s.Kind == StepMove {
+			total += s.Bytes // holes count as well: nobody has looked
+		}
 		if s.Kind != StepFS {
 			continue
 		}

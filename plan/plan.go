@@ -102,7 +102,7 @@ type Step struct {
 	// move, where on the disk it begins before and after.
 	From size.Bytes `json:"from,omitempty"`
 	To   size.Bytes `json:"to,omitempty"`
-	// Bytes is how much a move copies.
+	// Bytes is how much a move copies, and the commit after it once more.
 	Bytes size.Bytes `json:"bytes,omitempty"`
 	// Volumes are those whose boot sector names its own place, and follows a
 	// move.
@@ -173,7 +173,9 @@ func (p *Plan) Deletes() []Device {
 func (p *Plan) Moves() size.Bytes {
 	var total size.Bytes
 	for _, s := range p.Steps {
-		total += s.Bytes
+		if s.Kind == StepMove {
+			total += s.Bytes
+		}
 	}
 	return total
 }
