@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -16,18 +17,11 @@ import (
 // them, holes stay holes, and it is many times faster than through the
 // appliance.
 
-// window is the part of the export that begins at an offset, for qemu-img's
-// --image-opts.
-func (g *Gate) window(at, n size.Bytes) string {
+// window is the part of an export of the gate that begins at an offset, for
+// qemu-img's --image-opts.
+func (g *Gate) window(export string, at, n size.Bytes) string {
 	return fmt.Sprintf("driver=raw,offset=%d,size=%d,file.driver=nbd,file.export=%s,file.server.type=unix,file.server.path=%s",
-		int64(at), int64(n), g.Name, option(g.Socket))
-}
-
-// window is the same of an image, as it is below everything that was written to
-// overlays of it.
-func (o Overlay) window(at, n size.Bytes) string {
-	return fmt.Sprintf("driver=raw,offset=%d,size=%d,file.driver=%s,file.file.driver=%s,file.file.filename=%s",
-		int64(at), int64(n), o.Format, driverOf(o.Image), option(o.Image))
+		int64(at), int64(n), export, option(g.Socket))
 }
 
 // fileWindow is a whole raw file.
@@ -52,7 +46,7 @@ func (g *Gate) Read(ctx context.Context, n, at size.Bytes) ([]byte, error) {
 	}
 	out := filepath.Join(g.dir, "window")
 	defer os.Remove(out)
-	if _, err := Run(ctx, "qemu-img", "convert", "--image-opts", "-O", "raw", g.window(at, n), out); err != nil {
+	if _, err := Run(ctx, "qemu-img", "convert", "--image-opts", "-O", "raw", g.window(g.Name, at, n), out); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(out)
@@ -69,7 +63,7 @@ func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 	if err := os.WriteFile(in, data, 0o600); err != nil {
 		return err
 	}
-	return convert(ctx, fileWindow(in), g.window(at, size.Bytes(len(data))))
+	return convert(ctx, fileWindow(in), g.window(g.Name, at, size.Bytes(len(data))))
 }
 
 // ErrCopyDiffers says that a copy does not read back as what was copied.
@@ -78,15 +72,52 @@ var ErrCopyDiffers = errors.New("the copy differs from what was copied")
 // CopyIn copies n bytes of the overlay's image to another place of the export,
 // and reads them back. They come from the image, which nobody writes to: so the
 // two places may overlap, and doing it again does no harm.
-func (g *Gate) CopyIn(ctx context.Context, o Overlay, n, from, to size.Bytes) error {
-	source, target := o.window(from, n), g.window(to, n)
+func (g *Gate) CopyIn(ctx context.Context, o Overlay, n, from, to size.Bytes) (err error) {
+	if err := g.offer(ctx, o); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.withdraw(ctx)) }()
+	source, target := g.window(sourceNode, from, n), g.window(g.Name, to, n)
 	if err := convert(ctx, source, target); err != nil {
 		return err
 	}
-	_, err := Run(ctx, "qemu-img", "compare", "-q", "--image-opts", source, target)
+	_, err = Run(ctx, "qemu-img", "compare", "-q", "--image-opts", source, target)
 	var exit *ExecError
 	if errors.As(err, &exit) && exit.Code() == 1 {
 		return ErrCopyDiffers
+	}
+	return err
+}
+
+// sourceNode is the overlay's image as an export of its own. A window straight
+// on an image with a backing file does not do: there qemu-img compare takes for
+// zeros what only the backing file has (QEMU 7.2).
+const sourceNode = "source"
+
+// offer exports the overlay's image, to be read.
+func (g *Gate) offer(ctx context.Context, o Overlay) error {
+	err := g.run(ctx, "blockdev-add", map[string]any{
+		"driver": o.Format, "node-name": sourceNode, "read-only": true,
+		"file": map[string]any{"driver": driverOf(o.Image), "filename": o.Image, "read-only": true},
+	})
+	if err != nil {
+		return err
+	}
+	return g.run(ctx, "block-export-add", map[string]any{"type": "nbd", "id": sourceNode, "node-name": sourceNode, "name": sourceNode})
+}
+
+// withdraw ends the export and lets the image go, as soon as the last client's
+// connection is over.
+func (g *Gate) withdraw(ctx context.Context) error {
+	if err := g.run(ctx, "block-export-del", map[string]any{"id": sourceNode, "mode": "hard"}); err != nil {
+		return err
+	}
+	var err error
+	for range 200 {
+		if err = g.run(ctx, "blockdev-del", map[string]any{"node-name": sourceNode}); err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	return err
 }

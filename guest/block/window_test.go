@@ -27,9 +27,16 @@ func TestCopyIn(t *testing.T) {
 	_, _ = random.Read(data[:4*size.MiB]) // the rest are holes
 	copy(data[6*size.MiB:], "behind the holes")
 
-	for _, format := range []string{"raw", "qcow2"} {
-		t.Run(format, func(t *testing.T) {
+	for name, format := range map[string]string{"raw": "raw", "qcow2": "qcow2", "backed": "qcow2"} {
+		t.Run(name, func(t *testing.T) {
 			image := imageOf(t, dir, format, data)
+			if name == "backed" { // all of it is in the backing file
+				base := image
+				image = filepath.Join(dir, "backed.qcow2")
+				if err := create(ctx, image, base, format, disk); err != nil {
+					t.Fatal(err)
+				}
+			}
 			o := Overlay{Image: image, Format: format, Path: filepath.Join(dir, format+".overlay")}
 			if err := o.Create(ctx, grown); err != nil {
 				t.Fatal(err)
