@@ -172,10 +172,7 @@ func overlayNode(path string) map[string]any {
 
 func (g *Gate) add(ctx context.Context, node map[string]any) error {
 	if err := g.run(ctx, "blockdev-add", node); err != nil {
-		if bytes.Contains([]byte(err.Error()), []byte("lock")) {
-			return fmt.Errorf("%w: %w", ErrInUse, err)
-		}
-		return err
+		return asInUse(err)
 	}
 	return g.point(ctx, imageNode)
 }

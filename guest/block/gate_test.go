@@ -2,7 +2,9 @@ package block
 
 import (
 	"context"
+	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -28,5 +30,35 @@ func TestGateStarts(t *testing.T) {
 		if err := g.Stop(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestGateInUse: an overlay that another process has open is told from one that
+// cannot be opened.
+func TestGateInUse(t *testing.T) {
+	ctx := context.Background()
+	gate := func() *Gate {
+		dir, err := os.MkdirTemp("", "vg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		g, err := StartGate(ctx, dir, grown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = g.Stop() })
+		return g
+	}
+	o := pair(t, "raw", 1)
+	first, second := gate(), gate()
+	if err := first.Open(ctx, o.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Open(ctx, o.Path); !errors.Is(err, ErrInUse) {
+		t.Errorf("open twice: %v", err)
+	}
+	if err := second.Open(ctx, filepath.Join(t.TempDir(), "none")); err == nil || errors.Is(err, ErrInUse) {
+		t.Errorf("no such file: %v", err)
 	}
 }

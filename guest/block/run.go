@@ -102,9 +102,7 @@ var ErrInUse = errors.New("the image is in use")
 // `Failed to get "write" lock` or `Failed to get shared "write" lock`, and
 // `Is another process using the image [PATH]?`.
 func asInUse(err error) error {
-	var exit *ExecError
-	if errors.As(err, &exit) && strings.Contains(exit.Stderr, "lock") &&
-		strings.Contains(exit.Stderr, "Failed to get") {
+	if err != nil && strings.Contains(err.Error(), "Failed to get") && strings.Contains(err.Error(), "lock") {
 		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}
 	return err
