@@ -17,7 +17,6 @@ type editor struct {
 	*appliance.Appliance
 	gate    *block.Gate
 	overlay block.Overlay
-	sector  size.Bytes
 }
 
 var _ apply.Editor = (*editor)(nil)
@@ -38,15 +37,15 @@ func (e *editor) Move(ctx context.Context, s plan.Step) error {
 // follow has a volume's boot sector, and the copy of it that the volume keeps,
 // say where the volume begins now.
 func (e *editor) follow(ctx context.Context, v plan.Volume) error {
-	boot, err := e.gate.Read(ctx, e.sector, v.To)
+	boot, err := e.gate.Read(ctx, e.Sector(), v.To)
 	if err != nil {
 		return err
 	}
-	copyAt, hasCopy := table.BackupBootSector(boot, e.sector, v.Size)
+	copyAt, hasCopy := table.BackupBootSector(boot, e.Sector(), v.Size)
 	if err := e.rename(ctx, boot, v.To, v); err != nil || !hasCopy {
 		return err
 	}
-	second, err := e.gate.Read(ctx, e.sector, v.To+copyAt)
+	second, err := e.gate.Read(ctx, e.Sector(), v.To+copyAt)
 	if err != nil {
 		return err
 	}
@@ -54,7 +53,7 @@ func (e *editor) follow(ctx context.Context, v plan.Volume) error {
 }
 
 func (e *editor) rename(ctx context.Context, boot []byte, at size.Bytes, v plan.Volume) error {
-	fixed, ok := table.HiddenSectors(boot, e.sector, v.From, v.To)
+	fixed, ok := table.HiddenSectors(boot, e.Sector(), v.From, v.To)
 	if !ok {
 		return nil // it never named its place
 	}
@@ -63,5 +62,5 @@ func (e *editor) rename(ctx context.Context, boot []byte, at size.Bytes, v plan.
 
 // editor edits what is in the overlay that is attached.
 func (s *Session) editor(o block.Overlay) *editor {
-	return &editor{s.app, s.gate, o, s.app.Sector()}
+	return &editor{s.app, s.gate, o}
 }

@@ -141,11 +141,7 @@ func (j *job) down(ctx context.Context, s *Session) error {
 // that was agreed to. What the outage is for is known by now: nothing is
 // inspected, and only what the guest may have changed is looked at.
 func (j *job) recheck(ctx context.Context, s *Session) error {
-	closer := map[string]bool{}
-	for _, name := range j.plan.Targets() {
-		closer[name] = true
-	}
-	layout, err := s.app.ProbeAgain(ctx, j.seen, closer)
+	layout, err := s.app.ProbeAgain(ctx, j.seen, j.plan.Targets())
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -143,7 +142,7 @@ func (b *builder) build(chosen []*Device) error {
 // goals are the targets; those that take what is left come last.
 func (b *builder) goals(chosen []*Device) ([]goal, error) {
 	b.sharing = map[string]int{}
-	var goals []goal
+	var sized, filling []goal
 	for i, d := range chosen {
 		g := goal{Device: d, stack: b.before.stack(d)}
 		if err := b.sound(g.stack); err != nil {
@@ -153,20 +152,16 @@ func (b *builder) goals(chosen []*Device) ([]goal, error) {
 		if g.want, err = b.want(i, d); err != nil {
 			return nil, err
 		}
-		if g.want == 0 && d.Kind == LV {
+		if g.want > 0 {
+			sized = append(sized, g)
+			continue
+		}
+		filling = append(filling, g)
+		if d.Kind == LV {
 			b.sharing[d.Group]++
 		}
-		goals = append(goals, g)
 	}
-	slices.SortStableFunc(goals, func(a, b goal) int { return cmp.Compare(boolInt(a.want == 0), boolInt(b.want == 0)) })
-	return goals, nil
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return append(sized, filling...), nil
 }
 
 // sound refuses when anything the target lies on, or the target itself, has a

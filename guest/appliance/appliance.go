@@ -100,7 +100,7 @@ type Appliance struct {
 	// known and closer are ProbeAgain's; xfsLogs and ntfsCluster what it needs
 	// of the Probe before.
 	known       *plan.Layout
-	closer      map[string]bool
+	closer      []string
 	xfsLogs     map[string]size.Bytes
 	ntfsCluster map[string]size.Bytes
 	// measured are file systems' sizes as they were when last mounted, for the
@@ -306,17 +306,14 @@ func (a *Appliance) Sector() size.Bytes { return a.sector }
 // SetKeys replaces the keys given at launch.
 func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
 
-// Refresh makes the appliance look at the disk anew, after the gate was
-// pointed somewhere else.
-func (a *Appliance) Refresh(ctx context.Context) error { return a.reread(ctx) }
-
-// reread makes the kernel drop what it has in its cache of the disk, and read
-// the partition table again (Linux, bdev_disk_changed; before 5.7 the cache goes
-// when the last one closes the disk, which blockdev does). It does so only
-// while no partition is open, and udev in the appliance opens them after every
-// change: to look at them, and to activate volume groups it finds. So what it
-// activated is deactivated, and the call made again.
-func (a *Appliance) reread(ctx context.Context) error {
+// Refresh makes the appliance look at the disk anew, after the gate was pointed
+// somewhere else or the table was written: the kernel drops what it has in its
+// cache of the disk, and reads the table again (Linux, bdev_disk_changed; before
+// 5.7 the cache goes when the last one closes the disk, which blockdev does). It
+// does so only while no partition is open, and udev in the appliance opens them
+// after every change: to look at them, and to activate volume groups it finds. So
+// what it activated is deactivated, and the call made again.
+func (a *Appliance) Refresh(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") })
 		if err == nil || ctx.Err() != nil || attempt == 20 || !strings.Contains(err.Error(), "busy") {

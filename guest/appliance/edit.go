@@ -55,7 +55,7 @@ func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan
 		}
 	}
 	a.table, a.disk = grown, disk
-	if err := a.reread(ctx); err != nil {
+	if err := a.Refresh(ctx); err != nil {
 		return err
 	}
 	return a.reopen(ctx, stack)

@@ -47,7 +47,7 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 // devices hold it is taken for granted that it is still there and of the same
 // size: the steps that check and grow it find out otherwise. What a guest's end
 // may have changed is looked at on the devices named.
-func (a *Appliance) ProbeAgain(ctx context.Context, was *plan.Layout, devices map[string]bool) (*plan.Layout, error) {
+func (a *Appliance) ProbeAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error) {
 	a.known, a.closer = was, devices
 	defer func() { a.known, a.closer = nil, nil }()
 	return a.Probe(ctx, was.Size)
@@ -66,7 +66,7 @@ func (a *Appliance) recall(ctx context.Context, name string) (c plan.Content, kn
 	if c.Type == "xfs" {
 		a.xfsLog[name] = a.xfsLogs[name]
 	}
-	if c.Type == "ntfs" && a.closer[name] {
+	if c.Type == "ntfs" && slices.Contains(a.closer, name) {
 		err = a.probeNTFSAgain(ctx, name, &c, d.Size)
 	}
 	return c, true, err
