@@ -21,7 +21,7 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	if target.Block && newSize != l.Size {
 		return nil, Refuse(UnsupportedLayout, target.Path, "cannot make the block device %s bigger: it has %s, %s were asked for", target.Path, l.Size, newSize)
 	}
-	if err := readable(l); err != nil && !r.containerOnly() {
+	if err := readable(l); err != nil && !r.ContainerOnly() {
 		return nil, err
 	}
 	chosen, err := choose(l, r)
@@ -274,19 +274,11 @@ func (b *builder) growPartitions(goals []goal) error {
 	if len(grow) == 0 {
 		return nil
 	}
-	ends, blocked, err := b.inPlace(grow, needs)
+	ends, err := b.places(grow, needs)
 	if err != nil {
 		return err
 	}
-	if blocked != nil {
-		if ends, err = b.arrange(needs); err != nil {
-			return err
-		}
-		if b.request.NoMove && slices.ContainsFunc(ends, func(e End) bool { return e.Start != 0 }) {
-			return blocked
-		}
-		b.move(ends)
-	}
+	b.move(ends)
 	for _, d := range b.deleted {
 		ends = append(ends, End{Number: d.Number, Delete: true})
 	}
@@ -296,12 +288,35 @@ func (b *builder) growPartitions(goals []goal) error {
 	return b.writeTable(ends)
 }
 
+// places grows the partitions where they are if they get there what they need,
+// or else has what is behind them move.
+func (b *builder) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, error) {
+	var blocked error
+	if len(b.deleted) == 0 {
+		ends, neighbour, err := b.inPlace(grow, needs)
+		if err != nil || neighbour == nil {
+			return ends, err
+		}
+		blocked = neighbour
+	}
+	ends, err := b.arrange(needs)
+	if err != nil {
+		return nil, err
+	}
+	first := slices.IndexFunc(ends, func(e End) bool { return e.Start != 0 })
+	switch {
+	case first < 0 || !b.request.NoMove:
+		return ends, nil
+	case blocked != nil:
+		return nil, blocked
+	}
+	neighbour := b.now(fmt.Sprintf("sda%d", ends[first].Number))
+	return nil, Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s is in the way", grow[0].Name, neighbour)
+}
+
 // inPlace grows the partitions into what is free behind each. blocked says which
 // of them gets too little there, because of a neighbour.
 func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []End, blocked *Refusal, err error) {
-	if len(b.deleted) > 0 {
-		return nil, Refuse(ImmovableNeighbor, grow[0].Name, "cannot grow %s without moving what is behind it", grow[0].Name), nil
-	}
 	for _, d := range grow {
 		maxEnd, next, err := b.before.Table.Room(d.Number, b.newSize)
 		if err != nil {

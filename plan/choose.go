@@ -35,7 +35,7 @@ func choose(l *Layout, r Request) ([]*Device, error) {
 		d, err := chooseAlone(l)
 		return []*Device{d}, err
 	}
-	if r.containerOnly() {
+	if r.ContainerOnly() {
 		return nil, nil
 	}
 	var chosen []*Device

@@ -135,8 +135,8 @@ type Request struct {
 	NoMove bool `json:"no_move,omitempty"`
 }
 
-// containerOnly says that nothing on the disk is to be touched.
-func (r Request) containerOnly() bool {
+// ContainerOnly says that nothing on the disk is to be touched.
+func (r Request) ContainerOnly() bool {
 	return len(r.Grow) == 1 && r.Grow[0].Name == WhereNone
 }
 

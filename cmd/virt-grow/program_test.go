@@ -48,6 +48,8 @@ func TestUsage(t *testing.T) {
 		{"grow --size +1G A", 64, "no terminal to ask on: --yes"},
 		{"grow --size +1G --yes A --grow =", 64, "--grow"},
 		{"grow --size +1G --yes A --partition-only", 64, "--partition-only wants --grow"},
+		{"grow --size +1G --yes A --delete sda2", 64, "--delete wants --grow"},
+		{"grow --size +1G --yes A --delete sda2 --grow none", 64, "--delete wants --grow"},
 		{"grow --size +1G --yes A --sector-size 520", 64, "512 or 4096"},
 		{"grow --size +1G --yes A --format vmdk", 64, "qcow2 or raw"},
 		{"grow --size +1G --yes A --scratch-dir /nowhere", 64, "no folder"},

@@ -35,7 +35,7 @@ func request(c *cli.Context) (plan.Request, error) {
 		r.Grow = append(r.Grow, w)
 	}
 	r.Delete = c.StringSlice("delete")
-	if len(r.Delete) > 0 && len(r.Grow) == 0 {
+	if len(r.Delete) > 0 && (len(r.Grow) == 0 || r.ContainerOnly()) {
 		return r, usage("--delete wants --grow with what is to have the room, as --grow C:")
 	}
 	r.PartitionOnly, r.NoMove = c.Bool("partition-only"), c.Bool("no-move")
