@@ -1,0 +1,179 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// launchLimit is when an appliance that has not come up is given up: the busiest
+// hosts took a minute. Seldom, one stops in the middle of its start.
+const launchLimit = 5 * time.Minute
+
+// errHung is an appliance that did not come up within its limit.
+var errHung = errors.New("the appliance does not come up")
+
+// Launch starts the appliance. One that hangs or, where libguestfs may choose,
+// fails with KVM gets a second try.
+func Launch(ctx context.Context, o Options) (*Appliance, error) {
+	if o.Accel == "" {
+		o.Accel = Auto
+	}
+	if o.limit == 0 {
+		o.limit = launchLimit
+	}
+	a, err := launch(ctx, o)
+	// Where /dev/kvm is there but broken (nested hosts), QEMU dies at once,
+	// and libguestfs does not fall back by itself.
+	without := o.Accel == Auto && kvmPresent()
+	if err == nil || ctx.Err() != nil || !without && !errors.Is(err, errHung) {
+		return a, err
+	}
+	if without {
+		o.Accel = TCG
+	}
+	o.limit = launchLimit
+	a, second := launch(ctx, o)
+	if ctx.Err() != nil {
+		return nil, second
+	}
+	if second != nil {
+		return nil, fmt.Errorf("%w (at the first attempt: %w)", second, err)
+	}
+	if without {
+		a.KVMError = err
+	}
+	return a, nil
+}
+
+// kvmPresent says whether this user may use /dev/kvm, working or not.
+func kvmPresent() bool {
+	return unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) == nil
+}
+
+func launch(ctx context.Context, o Options) (*Appliance, error) {
+	g, err := guestfs.Create()
+	if err != nil {
+		return nil, fmt.Errorf("libguestfs: %w", err)
+	}
+	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
+		xfsLogs: map[string]size.Bytes{}, ntfsCluster: map[string]size.Bytes{}, export: o.Disk,
+		xfsLog: map[string]size.Bytes{}, measured: map[string]size.Bytes{}, passed: map[string]string{}}
+	if err := a.configure(o); err != nil {
+		a.free()
+		return nil, err
+	}
+	if err := a.boot(ctx, o); err != nil {
+		a.free()
+		return nil, err
+	}
+	if o.Accel == Auto {
+		a.Used = KVM
+		if !kvmPresent() {
+			a.Used = TCG
+		}
+	}
+	return a, nil
+}
+
+func (a *Appliance) configure(o Options) error {
+	settings := []func() error{
+		func() error { return a.g.Set_backend("direct") },
+		func() error { return a.g.Set_program("virt-grow") },
+		// Ctrl-C at the terminal is for us, not for the appliance.
+		func() error { return a.g.Set_pgroup(true) },
+		// The appliance boots a tenth faster with a second processor: udev uses
+		// it. More bring nothing.
+		func() error { return a.g.Set_smp(min(2, runtime.NumCPU())) },
+		func() error { return a.g.Set_autosync(false) },
+		func() error { return o.addDrive(a.g) },
+	}
+	switch o.Accel {
+	case TCG:
+		settings = append(settings, func() error { return a.g.Set_backend_setting("force_tcg", "1") })
+	case KVM:
+		settings = append(settings, func() error { return a.g.Set_backend_setting("force_kvm", "1") })
+	}
+	for _, set := range settings {
+		if err := silently(a.g, set); err != nil {
+			return fmt.Errorf("libguestfs: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o Options) addDrive(g *guestfs.Guestfs) error {
+	if o.scratch != 0 {
+		return g.Add_drive_scratch(int64(o.scratch), nil)
+	}
+	drive := &guestfs.OptargsAdd_drive{
+		Protocol_is_set: true, Protocol: "nbd",
+		Server_is_set: true, Server: []string{"unix:" + o.Socket},
+		Format_is_set: true, Format: "raw",
+		// Flushes are left out on purpose: an overlay that did not reach its
+		// end is thrown away, and one that did is synced as a whole.
+		Cachemode_is_set: true, Cachemode: "unsafe",
+	}
+	if o.Sector == 4096 {
+		drive.Blocksize_is_set, drive.Blocksize = true, 4096
+	}
+	return g.Add_drive(o.Export, drive)
+}
+
+// boot launches. While it does, the appliance's QEMU is a child of ours that
+// libguestfs does not tell the number of yet.
+func (a *Appliance) boot(ctx context.Context, o Options) error {
+	others := block.Children("qemu-system")
+	children := func() []int {
+		return slices.DeleteFunc(block.Children("qemu-system"), func(pid int) bool { return slices.Contains(others, pid) })
+	}
+	told := map[int]bool{}
+	tell := func(pid int) {
+		if o.Started == nil || told[pid] {
+			return
+		}
+		if p, err := block.Identify("appliance", pid); err == nil {
+			told[pid] = true
+			o.Started(p)
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- silently(a.g, a.g.Launch) }()
+	ending, stop := context.WithTimeoutCause(ctx, o.limit, errHung)
+	defer stop()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				if ending.Err() != nil {
+					return context.Cause(ending)
+				}
+				return fmt.Errorf("cannot launch the appliance: %w", err)
+			}
+			err = silently(a.g, func() (e error) { a.pid, e = a.g.Get_pid(); return })
+			tell(a.pid)
+			return err
+		case <-ending.Done():
+			for _, pid := range children() {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			time.Sleep(20 * time.Millisecond)
+		case <-time.After(50 * time.Millisecond):
+			// One of them only tells libguestfs what QEMU can do; which one
+			// stays is known at the end.
+			for _, pid := range children() {
+				tell(pid)
+			}
+		}
+	}
+}
