@@ -41,7 +41,7 @@ test: deps ## the whole suite, also on a fresh machine; at most 15 minutes
 # every point of the kill and fault tests, and more formats: 2½ hours.
 LONG ?= 1
 test-all: deps ## the long matrices
-	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,60m) $(TEST) ./guest ./cmd/virt-grow ./testimages/...
+	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,60m) $(TEST) ./guest ./cmd/virt-grow ./testimages
 
 lint: binding ## gofmt, go vet, staticcheck, import directions
 	@unformatted=$$(gofmt -l $(GO_FOLDERS)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi

@@ -180,7 +180,7 @@ func TestTrialKilled(t *testing.T) {
 // TestDomainMeddledWith: the guest is started by hand after a crash in the
 // outage, or edited in its trial. That is noticed, and not fought with.
 func TestDomainMeddledWith(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	ctx := context.Background()
 	x := h.moveIn(t, "meddled", lab.Spec{}, false, disk{"xfs", "qcow2"})

@@ -45,7 +45,7 @@ func TestDomainFaults(t *testing.T) {
 	x.info = x.infos(t)
 	x.want = 512 << 20
 	faults := domainFaults
-	if os.Getenv("VIRT_GROW_LONG") == "all" {
+	if everything() {
 		faults = allDomainFaults()
 	}
 	for _, fault := range faults {
@@ -191,7 +191,7 @@ func TestDomainFull(t *testing.T) {
 		spare int64 // 0: and a running guest writes until it is paused
 		exit  int
 		says  string
-		all   bool
+		rest  bool
 	}{
 		{"overlay/before", images, 0, exitRestored, "No space left", true},
 		{"fs:sda2/before", images, 128 << 10, exitRestored, "space", true},
@@ -199,7 +199,7 @@ func TestDomainFull(t *testing.T) {
 		{"health/before", images, 0, exitRestored, "it is paused", true},
 		{"pivot:vda/before", images, 0, exitUnrestored, "live commit", false},
 	} {
-		if c.all && os.Getenv("VIRT_GROW_LONG") != "all" {
+		if c.rest && !everything() {
 			continue
 		}
 		t.Run(strings.ReplaceAll(c.point, "/", "-"), func(t *testing.T) {

@@ -378,6 +378,17 @@ func long(t *testing.T) {
 	}
 }
 
+// everything says that all there is was asked for, which takes hours.
+func everything() bool { return os.Getenv("VIRT_GROW_LONG") == "all" }
+
+// rest leaves a test to VIRT_GROW_LONG=all: others come near to it.
+func rest(t *testing.T) {
+	t.Helper()
+	if testing.Short() || !everything() {
+		t.Skip("one of the longest matrices: VIRT_GROW_LONG=all")
+	}
+}
+
 // TestDomainKinds: other disks, file systems and ways to treat the guest.
 func TestDomainKinds(t *testing.T) {
 	long(t)
@@ -385,18 +396,21 @@ func TestDomainKinds(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spec  lab.Spec
-		off   bool
 		disks []disk
 		args  []string
+		rest  bool
 	}{
 		{name: "lvm", disks: []disk{{"lvm", "qcow2"}}},
 		{name: "raw", disks: []disk{{"xfs", "raw"}}},
-		{name: "two", disks: []disk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}},
+		{name: "two", disks: []disk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}, rest: true},
 		{name: "mute", spec: lab.Spec{NoAgentChannel: true}, disks: []disk{{"xfs", "qcow2"}}, args: []string{"--settle", "12s"}},
 		{name: "straight", disks: []disk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
 	} {
+		if c.rest && !everything() {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
-			x := h.moveIn(t, c.name, c.spec, c.off, c.disks...)
+			x := h.moveIn(t, c.name, c.spec, false, c.disks...)
 			x.mustGrow(t, c.args...)
 			x.checkGrown(t)
 			x.leave(t)
@@ -594,23 +608,19 @@ func TestMisbehaviour(t *testing.T) {
 		args    []string
 		exit    int
 		says    string
-		long    bool
+		leave   func(*testing.T)
 	}{
-		{name: "hangs", cmdline: []string{"was=536870912", "bigger=hang"}, args: []string{"--boot-timeout", "20s"}, exit: 7, says: "not passed within 20s"},
-		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down", long: true},
-		{name: "forced", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "2s", "--force-off"}, exit: 0, long: true},
-		{name: "panics", cmdline: []string{"was=536870912", "bigger=panic"}, args: []string{"--boot-timeout", "25s"}, exit: 7, says: "health check", long: true},
-		{name: "goes", cmdline: []string{"was=536870912", "bigger=off"}, exit: 7, says: "it is off", long: true},
-		{name: "silent", cmdline: []string{"no-agent"}, args: []string{"--settle", "10s"}, exit: 0, long: true},
-		{name: "sick", args: []string{"--health-cmd", "test $VIRT_GROW_DOMAIN = well"}, exit: 7, says: "health command failed", long: true},
-		{name: "pre", args: []string{"--pre", "echo no >&2; false"}, exit: 1, says: "pre command failed", long: true},
+		{name: "hangs", cmdline: []string{"was=536870912", "bigger=hang"}, args: []string{"--boot-timeout", "20s"}, exit: 7, says: "not passed within 20s", leave: quick},
+		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down", leave: long},
+		{name: "forced", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "2s", "--force-off"}, exit: 0, leave: rest},
+		{name: "panics", cmdline: []string{"was=536870912", "bigger=panic"}, args: []string{"--boot-timeout", "25s"}, exit: 7, says: "health check", leave: rest},
+		{name: "goes", cmdline: []string{"was=536870912", "bigger=off"}, exit: 7, says: "it is off", leave: long},
+		{name: "silent", cmdline: []string{"no-agent"}, args: []string{"--settle", "10s"}, exit: 0, leave: rest},
+		{name: "sick", args: []string{"--health-cmd", "test $VIRT_GROW_DOMAIN = well"}, exit: 7, says: "health command failed", leave: rest},
+		{name: "pre", args: []string{"--pre", "echo no >&2; false"}, exit: 1, says: "pre command failed", leave: long},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.long {
-				long(t)
-			} else {
-				quick(t)
-			}
+			c.leave(t)
 			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, disk{"xfs", "qcow2"})
 			if c.name == "pre" { // neither of them stops the guest
 				if code, out := x.grow(t, "", "--max-outage", "5s"); code != 6 || !strings.Contains(out, "window is too short") {
@@ -639,10 +649,10 @@ func TestMisbehaviour(t *testing.T) {
 // sides; those of the edit itself are the image's. The long matrices have those
 // that leave the most behind, VIRT_GROW_LONG=all has all.
 var (
-	domainPoints      = []string{"shutdown/after", "switch/after", "start/after", "pivot:vda/after", "restore/after"}
+	domainPoints      = []string{"switch/after", "start/after", "pivot:vda/after"}
 	otherDomainPoints = []string{
-		"shutdown/before", "overlay/after", "fs:sda2/before", "verify:sda2/after", "switch/before", "start/before",
-		"health/before", "health/after", "pivot:vda/before", "restore/before", "clean-up/before", "clean-up/after",
+		"shutdown/before", "shutdown/after", "overlay/after", "fs:sda2/before", "verify:sda2/after", "switch/before", "start/before",
+		"health/before", "health/after", "pivot:vda/before", "restore/before", "restore/after", "clean-up/before", "clean-up/after",
 	}
 )
 
@@ -653,7 +663,7 @@ func TestDomainKilled(t *testing.T) {
 	long(t)
 	h := newHouse(t)
 	points := domainPoints
-	if os.Getenv("VIRT_GROW_LONG") == "all" {
+	if everything() {
 		points = slices.Concat(domainPoints, otherDomainPoints)
 	}
 	x := h.moveIn(t, "killed", lab.Spec{}, false, disk{"xfs", "qcow2"})

@@ -106,8 +106,9 @@ func (c *crash) checkClean(t *testing.T) {
 // where a neighbour has to move. The long
 // matrices have those that leave the most behind, VIRT_GROW_LONG=all has all.
 var (
-	killPoints      = []string{"move:sda2/after", "save-undo/after", "commit/after", "clean-up/after"}
+	killPoints      = []string{"move:sda2/after", "commit/after"}
 	otherKillPoints = []string{
+		"save-undo/after", "clean-up/after",
 		"overlay/before", "overlay/after", "check:sda1/before", "move:sda2/before", "table:sda/before", "table:sda/after", "fs:sda1/before", "fs:sda1/after",
 		"verify:sda1/before", "verify:sda1/after", "save-undo/before", "commit/before", "clean-up/before",
 	}
