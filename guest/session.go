@@ -26,6 +26,8 @@ type SessionOptions struct {
 	// Rates are how long steps took before; nil knows nothing.
 	Rates *Rates
 
+	// limit, if not 0, is how long the first appliance may take to come up.
+	limit time.Duration
 	// shared is a running session of the right size that tests use for one
 	// image after the other: booting one for each would take hours.
 	shared *Session
@@ -41,12 +43,21 @@ type Session struct {
 }
 
 // StartSession starts the gate, with its sockets in dir, and boots the
-// appliance on it.
+// appliance on it. If one of them hangs, both get a second try.
 func StartSession(ctx context.Context, dir string, disk, sector size.Bytes, o SessionOptions) (*Session, error) {
 	if o.shared != nil {
 		o.shared.app.SetKeys(o.Keys)
 		return o.shared, nil
 	}
+	s, err := startSession(ctx, dir, disk, sector, o)
+	if errors.Is(err, appliance.ErrHung) && ctx.Err() == nil {
+		o.limit = 0
+		return startSession(ctx, dir, disk, sector, o)
+	}
+	return s, err
+}
+
+func startSession(ctx context.Context, dir string, disk, sector size.Bytes, o SessionOptions) (*Session, error) {
 	gate, err := block.StartGate(ctx, dir, disk)
 	if err != nil {
 		return nil, err
@@ -57,7 +68,7 @@ func StartSession(ctx context.Context, dir string, disk, sector size.Bytes, o Se
 		}
 	}
 	app, err := appliance.Launch(ctx, appliance.Options{
-		Socket: gate.Socket, Export: gate.Name, Sector: sector,
+		Socket: gate.Socket, Export: gate.Name, Sector: sector, Limit: o.limit,
 		Accel: o.Accel, Keys: o.Keys, Started: o.Started, Disk: gate,
 	})
 	if err != nil {

@@ -47,12 +47,12 @@ type Options struct {
 	Disk Export
 	// Started is told of the appliance's QEMU as soon as it runs; may be nil.
 	Started func(journal.Proc)
+	// Limit is how long it may take to come up; 0 is 5 minutes.
+	Limit time.Duration
 
 	// scratch, if not 0, is the size of an empty disk to boot on instead of
 	// an export.
 	scratch size.Bytes
-	// limit, if not 0, is launchLimit for the first attempt.
-	limit time.Duration
 }
 
 // Export is the disk as a client of the export has it: reading and writing a

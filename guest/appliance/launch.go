@@ -16,43 +16,37 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// launchLimit is when an appliance that has not come up is given up: the busiest
-// hosts took a minute. Seldom, one stops in the middle of its start.
+// launchLimit is when an appliance that has not come up is given up: on the
+// busiest hosts it took a minute and a half.
 const launchLimit = 5 * time.Minute
 
-// errHung is an appliance that did not come up within its limit.
-var errHung = errors.New("the appliance does not come up")
+// ErrHung is an appliance that did not come up in time. It happens, seldom,
+// that one stops in the middle of its start; another one comes up.
+var ErrHung = errors.New("the appliance does not come up: its QEMU runs, and does not answer")
 
-// Launch starts the appliance. One that hangs or, where libguestfs may choose,
-// fails with KVM gets a second try.
+// Launch starts the appliance.
 func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	if o.Accel == "" {
 		o.Accel = Auto
 	}
-	if o.limit == 0 {
-		o.limit = launchLimit
+	if o.Limit == 0 {
+		o.Limit = launchLimit
 	}
 	a, err := launch(ctx, o)
-	// Where /dev/kvm is there but broken (nested hosts), QEMU dies at once,
-	// and libguestfs does not fall back by itself.
-	without := o.Accel == Auto && kvmPresent()
-	if err == nil || ctx.Err() != nil || !without && !errors.Is(err, errHung) {
+	if err == nil || o.Accel != Auto || ctx.Err() != nil || !kvmPresent() {
 		return a, err
 	}
-	if without {
-		o.Accel = TCG
-	}
-	o.limit = launchLimit
+	// Where /dev/kvm is there but broken (nested hosts), QEMU dies at once,
+	// and libguestfs does not fall back by itself.
+	o.Accel = TCG
 	a, second := launch(ctx, o)
 	if ctx.Err() != nil {
 		return nil, second
 	}
 	if second != nil {
-		return nil, fmt.Errorf("%w (at the first attempt: %w)", second, err)
+		return nil, fmt.Errorf("%w (with KVM: %w)", second, err)
 	}
-	if without {
-		a.KVMError = err
-	}
+	a.KVMError = err
 	return a, nil
 }
 
@@ -149,7 +143,7 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- silently(a.g, a.g.Launch) }()
-	ending, stop := context.WithTimeoutCause(ctx, o.limit, errHung)
+	ending, stop := context.WithTimeoutCause(ctx, o.Limit, ErrHung)
 	defer stop()
 	for {
 		select {

@@ -1,0 +1,48 @@
+package guest
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// TestHung stops the appliance's QEMU in its start: it is ended, and a second
+// one comes up.
+func TestHung(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the appliance: not with -short")
+	}
+	ctx := context.Background()
+	var stopped, all []journal.Proc
+	s, err := StartSession(ctx, shortDir(t), 64*size.MiB, 512, SessionOptions{
+		limit: time.Second,
+		Started: func(p journal.Proc) {
+			all = append(all, p)
+			if p.Role == "appliance" && len(stopped) == 0 {
+				stopped = append(stopped, p)
+				if err := syscall.Kill(p.Pid, syscall.SIGSTOP); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stopped) == 0 || block.Alive(stopped[0]) {
+		t.Errorf("the stopped appliance is still there: %+v", stopped)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, p := range all {
+		if block.Alive(p) {
+			t.Errorf("left behind: %+v", p)
+		}
+	}
+}
