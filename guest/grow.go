@@ -59,7 +59,11 @@ func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Ou
 		switch record.State {
 		case journal.Cancelled:
 			return out, j.forget()
-		case journal.Finished:
+		case journal.Finished, journal.Waiting:
+			out.ToDo = j.toDo()
+			j.notExtended()
+		}
+		if record.State == journal.Finished {
 			j.afterwards("post", j.facts.Hooks.Post)
 		}
 		return out, nil

@@ -92,7 +92,7 @@ func (h *hostGuest) grown(ctx context.Context) error {
 		return err
 	}
 	for _, s := range h.plan.Steps {
-		if s.Kind != plan.StepFS {
+		if s.Kind != plan.StepFS && s.Kind != plan.StepExtend || slices.Contains(h.facts.ByHand, s.Device) {
 			continue
 		}
 		if err := sizeSeen(s, h.facts.Before, after); err != nil {

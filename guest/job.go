@@ -38,7 +38,10 @@ type Facts struct {
 	Locks []string `json:"locks,omitempty"`
 	// Before is what the guest's agent saw before the outage.
 	Before []domain.FS `json:"before,omitempty"`
-	Hooks  Hooks       `json:"hooks,omitzero"`
+	// ByHand are the volumes that Windows was to extend, and could not be told
+	// to.
+	ByHand []string `json:"by_hand,omitempty"`
+	Hooks  Hooks    `json:"hooks,omitzero"`
 }
 
 // SideOverlay is the overlay of a disk that does not grow.
@@ -92,6 +95,8 @@ type Outcome struct {
 	State   journal.JobState
 	Plan    *plan.Plan
 	Took    time.Duration
+	// ToDo is what is left to a person.
+	ToDo []string
 }
 
 // Failure is a job that did not reach its end.

@@ -104,6 +104,7 @@ func guestOf(d *domain.Domain, s domain.Survey, disk domain.Disk, o DomainOption
 	if running || g.Trial {
 		g.Shutdown = ladder(s, o)
 		g.Health = health(s, o)
+		g.Exec = s.Exec
 	}
 	return g
 }

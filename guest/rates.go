@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ func rateKey(g *plan.Guest, s plan.Step) string {
 	switch s.Kind {
 	case plan.StepShutdown, plan.StepStart, plan.StepHealth, plan.StepPivot, plan.StepStop:
 		if g != nil {
-			return string(s.Kind) + "/" + g.UUID
+			return strings.TrimSuffix(string(s.Kind)+"/"+g.UUID+"/"+s.Content, "/")
 		}
 	}
 	return string(s.Kind) + "/" + s.Content

@@ -45,20 +45,32 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 			p.Also = append(p.Also, d.Name)
 		}
 	}
-	p.wrap()
+	p.wrap(b.extend())
 	return p, nil
 }
 
-// wrap puts the steps that make the edit safe around those that make it.
-func (p *Plan) wrap() {
-	if len(p.Steps) == 0 && p.NewSize == p.OldSize {
+// wrap puts the steps that make the edit safe around those that make it. extend
+// are those that are the guest's.
+func (p *Plan) wrap(extend []Step) {
+	if len(p.Steps) == 0 && len(extend) == 0 && p.NewSize == p.OldSize {
 		return
+	}
+	for _, s := range extend {
+		if !p.Target.Guest.extends() {
+			p.ToDo = append(p.ToDo, s.ByHand())
+			continue
+		}
+		d, _ := p.After.Find(s.Device)
+		d.Size, d.Content.Size = s.To, s.To
+	}
+	if len(p.ToDo) > 0 {
+		extend = nil
 	}
 	steps := []Step{{Kind: StepOverlay, From: p.OldSize, To: p.NewSize,
 		Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", p.NewSize)}}
 	steps = append(steps, p.Steps...)
 	if g := p.Target.Guest; g != nil {
-		steps = g.around(steps, p.OldSize, p.NewSize)
+		steps = g.around(steps, extend, p.OldSize, p.NewSize)
 		for _, target := range g.Unprotected {
 			p.Warnings = append(p.Warnings, target+" gets no overlay: what the guest writes to it during the trial stays there after a rollback")
 		}
@@ -92,6 +104,8 @@ type builder struct {
 	deleted       []*Device
 	steps         []Step
 	warnings      []string
+	// extensions are what Windows is to do.
+	extensions []extension
 	// sharing counts the targets that still want what is left of a group.
 	sharing map[string]int
 }
@@ -122,6 +136,9 @@ func (b *builder) build(chosen []*Device) error {
 	if err != nil {
 		return err
 	}
+	if err := b.guestCan(goals); err != nil {
+		return err
+	}
 	if err := b.drop(goals); err != nil {
 		return err
 	}
@@ -129,6 +146,9 @@ func (b *builder) build(chosen []*Device) error {
 		return err
 	}
 	for _, g := range goals {
+		if b.byGuest(g.Device) {
+			continue
+		}
 		for i, d := range g.stack {
 			if err := b.grow(d, i == len(g.stack)-1, g.want); err != nil {
 				return err
@@ -172,8 +192,8 @@ func (b *builder) sound(stack []*Device) error {
 		if d == last && b.request.PartitionOnly && d.Kind == Partition && !alwaysStops(d.Content.Problem) {
 			continue
 		}
-		if d.Content.Problem != nil {
-			return d.Content.Problem
+		if p := d.Content.Problem; p != nil && !(b.byGuest(d) && p.Reason == NTFSDirty) {
+			return p
 		}
 		for _, note := range d.Content.Notes {
 			b.warn(d.Name + ": " + note)
@@ -278,6 +298,7 @@ func (b *builder) growPartitions(goals []goal) error {
 	if err != nil {
 		return err
 	}
+	ends = b.leave(ends, goals)
 	b.move(ends)
 	for _, d := range b.deleted {
 		ends = append(ends, End{Number: d.Number, Delete: true})
@@ -533,7 +554,7 @@ func (b *builder) growFS(d *Device) error {
 		b.warn(fmt.Sprintf("%s: XFS will have %d allocation groups of %s: it was made for a disk far smaller, and gets slower", d.Name, int64(now.Size/d.Content.Unit), d.Content.Unit))
 	}
 	if d.Content.Type == "ntfs" {
-		b.warn(d.Name + ": ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot")
+		b.warn(d.Name + ": ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot, which takes the longer the more files there are (--boot-timeout); with --ntfs guest, Windows extends it by itself, without one")
 	}
 	from := d.Content.Size
 	now.Content.Size = now.Size
@@ -552,7 +573,7 @@ func (b *builder) check(goals []goal) {
 	for _, g := range goals {
 		now := b.now(g.Name)
 		verify := Step{Kind: StepVerify, Device: g.Name, From: g.Size, To: now.Size, Summary: "verify: table, sizes"}
-		if g.Content.Growable() && !b.request.PartitionOnly {
+		if g.Content.Growable() && !b.request.PartitionOnly && !b.byGuest(g.Device) {
 			verify.Content = g.Content.Type
 			verify.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", g.Content.Type)
 			check := Step{Kind: StepCheck, Device: g.Name, Content: g.Content.Type, Summary: fmt.Sprintf("check %s on %s", g.Content.Type, g.Name)}

@@ -9,12 +9,13 @@ var usual = map[StepKind]float64{
 	StepOverlay: 0.1, StepTable: 0.8, StepCrypt: 3, StepPV: 0.5, StepLV: 0.5,
 	StepVerify: 0.3, StepMove: 0.2, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
 	StepShutdown: 15, StepSwitch: 0.2, StepStart: 1, StepHealth: 30, StepPivot: 0.6,
-	StepStop: 15, StepRestore: 0.1,
+	StepStop: 15, StepRestore: 0.1, StepExtend: 20,
 }
 
 var usualFS = map[StepKind]map[string]float64{
 	StepCheck:  {"ext2": 0.5, "ext3": 0.5, "ext4": 0.5, "xfs": 1.5, "ntfs": 0.5, "btrfs": 0.5},
 	StepFS:     {"ext2": 0.9, "ext3": 0.9, "ext4": 0.9, "xfs": 0.6, "ntfs": 0.3, "btrfs": 0.7},
+	StepHealth: {"ntfs": 90}, // with a chkdsk of few files
 	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type Guest struct {
 	// Shutdown is the ladder.
 	Shutdown []Rung `json:"shutdown,omitempty"`
 	Health   Health `json:"health"`
+	// Exec says that the guest's agent runs programs.
+	Exec bool `json:"exec,omitempty"`
 }
 
 // TrialDisk is a disk that gets an overlay for the trial.
@@ -71,19 +74,21 @@ const (
 	StepRestore  StepKind = "restore"
 )
 
-// around puts the steps that deal with the guest around those of the edit.
-func (g *Guest) around(edit []Step, oldSize, newSize size.Bytes) []Step {
+// around puts the steps that deal with the guest around those of the edit, and
+// those that the guest does itself behind its start.
+func (g *Guest) around(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	var steps []Step
 	if g.Running {
 		steps = append(steps, g.shutdown())
 	}
 	steps = append(steps, edit...)
 	if g.Trial {
-		steps = append(steps, g.trial(oldSize, newSize)...)
+		steps = append(steps, g.trial(edit, extend, oldSize, newSize)...)
 	} else {
 		steps = append(steps, commitSteps(oldSize, newSize)...)
 		if g.Running {
 			steps = append(steps, Step{Kind: StepStart, Summary: "start " + g.Name})
+			steps = append(steps, extend...)
 		}
 	}
 	return append(steps, Step{Kind: StepClean, Summary: g.cleaning()})
@@ -101,7 +106,7 @@ func (g *Guest) shutdown() Step {
 	return Step{Kind: StepShutdown, Summary: fmt.Sprintf("shut %s down: %s", g.Name, strings.Join(ways, ", then "))}
 }
 
-func (g *Guest) trial(oldSize, newSize size.Bytes) []Step {
+func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	var targets []string
 	for _, d := range g.Disks {
 		targets = append(targets, d.Target)
@@ -109,8 +114,9 @@ func (g *Guest) trial(oldSize, newSize size.Bytes) []Step {
 	steps := []Step{
 		{Kind: StepSwitch, Summary: fmt.Sprintf("point %s at overlays of %s", g.Name, strings.Join(targets, ", "))},
 		{Kind: StepStart, Summary: fmt.Sprintf("start %s for a trial: the images are only read", g.Name)},
-		{Kind: StepHealth, Summary: "health check: " + g.Health.text()},
 	}
+	steps = append(steps, extend...)
+	steps = append(steps, g.health(edit))
 	for i, d := range g.Disks {
 		s := Step{Kind: StepPivot, Device: d.Target, Summary: fmt.Sprintf("commit %s live, and go over to its image", d.Target)}
 		if i == 0 {
@@ -122,6 +128,17 @@ func (g *Guest) trial(oldSize, newSize size.Bytes) []Step {
 		steps = append(steps, Step{Kind: StepStop, Summary: fmt.Sprintf("shut %s down again", g.Name)})
 	}
 	return append(steps, Step{Kind: StepRestore, Summary: "restore the domain's XML"})
+}
+
+// health is the check; after ntfsresize, Windows is only there when its chkdsk is
+// done.
+func (g *Guest) health(edit []Step) Step {
+	s := Step{Kind: StepHealth, Summary: "health check: " + g.Health.text()}
+	if slices.ContainsFunc(edit, func(e Step) bool { return e.Kind == StepFS && e.Content == "ntfs" }) {
+		s.Content = "ntfs"
+		s.Summary += ", after a chkdsk"
+	}
+	return s
 }
 
 func (h Health) text() string {

@@ -35,6 +35,8 @@ type Plan struct {
 	Steps  []Step   `json:"steps"`
 	// Warnings are what a person should know before saying yes.
 	Warnings []string `json:"warnings,omitempty"`
+	// ToDo is what is left to a person when the job is done.
+	ToDo []string `json:"todo,omitempty"`
 	// Writes is about how much the steps write, on the host.
 	Writes size.Bytes `json:"writes"`
 	// Fingerprint is Layout.Fingerprint of what the plan was made for.
@@ -86,6 +88,7 @@ const (
 	StepPV      StepKind = "pv"
 	StepLV      StepKind = "lv"
 	StepFS      StepKind = "fs"
+	StepExtend  StepKind = "extend"
 	StepVerify  StepKind = "verify"
 	StepUndo    StepKind = "save-undo"
 	StepCommit  StepKind = "commit"
@@ -109,6 +112,8 @@ type Step struct {
 	Volumes []Volume `json:"volumes,omitempty"`
 	// Ends are the new places of the partitions that a table step changes.
 	Ends []End `json:"ends,omitempty"`
+	// Script is what an extend step has Windows run.
+	Script string `json:"script,omitempty"`
 	// Summary is for people and never read back.
 	Summary string `json:"summary"`
 	// Seconds is how long the step usually takes.

@@ -133,6 +133,8 @@ type Request struct {
 	PartitionOnly bool `json:"partition_only,omitempty"`
 	// NoMove refuses where partitions behind the target would have to move.
 	NoMove bool `json:"no_move,omitempty"`
+	// NTFS is who grows an NTFS; "" is virt-grow.
+	NTFS NTFSWay `json:"ntfs,omitempty"`
 }
 
 // ContainerOnly says that nothing on the disk is to be touched.

@@ -436,23 +436,8 @@ func TestDomainData(t *testing.T) {
 		t.Errorf("the data disk has %d bytes", got)
 	}
 	x.checkKept(t)
-	out, err := x.Agent(context.Background(), `{"execute":"guest-get-fsinfo"}`)
-	var answer struct {
-		Return []struct {
-			Mountpoint string `json:"mountpoint"`
-			Total      int64  `json:"total-bytes"`
-		} `json:"return"`
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &answer)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range answer.Return {
-		if f.Mountpoint == "/data" && f.Total < gib*9/10 {
-			t.Errorf("/data has %d bytes", f.Total)
-		}
+	if got := x.volume(t, "/data"); got < gib*9/10 {
+		t.Errorf("/data has %d bytes", got)
 	}
 }
 

@@ -179,7 +179,7 @@ var outcomes = map[journal.JobState]string{
 // ended shows a run that ended well.
 func (p *program) ended(out *guest.Outcome) error {
 	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
-		Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
+		ToDo: out.ToDo, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
 	if out.State == journal.Cancelled && out.Plan == nil {
 		r.Outcome = view.Cancelled
 	}
@@ -192,7 +192,7 @@ func (p *program) ended(out *guest.Outcome) error {
 		}
 		return view.Results(p.out, p.style(), r)
 	}
-	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay}
+	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo}
 	if out.State == journal.Waiting {
 		e.Next = r.Accept
 	}

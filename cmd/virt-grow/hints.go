@@ -26,7 +26,7 @@ var hints = map[plan.Reason]string{
 	plan.DynamicDisk:       "grow the container only with --grow none, then extend the volume in Windows with diskpart",
 	plan.StorageSpaces:     "grow the container only with --grow none, then in Windows: Resize-VirtualDisk and Resize-Partition",
 	plan.NTFSHibernated:    "shut Windows down fully: shutdown /s /f /t 0; or turn fast startup off for good: powercfg /h off",
-	plan.NTFSDirty:         "start Windows, run chkdsk /f on the drive, and shut down with shutdown /s /f /t 0",
+	plan.NTFSDirty:         "start Windows, run chkdsk /f on the drive, and shut down with shutdown /s /f /t 0; or have Windows extend it by itself: --ntfs guest",
 	plan.FSDamaged:         "repair it with the guest's own tools, on a copy first: e2fsck -f (ext), xfs_repair (XFS), btrfs scrub (btrfs), chkdsk /f (NTFS)",
 	plan.FSLimit:           "ask for a smaller size: --size, or --grow WHERE=SIZE; more needs a new file system",
 	plan.TableDamaged:      "repair the table first, on a copy: gdisk (GPT: r, then b or d; x, then e moves the backup) or fdisk (MBR)",

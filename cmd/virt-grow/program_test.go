@@ -50,6 +50,8 @@ func TestUsage(t *testing.T) {
 		{"grow --size +1G --yes A --partition-only", 64, "--partition-only wants --grow"},
 		{"grow --size +1G --yes A --delete sda2", 64, "--delete wants --grow"},
 		{"grow --size +1G --yes A --delete sda2 --grow none", 64, "--delete wants --grow"},
+		{"grow --size +1G --yes A --ntfs windows", 64, "offline or guest"},
+		{"grow --size +1G --yes A --ntfs guest --grow sda1 --partition-only", 64, "not together"},
 		{"grow --size +1G --yes A --sector-size 520", 64, "512 or 4096"},
 		{"grow --size +1G --yes A --format vmdk", 64, "qcow2 or raw"},
 		{"grow --size +1G --yes A --scratch-dir /nowhere", 64, "no folder"},

@@ -12,6 +12,7 @@ func requestFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none; may be repeated, several without a size share what is left"},
 		&cli.StringSliceFlag{Name: "delete", Usage: "drop `PARTITION`, as sda4, with all that is on it, instead of moving it"},
 		&cli.BoolFlag{Name: "no-move", Usage: "refuse where partitions behind the target would have to move", DisableDefaultText: true},
+		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "who grows an NTFS: `offline`, by ntfsresize, or guest, by Windows itself after its start"},
 		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition and leave what it holds", DisableDefaultText: true},
 	}
 }
@@ -41,6 +42,16 @@ func request(c *cli.Context) (plan.Request, error) {
 	r.PartitionOnly, r.NoMove = c.Bool("partition-only"), c.Bool("no-move")
 	if r.PartitionOnly && len(r.Grow) == 0 {
 		return r, usage("--partition-only wants --grow with the partition, as --grow sda3")
+	}
+	switch way := plan.NTFSWay(c.String("ntfs")); way {
+	case plan.NTFSOffline:
+	case plan.NTFSGuest:
+		r.NTFS = way
+		if r.PartitionOnly || r.ContainerOnly() {
+			return r, usage("--ntfs guest has Windows extend the volume: not together with --partition-only or --grow none")
+		}
+	default:
+		return r, usage("--ntfs is %s or %s, not %q", plan.NTFSOffline, plan.NTFSGuest, way)
 	}
 	return r, nil
 }

@@ -3,8 +3,11 @@ package domain
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"libvirt.org/go/libvirt"
 
@@ -28,10 +31,17 @@ const maxAnswer = 1 << 20
 const agentLimit = 5 * time.Second
 
 // command sends one command to the agent and decodes what it returns.
-func (d *Domain) command(ctx context.Context, name string, into any) error {
+func (d *Domain) command(ctx context.Context, name string, arguments, into any) error {
+	request, err := json.Marshal(struct {
+		Execute   string `json:"execute"`
+		Arguments any    `json:"arguments,omitempty"`
+	}{name, arguments})
+	if err != nil {
+		return err
+	}
 	var text string
-	err := d.call(ctx, func(l *libvirt.Domain) (err error) {
-		text, err = l.QemuAgentCommand(`{"execute":"`+name+`"}`, libvirt.DomainQemuAgentCommandTimeout(agentLimit/time.Second), 0)
+	err = d.call(ctx, func(l *libvirt.Domain) (err error) {
+		text, err = l.QemuAgentCommand(string(request), libvirt.DomainQemuAgentCommandTimeout(agentLimit/time.Second), 0)
 		return err
 	})
 	if err != nil {
@@ -52,12 +62,102 @@ func (d *Domain) command(ctx context.Context, name string, into any) error {
 // Ping says whether the agent answers.
 func (d *Domain) Ping(ctx context.Context) error {
 	var nothing map[string]any
-	return d.command(ctx, "guest-ping", &nothing)
+	return d.command(ctx, "guest-ping", nil, &nothing)
 }
 
 // FileSystems are what the guest has mounted (qemu-ga: guest-get-fsinfo).
 func (d *Domain) FileSystems(ctx context.Context) ([]FS, error) {
 	var all []FS
-	err := d.command(ctx, "guest-get-fsinfo", &all)
+	err := d.command(ctx, "guest-get-fsinfo", nil, &all)
 	return all, err
+}
+
+// mayExec asks whether the agent runs programs: some distributions forbid it
+// (qemu-ga: block-rpcs, allow-rpcs).
+func (d *Domain) mayExec(ctx context.Context) bool {
+	var info struct {
+		Commands []struct {
+			Name    string
+			Enabled bool
+		} `json:"supported_commands"`
+	}
+	if err := d.command(ctx, "guest-info", nil, &info); err != nil {
+		return false
+	}
+	enabled := 0
+	for _, c := range info.Commands {
+		if c.Enabled && (c.Name == "guest-exec" || c.Name == "guest-exec-status") {
+			enabled++
+		}
+	}
+	return enabled == 2
+}
+
+// ErrMayNotExec is an agent that does not run programs.
+var ErrMayNotExec = errors.New("the guest agent does not run programs")
+
+// ExecError is a program in the guest that failed.
+type ExecError struct {
+	Program string
+	Status  int
+	// Said is the first line it printed, of its errors if there are any.
+	Said string
+}
+
+func (e *ExecError) Error() string {
+	return fmt.Sprintf("%s ended with status %d: %s", e.Program, e.Status, e.Said)
+}
+
+// Exec runs a program in the guest through its agent, as its administrator, and
+// gives what it printed, up to maxAnswer bytes, all of it the guest's word. When
+// ctx ends, the program goes on.
+func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
+	var started struct{ Pid int64 }
+	err := d.command(ctx, "guest-exec", map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}, &started)
+	if err != nil {
+		for _, forbidden := range []string{"has been disabled", "has not been found"} {
+			if strings.Contains(err.Error(), forbidden) {
+				return "", fmt.Errorf("%w: %w", ErrMayNotExec, err)
+			}
+		}
+		return "", err
+	}
+	var status struct {
+		Exited   bool
+		ExitCode int
+		Signal   int
+		Out      []byte `json:"out-data"`
+		Err      []byte `json:"err-data"`
+	}
+	for !status.Exited {
+		if err := Sleep(ctx, 300*time.Millisecond); err != nil {
+			return "", err
+		}
+		if err := d.command(ctx, "guest-exec-status", map[string]any{"pid": started.Pid}, &status); err != nil {
+			return "", err
+		}
+	}
+	if status.ExitCode == 0 && status.Signal == 0 {
+		return string(status.Out), nil
+	}
+	return "", &ExecError{Program: command[0], Status: max(status.ExitCode, status.Signal), Said: said(status.Err, status.Out)}
+}
+
+// said is the first line that says something, without what a terminal would act
+// on.
+func said(texts ...[]byte) string {
+	for _, text := range texts {
+		for line := range strings.Lines(string(text)) {
+			line = strings.Map(func(r rune) rune {
+				if !unicode.IsPrint(r) {
+					return -1
+				}
+				return r
+			}, line)
+			if line = strings.TrimSpace(line); line != "" {
+				return strings.ToValidUTF8(line[:min(len(line), 300)], "")
+			}
+		}
+	}
+	return "it said nothing"
 }

@@ -23,6 +23,8 @@ type Survey struct {
 	Blocked []string
 	// Agent says that the guest's agent answers.
 	Agent bool
+	// Exec says that it runs programs.
+	Exec bool
 }
 
 // Survey asks libvirt, and the agent of a running guest.
@@ -46,6 +48,7 @@ func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
 	}
 	if agent && s.Channel {
 		s.Agent = d.Ping(ctx) == nil
+		s.Exec = s.Agent && d.mayExec(ctx)
 	}
 	return s, nil
 }

@@ -77,6 +77,8 @@ type Guest interface {
 	// where nothing it wrote is kept.
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
+	// Extend has the guest grow a volume itself.
+	Extend(ctx context.Context, s plan.Step) error
 	// CheckHealth returns when the guest has proved itself.
 	CheckHealth(ctx context.Context) error
 	// Pivot commits a disk's overlay and moves the guest to the image. There

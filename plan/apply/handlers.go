@@ -32,6 +32,7 @@ var handlers = map[plan.StepKind]handler{
 	plan.StepShutdown: {do: shutDown, undo: startAgain},
 	plan.StepSwitch:   {do: redirect, undo: restore},
 	plan.StepStart:    {do: start, undo: stop},
+	plan.StepExtend:   {do: extend},
 	plan.StepHealth:   {do: checkHealth},
 	plan.StepPivot:    {do: pivot, verify: pivotedSize},
 	plan.StepStop:     {do: shutDown},
@@ -44,6 +45,7 @@ func redirect(ctx context.Context, r *Run, _ plan.Step) error    { return r.Gues
 func restore(ctx context.Context, r *Run, _ plan.Step) error     { return r.Guest.Restore(ctx) }
 func start(ctx context.Context, r *Run, _ plan.Step) error       { return r.Guest.Start(ctx) }
 func stop(ctx context.Context, r *Run, _ plan.Step) error        { return r.Guest.Stop(ctx) }
+func extend(ctx context.Context, r *Run, s plan.Step) error      { return r.Guest.Extend(ctx, s) }
 func checkHealth(ctx context.Context, r *Run, _ plan.Step) error { return r.Guest.CheckHealth(ctx) }
 
 func pivot(ctx context.Context, r *Run, s plan.Step) error { return r.Guest.Pivot(ctx, s.Device) }

@@ -64,6 +64,21 @@ umount /
 `},
 }
 
+func init() {
+	winre := recipes["ntfs-data"]
+	winre.table = `label: gpt
+start=2048, size=180224, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7
+type=DE94BBA4-06D1-4D40-A16A-BFD50179D6AC, attrs="RequiredPartition GUID:63", name=Recovery
+`
+	winre.script += `
+mkfs ntfs DEV2 label:Recovery
+mount DEV2 /
+tar-in FILES.tar /
+umount /
+`
+	recipes["ntfs-winre"] = winre
+}
+
 // dataTree is what is on the NTFS data disk.
 func dataTree() tree {
 	t := tree{}

@@ -24,6 +24,8 @@ type Spec struct {
 	//	ignore-shutdown          requests by agent and ACPI are accepted, and nothing happens
 	//	slow-shutdown=SECONDS    nothing happens for so long
 	//	hibernate                shuts down as Windows with fast startup does: the NTFS at /data is left hibernated
+	//	windows=KIND             the agent is one of Windows, whose D: is the NTFS at /data: able,
+	//	                         no-exec (runs no programs) or fails (extends no volume)
 	//	no-agent                 there is a channel for the agent, but no agent
 	//	hang                     boot ends before the first beat and the agent
 	//	was=BYTES bigger=WHAT    when the root disk is bigger than that: hang, panic or off

@@ -20,7 +20,8 @@ import (
 //	xfs        GPT, a small ESP, the root file system on XFS
 //	lvm        GPT, a PV, the root file system on ext4 in vg/root
 //	ntfs-data  GPT, one NTFS partition with some files
-var Variants = []string{"xfs", "lvm", "ntfs-data"}
+//	ntfs-winre the same, and a recovery partition behind it
+var Variants = []string{"xfs", "lvm", "ntfs-data", "ntfs-winre"}
 
 // sources are what decides how images, kernel and initramfs come out.
 //

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -352,4 +354,73 @@ func TestMisbehaviourAtBoot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAgents: what the agent of the Windows guest answers has the shape of what
+// qemu-ga says in the Linux guest.
+func TestAgents(t *testing.T) {
+	shapes := map[string]map[string][]string{}
+	for _, c := range []struct {
+		name  string
+		spec  Spec
+		hello []string
+	}{
+		{"qemu-ga", Spec{}, []string{"/bin/echo", "hello"}},
+		{"windows", Spec{Cmdline: []string{"windows=able"}}, []string{"cmd.exe", "/c", "echo", "hello"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := private(t)
+			c.spec.Disks = []Disk{{disk(t, l, nameOf(t), "ntfs-data"), "qcow2", "vdb"}}
+			g := define(t, "xfs", c.spec)
+			started, _ := boot(t, g)
+			check(t, g.WaitAgent(limited(t)))
+			_, err := g.WaitNote(limited(t), started, "mounted /dev/vdb1 at /data")
+			check(t, err)
+			if out, err := g.Exec(limited(t), c.hello[0], c.hello[1:]...); err != nil || strings.TrimSpace(out) != "hello" {
+				t.Errorf("hello: %q, %v", out, err)
+			}
+			if _, err := g.Exec(limited(t), "nonsense"); err == nil || !strings.Contains(err.Error(), "Failed to execute") {
+				t.Errorf("no such program: %v", err)
+			}
+			if _, err := g.Agent(t.Context(), `{"execute":"guest-nonsense"}`); err == nil || !strings.Contains(err.Error(), "has not been found") {
+				t.Errorf("no such command: %v", err)
+			}
+			shapes[c.name] = map[string][]string{}
+			for _, question := range []string{"guest-ping", "guest-info", "guest-get-osinfo", "guest-get-fsinfo"} {
+				shapes[c.name][question] = shape(t, g, question)
+			}
+			stop(t, g, "agent")
+		})
+	}
+	for question, keys := range shapes["qemu-ga"] {
+		for _, key := range keys {
+			if !slices.Contains(shapes["windows"][question], key) {
+				t.Errorf("%s: the Windows guest does not say %s, only %s", question, key, shapes["windows"][question])
+			}
+		}
+	}
+}
+
+// shape are the keys of an answer; of the volume with the NTFS, where it is a
+// list.
+func shape(t *testing.T, g *Guest, question string) []string {
+	t.Helper()
+	out, err := g.Agent(t.Context(), `{"execute":"`+question+`"}`)
+	check(t, err)
+	var answer struct{ Return any }
+	check(t, json.Unmarshal([]byte(out), &answer))
+	object, ok := answer.Return.(map[string]any)
+	if list, many := answer.Return.([]any); many {
+		i := slices.IndexFunc(list, func(v any) bool {
+			at := v.(map[string]any)["mountpoint"]
+			return at == "/data" || at == `D:\`
+		})
+		if ok = i >= 0; ok {
+			object = list[i].(map[string]any)
+		}
+	}
+	if !ok {
+		t.Fatalf("%s: %s", question, out)
+	}
+	return slices.Sorted(maps.Keys(object))
 }

@@ -213,6 +213,8 @@ type ResultEvent struct {
 	Seconds float64 `json:"seconds,omitempty"`
 	Overlay string  `json:"overlay,omitempty"`
 	Next    string  `json:"next,omitempty"`
+	// ToDo is what is left to a person.
+	ToDo []string `json:"todo,omitempty"`
 	*Trouble
 }
 

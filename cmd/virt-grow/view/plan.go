@@ -29,6 +29,8 @@ func Plan(w io.Writer, s Style, in PlanText) error {
 	if in.Plan.Changes() {
 		p.maps(in.Plan)
 		p.steps(in)
+		p.scripts(in.Plan)
+		p.toDo(in.Plan.ToDo)
 		p.warnings(in.Plan)
 		p.wayBack(in)
 	}
@@ -101,6 +103,9 @@ func grows(pl *plan.Plan, chosen string) string {
 	if held := strings.Join(append([]string{contentOf(before)}, before.Content.Mounted...), ", "); held != "-" {
 		name += " (" + held + ")"
 	}
+	if before.Size == after.Size && before.Content.Size == after.Content.Size {
+		return name + " gets room behind it"
+	}
 	if before.Size == after.Size {
 		return name + ": its content grows to fill its " + after.Size.String()
 	}
@@ -157,6 +162,16 @@ func (p *page) steps(in PlanText) {
 		}
 	}
 	p.line("      %s%9s", p.fit("together, after the appliance has started", room), seconds(in.Plan.Duration().Seconds()))
+}
+
+// scripts shows what is run inside the guest.
+func (p *page) scripts(pl *plan.Plan) {
+	for i, s := range pl.Steps {
+		if s.Script != "" {
+			p.head("Step %d, by the guest agent in PowerShell", i+1)
+			p.verbatim(s.Script)
+		}
+	}
 }
 
 func seconds(s float64) string { return fmt.Sprintf("%.1f s", s) }

@@ -19,6 +19,8 @@ type Result struct {
 	Overlay string
 	// Accept and Rollback are the commands that decide.
 	Accept, Rollback string
+	// ToDo is what is left to a person.
+	ToDo []string
 }
 
 // The outcomes of a run, in its result event.
@@ -56,11 +58,32 @@ func Results(w io.Writer, s Style, r Result) error {
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")
 	}
+	p.toDo(r.ToDo)
 	if r.Took > 0 {
 		p.line("%s in total", Took(r.Took))
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
+}
+
+// toDo lists what is left to a person. Commands are not wrapped, to be copied.
+func (p *page) toDo(list []string) {
+	if len(list) == 0 {
+		return
+	}
+	p.head("Left to do")
+	for _, text := range list {
+		what, commands, _ := strings.Cut(text, "\n")
+		p.paragraph("  ", "%s", what)
+		p.verbatim(commands)
+	}
+}
+
+// verbatim prints lines as they are.
+func (p *page) verbatim(text string) {
+	for line := range strings.Lines(text) {
+		p.raw("    " + p.clean(strings.TrimRight(line, "\n")))
+	}
 }
 
 // name is what people call the disk.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
@@ -53,6 +54,14 @@ func (g *Guest) Start(ctx context.Context) error { g.Runs = true; return ctx.Err
 
 // Stop stops it at once.
 func (g *Guest) Stop(context.Context) error { g.Runs = false; return nil }
+
+// Extend wants it to run.
+func (g *Guest) Extend(ctx context.Context, _ plan.Step) error {
+	if !g.Runs {
+		return errors.New("extended while off")
+	}
+	return ctx.Err()
+}
 
 // CheckHealth fails a sick guest.
 func (g *Guest) CheckHealth(ctx context.Context) error {

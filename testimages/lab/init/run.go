@@ -34,7 +34,7 @@ func runGuest() error {
 	go mountData(h)
 	go watchPowerButtons(h)
 	if !o.noAgent {
-		go startAgent(h)
+		go startAgent(h, o.windows)
 	}
 	return h.untilAsked(o)
 }
@@ -46,6 +46,7 @@ type options struct {
 	noAgent        bool
 	hang           bool
 	hibernate      bool
+	windows        string // the agent is one of Windows, of this kind
 	was            int64  // size of the disk that is fine
 	bigger         string // what to do on a bigger one: hang, panic or off
 }
@@ -67,6 +68,8 @@ func readOptions(path string) (o options, err error) {
 			var s float64
 			s, err = strconv.ParseFloat(value, 64)
 			o.slowShutdown = time.Duration(s * float64(time.Second))
+		case "windows":
+			o.windows = value
 		case "was":
 			o.was, err = strconv.ParseInt(value, 10, 64)
 		case "bigger":
@@ -183,7 +186,7 @@ func waitForChildren(limit time.Duration) {
 
 // startAgent gives the guest agent its port, the name udev would have made
 // included, and runs it.
-func startAgent(h *heart) {
+func startAgent(h *heart, windows string) {
 	const name = "org.qemu.guest_agent.0"
 	port := ""
 	for deadline := time.Now().Add(5 * time.Second); port == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -191,6 +194,10 @@ func startAgent(h *heart) {
 	}
 	if port == "" {
 		h.note("no port for the agent")
+		return
+	}
+	if windows != "" {
+		startWindowsAgent(h, port, windows)
 		return
 	}
 	link := "/dev/virtio-ports/" + name

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/lab"
+)
+
+// TestWindowsExtends has the agent of a Windows guest extend D:, behind which
+// its recovery partition moves away; or a person, where the agent may not; and
+// takes everything back where Windows cannot.
+func TestWindowsExtends(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		name  string
+		leave func(*testing.T)
+		exit  int
+		says  string
+		// What D: and the disk have at the end, at least.
+		volume, disk int64
+	}{
+		{"able", long, 0, "Windows extends sda1", gib * 8 / 10, gib},
+		{"no-exec", rest, 0, "Left to do", 80 << 20, gib},
+		{"fails", rest, 7, "Not enough available capacity", 80 << 20, 128 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.leave(t)
+			ctx := context.Background()
+			x := h.moveIn(t, c.name, lab.Spec{Cmdline: []string{"windows=" + c.name}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-winre", "qcow2"})
+			before := contentOf(t, x.disks[1])
+			begun := time.Now()
+			code, out := x.grow(t, "", "--disk", "vdb", "--grow", "sda1", "--ntfs", "guest")
+			if code != c.exit || !strings.Contains(out, c.says) {
+				t.Fatalf("exit %d, want %d\n%s", code, c.exit, out)
+			}
+			if c.name == "no-exec" && !strings.Contains(out, "Resize-Partition -Size $to") {
+				t.Errorf("it does not say what is left to do:\n%s", out)
+			}
+			if c.name == "able" {
+				wait, cancel := within(time.Minute)
+				defer cancel()
+				if _, err := x.WaitNote(wait, begun, "extended"); err != nil {
+					t.Error(err)
+				}
+			}
+			if got := x.volume(t, `D:\`); got < c.volume {
+				t.Errorf("D: has %d bytes", got)
+			}
+			if got := sizeOf(t, x.disks[1]); got != c.disk {
+				t.Errorf("the disk has %d bytes", got)
+			}
+			x.checkKept(t)
+			if _, err := x.Virsh(ctx, "shutdown", "--mode", "agent", x.Name); err != nil {
+				t.Fatal(err)
+			}
+			off, cancel := within(time.Minute)
+			defer cancel()
+			if err := x.WaitState(off, "shut off"); err != nil {
+				t.Fatal(err)
+			}
+			checkRecovery(t, before, contentOf(t, x.disks[1]), c.exit == 0)
+		})
+	}
+}
+
+// volume is a volume's size as the guest's agent has it.
+func (x *tenant) volume(t *testing.T, at string) int64 {
+	t.Helper()
+	out, err := x.Agent(context.Background(), `{"execute":"guest-get-fsinfo"}`)
+	var answer struct {
+		Return []struct {
+			Mountpoint string `json:"mountpoint"`
+			Total      int64  `json:"total-bytes"`
+		} `json:"return"`
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &answer)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range answer.Return {
+		if f.Mountpoint == at {
+			return f.Total
+		}
+	}
+	return 0
+}
+
+// part is a partition as sfdisk has it.
+type part struct {
+	Start, Size             int64
+	Type, UUID, Name, Attrs string
+}
+
+// content is a disk as a guest sees it, and its table as sfdisk does.
+type content struct {
+	raw   string
+	parts []part
+}
+
+func contentOf(t *testing.T, image string) content {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	if out, err := exec.Command("qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", image, raw).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := exec.Command("sfdisk", "--json", raw).Output()
+	var table struct {
+		PartitionTable struct{ Partitions []part }
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &table)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content{raw, table.PartitionTable.Partitions}
+}
+
+// checkRecovery: the recovery partition is the same, moved or where it was, but
+// for its first and last sector, which say where it begins.
+func checkRecovery(t *testing.T, before, after content, moved bool) {
+	t.Helper()
+	was, is := before.parts[1], after.parts[1]
+	if (was.Start != is.Start) != moved {
+		t.Errorf("the recovery partition began at sector %d, and begins at %d", was.Start, is.Start)
+	}
+	if is.Start, was.Start = 0, 0; was != is {
+		t.Errorf("the recovery partition was %+v, is %+v", was, is)
+	}
+	skip := fmt.Sprintf("%d:%d", (before.parts[1].Start+1)*512, (after.parts[1].Start+1)*512)
+	if out, err := exec.Command("cmp", "-i", skip, "-n", fmt.Sprint((was.Size-2)*512), before.raw, after.raw).CombinedOutput(); err != nil {
+		t.Errorf("what is in the recovery partition: %v %s", err, out)
+	}
+}

@@ -1,0 +1,133 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// NTFSWay says who grows an NTFS.
+type NTFSWay string
+
+// The two ways. The request has "" for offline.
+const (
+	NTFSOffline NTFSWay = "offline" // ntfsresize, on the overlay
+	NTFSGuest   NTFSWay = "guest"   // Windows itself, when it runs again
+)
+
+// Windows extends a partition and the NTFS in it together, and while it uses
+// it; a file system smaller than its partition it does not extend by that
+// command. So the partition keeps its size offline, and only gets the room
+// behind it.
+
+// byGuest says that Windows itself grows the volume.
+func (b *builder) byGuest(d *Device) bool {
+	return b.request.NTFS == NTFSGuest && d.Content.Type == "ntfs"
+}
+
+// guestCan refuses --ntfs guest where Windows could not do it.
+func (b *builder) guestCan(goals []goal) error {
+	if b.request.NTFS != NTFSGuest {
+		return nil
+	}
+	i := slices.IndexFunc(goals, func(g goal) bool { return b.byGuest(g.Device) })
+	if i < 0 {
+		return Refuse(UnsupportedLayout, goals[0].Name, "--ntfs guest: %s is no NTFS (%s)", goals[0].Name, contentName(goals[0].Content.Type))
+	}
+	if g := goals[i]; g.Kind != Partition {
+		return Refuse(UnsupportedLayout, g.Name, "--ntfs guest: Windows extends partitions, and %s is none", g.Name)
+	}
+	return nil
+}
+
+// leave takes the growth of partitions that Windows extends out of ends, and
+// says how big they can become.
+func (b *builder) leave(ends []End, goals []goal) []End {
+	var kept []End
+	for _, e := range ends {
+		i := slices.IndexFunc(goals, func(g goal) bool { return g.Kind == Partition && g.Number == e.Number && b.byGuest(g.Device) })
+		if i < 0 {
+			kept = append(kept, e)
+			continue
+		}
+		d := goals[i].Device
+		start := d.Start
+		if e.Start != 0 {
+			start = e.Start
+			kept = append(kept, End{Number: e.Number, Start: e.Start, End: e.Start + d.Size})
+		}
+		b.extensions = append(b.extensions, extension{device: d, start: start, to: e.End - start})
+	}
+	return kept
+}
+
+// extension is what Windows is to do with a partition, from start on the disk.
+type extension struct {
+	device    *Device
+	start, to size.Bytes
+}
+
+// extend makes the steps of the extensions that are any.
+func (b *builder) extend() []Step {
+	var steps []Step
+	for _, x := range b.extensions {
+		if x.to <= x.device.Size {
+			continue
+		}
+		steps = append(steps, Step{Kind: StepExtend, Device: x.device.Name, Content: x.device.Content.Type,
+			From: x.device.Size, To: x.to, Script: b.script(x),
+			Summary: fmt.Sprintf("Windows extends %s %s → %s", x.device.called(), x.device.Size, x.to)})
+	}
+	return steps
+}
+
+// called is the drive letter if there is one.
+func (d *Device) called() string {
+	if len(d.Content.Mounted) > 0 {
+		return d.Content.Mounted[0]
+	}
+	return d.Name
+}
+
+// script is what PowerShell runs: it finds the partition as Windows itself does,
+// by GUID, or by the disk's signature and where it begins.
+func (b *builder) script(x extension) string {
+	find := ""
+	switch t := b.before.Table; t.Kind {
+	case table.GPT:
+		p, _ := t.Partition(x.device.Number)
+		find = fmt.Sprintf("Get-Partition | Where-Object Guid -eq '{%s}'", strings.ToLower(p.GUID))
+	default:
+		signature, _ := strconv.ParseUint(strings.TrimPrefix(t.ID, "0x"), 16, 32)
+		find = fmt.Sprintf("Get-Disk | Where-Object Signature -eq %d | Get-Partition | Where-Object Offset -eq %d", signature, int64(x.start))
+	}
+	return strings.Join([]string{
+		"$ErrorActionPreference = 'Stop'",
+		"Update-HostStorageCache",
+		"$p = " + find,
+		"if (-not $p) { throw 'the partition is not there' }",
+		fmt.Sprintf("$to = [Math]::Min([uint64]%d, ($p | Get-PartitionSupportedSize).SizeMax)", int64(x.to)),
+		"if ($p.Size -lt $to) { $p | Resize-Partition -Size $to }",
+		"(" + find + ").Size",
+	}, "\n")
+}
+
+// PowerShell is the program and its arguments that run a step's script.
+func PowerShell(script string) []string {
+	return []string{"powershell.exe", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-Command", strings.ReplaceAll(script, "\n", "; ")}
+}
+
+// ByHand says what a person does in Windows instead of an extend step.
+func (s Step) ByHand() string {
+	return fmt.Sprintf("%s, up to %s: in Disk Management, Extend Volume; or as administrator in PowerShell:\n%s", s.Summary, s.To, s.Script)
+}
+
+// extends says whether the agent is there to be asked for the extension: of a
+// guest that is off nobody knows yet whether it may run programs.
+func (g *Guest) extends() bool {
+	return g != nil && (g.Running || g.Trial) && g.Health.Agent && (g.Exec || !g.Running)
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// windowsAgent answers on the agent's port as the agent of a Windows guest does
+// (QEMU, qga/qapi-schema.json and qga/commands-win32.c), whose D: is the NTFS at
+// /data. Of programs it knows the echo of cmd.exe, and a PowerShell script that
+// extends a partition, which it really does.
+type windowsAgent struct {
+	heart *heart
+	// mayNot and fails are what was asked for on the kernel's command line: no
+	// programs are run; the extension fails.
+	mayNot, fails bool
+
+	mu   sync.Mutex
+	last int
+	runs map[int]*winProgram
+}
+
+// winProgram is a program that was started.
+type winProgram struct {
+	exited   bool
+	code     int
+	out, err []byte
+}
+
+// agentError is an error in the words of the protocol.
+type agentError struct{ class, desc string }
+
+func (e *agentError) Error() string { return e.desc }
+
+// serve answers until the port is gone. While nobody listens at the host's end,
+// the port reads as empty.
+func (a *windowsAgent) serve(port string) error {
+	f, err := os.OpenFile(port, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		lines := bufio.NewReader(f)
+		for {
+			line, err := lines.ReadBytes('\n')
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if reply := a.reply(line); reply != nil {
+				if _, err := f.Write(reply); err != nil {
+					return err
+				}
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// reply is the answer to one line; nil for a command that has none when all is
+// well. A delimited sync is answered with the delimiter in front.
+func (a *windowsAgent) reply(line []byte) []byte {
+	var request struct {
+		Execute   string
+		Arguments map[string]any
+	}
+	line = bytes.TrimLeft(line, "\xff")
+	if err := json.Unmarshal(line, &request); err != nil {
+		return encode(map[string]any{"error": map[string]string{"class": "GenericError", "desc": "Invalid JSON syntax"}})
+	}
+	answer, err := a.execute(request.Execute, request.Arguments)
+	var refused *agentError
+	switch {
+	case errors.As(err, &refused):
+		return encode(map[string]any{"error": map[string]string{"class": refused.class, "desc": refused.desc}})
+	case err != nil:
+		return encode(map[string]any{"error": map[string]string{"class": "GenericError", "desc": err.Error()}})
+	case request.Execute == "guest-shutdown":
+		return nil
+	}
+	reply := encode(map[string]any{"return": answer})
+	if request.Execute == "guest-sync-delimited" {
+		reply = append([]byte{0xff}, reply...)
+	}
+	return reply
+}
+
+func encode(v any) []byte {
+	b, _ := json.Marshal(v)
+	return append(b, '\n')
+}
+
+var windowsCommands = []string{"guest-sync", "guest-sync-delimited", "guest-ping", "guest-info", "guest-get-osinfo",
+	"guest-get-fsinfo", "guest-exec", "guest-exec-status", "guest-shutdown", "guest-fsfreeze-status"}
+
+func (a *windowsAgent) execute(name string, args map[string]any) (any, error) {
+	if a.mayNot && strings.HasPrefix(name, "guest-exec") {
+		return nil, &agentError{"CommandNotFound", fmt.Sprintf("Command %s has been disabled: the command is not allowed", name)}
+	}
+	switch name {
+	case "guest-sync", "guest-sync-delimited":
+		return args["id"], nil
+	case "guest-ping":
+		return struct{}{}, nil
+	case "guest-info":
+		return a.info(), nil
+	case "guest-get-osinfo":
+		return map[string]string{"id": "mswindows", "name": "Microsoft Windows", "pretty-name": "Windows Server 2019 Standard",
+			"version": "Microsoft Windows Server 2019", "version-id": "2019", "variant": "server", "variant-id": "server",
+			"kernel-release": "17763", "kernel-version": "10.0", "machine": "x86_64"}, nil
+	case "guest-get-fsinfo":
+		return fileSystems()
+	case "guest-fsfreeze-status":
+		return "thawed", nil
+	case "guest-exec":
+		return a.start(args)
+	case "guest-exec-status":
+		return a.status(args)
+	case "guest-shutdown":
+		return nil, syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	}
+	return nil, &agentError{"CommandNotFound", fmt.Sprintf("The command %s has not been found", name)}
+}
+
+func (a *windowsAgent) info() any {
+	type command struct {
+		Enabled bool   `json:"enabled"`
+		Name    string `json:"name"`
+		Answers bool   `json:"success-response"`
+	}
+	var all []command
+	for _, name := range windowsCommands {
+		all = append(all, command{!a.mayNot || !strings.HasPrefix(name, "guest-exec"), name, name != "guest-shutdown"})
+	}
+	return map[string]any{"version": "7.2.0", "supported_commands": all}
+}
+
+// fileSystems is the volume at /data, with the size that is in its boot sector.
+func fileSystems() (any, error) {
+	type volume struct {
+		Name       string `json:"name"`
+		MountPoint string `json:"mountpoint"`
+		Type       string `json:"type"`
+		Total      int64  `json:"total-bytes"`
+		Used       int64  `json:"used-bytes"`
+		Disk       []any  `json:"disk"`
+	}
+	device, total, err := dataVolume()
+	if err != nil {
+		return []volume{}, nil
+	}
+	used := total / 10 // nobody looks
+	return []volume{{`\\?\Volume{` + filepath.Base(device) + `}\`, `D:\`, "NTFS", total, used, []any{}}}, nil
+}
+
+// dataVolume finds the NTFS, and its size: sectors of 512 bytes at 0x28.
+func dataVolume() (device string, bytes int64, err error) {
+	for _, dev := range blockDevices() {
+		if kind, _ := identify(dev); kind != "ntfs" {
+			continue
+		}
+		f, err := os.Open(dev)
+		if err != nil {
+			return "", 0, err
+		}
+		defer f.Close()
+		boot := make([]byte, 512)
+		if _, err := f.ReadAt(boot, 0); err != nil {
+			return "", 0, err
+		}
+		return dev, int64(binary.LittleEndian.Uint64(boot[0x28:])) * 512, nil
+	}
+	return "", 0, errors.New("no NTFS")
+}
+
+func (a *windowsAgent) start(args map[string]any) (any, error) {
+	path, _ := args["path"].(string)
+	var words []string
+	list, _ := args["arg"].([]any)
+	for _, w := range list {
+		text, _ := w.(string)
+		words = append(words, text)
+	}
+	var work func() (string, error)
+	switch {
+	case path == "cmd.exe" && len(words) > 1 && words[1] == "echo":
+		work = func() (string, error) { return strings.Join(words[2:], " ") + "\r\n", nil }
+	case path == "powershell.exe":
+		work = func() (string, error) { return a.extend(words[len(words)-1]) }
+	default:
+		return nil, &agentError{"GenericError", "Guest agent command failed, error was 'Failed to execute helper program (Invalid argument)'"}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last++
+	p := &winProgram{}
+	a.runs[a.last] = p
+	go func() {
+		out, err := work()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		p.exited, p.out = true, []byte(out)
+		if err != nil {
+			p.code, p.err = 1, []byte(err.Error()+"\r\n")
+		}
+	}()
+	return map[string]int{"pid": a.last}, nil
+}
+
+// status forgets a program that has ended, as the agent does.
+func (a *windowsAgent) status(args map[string]any) (any, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	number, _ := args["pid"].(float64)
+	p, ok := a.runs[int(number)]
+	if !ok {
+		return nil, &agentError{"GenericError", "Invalid parameter 'pid'"}
+	}
+	answer := map[string]any{"exited": p.exited}
+	if !p.exited {
+		return answer, nil
+	}
+	delete(a.runs, int(number))
+	answer["exitcode"] = p.code
+	if len(p.out) > 0 {
+		answer["out-data"] = p.out
+	}
+	if len(p.err) > 0 {
+		answer["err-data"] = p.err
+	}
+	return answer, nil
+}
+
+var (
+	scriptGUID = regexp.MustCompile(`Guid -eq '\{([0-9a-f-]+)\}'`)
+	scriptSize = regexp.MustCompile(`\[uint64\]([0-9]+)`)
+)
+
+// extend does what the script says: the partition of that GUID, and the NTFS on
+// it, get that size.
+func (a *windowsAgent) extend(script string) (string, error) {
+	guid, size := scriptGUID.FindStringSubmatch(script), scriptSize.FindStringSubmatch(script)
+	if guid == nil || size == nil || !strings.Contains(script, "Resize-Partition -Size $to") {
+		return "", errors.New("this PowerShell only knows how to extend a partition")
+	}
+	a.heart.note("told to extend " + guid[1] + " to " + size[1])
+	if a.fails {
+		return "", errors.New("Resize-Partition : Not enough available capacity")
+	}
+	device, _, err := dataVolume()
+	if err != nil {
+		return "", err
+	}
+	disk := strings.TrimRight(device, "0123456789")
+	number := strings.TrimPrefix(device, disk)
+	if have, err := run("", "sfdisk", "--part-uuid", disk, number); err != nil || !strings.EqualFold(strings.TrimSpace(have), guid[1]) {
+		return "", fmt.Errorf("the partition is not there: %s is %s (%v)", device, have, err)
+	}
+	bytes, err := strconv.ParseInt(size[1], 10, 64)
+	if err != nil {
+		return "", err
+	}
+	_ = syscall.Unmount("/data", 0)
+	for _, step := range []struct {
+		input string
+		words []string
+	}{
+		{fmt.Sprintf(", %d\n", bytes/512), []string{"sfdisk", "--force", "--no-reread", "-N", number, disk}},
+		{"", []string{"partx", "-u", disk}},
+		{"y\n", []string{"ntfsresize", "--force", "--force", device}},
+		{"", []string{"ntfsfix", "--clear-dirty", device}},
+	} {
+		if out, err := run(step.input, step.words...); err != nil {
+			return "", fmt.Errorf("%s: %w: %s", step.words[0], err, out)
+		}
+	}
+	a.heart.note("extended")
+	return size[1] + "\r\n", mountNTFS(device)
+}
+
+func run(input string, words ...string) (string, error) {
+	cmd := exec.Command("/sbin/"+words[0], words[1:]...)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// startWindowsAgent runs it instead of qemu-ga.
+func startWindowsAgent(h *heart, port, kind string) {
+	a := &windowsAgent{heart: h, runs: map[int]*winProgram{}, mayNot: kind == "no-exec", fails: kind == "fails"}
+	if err := a.serve(port); err != nil {
+		h.note(fmt.Sprint("agent: ", err))
+	}
+}
