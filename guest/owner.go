@@ -98,7 +98,7 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*Image,
 func guestOf(d *domain.Domain, s domain.Survey, disk domain.Disk, o DomainOptions) *plan.Guest {
 	running := s.State == domain.Running
 	g := &plan.Guest{
-		Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: disk.Target,
+		Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: disk.Target, Bus: disk.Bus,
 		Running: running, Trial: running && !o.NoTrial || o.TrialBoot, Manual: o.Manual,
 	}
 	if running || g.Trial {

@@ -111,8 +111,6 @@ func formats(i int, image testimages.Image) []string {
 // expected is the refusal an image of the zoo gets; "" when it grows.
 func expected(i testimages.Image) plan.Reason {
 	switch {
-	case i.Expect == "immovable-neighbour":
-		return "" // what stands behind the target moves
 	case i.Name == "none-empty", i.Name == "gpt-vfat":
 		return plan.UnknownContent
 	case i.Name == "gpt-ext4-feature":

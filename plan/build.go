@@ -45,6 +45,7 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 			p.Also = append(p.Also, d.Name)
 		}
 	}
+	p.drivers()
 	p.wrap(b.extend())
 	return p, nil
 }

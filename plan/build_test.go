@@ -137,6 +137,11 @@ func TestBuildRefuses(t *testing.T) {
 	swap := request("+10G", "sda1")
 	swap.NoMove, swap.Delete = true, []string{"sda3"}
 	crowd := gpt(10*GiB, []part{{1, 1 * MiB, 8 * GiB, ""}, {2, 9 * GiB, 512 * MiB, table.GPTLinuxSwap}, {3, 9*GiB + 512*MiB, 256 * MiB, ""}})
+	byOffset := func(at size.Bytes) *plan.Layout {
+		l := neighbour(table.GPTLinux)
+		l.OS = &plan.OS{Type: "linux", ByOffset: []plan.Offset{{Where: "/old", At: at}}}
+		return l
+	}
 	disk := func(c plan.Content) *plan.Layout {
 		t := gpt(10*GiB, []part{{1, 1 * MiB, 10*GiB - 2*MiB, ""}})
 		return layout(10*GiB, t, map[int]plan.Content{1: c})
@@ -167,6 +172,8 @@ func TestBuildRefuses(t *testing.T) {
 		"shrink the target":      {cloud(), request("+1G", "sda1=5G"), plan.Shrink, "sda1"},
 		"neighbour, --no-move":   {neighbour(table.GPTLinuxSwap), stay, plan.ImmovableNeighbor, "sda2 (Linux swap, swap, 512 MiB)"},
 		"--delete, --no-move":    {layout(10*GiB, crowd, map[int]plan.Content{1: fs("xfs", 8*GiB), 2: {Type: "swap"}}), swap, plan.ImmovableNeighbor, "sda2 (Linux swap, swap, 512 MiB)"},
+		"mounted by offset":      {byOffset(9 * GiB), request("+10G"), plan.ImmovableNeighbor, "mounts /old by its offset"},
+		"mounted by some offset": {byOffset(-1), request("+10G"), plan.ImmovableNeighbor, "mounts /old by its offset"},
 		"BIOS boot":              {neighbour(table.GPTBIOSBoot), request("+10G"), plan.ImmovableNeighbor, "sector"},
 		"PReP":                   {neighbour(table.GPTPReP), request("+10G"), plan.ImmovableNeighbor, "firmware"},
 		"swap by itself":         {neighbour(table.GPTLinuxSwap), request("+10G", "sda2"), plan.UnknownContent, "swap"},

@@ -15,7 +15,12 @@ func NeedsInspection(l *Layout, r Request) bool {
 	if r.NeedsInspection() {
 		return true
 	}
-	return len(r.Grow) == 0 && len(l.fileSystems()) > 1
+	if len(r.Grow) == 0 && len(l.fileSystems()) > 1 {
+		return true
+	}
+	// What moves may be mounted by its place.
+	p, err := Build(l, Target{}, r)
+	return err == nil && p.Moves() > 0
 }
 
 // fileSystems are the devices that hold a file system that can be grown.

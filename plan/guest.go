@@ -18,6 +18,8 @@ type Guest struct {
 	UUID    string `json:"uuid"`
 	// Disk is the disk that grows, by its target in the domain: "vda".
 	Disk string `json:"disk"`
+	// Bus is what the disk is on: "virtio", "scsi", "sata", "ide".
+	Bus string `json:"bus,omitempty"`
 	// Running says that the guest runs and is shut down for the edit.
 	Running bool `json:"running"`
 	// Trial boots the guest on overlays before anything is written into an

@@ -30,6 +30,19 @@ type OS struct {
 	Product string `json:"product"`
 	// Root is the device of / or C:.
 	Root string `json:"root"`
+	// Virtio are the drivers for virtio disks that a Windows has: "viostor",
+	// "vioscsi".
+	Virtio []string `json:"virtio,omitempty"`
+	// ByOffset are the places on the disk that fstab mounts by their offset.
+	ByOffset []Offset `json:"by_offset,omitempty"`
+}
+
+// Offset is a place on the disk that something finds by its number.
+type Offset struct {
+	// Where it is mounted.
+	Where string `json:"where"`
+	// At is the byte on the disk; -1 when it could not be read.
+	At size.Bytes `json:"at"`
 }
 
 // DeviceKind says what makes a block device.

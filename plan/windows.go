@@ -85,6 +85,18 @@ func (b *builder) extend() []Step {
 	return steps
 }
 
+// drivers warns of a Windows that cannot see a disk on a virtio bus. The disk may
+// be its second one, so this is no refusal.
+func (p *Plan) drivers() {
+	g, os := p.Target.Guest, p.Before.OS
+	if g == nil || os == nil || os.Type != "windows" {
+		return
+	}
+	if driver := map[string]string{"virtio": "viostor", "scsi": "vioscsi"}[g.Bus]; driver != "" && !slices.Contains(os.Virtio, driver) {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the Windows on it has no driver %s, which a disk on this bus (%s) needs unless its controller is no virtio", driver, g.Bus))
+	}
+}
+
 // called is the drive letter if there is one.
 func (d *Device) called() string {
 	if len(d.Content.Mounted) > 0 {

@@ -52,8 +52,8 @@ func variants() []Image {
 		derive("gpt-ext4-feature", "gpt-ext4-nocsum", "an incompatible feature nobody knows", "fs-feature", atPartition("\x40", 1024+0x63)),
 
 		nosig,
-		target(derive("mbr-logical-mid", "mbr-logical-ext4", "another logical behind the target", "immovable-neighbour", nil), "sda5"),
-		target(derive("mbr-extended-behind", "mbr-extended-between", "an extended partition behind the target", "immovable-neighbour", nil), "sda1"),
+		target(derive("mbr-logical-mid", "mbr-logical-ext4", "another logical behind the target", "", nil), "sda5"),
+		target(derive("mbr-extended-behind", "mbr-extended-between", "an extended partition behind the target", "", nil), "sda1"),
 		parts(derive("mbr-overlap", "mbr-lvm", "partition 2 begins within partition 1", "table-damaged", nil),
 			func(ps []Part) { ps[1].Start -= 8 * mib }),
 		derive("mbr-ebr-loop", "mbr-logical-ext4", "the EBR chain has no end", "table-damaged", loopEBR),

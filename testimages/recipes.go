@@ -202,9 +202,14 @@ func gptLayouts() []Image {
 				{Num: 2, Start: 65 * mib, Size: 32 * mib, Type: typeSwap, Content: Content{Kind: "swap", Label: "SWAP"}},
 			}},
 		{Name: "gpt-data-last", Note: "a file system behind the target", Table: "gpt", Size: 98 * mib,
-			Target: "sda1", Behind: "sda2", Expect: "immovable-neighbour", Parts: []Part{
+			Target: "sda1", Behind: "sda2", Parts: []Part{
 				{Num: 1, Start: mib, Size: 64 * mib, Type: typeLinux, Content: data("ext4")},
 				{Num: 2, Start: 65 * mib, Size: 32 * mib, Type: typeLinux, Content: small("ext4")},
+			}},
+		{Name: "gpt-by-offset", Note: "fstab mounts what is behind the target by its offset", Table: "gpt", Size: 98 * mib,
+			Target: "sda1", Behind: "sda2", OS: "linux", Expect: "immovable-neighbour", Parts: []Part{
+				{Num: 1, Start: mib, Size: 64 * mib, Type: typeLinux, Content: tree("ext4", "root", "debian")},
+				{Num: 2, Start: 65 * mib, Size: 32 * mib, Type: typeLinux, Content: tree("ext4", "old", "by-offset")},
 			}},
 	}
 }
@@ -257,7 +262,26 @@ func windowsDisks() []Image {
 		{Name: "mbr-windows", Table: "mbr", Size: 130 * mib, Target: "sda2", OS: "windows", Parts: []Part{
 			{Num: 1, Start: mib, Size: 32 * mib, Type: "0x07", Active: true, Content: tree("ntfs", "System Reserved", "bootmgr")},
 			{Num: 2, Start: 33 * mib, Size: 96 * mib, Type: "0x07", Content: tree("ntfs", "", "windows-mbr")}}},
+		{Name: "mbr-windows-winre", Note: "a recovery partition behind C:", Table: "mbr", Size: 130 * mib, Target: "sda1", Behind: "sda2", OS: "windows", Parts: []Part{
+			{Num: 1, Start: mib, Size: 96 * mib, Type: "0x07", Active: true, Content: tree("ntfs", "", "windows-mbr")},
+			{Num: 2, Start: 97 * mib, Size: 32 * mib, Type: "0x27", Content: tree("ntfs", "Recovery", "winre")}}},
+		{Name: "mbr-windows-data", Note: "an extended partition behind C:", Table: "mbr", Size: 132 * mib, Target: "sda1", Behind: "sda2", OS: "windows", Parts: []Part{
+			{Num: 1, Start: mib, Size: 96 * mib, Type: "0x07", Active: true, Content: tree("ntfs", "", "windows-mbr")},
+			{Num: 2, Start: 97 * mib, Size: 34 * mib, Type: "0x0f"},
+			{Num: 5, Start: 98 * mib, Size: 32 * mib, Type: "0x07", Content: tree("ntfs", "Data", "small")}}},
+		{Name: "gpt-windows-old", Note: "the recovery partition before C:", Table: "gpt", Size: 182 * mib, Target: "sda4", OS: "windows",
+			Parts: oldOrder(winre, efi, msr, c)},
 	}
+}
+
+// oldOrder lines partitions up and numbers them, as older Windows lays them out.
+func oldOrder(parts ...Part) []Part {
+	at := mib
+	for i := range parts {
+		parts[i].Num, parts[i].Start = i+1, at
+		at += parts[i].Size
+	}
+	return parts
 }
 
 // Contents

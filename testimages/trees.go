@@ -142,6 +142,8 @@ func (img Image) fstab() string {
 			what = "/dev/mapper/" + vg + "-" + lv
 		}
 		switch {
+		case v.Tree == "by-offset":
+			fmt.Fprintf(&b, "/dev/vda /old %s loop,offset=%d 0 0\n", v.Kind, v.start)
 		case v.Kind == "swap":
 			fmt.Fprintf(&b, "%s none swap defaults 0 0\n", what)
 		case points[v.Tree] != "":
@@ -153,6 +155,8 @@ func (img Image) fstab() string {
 
 func fixedTree(r *random, img Image, v volume) []entry {
 	switch v.Tree {
+	case "by-offset":
+		return smallTree(r)
 	case "boot":
 		return []entry{{path: "grub2/"}, {path: "grub2/grub.cfg", mode: 0o600, data: []byte("set timeout=5\n")},
 			{path: "vmlinuz-6.8.5", mode: 0o755, data: r.bytes(300 << 10)}, {path: "initramfs-6.8.5.img", mode: 0o600, data: r.bytes(500 << 10)}}

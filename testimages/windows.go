@@ -17,6 +17,7 @@ func windowsTree(r *random, img Image, v volume) []entry {
 		{path: "Windows/System32/cmd.exe", data: peFile(r.bytes(200_000))},
 		{path: "Windows/System32/ntoskrnl.exe", data: peFile(r.bytes(500_000))},
 		{path: "Windows/System32/drivers/etc/hosts", data: []byte("127.0.0.1 localhost\r\n")},
+		{path: "Windows/System32/drivers/viostor.sys", data: peFile(r.bytes(30_000))},
 		{path: "Program Files/"}, {path: "Program Files/Common Files/"}, {path: "Users/"}, {path: "Users/Administrator/"},
 	}
 	for _, e := range dataTree(r) {

@@ -3,9 +3,11 @@ package appliance
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // Inspect adds what libguestfs inspection knows to a probed layout: the
@@ -53,10 +55,64 @@ func (a *Appliance) describeOS(ctx context.Context, l *plan.Layout, root string)
 	if found.Root == "" {
 		found.Root = deviceOf(root)
 	}
+	if err := a.lookInside(ctx, found, root); err != nil {
+		return err
+	}
 	for i := range l.Devices {
 		slices.Sort(l.Devices[i].Content.Mounted)
 	}
 	return nil
+}
+
+// lookInside reads what inspection does not tell. What cannot be read is not
+// there: the guest wrote it all.
+func (a *Appliance) lookInside(ctx context.Context, os *plan.OS, root string) error {
+	if err := a.do(ctx, func() error { return a.g.Mount_ro(root, "/") }); err != nil {
+		return ctx.Err()
+	}
+	switch os.Type {
+	case "windows":
+		for _, driver := range []string{"viostor", "vioscsi"} {
+			err := a.do(ctx, func() error {
+				_, err := a.g.Case_sensitive_path("/Windows/System32/drivers/" + driver + ".sys")
+				return err
+			})
+			if err == nil {
+				os.Virtio = append(os.Virtio, driver)
+			}
+		}
+	case "linux":
+		var fstab []byte
+		if err := a.do(ctx, func() (e error) { fstab, e = a.g.Pread("/etc/fstab", 1<<16, 0); return }); err == nil {
+			os.ByOffset = byOffset(string(fstab))
+		}
+	}
+	return ctx.Err()
+}
+
+// byOffset finds what fstab(5) mounts from a whole disk by an offset, as the
+// mount(8) option offset= has it. Which of the guest's disks is meant nobody can
+// tell from here.
+func byOffset(fstab string) []plan.Offset {
+	var found []plan.Offset
+	for line := range strings.Lines(fstab) {
+		fields := strings.Fields(line)
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "/dev/") {
+			continue
+		}
+		for option := range strings.SplitSeq(fields[3], ",") {
+			text, ok := strings.CutPrefix(option, "offset=")
+			if !ok {
+				continue
+			}
+			at, err := strconv.ParseInt(text, 0, 64)
+			if err != nil {
+				at = -1 // with a unit, maybe
+			}
+			found = append(found, plan.Offset{Where: fields[1], At: size.Bytes(at)})
+		}
+	}
+	return found
 }
 
 // noteMount writes a mount point or a drive letter to its device.

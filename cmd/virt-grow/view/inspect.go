@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -87,7 +88,11 @@ func osOf(l *plan.Layout) string {
 	if l.OS == nil || l.OS.Product == "" {
 		return ""
 	}
-	return ", " + l.OS.Product
+	text := ", " + l.OS.Product
+	if l.OS.Type == "windows" {
+		text += ", virtio drivers: " + cmp.Or(strings.Join(l.OS.Virtio, " "), "none")
+	}
+	return text
 }
 
 // problems lists what is wrong, and what is worth knowing.
