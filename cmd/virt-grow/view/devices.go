@@ -134,6 +134,12 @@ func note(d *plan.Device) string {
 	if p := d.Content.Problem; p != nil {
 		notes = append(notes, string(p.Reason))
 	}
+	switch d.Content.Role {
+	case plan.RoleWindowsSystem:
+		notes = append(notes, "starts Windows")
+	case plan.RoleWindowsBoot:
+		notes = append(notes, "has Windows")
+	}
 	if gap := unfilled(d); gap > 0 {
 		notes = append(notes, fmt.Sprintf("%s smaller than its device", gap))
 	}

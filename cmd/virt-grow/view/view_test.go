@@ -32,12 +32,12 @@ func disk(n size.Bytes) plan.Device { return plan.Device{Name: "sda", Kind: plan
 
 // windows is a usual Windows disk; recovery stands behind C: where asked for.
 func windows() *plan.Layout {
-	return &plan.Layout{Size: 60 * gib, Sector: 512, OS: &plan.OS{Type: "windows", Product: "Windows Server 2022 Standard", Root: "sda3"},
+	return &plan.Layout{Size: 60 * gib, Sector: 512, OS: &plan.OS{Type: "windows", Product: "Windows Server 2022 Standard", Root: "sda3", Virtio: []string{"viostor"}},
 		Devices: []plan.Device{
 			disk(60 * gib),
 			part(1, mib, 100*mib, "EFI system", plan.Content{Type: "vfat", Label: "EFI"}),
 			part(2, 101*mib, 16*mib, "Microsoft reserved", plan.Content{}),
-			part(3, 117*mib, 49*gib, "Microsoft basic data", plan.Content{Type: "ntfs", Size: 49 * gib, Used: 31 * gib, Mounted: []string{"C:"}}),
+			part(3, 117*mib, 49*gib, "Microsoft basic data", plan.Content{Type: "ntfs", Size: 49 * gib, Used: 31 * gib, Mounted: []string{"C:"}, Role: plan.RoleWindowsBoot}),
 			part(4, 117*mib+49*gib, 600*mib, "Windows recovery", plan.Content{Type: "ntfs", Label: "WinRE", Size: 600 * mib, Used: 500 * mib}),
 		}}
 }
