@@ -23,6 +23,10 @@ type unit struct {
 	// grows says that it is to have need bytes, or all there is for 0.
 	grows bool
 	need  size.Bytes
+	// weight is its part of what is left, of all units' together; share says
+	// that it was given, in percent.
+	weight size.Bytes
+	share  bool
 	// start and end are where it will be.
 	start, end size.Bytes
 }
@@ -31,10 +35,10 @@ func (u unit) fills() bool { return u.grows && u.need == 0 }
 
 func (u unit) moves() bool { return u.start != u.device.Start }
 
-// line puts the units behind each other, with share more for those that fill,
-// and each as far to the left as it can be without moving left. It says where
+// line puts the units behind each other, with their parts of room more for those
+// that fill, and each as far to the left as it can be without moving left. It says where
 // the last one ends.
-func line(units []unit, share size.Bytes) size.Bytes {
+func line(units []unit, room, weights size.Bytes) size.Bytes {
 	at := size.Bytes(0)
 	for i := range units {
 		u := &units[i]
@@ -44,7 +48,7 @@ func line(units []unit, share size.Bytes) size.Bytes {
 		}
 		n := max(u.device.Size, u.need)
 		if u.fills() {
-			n += share
+			n += (room / Granule * u.weight / weights) * Granule
 		}
 		u.end = u.start + n
 		if u.grows && n > u.device.Size {
@@ -55,15 +59,44 @@ func line(units []unit, share size.Bytes) size.Bytes {
 	return at
 }
 
+// weigh gives those that fill without a share equal parts of what the shares
+// leave. given are the weights of all units together, all is what they are parts
+// of: more, where shares leave something that nobody takes.
+func weigh(units []unit) (given, all size.Bytes) {
+	var filling size.Bytes
+	for _, u := range units {
+		switch {
+		case u.share:
+			given += u.weight
+		case u.fills():
+			filling++
+		}
+	}
+	if filling == 0 {
+		return max(given, 1), 100
+	}
+	for i := range units {
+		u := &units[i]
+		switch {
+		case u.share:
+			u.weight *= filling
+		case u.fills():
+			u.weight = 100 - given
+		}
+	}
+	return 100 * filling, 100 * filling
+}
+
 // place finds places before limit for units in the order of their places: those
 // that fill get equal shares of what is left, and what has to move goes as far
 // to the right as it can. missing is what there is too little of.
 func place(units []unit, limit size.Bytes) (missing size.Bytes) {
-	if end := line(units, 0); end > limit {
+	given, all := weigh(units)
+	if end := line(units, 0, all); end > limit {
 		return end - limit
 	}
-	shares := sort.Search(int(limit/Granule), func(n int) bool { return line(units, size.Bytes(n+1)*Granule) > limit })
-	line(units, size.Bytes(shares)*Granule)
+	room := sort.Search(int(limit/Granule), func(n int) bool { return line(units, size.Bytes(n+1)*Granule, given) > limit })
+	line(units, size.Bytes(room)*Granule, all)
 	for i := len(units) - 1; i >= 0; i-- {
 		u := &units[i]
 		if u.moves() {
@@ -71,7 +104,7 @@ func place(units []unit, limit size.Bytes) (missing size.Bytes) {
 			u.start = (limit - n).Down(Granule)
 			u.end = u.start + n
 		}
-		if u.fills() {
+		if u.fills() && !u.share {
 			u.end = max(limit.Down(Granule), u.end)
 		}
 		limit = u.start - u.lead
@@ -91,7 +124,7 @@ func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
 		inner = b.units(container, needs)
 		i := slices.IndexFunc(outer, func(u unit) bool { return u.device == container })
 		if i >= 0 && len(inner) > 0 {
-			outer[i].grows, outer[i].need = true, max(line(inner, 0).Up(Granule)-container.Start, container.Size)
+			outer[i].grows, outer[i].need = true, max(line(inner, 0, 1).Up(Granule)-container.Start, container.Size)
 			if slices.ContainsFunc(inner, unit.fills) {
 				outer[i].need = 0
 			}
@@ -158,6 +191,9 @@ func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit 
 		}
 		u := unit{device: d}
 		u.need, u.grows = needs[d]
+		if percent, ok := b.shares[d]; ok {
+			u.share, u.weight = true, size.Bytes(percent)
+		}
 		if container != nil {
 			u.lead = Granule
 		}

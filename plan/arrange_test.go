@@ -203,3 +203,51 @@ func TestWindowsStays(t *testing.T) {
 		}
 	}
 }
+
+// TestShares: parts of what is left, of the disk and of a group.
+func TestShares(t *testing.T) {
+	row := func() *plan.Layout {
+		t := gpt(10*GiB, []part{{1, 1 * MiB, 4*GiB - MiB, ""}, {2, 4 * GiB, GiB, table.GPTLinuxSwap}, {3, 5 * GiB, 5*GiB - MiB, ""}})
+		return layout(10*GiB, t, map[int]plan.Content{1: fs("ext4", 4*GiB-MiB), 2: {Type: "swap"}, 3: fs("xfs", 5*GiB-MiB)})
+	}
+	for name, c := range map[string]struct {
+		layout *plan.Layout
+		grow   []string
+		want   map[string]size.Bytes // by how much each grows
+	}{
+		"a share and the rest": {row(), []string{"sda1=30%", "sda3"}, map[string]size.Bytes{"sda1": 3 * GiB, "sda3": 7 * GiB}},
+		"two shares":           {row(), []string{"sda3=50%", "sda1=50%"}, map[string]size.Bytes{"sda1": 5 * GiB, "sda3": 5 * GiB}},
+		"some of it":           {row(), []string{"sda3=25%"}, map[string]size.Bytes{"sda3": 10 * GiB / 4}},
+		"some, and a move":     {row(), []string{"sda1=25%"}, map[string]size.Bytes{"sda1": 10 * GiB / 4, "sda3": 0}},
+		"after a size":         {row(), []string{"sda1=50%", "sda3=+4G"}, map[string]size.Bytes{"sda1": 3 * GiB, "sda3": 4 * GiB}},
+		"all to shares":        {row(), []string{"sda1=60%", "sda3=40%", "sda2"}, nil},
+		"of a group":           {volumes(), []string{"vg/root=50%"}, map[string]size.Bytes{"vg/root": 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := plan.Build(c.layout, target, request("+10G", c.grow...))
+			if c.want == nil {
+				if _, ok := plan.IsRefusal(err); !ok {
+					t.Errorf("swap grew: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range c.want {
+				before, _ := p.Before.Find(name)
+				after, _ := p.After.Find(name)
+				if before.Kind == plan.LV {
+					free := p.After.Groups[0].Free
+					if got := after.Size - before.Size; got == 0 || got > free || free-got > p.After.Groups[0].Extent {
+						t.Errorf("%s grows by %s, %s stay free", name, got, free)
+					}
+					continue
+				}
+				if got := after.Size - before.Size; got > want+2*MiB || want > got+2*MiB {
+					t.Errorf("%s grows by %s, want %s: %+v", name, got, want, places(p.After))
+				}
+			}
+		})
+	}
+}

@@ -107,6 +107,10 @@ type builder struct {
 	warnings      []string
 	// extensions are what Windows is to do.
 	extensions []extension
+	// shares are what partitions get of what is left, in percent.
+	shares map[*Device]int
+	// room is what is left of a group for those with a share.
+	room map[string]size.Bytes
 	// sharing counts the targets that still want what is left of a group.
 	sharing map[string]int
 }
@@ -117,6 +121,7 @@ type goal struct {
 	*Device
 	stack []*Device
 	want  size.Bytes
+	share int // of what is left, in percent
 }
 
 func (b *builder) build(chosen []*Device) error {
@@ -151,7 +156,7 @@ func (b *builder) build(chosen []*Device) error {
 			continue
 		}
 		for i, d := range g.stack {
-			if err := b.grow(d, i == len(g.stack)-1, g.want); err != nil {
+			if err := b.grow(d, i == len(g.stack)-1, g); err != nil {
 				return err
 			}
 		}
@@ -160,10 +165,11 @@ func (b *builder) build(chosen []*Device) error {
 	return nil
 }
 
-// goals are the targets; those that take what is left come last.
+// goals are the targets: those with a size, those with a share of what is left,
+// and those that take the rest.
 func (b *builder) goals(chosen []*Device) ([]goal, error) {
-	b.sharing = map[string]int{}
-	var sized, filling []goal
+	b.sharing, b.room = map[string]int{}, map[string]size.Bytes{}
+	var sized, sharing, filling []goal
 	for i, d := range chosen {
 		g := goal{Device: d, stack: b.before.stack(d)}
 		if err := b.sound(g.stack); err != nil {
@@ -173,8 +179,13 @@ func (b *builder) goals(chosen []*Device) ([]goal, error) {
 		if g.want, err = b.want(i, d); err != nil {
 			return nil, err
 		}
-		if g.want > 0 {
+		switch {
+		case g.want > 0:
 			sized = append(sized, g)
+			continue
+		case len(b.request.Grow) > 0 && b.request.Grow[i].Amount.Mode == Share:
+			g.share = b.request.Grow[i].Amount.Percent
+			sharing = append(sharing, g)
 			continue
 		}
 		filling = append(filling, g)
@@ -182,7 +193,7 @@ func (b *builder) goals(chosen []*Device) ([]goal, error) {
 			b.sharing[d.Group]++
 		}
 	}
-	return append(sized, filling...), nil
+	return slices.Concat(sized, sharing, filling), nil
 }
 
 // sound refuses when anything the target lies on, or the target itself, has a
@@ -240,7 +251,7 @@ func contentName(t string) string {
 
 // want is the size the target should get; 0 for all there is.
 func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
-	if len(b.request.Grow) == 0 || b.request.Grow[i].Amount.Mode == Fill {
+	if len(b.request.Grow) == 0 || b.request.Grow[i].Amount.takesRest() {
 		return 0, nil
 	}
 	amount := b.request.Grow[i].Amount
@@ -255,12 +266,12 @@ func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
 }
 
 // grow grows one device of a stack but a partition, and then what it holds.
-func (b *builder) grow(d *Device, target bool, want size.Bytes) error {
+func (b *builder) grow(d *Device, target bool, g goal) error {
 	switch d.Kind {
 	case Crypt:
 		b.growCrypt(d)
 	case LV:
-		if err := b.growLV(d, target, want); err != nil {
+		if err := b.growLV(d, target, g); err != nil {
 			return err
 		}
 	}
@@ -282,6 +293,7 @@ func (b *builder) now(name string) *Device {
 // growPartitions moves the ends of the partitions the targets lie on, and what
 // is in their way.
 func (b *builder) growPartitions(goals []goal) error {
+	b.shares = map[*Device]int{}
 	var grow []*Device
 	needs := map[*Device]size.Bytes{}
 	for _, g := range goals {
@@ -291,6 +303,9 @@ func (b *builder) growPartitions(goals []goal) error {
 		}
 		grow = append(grow, g.stack[i])
 		needs[g.stack[i]] = b.needed(g.stack[i:], g.want)
+		if g.share > 0 && !onGroup(g.stack) {
+			b.shares[g.stack[i]] = g.share
+		}
 	}
 	if len(grow) == 0 {
 		return nil
@@ -314,7 +329,7 @@ func (b *builder) growPartitions(goals []goal) error {
 // or else has what is behind them move.
 func (b *builder) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, error) {
 	var blocked error
-	if len(b.deleted) == 0 {
+	if len(b.deleted) == 0 && len(b.shares) == 0 {
 		ends, neighbour, err := b.inPlace(grow, needs)
 		if err != nil || neighbour == nil {
 			return ends, err
@@ -373,6 +388,11 @@ func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partit
 		return d.Start + need - maxEnd
 	}
 	return 0
+}
+
+// onGroup says that a volume group is in the stack: it takes all it can get.
+func onGroup(stack []*Device) bool {
+	return slices.ContainsFunc(stack, func(d *Device) bool { return d.Content.Type == ContentPV })
 }
 
 // needed is how big the partition has to be for a target of want bytes on top of
@@ -513,15 +533,21 @@ func (b *builder) growPV(d *Device) {
 
 // growLV grows a volume that is a target, or that a target lies on; several that
 // take what is left share it.
-func (b *builder) growLV(d *Device, target bool, want size.Bytes) error {
+func (b *builder) growLV(d *Device, target bool, asked goal) error {
 	g := b.after.group(d.Group)
 	if g.Missing > 0 {
 		return Refuse(UnsupportedLayout, g.Name, "volume group %s lies on %d more disk(s) that are not here", g.Name, g.Missing)
 	}
 	to := d.Size + g.Free
-	if want > 0 {
-		to = want.Up(g.Extent)
-	} else if n := b.sharing[d.Group]; target && n > 0 {
+	switch n := b.sharing[d.Group]; {
+	case asked.want > 0:
+		to = asked.want.Up(g.Extent)
+	case target && asked.share > 0:
+		if _, begun := b.room[d.Group]; !begun {
+			b.room[d.Group] = g.Free
+		}
+		to = d.Size + (b.room[d.Group] * size.Bytes(asked.share) / 100).Down(g.Extent)
+	case target && n > 0:
 		to = d.Size + (g.Free / size.Bytes(n)).Down(g.Extent)
 		b.sharing[d.Group]--
 	}

@@ -307,12 +307,13 @@ func TestAmounts(t *testing.T) {
 	for text, want := range map[string]plan.Amount{
 		"30G": {Mode: plan.Absolute, Bytes: 30 * GiB}, "+10G": {Mode: plan.Relative, Bytes: 10 * GiB},
 		"fill": {Mode: plan.Fill}, " 1.5T ": {Mode: plan.Absolute, Bytes: 1536 * GiB}, "4096b": {Mode: plan.Absolute, Bytes: 4096},
+		"60%": {Mode: plan.Share, Percent: 60}, "100%": {Mode: plan.Share, Percent: 100},
 	} {
 		if got, err := plan.ParseAmount(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "30", "-1G", "+", "G", "0G", "1e3G", "9999999P", "full", "0x10G", "+-1G", "NaNG", "InfG"} {
+	for _, text := range []string{"", "30", "-1G", "+", "G", "0G", "1e3G", "9999999P", "full", "0x10G", "+-1G", "NaNG", "InfG", "0%", "101%", "%", "1.5%", "+5%"} {
 		if got, err := plan.ParseAmount(text); err == nil {
 			t.Errorf("%q was taken for %v", text, got)
 		}

@@ -40,11 +40,11 @@ func FuzzRead(f *testing.F) {
 
 // FuzzWords: what people type for sizes and targets.
 func FuzzWords(f *testing.F) {
-	for _, s := range []string{"30G", "+10G", "fill", "1.5TiB", "9999999999P", "/data=+1G", "UUID=a=b", "none", "C:"} {
+	for _, s := range []string{"30G", "+10G", "fill", "1.5TiB", "9999999999P", "/data=+1G", "UUID=a=b", "none", "C:", "60%", "/data=100%"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if a, err := plan.ParseAmount(s); err == nil && (a.Bytes < 0 || a.Mode != plan.Fill && a.Bytes == 0) {
+		if a, err := plan.ParseAmount(s); err == nil && (a.Bytes < 0 || a.Mode != plan.Fill && a.Bytes == 0 && a.Percent == 0) {
 			t.Fatalf("%q became %v", s, a)
 		}
 		w, err := plan.ParseWhere(s)

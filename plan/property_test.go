@@ -102,6 +102,8 @@ func anyRequest(t *rapid.T, l *plan.Layout) plan.Request {
 		w := rapid.SampledFrom(l.Devices).Draw(t, "target").Name
 		if rapid.Bool().Draw(t, "sized") {
 			w += fmt.Sprintf("=+%dM", rapid.IntRange(1, 9000).Draw(t, "by"))
+		} else if rapid.IntRange(0, 3).Draw(t, "a share") == 0 {
+			w += fmt.Sprintf("=%d%%", rapid.IntRange(1, 100).Draw(t, "percent"))
 		}
 		r.Grow = request("fill", w).Grow
 		if rapid.IntRange(0, 2).Draw(t, "two targets") == 0 {
@@ -262,8 +264,8 @@ func checkOrder(t *rapid.T, p *plan.Plan) {
 
 // checkSettled: planning the same again on the result has nothing to do.
 func checkSettled(t *rapid.T, p *plan.Plan, r plan.Request) {
-	if len(r.Grow) > 0 && r.Grow[0].Amount.Mode == plan.Relative {
-		return // "+1G" twice is two
+	if len(r.Grow) > 0 && (r.Grow[0].Amount.Mode == plan.Relative || r.Grow[0].Amount.Mode == plan.Share) {
+		return // "+1G" twice is two, and half of what is left leaves something again
 	}
 	r.Size = plan.Amount{Mode: plan.Fill}
 	again, err := plan.Build(p.After, target, r)

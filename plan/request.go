@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -14,20 +15,23 @@ const Granule = size.MiB
 // Mode says how an amount is meant.
 type Mode string
 
-// The three ways to say how big something should be.
+// The ways to say how big something should be.
 const (
 	Absolute Mode = "absolute" // 30G
 	Relative Mode = "relative" // +10G
 	Fill     Mode = "fill"     // all the room there is
+	Share    Mode = "share"    // 60% of the room that those with a size leave
 )
 
 // Amount is a size as a person asks for it.
 type Amount struct {
 	Mode  Mode       `json:"mode"`
 	Bytes size.Bytes `json:"bytes,omitempty"`
+	// Percent is a share's.
+	Percent int `json:"percent,omitempty"`
 }
 
-// ParseAmount reads "30G", "+10G" or "fill".
+// ParseAmount reads "30G", "+10G", "60%" or "fill".
 func ParseAmount(s string) (Amount, error) {
 	text := strings.TrimSpace(s)
 	if text == string(Fill) {
@@ -35,6 +39,13 @@ func ParseAmount(s string) (Amount, error) {
 	}
 	if strings.HasPrefix(text, "-") {
 		return Amount{}, fmt.Errorf("%q: virt-grow only grows", s)
+	}
+	if number, ok := strings.CutSuffix(text, "%"); ok {
+		percent, err := strconv.Atoi(number)
+		if err != nil || percent < 1 || percent > 100 {
+			return Amount{}, fmt.Errorf("%q is no share: 1%% to 100%%", s)
+		}
+		return Amount{Mode: Share, Percent: percent}, nil
 	}
 	mode := Absolute
 	if rest, ok := strings.CutPrefix(text, "+"); ok {
@@ -50,12 +61,17 @@ func ParseAmount(s string) (Amount, error) {
 	return Amount{Mode: mode, Bytes: n}, nil
 }
 
+// takesRest says that the amount depends on what others leave.
+func (a Amount) takesRest() bool { return a.Mode == Fill || a.Mode == Share }
+
 func (a Amount) String() string {
 	switch a.Mode {
 	case Relative:
 		return "+" + a.Bytes.String()
 	case Absolute:
 		return a.Bytes.String()
+	case Share:
+		return fmt.Sprintf("%d%%", a.Percent)
 	}
 	return string(Fill)
 }

@@ -9,12 +9,21 @@ import (
 func requestFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill; rounded up to 1 MiB"},
-		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none; may be repeated, several without a size share what is left"},
+		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none; may be repeated, several without a size share what is left; SIZE may be a share of it: 60%"},
 		&cli.StringSliceFlag{Name: "delete", Usage: "drop `PARTITION`, as sda4, with all that is on it, instead of moving it"},
 		&cli.BoolFlag{Name: "no-move", Usage: "refuse where partitions behind the target would have to move", DisableDefaultText: true},
 		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "who grows an NTFS: `offline`, by ntfsresize, or guest, by Windows itself after its start"},
 		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition and leave what it holds", DisableDefaultText: true},
 	}
+}
+
+// shares are all shares together, in percent.
+func shares(r plan.Request) int {
+	total := 0
+	for _, w := range r.Grow {
+		total += w.Amount.Percent
+	}
+	return total
 }
 
 // request reads what is to become how big.
@@ -34,6 +43,9 @@ func request(c *cli.Context) (plan.Request, error) {
 			return r, usage("--grow: %v", err)
 		}
 		r.Grow = append(r.Grow, w)
+	}
+	if r.Size.Mode == plan.Share || shares(r) > 100 {
+		return r, usage("shares are of what is left for --grow, and 100%% is all of it")
 	}
 	r.Delete = c.StringSlice("delete")
 	if len(r.Delete) > 0 && (len(r.Grow) == 0 || r.ContainerOnly()) {
