@@ -41,11 +41,11 @@ func ParseAmount(s string) (Amount, error) {
 		return Amount{}, fmt.Errorf("%q: virt-grow only grows", s)
 	}
 	if number, ok := strings.CutSuffix(text, "%"); ok {
-		percent, err := strconv.Atoi(number)
+		percent, err := strconv.ParseUint(number, 10, 8)
 		if err != nil || percent < 1 || percent > 100 {
 			return Amount{}, fmt.Errorf("%q is no share: 1%% to 100%%", s)
 		}
-		return Amount{Mode: Share, Percent: percent}, nil
+		return Amount{Mode: Share, Percent: int(percent)}, nil
 	}
 	mode := Absolute
 	if rest, ok := strings.CutPrefix(text, "+"); ok {
