@@ -135,7 +135,8 @@ func PowerShell(script string) []string {
 
 // ByHand says what a person does in Windows instead of an extend step.
 func (s Step) ByHand() string {
-	return fmt.Sprintf("%s, up to %s: in Disk Management, Extend Volume; or as administrator in PowerShell:\n%s", s.Summary, s.To, s.Script)
+	what := strings.TrimPrefix(s.Summary, "Windows extends ")
+	return fmt.Sprintf("in Windows, extend %s: Disk Management, Extend Volume; or as administrator in PowerShell:\n%s", what, s.Script)
 }
 
 // extends says whether the agent is there to be asked for the extension: of a

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,21 @@ func grownPlan() *plan.Plan {
 		}}
 }
 
+// extendedPlan has Windows extend C:, or a person.
+func extendedPlan(byHand bool) *plan.Plan {
+	p := grownPlan()
+	p.Warnings = nil
+	extend := plan.Step{Kind: plan.StepExtend, Device: "sda3", Summary: "Windows extends C: 49 GiB → 79.88 GiB", To: 80*gib - 118*mib, Seconds: 20,
+		Script: "$ErrorActionPreference = 'Stop'\nif ($p.Size -lt $to) { $p | Resize-Partition -Size $to }"}
+	p.Steps[2] = extend
+	if byHand {
+		p.Steps = slices.Delete(p.Steps, 2, 3)
+		p.ToDo = []string{extend.ByHand()}
+		p.After.Devices[3].Size, p.After.Devices[3].Content.Size = 49*gib, 49*gib
+	}
+	return p
+}
+
 func nothingPlan() *plan.Plan {
 	p := grownPlan()
 	p.Steps, p.NewSize, p.After = nil, p.OldSize, p.Before
@@ -114,6 +130,11 @@ func TestGolden(t *testing.T) {
 		"plan":                  func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: grownPlan(), Overlay: "/img"}) },
 		"plan-color": func(w io.Writer) error {
 			return Plan(w, color, PlanText{Plan: grownPlan(), Overlay: "/img", Keep: true, Exact: true})
+		},
+		"plan-windows-extends": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: extendedPlan(false), Overlay: "/img"}) },
+		"result-by-hand": func(w io.Writer) error {
+			p := extendedPlan(true)
+			return Results(w, plain, Result{Job: "J", Outcome: Done, Plan: p, Took: time.Minute, ToDo: p.ToDo})
 		},
 		"plan-nothing": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: nothingPlan()}) },
 		"result-done": func(w io.Writer) error {
