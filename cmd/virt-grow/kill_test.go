@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/virt-grow/virt-grow/testimages"
 )
@@ -142,6 +143,56 @@ func TestKilled(t *testing.T) {
 			c.restore(t, wreck)
 			c.rollback(t, point, before)
 		})
+	}
+}
+
+// TestKilledInCopy ends the program while a partition is being copied to its new
+// place, at the copy's begin and a little into it.
+func TestKilledInCopy(t *testing.T) {
+	if testing.Short() || !everything() {
+		t.Skip("one of the longest matrices: VIRT_GROW_LONG=all")
+	}
+	program := buildWithFaults(t)
+	for i, wait := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond} {
+		format := []string{"raw", "qcow2"}[i%2]
+		t.Run(wait.String()+"/"+format, func(t *testing.T) {
+			c := newCrash(t, program, "gpt-data-last", format)
+			before := keep(t, c.seen(t))
+			c.killIn(t, "move:sda2", wait)
+			wreck := c.save(t)
+			c.resume(t)
+			c.restore(t, wreck)
+			c.rollback(t, "", before)
+		})
+	}
+}
+
+// killIn grows, and kills some time after a step's begin.
+func (c *crash) killIn(t *testing.T, step string, wait time.Duration) {
+	t.Helper()
+	cmd := exec.Command(c.program, "--state-dir", c.state, "--json", "grow", c.image, "--size", "1G", "--grow", "sda1", "--yes")
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(events)
+	for {
+		var e struct{ Phase, Step string }
+		if err := decoder.Decode(&e); err != nil {
+			break
+		}
+		if e.Phase == "started" && e.Step == step {
+			time.Sleep(wait)
+			_ = cmd.Process.Kill()
+			break
+		}
+	}
+	_ = cmd.Wait()
+	if cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("not killed: exit %d", cmd.ProcessState.ExitCode())
 	}
 }
 
