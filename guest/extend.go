@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -21,17 +22,14 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	if err == nil {
 		_, err = h.domain.Exec(ctx, plan.PowerShell(s.Script))
 	}
-	var failed *domain.ExecError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, domain.ErrMayNotExec), !h.guest().Trial:
 		h.note("%s has to be extended by hand: %v", s.Device, err)
 		return h.byHand(s.Device)
-	case errors.As(err, &failed):
-		return h.unhealthy("%s: %v", s.Summary, failed)
 	}
-	return err
+	return fmt.Errorf("%s: %w", s.Summary, err)
 }
 
 // agentAnswers waits for the agent of a guest that has just been started.

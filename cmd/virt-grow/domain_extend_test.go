@@ -50,6 +50,7 @@ func TestWindowsExtends(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			x.answering(t) // started again, when it was taken back
 			if got := x.volume(t, `D:\`); got < c.volume {
 				t.Errorf("D: has %d bytes", got)
 			}
@@ -57,7 +58,7 @@ func TestWindowsExtends(t *testing.T) {
 				t.Errorf("the disk has %d bytes", got)
 			}
 			x.checkKept(t)
-			if _, err := x.Virsh(ctx, "shutdown", "--mode", "agent", x.Name); err != nil {
+			if _, err := x.Virsh(ctx, "shutdown", "--mode", "acpi", x.Name); err != nil {
 				t.Fatal(err)
 			}
 			off, cancel := within(time.Minute)
