@@ -16,7 +16,7 @@ import (
 // failed, unless there is none.
 func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	limit := plan.Seconds(h.guest().Health.Limit)
-	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("%s: not done within %s", s.Summary, limit))
+	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("not done within %s", limit))
 	defer stop()
 	err := h.agentAnswers(ctx)
 	if err == nil {
