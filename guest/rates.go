@@ -39,7 +39,7 @@ func LoadRates(dir string) *Rates {
 // rateKey names what a step's time depends on.
 func rateKey(g *plan.Guest, s plan.Step) string {
 	switch s.Kind {
-	case plan.StepShutdown, plan.StepStart, plan.StepHealth, plan.StepPivot, plan.StepStop:
+	case plan.StepShutdown, plan.StepStart, plan.StepExtend, plan.StepHealth, plan.StepPivot, plan.StepStop:
 		if g != nil {
 			return strings.TrimSuffix(string(s.Kind)+"/"+g.UUID+"/"+s.Content, "/")
 		}
