@@ -26,7 +26,7 @@ func (p *program) growCommand() *cli.Command {
 		"virt-grow grow dev7 --disk vda --size +10G",
 		"virt-grow grow dev7 --disk vda --size +10G --yes --window-end 04:00 --accept manual",
 		"virt-grow grow web.qcow2 --size +10G",
-		"virt-grow grow win.qcow2 --size 80G --grow C: --yes --json
+		"virt-grow grow win.qcow2 --size 80G --grow C: --yes --json",
 		"virt-grow grow win7 --size +20G --grow C: --ntfs guest",
 		"virt-grow grow data.raw --size 2T --grow vg0/data=1.5T --keep-overlay",
 		"virt-grow grow safe.qcow2 --size +10G --key sda2:prompt")
