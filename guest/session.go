@@ -150,11 +150,11 @@ func watchSpace(ctx context.Context, dir string) (context.Context, context.Cance
 	return ctx, func() { cancel(nil) }
 }
 
-// Inspection says how closely to look.
-type Inspection func(*plan.Layout) bool
+// Inspection says how closely to look at what was found so far.
+type Inspection func(*plan.Layout) plan.Closeness
 
-// Always inspects every disk.
-func Always(*plan.Layout) bool { return true }
+// Always looks at the system of every disk.
+func Always(*plan.Layout) plan.Closeness { return plan.LookAtSystem }
 
 // read finds out what is on the attached disk of that size.
 func (s *Session) read(ctx context.Context, disk size.Bytes, inspect Inspection) (*plan.Layout, error) {
@@ -162,8 +162,11 @@ func (s *Session) read(ctx context.Context, disk size.Bytes, inspect Inspection)
 	if err != nil {
 		return nil, err
 	}
-	if inspect(layout) {
+	switch inspect(layout) {
+	case plan.LookAtSystem:
 		err = s.app.Inspect(ctx, layout)
+	case plan.LookAtFstab:
+		err = s.app.ReadFstabs(ctx, layout)
 	}
 	return layout, err
 }
@@ -259,7 +262,7 @@ func MakePlan(ctx context.Context, img *Image, r plan.Request, o SessionOptions)
 }
 
 func needs(r plan.Request) Inspection {
-	return func(l *plan.Layout) bool { return plan.NeedsInspection(l, r) }
+	return func(l *plan.Layout) plan.Closeness { return plan.Look(l, r) }
 }
 
 // roomFor refuses when the host has too little space for what the plan writes:

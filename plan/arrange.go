@@ -255,11 +255,9 @@ func (b *builder) movable(neighbour *Device) error {
 	case neighbour.Content.Problem != nil && alwaysStops(neighbour.Content.Problem):
 		return refuse("%s", neighbour.Content.Problem.Text)
 	}
-	if l := b.before; l.OS != nil {
-		for _, o := range l.OS.ByOffset {
-			if o.At < 0 || neighbour.Start <= o.At && o.At < neighbour.End() {
-				return refuse("the guest's fstab mounts %s by its offset on the disk", o.Where)
-			}
+	for _, o := range b.before.ByOffset {
+		if o.At < 0 || neighbour.Start <= o.At && o.At < neighbour.End() {
+			return refuse("the guest's fstab mounts %s by its offset on the disk", o.Where)
 		}
 	}
 	for _, o := range b.carried(neighbour) {

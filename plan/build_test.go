@@ -139,7 +139,7 @@ func TestBuildRefuses(t *testing.T) {
 	crowd := gpt(10*GiB, []part{{1, 1 * MiB, 8 * GiB, ""}, {2, 9 * GiB, 512 * MiB, table.GPTLinuxSwap}, {3, 9*GiB + 512*MiB, 256 * MiB, ""}})
 	byOffset := func(at size.Bytes) *plan.Layout {
 		l := neighbour(table.GPTLinux)
-		l.OS = &plan.OS{Type: "linux", ByOffset: []plan.Offset{{Where: "/old", At: at}}}
+		l.ByOffset = []plan.Offset{{Where: "/old", At: at}}
 		return l
 	}
 	disk := func(c plan.Content) *plan.Layout {
@@ -347,7 +347,10 @@ func TestWindowsAndLinuxRootWin(t *testing.T) {
 	if err != nil || p.Grows != "vg/root" {
 		t.Errorf("the root file system was not chosen: %v", err)
 	}
-	if !plan.NeedsInspection(volumes(), request("+1G")) || plan.NeedsInspection(cloud(), request("+1G")) {
+	if plan.Look(windows(), request("+1G", "sda3")) != plan.LookAtFstab || plan.Look(windows(), request("+1G", "C:")) != plan.LookAtSystem {
+		t.Error("whether something has to move decides")
+	}
+	if plan.Look(volumes(), request("+1G")) != plan.LookAtSystem || plan.Look(cloud(), request("+1G")) != plan.LookAtContents {
 		t.Error("inspection is for a choice between several, and only for that")
 	}
 	if !slices.Contains(ids(p), "lv:vg/root") {

@@ -8,19 +8,27 @@ import (
 	"strings"
 )
 
-// NeedsInspection says whether the guest's own mount points or drive letters
-// have to be known to answer the request on this layout: it asks for one, or
-// leaves the choice between several file systems to us.
-func NeedsInspection(l *Layout, r Request) bool {
-	if r.NeedsInspection() {
-		return true
+// Closeness is how closely a disk has to be looked at.
+type Closeness int
+
+// The ways to look, each with those before it.
+const (
+	LookAtContents Closeness = iota // tables, volumes, file systems
+	LookAtFstab                     // what Linux mounts by its place on the disk
+	LookAtSystem                    // the operating system, mount points, drive letters
+)
+
+// Look says how closely to look at a disk to answer the request. Mount points
+// and drive letters have to be known where it asks for one, or leaves the choice
+// between several file systems to us; fstab where something has to move.
+func Look(l *Layout, r Request) Closeness {
+	if r.NeedsInspection() || len(r.Grow) == 0 && len(l.fileSystems()) > 1 {
+		return LookAtSystem
 	}
-	if len(r.Grow) == 0 && len(l.fileSystems()) > 1 {
-		return true
+	if p, err := Build(l, Target{}, r); err == nil && p.Moves() > 0 {
+		return LookAtFstab
 	}
-	// What moves may be mounted by its place.
-	p, err := Build(l, Target{}, r)
-	return err == nil && p.Moves() > 0
+	return LookAtContents
 }
 
 // fileSystems are the devices that hold a file system that can be grown.

@@ -22,6 +22,8 @@ type Layout struct {
 	Devices []Device `json:"devices"`
 	Groups  []Group  `json:"groups,omitempty"`
 	OS      *OS      `json:"os,omitempty"`
+	// ByOffset are the places on the disk that an fstab mounts by their offset.
+	ByOffset []Offset `json:"by_offset,omitempty"`
 }
 
 // OS is the operating system that inspection found.
@@ -33,8 +35,6 @@ type OS struct {
 	// Virtio are the drivers for virtio disks that a Windows has: "viostor",
 	// "vioscsi".
 	Virtio []string `json:"virtio,omitempty"`
-	// ByOffset are the places on the disk that fstab mounts by their offset.
-	ByOffset []Offset `json:"by_offset,omitempty"`
 }
 
 // Offset is a place on the disk that something finds by its number.
@@ -230,7 +230,7 @@ func (l *Layout) startOnDisk(d *Device) size.Bytes {
 // the time (used space) is left out, and so is what only people read.
 func (l *Layout) Fingerprint() string {
 	c := l.Clone()
-	c.OS = nil
+	c.OS, c.ByOffset = nil, nil // nobody looks for them twice
 	for i := range c.Devices {
 		content := &c.Devices[i].Content
 		content.Used = 0

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +56,7 @@ func (a *Appliance) describeOS(ctx context.Context, l *plan.Layout, root string)
 	if found.Root == "" {
 		found.Root = deviceOf(root)
 	}
-	if err := a.lookInside(ctx, found, root); err != nil {
+	if err := a.lookInside(ctx, l, root); err != nil {
 		return err
 	}
 	for i := range l.Devices {
@@ -64,28 +65,56 @@ func (a *Appliance) describeOS(ctx context.Context, l *plan.Layout, root string)
 	return nil
 }
 
-// lookInside reads what inspection does not tell. What cannot be read is not
-// there: the guest wrote it all.
-func (a *Appliance) lookInside(ctx context.Context, os *plan.OS, root string) error {
+// lookInside reads what inspection does not tell.
+func (a *Appliance) lookInside(ctx context.Context, l *plan.Layout, root string) error {
 	if err := a.do(ctx, func() error { return a.g.Mount_ro(root, "/") }); err != nil {
 		return ctx.Err()
 	}
-	switch os.Type {
-	case "windows":
-		for _, driver := range []string{"viostor", "vioscsi"} {
-			err := a.do(ctx, func() error {
-				_, err := a.g.Case_sensitive_path("/Windows/System32/drivers/" + driver + ".sys")
-				return err
-			})
-			if err == nil {
-				os.Virtio = append(os.Virtio, driver)
-			}
+	if l.OS.Type == "windows" {
+		return a.findDrivers(ctx, l.OS)
+	}
+	return a.readFstab(ctx, l)
+}
+
+func (a *Appliance) findDrivers(ctx context.Context, os *plan.OS) error {
+	for _, driver := range []string{"viostor", "vioscsi"} {
+		err := a.do(ctx, func() error {
+			_, err := a.g.Case_sensitive_path("/Windows/System32/drivers/" + driver + ".sys")
+			return err
+		})
+		if err == nil {
+			os.Virtio = append(os.Virtio, driver)
 		}
-	case "linux":
-		var fstab []byte
-		if err := a.do(ctx, func() (e error) { fstab, e = a.g.Pread("/etc/fstab", 1<<16, 0); return }); err == nil {
-			os.ByOffset = byOffset(string(fstab))
+	}
+	return ctx.Err()
+}
+
+// ReadFstabs looks into every file system that may be Linux's root for what it
+// mounts by its place on the disk. It takes a second for each, inspection many.
+func (a *Appliance) ReadFstabs(ctx context.Context, l *plan.Layout) error {
+	for _, d := range l.Devices {
+		if !slices.Contains([]string{"ext2", "ext3", "ext4", "xfs", "btrfs"}, d.Content.Type) || d.Content.Problem != nil {
+			continue
 		}
+		if err := a.do(ctx, func() error { return a.g.Mount_ro(path(d.Name), "/") }); err != nil {
+			continue // the check says why
+		}
+		err := a.readFstab(ctx, l)
+		if err := errors.Join(err, a.do(ctx, a.g.Umount_all)); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// fstabSize is as much as is read of it: the guest wrote it.
+const fstabSize = 1 << 16
+
+func (a *Appliance) readFstab(ctx context.Context, l *plan.Layout) error {
+	var fstab []byte
+	err := a.do(ctx, func() (e error) { fstab, e = a.g.Pread("/etc/fstab", fstabSize, 0); return })
+	if err == nil {
+		l.ByOffset = append(l.ByOffset, byOffset(string(fstab))...)
 	}
 	return ctx.Err()
 }
