@@ -7,9 +7,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/testimages/kvm"
 )
 
 // appliance is a launched libguestfs handle with many disks.
@@ -26,23 +27,8 @@ type drive struct {
 	readonly     bool
 }
 
-// noKVM remembers that a launch worked only without KVM.
-var noKVM atomic.Bool
-
 // launch starts an appliance on the drives; the i-th is deviceName(i).
-// Where KVM exists and does not work, the launch is repeated without it.
 func launch(ctx context.Context, tmp string, drives []drive) (*appliance, error) {
-	a, err := tryLaunch(ctx, tmp, drives, noKVM.Load())
-	if err == nil || ctx.Err() != nil || noKVM.Load() {
-		return a, err
-	}
-	if a, err = tryLaunch(ctx, tmp, drives, true); err == nil {
-		noKVM.Store(true)
-	}
-	return a, err
-}
-
-func tryLaunch(ctx context.Context, tmp string, drives []drive, tcg bool) (*appliance, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -51,20 +37,20 @@ func tryLaunch(ctx context.Context, tmp string, drives []drive, tcg bool) (*appl
 		return nil, fmt.Errorf("create libguestfs handle: %w", err)
 	}
 	a := &appliance{Guestfs: g, ctx: ctx, tmp: tmp}
-	if err := a.start(drives, tcg); err != nil {
+	if err := a.start(drives); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("launch appliance: %w", err)
 	}
 	return a, nil
 }
 
-func (a *appliance) start(drives []drive, tcg bool) error {
+func (a *appliance) start(drives []drive) error {
 	if os.Getenv("LIBGUESTFS_BACKEND") == "" {
 		if err := a.Set_backend("direct"); err != nil {
 			return err
 		}
 	}
-	if tcg {
+	if !kvm.Works() {
 		if err := a.Set_backend_setting("force_tcg", "1"); err != nil {
 			return err
 		}

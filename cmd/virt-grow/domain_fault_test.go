@@ -194,7 +194,7 @@ func TestDomainFull(t *testing.T) {
 		rest  bool
 	}{
 		{"overlay/before", images, 0, exitRestored, "No space left", true},
-		{"fs:sda2/before", images, 128 << 10, exitRestored, "space", true},
+		{"fs:sda2/before", images, 128 << 10, exitRestored, "became full", true},
 		{"switch/before", state, 0, exitRestored, "no space left", true},
 		{"health/before", images, 0, exitRestored, "it is paused", true},
 		{"pivot:vda/before", images, 0, exitUnrestored, "live commit", false},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,15 +17,24 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// launchLimit is when an appliance that has not come up is given up: on the
-// busiest hosts it took a minute and a half.
-const launchLimit = 5 * time.Minute
+// How long an appliance may take to come up: with software emulation a minute
+// and a half on the busiest hosts, with KVM a few seconds.
+const (
+	launchLimit = 5 * time.Minute
+	kvmLimit    = time.Minute
+)
 
 // ErrHung is an appliance that did not come up in time. It happens, seldom,
 // that one stops in the middle of its start; another one comes up.
 var ErrHung = errors.New("the appliance does not come up: its QEMU runs, and does not answer")
 
-// Launch starts the appliance.
+// kvmFailed is why a launch with KVM failed in this process, where one without
+// came up.
+var kvmFailed atomic.Pointer[error]
+
+// Launch starts the appliance. Where /dev/kvm is there but broken (nested
+// hosts), QEMU dies at once or stands still, and libguestfs does not fall back
+// by itself.
 func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	if o.Accel == "" {
 		o.Accel = Auto
@@ -32,21 +42,33 @@ func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	if o.Limit == 0 {
 		o.Limit = launchLimit
 	}
-	a, err := launch(ctx, o)
-	if err == nil || o.Accel != Auto || ctx.Err() != nil || !kvmPresent() {
+	if o.Accel != Auto || !kvmPresent() {
+		return launch(ctx, o)
+	}
+	if known := kvmFailed.Load(); known != nil {
+		return launchWithout(ctx, o, *known)
+	}
+	first := o
+	first.Limit = min(o.Limit, kvmLimit)
+	a, err := launch(ctx, first)
+	if err == nil || ctx.Err() != nil {
 		return a, err
 	}
-	// Where /dev/kvm is there but broken (nested hosts), QEMU dies at once,
-	// and libguestfs does not fall back by itself.
+	return launchWithout(ctx, o, err)
+}
+
+// launchWithout launches without KVM, which failed.
+func launchWithout(ctx context.Context, o Options, failed error) (*Appliance, error) {
 	o.Accel = TCG
-	a, second := launch(ctx, o)
+	a, err := launch(ctx, o)
 	if ctx.Err() != nil {
-		return nil, second
+		return a, err
 	}
-	if second != nil {
-		return nil, fmt.Errorf("%w (with KVM: %w)", second, err)
+	if err != nil {
+		return nil, fmt.Errorf("%w (with KVM: %w)", err, failed)
 	}
-	a.KVMError = err
+	kvmFailed.Store(&failed)
+	a.KVMError = failed
 	return a, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/virt-grow/virt-grow/testimages/kvm"
 )
 
 // recipe is what one image takes.
@@ -203,19 +205,13 @@ func compact(ctx context.Context, src, dst string) error {
 	return errors.Join(os.Remove(src), os.Chmod(dst, 0o444))
 }
 
-// guestfish runs a script, and once more without KVM should it fail: where KVM
-// only seems to work, the appliance dies.
+// guestfish runs a script, without KVM where that does not work.
 func guestfish(ctx context.Context, script string) error {
-	err := runGuestfish(ctx, script, nil)
-	if err != nil && ctx.Err() == nil {
-		err = runGuestfish(ctx, script, []string{"LIBGUESTFS_BACKEND_SETTINGS=force_tcg"})
-	}
-	return err
-}
-
-func runGuestfish(ctx context.Context, script string, env []string) error {
 	cmd := exec.CommandContext(ctx, "guestfish")
-	cmd.Env = append(append(os.Environ(), "LIBGUESTFS_BACKEND=direct"), env...)
+	cmd.Env = append(os.Environ(), "LIBGUESTFS_BACKEND=direct")
+	if !kvm.Works() {
+		cmd.Env = append(cmd.Env, "LIBGUESTFS_BACKEND_SETTINGS=force_tcg")
+	}
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("guestfish: %w: %s", err, bytes.TrimSpace(out))

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/kvm"
 )
 
 // Spec describes a guest.
@@ -166,26 +165,6 @@ func (g *Guest) ask(ctx context.Context, command string, answer any) error {
 	return json.Unmarshal([]byte(out), answer)
 }
 
-// kvmWorks tries KVM, up to the first thing that the firmware says: where it only
-// seems to exist, QEMU dies at the start, or the guest stands still.
-var kvmWorks = sync.OnceValue(func() bool {
-	if _, err := os.Stat("/dev/kvm"); err != nil {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "64",
-		"-nodefaults", "-display", "none", "-chardev", "stdio,id=out", "-device", "isa-debugcon,iobase=0x402,chardev=out")
-	out, err := cmd.StdoutPipe()
-	if err != nil || cmd.Start() != nil {
-		return false
-	}
-	n, _ := out.Read(make([]byte, 1))
-	cancel()
-	_ = cmd.Wait()
-	return n > 0
-})
-
 // xml is the domain's XML. It has as few devices as will do: each costs time at
 // boot. The time between the boots of two kernels is what tests measure.
 func (g *Guest) xml(s Spec) (string, error) {
@@ -193,7 +172,7 @@ func (g *Guest) xml(s Spec) (string, error) {
 		return "", errors.New("a guest needs a disk")
 	}
 	kind, cpu := "qemu", ""
-	if kvmWorks() {
+	if kvm.Works() {
 		kind, cpu = "kvm", `<cpu mode="host-passthrough"/>`
 	}
 	devices := ""
