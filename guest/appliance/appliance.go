@@ -11,6 +11,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -151,8 +152,12 @@ type Error struct {
 	Errno    syscall.Errno
 }
 
+// advice is what libguestfs says below an error on how to debug it, which is
+// not for our users.
+var advice = regexp.MustCompile(`(?s)(To see full error messages|Do:\n\s*export LIBGUESTFS_DEBUG).*`)
+
 func (e *Error) Error() string {
-	text := strings.Join(strings.Fields(e.Text), " ")
+	text := strings.Join(strings.Fields(advice.ReplaceAllString(e.Text, "")), " ")
 	if strings.HasPrefix(text, e.Op+": ") {
 		return text
 	}
