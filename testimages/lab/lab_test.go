@@ -379,7 +379,7 @@ func TestAgents(t *testing.T) {
 			if out, err := g.Exec(limited(t), c.hello[0], c.hello[1:]...); err != nil || strings.TrimSpace(out) != "hello" {
 				t.Errorf("hello: %q, %v", out, err)
 			}
-			if _, err := g.Exec(limited(t), "nonsense"); err == nil || !strings.Contains(err.Error(), "Failed to execute") {
+			if _, err := g.Exec(limited(t), "nonsense", "x"); err == nil || !strings.Contains(err.Error(), "Failed to execute") {
 				t.Errorf("no such program: %v", err)
 			}
 			if _, err := g.Agent(t.Context(), `{"execute":"guest-nonsense"}`); err == nil || !strings.Contains(err.Error(), "has not been found") {
