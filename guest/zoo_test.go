@@ -567,8 +567,8 @@ func (x *trial) compareFiles(t *testing.T, want, got testimages.Manifest) {
 // TestNeighbours: what becomes of a partition that stands behind the target, as
 // the request has it.
 func TestNeighbours(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
+	if !long() {
+		t.Skip("a part of the long matrices: the quick one has a move")
 	}
 	s := newSessions(t)
 	open := func(t *testing.T, name string) (*trial, *Image) {
