@@ -56,14 +56,14 @@ func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Ou
 	out := &Outcome{Job: j.held.ID, State: record.State, Plan: j.plan}
 	if err == nil {
 		out.Changed = record.State == journal.Finished || record.State == journal.Waiting
-		switch record.State {
-		case journal.Cancelled:
-			return out, j.forget()
-		case journal.Finished, journal.Waiting:
+		if out.Changed {
 			out.ToDo = j.toDo()
 			j.notExtended()
 		}
-		if record.State == journal.Finished {
+		switch record.State {
+		case journal.Cancelled:
+			return out, j.forget()
+		case journal.Finished:
 			j.afterwards("post", j.facts.Hooks.Post)
 		}
 		return out, nil

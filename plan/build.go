@@ -56,16 +56,15 @@ func (p *Plan) wrap(extend []Step) {
 	if len(p.Steps) == 0 && len(extend) == 0 && p.NewSize == p.OldSize {
 		return
 	}
-	for _, s := range extend {
-		if !p.Target.Guest.extends() {
+	if !p.Target.Guest.extends() {
+		for _, s := range extend {
 			p.ToDo = append(p.ToDo, s.ByHand())
-			continue
 		}
+		extend = nil
+	}
+	for _, s := range extend {
 		d, _ := p.After.Find(s.Device)
 		d.Size, d.Content.Size = s.To, s.To
-	}
-	if len(p.ToDo) > 0 {
-		extend = nil
 	}
 	steps := []Step{{Kind: StepOverlay, From: p.OldSize, To: p.NewSize,
 		Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", p.NewSize)}}

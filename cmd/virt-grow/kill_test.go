@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,7 +171,22 @@ func TestKilledInCopy(t *testing.T) {
 // killIn grows, and kills some time after a step's begin.
 func (c *crash) killIn(t *testing.T, step string, wait time.Duration) {
 	t.Helper()
-	cmd := exec.Command(c.program, "--state-dir", c.state, "--json", "grow", c.image, "--size", "1G", "--grow", "sda1", "--yes")
+	code, _ := c.in(t, step, "", func(p *os.Process) {
+		time.Sleep(wait)
+		_ = p.Kill()
+	}, "--grow", "sda1")
+	if code != -1 {
+		t.Fatalf("not killed: exit %d", code)
+	}
+}
+
+// in grows, and does something to the program when a step begins. It gives the
+// exit code, -1 when a signal ended it, and the events.
+func (c *crash) in(t *testing.T, step, fault string, act func(*os.Process), more ...string) (int, string) {
+	t.Helper()
+	cmd := exec.Command(c.program, append([]string{"--state-dir", c.state, "grow", c.image, "--size", "1G", "--yes", "--json"}, more...)...)
+	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
+	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -178,22 +194,19 @@ func (c *crash) killIn(t *testing.T, step string, wait time.Duration) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	decoder := json.NewDecoder(events)
+	var out bytes.Buffer
+	decoder := json.NewDecoder(io.TeeReader(events, &out))
 	for {
 		var e struct{ Phase, Step string }
 		if err := decoder.Decode(&e); err != nil {
 			break
 		}
 		if e.Phase == "started" && e.Step == step {
-			time.Sleep(wait)
-			_ = cmd.Process.Kill()
-			break
+			act(cmd.Process)
 		}
 	}
 	_ = cmd.Wait()
-	if cmd.ProcessState.ExitCode() != -1 {
-		t.Fatalf("not killed: exit %d", cmd.ProcessState.ExitCode())
-	}
+	return cmd.ProcessState.ExitCode(), out.String()
 }
 
 // save copies everything aside, restore brings it back to where it was.
@@ -352,36 +365,15 @@ func TestInterrupted(t *testing.T) {
 	}
 	c := newCrash(t, buildWithFaults(t), "gpt-ext4", "raw")
 	before := keep(t, c.seen(t))
-	cmd := exec.Command(c.program, "--state-dir", c.state, "grow", c.image, "--size", "1G", "--yes", "--json")
-	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT=fs:sda1/before=hang")
-	var out bytes.Buffer
-	cmd.Stderr = os.Stderr
-	events, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	code, out := c.in(t, "fs:sda1", "fs:sda1/before=hang", func(p *os.Process) {
+		_ = p.Signal(syscall.SIGINT)
+		_ = p.Signal(syscall.SIGINT)
+	})
+	if code != 130 {
+		t.Errorf("exit %d\n%s", code, out)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	decoder := json.NewDecoder(events)
-	for {
-		var e map[string]any
-		if err := decoder.Decode(&e); err != nil {
-			break
-		}
-		line, _ := json.Marshal(e)
-		out.Write(append(line, '\n'))
-		if strings.Contains(string(line), `"fs:sda1"`) && strings.Contains(string(line), "started") {
-			_ = cmd.Process.Signal(syscall.SIGINT)
-			_ = cmd.Process.Signal(syscall.SIGINT)
-		}
-	}
-	_ = cmd.Wait()
-	if cmd.ProcessState.ExitCode() != 130 {
-		t.Errorf("exit %d\n%s", cmd.ProcessState.ExitCode(), out.String())
-	}
-	if !strings.Contains(out.String(), `"changed":false`) {
-		t.Errorf("the result does not say that nothing changed:\n%s", out.String())
+	if !strings.Contains(out, `"changed":false`) {
+		t.Errorf("the result does not say that nothing changed:\n%s", out)
 	}
 	if !sameFile(t, before, c.seen(t)) {
 		t.Error("the image is not as it was")

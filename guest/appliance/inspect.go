@@ -93,7 +93,7 @@ func (a *Appliance) findDrivers(ctx context.Context, os *plan.OS) error {
 // mounts by its place on the disk. It takes a second for each, inspection many.
 func (a *Appliance) ReadFstabs(ctx context.Context, l *plan.Layout) error {
 	for _, d := range l.Devices {
-		if !slices.Contains([]string{"ext2", "ext3", "ext4", "xfs", "btrfs"}, d.Content.Type) || d.Content.Problem != nil {
+		if !d.Content.Growable() || d.Content.Type == "ntfs" || d.Content.Problem != nil {
 			continue
 		}
 		if err := a.do(ctx, func() error { return a.g.Mount_ro(path(d.Name), "/") }); err != nil {
