@@ -191,6 +191,7 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	t.Run("suite", func(t *testing.T) { realSuite(t, s) })
+	t.Run("fstab", func(t *testing.T) { fstabAlone(t, s) })
 	t.Run("files", func(t *testing.T) { sameFiles(t, done) })
 }
 
@@ -516,6 +517,45 @@ func realSuite(t *testing.T, s *sessions) {
 		t.Fatal(err)
 	}
 	applytest.Suite(t, session.editor(overlay), p)
+}
+
+// fstabAlone: what an fstab mounts by its offset is found also where inspection
+// finds no system.
+func fstabAlone(t *testing.T, s *sessions) {
+	ctx := context.Background()
+	path := filepath.Join(shortDir(t), "disk.raw")
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	line := "/dev/vda /old ext4 loop,offset=68157440 0 0\n"
+	if err := os.WriteFile(filepath.Join(root, "etc", "fstab"), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-d", root, path, "16M").CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	}
+	img, err := Open(ctx, path, OpenOptions{Format: "raw", Sector: 512})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: path + ".overlay"}
+	if err := overlay.Create(ctx, grownTo); err != nil {
+		t.Fatal(err)
+	}
+	session := s.get(t, 512)
+	if err := session.Attach(ctx, overlay.Path); err != nil {
+		t.Fatal(err)
+	}
+	defer session.Abandon()
+	layout, err := session.read(ctx, img.Size, Always)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plan.Offset{{Where: "/old", At: 68157440}}
+	if layout.OS != nil || !slices.Equal(layout.ByOffset, want) {
+		t.Errorf("system %+v, mounted by offset %+v", layout.OS, layout.ByOffset)
+	}
 }
 
 // sameFiles compares every file of every grown image with the zoo's record, in

@@ -80,6 +80,8 @@ type Appliance struct {
 	g    *guestfs.Guestfs
 	pid  int
 	keys KeyFinder
+	// kernel is what it boots instead of its own; may be nil.
+	kernel *kernel
 
 	sector size.Bytes
 	// table is what the disk should have now: read by Probe, or written. disk
@@ -93,14 +95,10 @@ type Appliance struct {
 	groups bool
 	// stale says that a volume grew under a container that is open.
 	stale bool
-	// xfsLog is what an XFS's log takes of it, by device: statvfs(2) leaves
-	// the log out.
-	xfsLog map[string]size.Bytes
-	// known and closer are ProbeAgain's; xfsLogs and ntfsCluster what it needs
-	// of the Probe before.
+	// known and closer are ProbeAgain's; ntfsCluster is what it needs of the
+	// Probe before.
 	known       *plan.Layout
 	closer      []string
-	xfsLogs     map[string]size.Bytes
 	ntfsCluster map[string]size.Bytes
 	// measured are file systems' sizes as they were when last mounted, for the
 	// ContentSize that follows.
@@ -265,7 +263,6 @@ func (a *Appliance) Settle(ctx context.Context) error {
 		return err
 	}
 	a.table = nil
-	clear(a.xfsLog)
 	clear(a.passed)
 	clear(a.measured)
 	return nil

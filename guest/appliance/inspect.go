@@ -13,21 +13,22 @@ import (
 
 // Inspect adds what libguestfs inspection knows to a probed layout: the
 // operating system, its mount points or drive letters. It takes seconds, so
-// Probe leaves it to whoever needs it. A disk without an operating system, or
-// with several, stays as it is.
+// Probe leaves it to whoever needs it. Of a disk without an operating system,
+// with several, or damaged so that inspection gives up, only the fstabs are read.
 func (a *Appliance) Inspect(ctx context.Context, l *plan.Layout) error {
 	var roots []string
-	if err := a.do(ctx, func() (e error) { roots, e = a.g.Inspect_os(); return }); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		return nil // inspection gives up on some damaged disks; so what
+	err := a.do(ctx, func() (e error) { roots, e = a.g.Inspect_os(); return })
+	if ctx.Err() != nil {
+		return err
 	}
 	defer func() { _ = silently(a.g, a.g.Umount_all) }()
-	if len(roots) != 1 {
-		return nil
+	if len(roots) == 1 {
+		return a.describeOS(ctx, l, roots[0])
 	}
-	return a.describeOS(ctx, l, roots[0])
+	if err := a.do(ctx, a.g.Umount_all); err != nil {
+		return err
+	}
+	return a.ReadFstabs(ctx, l)
 }
 
 func (a *Appliance) describeOS(ctx context.Context, l *plan.Layout, root string) error {

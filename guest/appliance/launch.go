@@ -77,17 +77,36 @@ func kvmPresent() bool {
 	return unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) == nil
 }
 
+// launch launches with the kernel unpacked, where that helps, and without when
+// it does not work.
 func launch(ctx context.Context, o Options) (*Appliance, error) {
+	if o.Accel == TCG || !kvmPresent() {
+		a, err := launchKernel(ctx, o, true)
+		if err == nil || ctx.Err() != nil || errors.Is(err, ErrHung) {
+			return a, err
+		}
+	}
+	return launchKernel(ctx, o, false)
+}
+
+// launchKernel launches with the appliance's own kernel, or with it unpacked.
+func launchKernel(ctx context.Context, o Options, unpacked bool) (*Appliance, error) {
 	g, err := guestfs.Create()
 	if err != nil {
 		return nil, fmt.Errorf("libguestfs: %w", err)
 	}
 	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
-		xfsLogs: map[string]size.Bytes{}, ntfsCluster: map[string]size.Bytes{}, export: o.Disk,
-		xfsLog: map[string]size.Bytes{}, measured: map[string]size.Bytes{}, passed: map[string]string{}}
+		export: o.Disk, ntfsCluster: map[string]size.Bytes{},
+		measured: map[string]size.Bytes{}, passed: map[string]string{}}
 	if err := a.configure(o); err != nil {
 		a.free()
 		return nil, err
+	}
+	if unpacked {
+		if err := a.unpackKernel(ctx); err != nil {
+			a.free()
+			return nil, err
+		}
 	}
 	if err := a.boot(ctx, o); err != nil {
 		a.free()
@@ -153,20 +172,26 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 	children := func() []int {
 		return slices.DeleteFunc(block.Children("qemu-system"), func(pid int) bool { return slices.Contains(others, pid) })
 	}
+	limited, stop := context.WithTimeoutCause(ctx, o.Limit, ErrHung)
+	defer stop()
+	ending, end := context.WithCancelCause(limited)
+	defer end(nil)
 	told := map[int]bool{}
 	tell := func(pid int) {
-		if o.Started == nil || told[pid] {
+		p, err := block.Identify("appliance", pid)
+		if told[pid] || err != nil {
 			return
 		}
-		if p, err := block.Identify("appliance", pid); err == nil {
-			told[pid] = true
+		told[pid] = true
+		if o.Started != nil {
 			o.Started(p)
+		}
+		if a.kernel != nil && a.kernel.stale() {
+			end(errOtherKernel)
 		}
 	}
 	done := make(chan error, 1)
 	go func() { done <- silently(a.g, a.g.Launch) }()
-	ending, stop := context.WithTimeoutCause(ctx, o.Limit, ErrHung)
-	defer stop()
 	for {
 		select {
 		case err := <-done:

@@ -63,9 +63,6 @@ func (a *Appliance) recall(ctx context.Context, name string) (c plan.Content, kn
 		return c, false, nil
 	}
 	c = d.Content
-	if c.Type == "xfs" {
-		a.xfsLog[name] = a.xfsLogs[name]
-	}
 	if c.Type == "ntfs" && slices.Contains(a.closer, name) {
 		err = a.probeNTFSAgain(ctx, name, &c, d.Size)
 	}
