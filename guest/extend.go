@@ -19,11 +19,15 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("not done within %s", limit))
 	defer stop()
 	err := h.agentAnswers(ctx)
+	var said string
 	if err == nil {
-		_, err = h.domain.Exec(ctx, plan.PowerShell(s.Script))
+		said, err = h.domain.Exec(ctx, plan.PowerShell(s.Script))
 	}
 	switch {
 	case err == nil:
+		if said != "" {
+			h.note("Windows: %s", said)
+		}
 		return nil
 	case errors.Is(err, domain.ErrMayNotExec), !h.guest().Trial:
 		h.note("%s has to be extended by hand: %v", s.Device, err)

@@ -307,8 +307,8 @@ func (b *builder) move(ends []End) {
 			}
 		}
 		b.steps = append(b.steps, step)
-		if d.Type == table.TypeName(table.GPT, table.GPTWinRE) {
-			b.warn(fmt.Sprintf("%s: Windows may have noted where its recovery environment lies; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
+		if d.recovery() {
+			b.recovery(d, e.Start)
 		}
 	}
 }

@@ -106,6 +106,9 @@ type builder struct {
 	warnings      []string
 	// extensions are what Windows is to do.
 	extensions []extension
+	// recoveries find the recovery partitions that move, in the terms of the
+	// extensions' scripts.
+	recoveries []string
 	// shares are what partitions get of what is left, in percent.
 	shares map[*Device]int
 	// room is what is left of a group for those with a share.

@@ -105,27 +105,67 @@ func (d *Device) called() string {
 	return d.Name
 }
 
-// script is what PowerShell runs: it finds the partition as Windows itself does,
-// by GUID, or by the disk's signature and where it begins.
-func (b *builder) script(x extension) string {
-	find := ""
-	switch t := b.before.Table; t.Kind {
-	case table.GPT:
-		p, _ := t.Partition(x.device.Number)
-		find = fmt.Sprintf("Get-Partition | Where-Object Guid -eq '{%s}'", strings.ToLower(p.GUID))
-	default:
-		signature, _ := strconv.ParseUint(strings.TrimPrefix(t.ID, "0x"), 16, 32)
-		find = fmt.Sprintf("Get-Disk | Where-Object Signature -eq %d | Get-Partition | Where-Object Offset -eq %d", signature, int64(x.start))
+// recovery says whether Windows' recovery environment may be on it: GPT and MBR
+// name the type alike.
+func (d *Device) recovery() bool {
+	return d.Type == table.TypeName(table.GPT, table.GPTWinRE) || d.Content.Role == RoleWindowsRecovery
+}
+
+// recovery tells about a recovery partition that moves, which Windows knows by
+// its offset, or has the script of the first extension tell Windows.
+func (b *builder) recovery(d *Device, start size.Bytes) {
+	if len(b.extensions) > 0 {
+		b.recoveries = append(b.recoveries, b.find(d, start))
+		return
 	}
-	return strings.Join([]string{
+	b.warn(fmt.Sprintf("%s: Windows may have noted where its recovery environment lies; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
+}
+
+// script is what PowerShell runs. What it prints is for people to read.
+func (b *builder) script(x extension) string {
+	find := b.find(x.device, x.start)
+	lines := []string{
 		"$ErrorActionPreference = 'Stop'",
 		"Update-HostStorageCache",
 		"$p = " + find,
 		"if (-not $p) { throw 'the partition is not there' }",
 		fmt.Sprintf("$to = [Math]::Min([uint64]%d, ($p | Get-PartitionSupportedSize).SizeMax)", int64(x.to)),
 		"if ($p.Size -lt $to) { $p | Resize-Partition -Size $to }",
-		"(" + find + ").Size",
-	}, "\n")
+	}
+	for _, moved := range b.recoveries {
+		lines = append(lines, enableRecovery(moved)...)
+	}
+	b.recoveries = nil
+	return strings.Join(lines, "\n")
+}
+
+// find has Windows find a partition: by GUID, or by the disk's signature and
+// where it begins.
+func (b *builder) find(d *Device, start size.Bytes) string {
+	t := b.before.Table
+	if t.Kind == table.GPT {
+		p, _ := t.Partition(d.Number)
+		return fmt.Sprintf("Get-Partition | Where-Object Guid -eq '{%s}'", strings.ToLower(p.GUID))
+	}
+	signature, _ := strconv.ParseUint(strings.TrimPrefix(t.ID, "0x"), 16, 32)
+	return fmt.Sprintf("Get-Disk | Where-Object Signature -eq %d | Get-Partition | Where-Object Offset -eq %d", signature, int64(start))
+}
+
+// enableRecovery names the recovery environment's new place and switches it on
+// again, if it was on: that is noted in ReAgent.xml, where reagentc speaks the
+// user's language. C: has grown, whatever comes of it.
+func enableRecovery(find string) []string {
+	return []string{
+		"$ErrorActionPreference = 'Continue'",
+		"$r = " + find,
+		`$on = ([xml](Get-Content (Join-Path $env:windir 'System32\Recovery\ReAgent.xml'))).WindowsRE.InstallState.state -eq 1`,
+		`$path = '\\?\GLOBALROOT\device\harddisk{0}\partition{1}\Recovery\WindowsRE' -f $r.DiskNumber, $r.PartitionNumber`,
+		"$global:LASTEXITCODE = 1",
+		"if ($on) { reagentc.exe /disable | Out-Null }",
+		"if ($on) { reagentc.exe /setreimage /path $path | Out-Null }",
+		"if ($on) { reagentc.exe /enable | Out-Null }",
+		"if ($on -and $LASTEXITCODE) { 'the recovery environment is off, and could not be switched on again: see reagentc /info' }",
+	}
 }
 
 // PowerShell is the program and its arguments that run a step's script.

@@ -82,6 +82,34 @@ func TestNTFSGuest(t *testing.T) {
 			}
 		})
 	}
+	t.Run("recovery", func(t *testing.T) {
+		const enable = "reagentc.exe /enable"
+		p, err := plan.Build(windows(), target(func(*plan.Guest) {}), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := stepOf(p, "extend:sda3").Script
+		if !strings.Contains(script, "$r = Get-Partition | Where-Object Guid -eq '{00000000-0000-4000-8000-000000000004}'") || !strings.Contains(script, enable) {
+			t.Errorf("it does not say where the recovery environment is:\n%s", script)
+		}
+		if warned := strings.Join(p.Warnings, "\n"); strings.Contains(warned, "reagentc") {
+			t.Errorf("left to a person: %s", warned)
+		}
+		if p, err = plan.Build(oldWindows(), target(func(*plan.Guest) {}), r); err != nil {
+			t.Fatal(err)
+		}
+		if script := stepOf(p, "extend:sda2").Script; strings.Contains(script, "reagentc") {
+			t.Errorf("nothing moved:\n%s", script)
+		}
+		offline := r
+		offline.NTFS = plan.NTFSOffline
+		if p, err = plan.Build(windows(), target(func(*plan.Guest) {}), offline); err != nil {
+			t.Fatal(err)
+		}
+		if warned := strings.Join(p.Warnings, "\n"); !strings.Contains(warned, "reagentc /disable") {
+			t.Errorf("nobody is told of the recovery environment: %q", warned)
+		}
+	})
 	t.Run("sizes", func(t *testing.T) {
 		p, err := plan.Build(windows(), target(func(*plan.Guest) {}), r)
 		if err != nil {

@@ -109,8 +109,8 @@ func (e *ExecError) Error() string {
 }
 
 // Exec runs a program in the guest through its agent, as its administrator, and
-// gives what it printed, up to maxAnswer bytes, all of it the guest's word. When
-// ctx ends, the program goes on.
+// gives the first line it printed, which is the guest's word. When ctx ends, the
+// program goes on.
 func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 	var started struct{ Pid int64 }
 	err := d.command(ctx, "guest-exec", map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}, &started)
@@ -138,7 +138,7 @@ func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 		}
 	}
 	if status.ExitCode == 0 && status.Signal == 0 {
-		return string(status.Out), nil
+		return said(status.Out), nil
 	}
 	return "", &ExecError{Program: command[0], Status: max(status.ExitCode, status.Signal), Said: said(status.Err, status.Out)}
 }

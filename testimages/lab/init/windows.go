@@ -251,6 +251,8 @@ func (a *windowsAgent) status(args map[string]any) (any, error) {
 var (
 	scriptGUID = regexp.MustCompile(`Guid -eq '\{([0-9a-f-]+)\}'`)
 	scriptSize = regexp.MustCompile(`\[uint64\]([0-9]+)`)
+	// scriptRecovery is where the recovery environment is now.
+	scriptRecovery = regexp.MustCompile(`\$r = Get-Partition \| Where-Object Guid -eq '\{([0-9a-f-]+)\}'`)
 )
 
 // extend does what the script says: the partition of that GUID, and the NTFS on
@@ -292,7 +294,23 @@ func (a *windowsAgent) extend(script string) (string, error) {
 		}
 	}
 	a.heart.note("extended")
-	return size[1] + "\r\n", mountNTFS(device)
+	return a.recover(disk, script), mountNTFS(device)
+}
+
+// recover switches the recovery environment on again if the script says so and
+// its partition is there.
+func (a *windowsAgent) recover(disk, script string) string {
+	moved := scriptRecovery.FindStringSubmatch(script)
+	if moved == nil || !strings.Contains(script, "reagentc.exe /enable") {
+		return ""
+	}
+	for number := 1; number < 9; number++ {
+		if have, err := run("", "sfdisk", "--part-uuid", disk, strconv.Itoa(number)); err == nil && strings.EqualFold(strings.TrimSpace(have), moved[1]) {
+			a.heart.note(fmt.Sprintf("recovery is on partition %d", number))
+			return ""
+		}
+	}
+	return "the recovery environment is off\r\n"
 }
 
 func run(input string, words ...string) (string, error) {
