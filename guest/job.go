@@ -42,6 +42,10 @@ type Facts struct {
 	// to.
 	ByHand []string `json:"by_hand,omitempty"`
 	Hooks  Hooks    `json:"hooks,omitzero"`
+	// Rehearsal says that nothing is ever committed; View is what it works on
+	// while the guest runs.
+	Rehearsal bool  `json:"rehearsal,omitempty"`
+	View      *view `json:"view,omitempty"`
 }
 
 // SideOverlay is the overlay of a disk that does not grow.
@@ -83,6 +87,8 @@ type Options struct {
 	Opened func(id string)
 	// Fault makes steps fail in tests, by name.
 	Fault func(ctx context.Context, point string) error
+
+	rehearsal bool
 }
 
 // ErrDeclined says that a person said no to the plan.
@@ -176,7 +182,7 @@ func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, e
 		Target: img.Target, Request: r, OldSize: img.Size, NewSize: newSize,
 		Overlay: base + ".qcow2", Undo: base + ".undo.qcow2",
 		Stamp: img.Stamp, Keep: o.Keep, Agreed: o.Confirm == nil,
-		Locks: locks, Hooks: o.Hooks,
+		Locks: locks, Hooks: o.Hooks, Rehearsal: o.rehearsal,
 	}
 	if img.owner != nil {
 		facts.Overlays = img.owner.sideOverlays(held.ID, o.Scratch)

@@ -81,6 +81,10 @@ func again(ctx context.Context, name string, o Options, work func(*job, context.
 	if err != nil {
 		return nil, err
 	}
+	if j.facts.Rehearsal {
+		out, err := j.dropRehearsal(ctx)
+		return out, errors.Join(err, j.close())
+	}
 	before := j.record.State
 	if before.Ended() {
 		return &Outcome{Job: j.held.ID, State: before, Plan: j.plan}, j.close()
@@ -191,6 +195,10 @@ func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
 	j, err := reopen(ctx, name, o)
 	if err != nil {
 		return nil, err
+	}
+	if j.facts.Rehearsal {
+		out, err := j.dropRehearsal(ctx)
+		return out, errors.Join(err, j.close())
 	}
 	out := &Outcome{Job: j.held.ID, State: j.record.State, Plan: j.plan}
 	switch {

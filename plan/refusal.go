@@ -53,6 +53,7 @@ const (
 	DiskUnsupported Reason = "disk-unsupported"
 	ChainShared     Reason = "chain-shared"
 	NoScratch       Reason = "no-scratch"
+	NoRehearsal     Reason = "no-rehearsal"
 	ShutdownTimeout Reason = "shutdown-timeout"
 	HealthCheck     Reason = "health-check"
 	Window          Reason = "window"

@@ -47,7 +47,7 @@ func outageFlags() []cli.Flag {
 
 // onlyForDomains are flags that mean nothing for an image by itself.
 var onlyForDomains = []string{"disk", "accept", "no-trial", "trial-boot", "trial-disks", "shutdown-timeout",
-	"boot-timeout", "settle", "force-off", "no-agent", "health-cmd", "window-end", "max-outage", "pre", "post", "on-failure"}
+	"boot-timeout", "settle", "force-off", "no-agent", "health-cmd", "window-end", "max-outage", "pre", "post", "on-failure", "quiesce", "max-scratch"}
 
 // domainOptions reads how a domain is to be treated.
 func domainOptions(c *cli.Context) (guest.DomainOptions, error) {

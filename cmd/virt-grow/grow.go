@@ -37,7 +37,7 @@ func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree to the plan beforehand", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "keep-overlay", Usage: "stop before the commit: accept or rollback decide", DisableDefaultText: true},
-		&cli.StringFlag{Name: "scratch-dir", Usage: "put the overlay into `FOLDER` (default: beside the image)"},
+		scratchFlag(),
 	}
 }
 
@@ -73,21 +73,30 @@ func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
 	if !p.agreed && !p.asks {
 		return guest.Options{}, usage("standard input is no terminal to ask on: --yes agrees to the plan beforehand")
 	}
-	o := guest.Options{Keep: c.Bool("keep-overlay"), Scratch: c.String("scratch-dir")}
+	o := guest.Options{Keep: c.Bool("keep-overlay")}
 	if !p.agreed {
 		o.Confirm = p.confirm
 	}
-	if o.Scratch == "" {
-		return o, nil
-	}
 	var err error
-	if o.Scratch, err = filepath.Abs(o.Scratch); err != nil {
-		return o, err
+	o.Scratch, err = scratchDir(c)
+	return o, err
+}
+
+func scratchFlag() cli.Flag {
+	return &cli.StringFlag{Name: "scratch-dir", Usage: "put the overlay into `FOLDER` (default: beside the image)"}
+}
+
+// scratchDir is the folder for the overlay; "" is the image's own.
+func scratchDir(c *cli.Context) (string, error) {
+	given := c.String("scratch-dir")
+	if given == "" {
+		return "", nil
 	}
-	if !isFolder(o.Scratch) {
-		return o, usage("--scratch-dir %s is no folder", o.Scratch)
+	dir, err := filepath.Abs(given)
+	if err == nil && !isFolder(dir) {
+		err = usage("--scratch-dir %s is no folder", dir)
 	}
-	return o, nil
+	return dir, err
 }
 
 // confirm asks about the plan that was just shown, and about each partition that
@@ -167,7 +176,7 @@ func (p *program) present(o *guest.Options, made *plan.Plan) {
 		return // the result says so
 	}
 	_ = view.Plan(p.human(), p.style(), view.PlanText{
-		Plan: made, Overlay: p.overlayDir(made.Target, o.Scratch), Keep: o.Keep, Exact: p.verbose})
+		Plan: made, Overlay: p.overlayDir(made.Target, o.Scratch), Keep: o.Keep, Rehearsed: p.command == "rehearse", Exact: p.verbose})
 	fmt.Fprintln(p.human())
 }
 

@@ -109,6 +109,8 @@ func commandsFor(j journal.Listed) []string {
 		return []string{"status"}
 	case j.Running, j.Record.State.Ended():
 		return nil
+	case err == nil && facts.Rehearsal:
+		return []string{"rollback"}
 	case j.Record.State == journal.Waiting:
 		return []string{"accept", "rollback"}
 	case j.Record.State == journal.Committing && err == nil && facts.Target.Guest != nil && facts.Target.Guest.Trial:

@@ -20,10 +20,11 @@ func (p *program) planCommand() *cli.Command {
 	flags := append(requestFlags(),
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the plan to `FILE` for apply; - is standard output"},
 		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is no plan", DisableDefaultText: true},
-		&cli.StringFlag{Name: "scratch-dir", Usage: "put the overlay into `FOLDER` (default: beside the image)"})
+		&cli.BoolFlag{Name: "rehearse", Usage: "try the edit, as virt-grow rehearse does, and plan with the times it took", DisableDefaultText: true},
+		scratchFlag())
 	return help(&cli.Command{
 		Name: "plan", Usage: "compute the steps and show them; nothing is changed",
-		ArgsUsage: "TARGET", Flags: slices.Concat(flags, targetFlags(), domainFlags()), Action: p.plan,
+		ArgsUsage: "TARGET", Flags: slices.Concat(flags, rehearseFlags(), targetFlags(), domainFlags()), Action: p.plan,
 	}, "The checks that the edit begins with are run as well: a plan that is shown can\n   be carried out.",
 		"virt-grow plan web.qcow2 --size +10G",
 		"virt-grow plan dev7 --disk vda --size +10G -o dev7.plan.json",
@@ -32,6 +33,12 @@ func (p *program) planCommand() *cli.Command {
 }
 
 func (p *program) plan(c *cli.Context) error {
+	if c.Bool("rehearse") {
+		return p.planRehearsed(c)
+	}
+	if err := noneOf(c, []string{"quiesce", "max-scratch"}, "is for --rehearse"); err != nil {
+		return err
+	}
 	r, err := request(c)
 	if err != nil {
 		return err
@@ -55,21 +62,39 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.showPlan(made, output)
+	return p.showPlan(view.PlanText{Plan: made}, output)
 }
 
-func (p *program) showPlan(made *plan.Plan, output string) error {
+// planRehearsed makes the plan in a rehearsal.
+func (p *program) planRehearsed(c *cli.Context) error {
+	output := c.String("output")
+	if err := mayWrite(output, c.Args().First(), c.Bool("force")); err != nil {
+		return err
+	}
+	return p.withRehearsal(c, func(o *guest.Options, work func() (*guest.Rehearsal, error)) error {
+		stop := p.looking("rehearsing")
+		out, err := work()
+		stop()
+		if err != nil {
+			return err
+		}
+		return p.showPlan(view.PlanText{Plan: out.Plan, Rehearsed: true}, output)
+	})
+}
+
+func (p *program) showPlan(text view.PlanText, output string) error {
+	made := text.Plan
 	toOut := p.json || output == "-"
 	w, s := p.out, p.style()
 	if toOut {
 		w, s = p.err, p.styleFor(p.errLive)
 	}
 	if output != "" && output != "-" {
-		var text bytes.Buffer
-		if err := made.Write(&text); err != nil {
+		var file bytes.Buffer
+		if err := made.Write(&file); err != nil {
 			return err
 		}
-		if err := renameio.WriteFile(output, text.Bytes(), 0o644); err != nil {
+		if err := renameio.WriteFile(output, file.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -81,7 +106,8 @@ func (p *program) showPlan(made *plan.Plan, output string) error {
 			return nil
 		}
 	}
-	return view.Plan(w, s, view.PlanText{Plan: made, Overlay: p.overlayDir(made.Target, ""), Exact: p.verbose})
+	text.Overlay, text.Exact = p.overlayDir(made.Target, ""), p.verbose
+	return view.Plan(w, s, text)
 }
 
 // overlayDir is where the overlay will lie, for people.

@@ -128,7 +128,7 @@ func TestTroubleJSON(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	app := newApp(&program{console: quiet(nil)})
-	for _, c := range app.Commands {
+	for _, c := range app.VisibleCommands() {
 		got := try(t, t.TempDir(), c.Name, "--help")
 		if got.exit != 0 || !strings.Contains(got.out, "EXAMPLES:") || !strings.Contains(got.out, "USAGE:") {
 			t.Errorf("%s --help: exit %d, %q", c.Name, got.exit, got.out)
@@ -147,7 +147,7 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan grow apply jobs status resume accept rollback doctor completion",
+		"":                           "inspect plan rehearse grow apply jobs status resume accept rollback doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",

@@ -94,6 +94,10 @@ func explain(j journal.Listed, facts guest.Facts) string {
 	r := j.Record
 	commit := r.Done[string(plan.StepCommit)] || r.Running == string(plan.StepCommit)
 	switch {
+	case facts.Rehearsal && j.Running:
+		return "It is a rehearsal, and runs: the image is only read."
+	case facts.Rehearsal:
+		return "It was a rehearsal, and was cut off. The image was only read; rollback takes away what it has left."
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."
 	case r.State == journal.RolledBack:

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +22,19 @@ import (
 // Overlay is a qcow2 file on top of an image: all changes go there. Undo lies
 // beside it while the overlay is being committed.
 type Overlay struct {
-	// Image and Format are the image below.
+	// Image and Format are the image below: a path, or nbd+unix:///EXPORT?socket=PATH.
 	Image, Format string
 	// Path is the overlay's own file, Undo the file of the way back.
 	Path, Undo string
+}
+
+// protocol is QEMU's node for the image's bytes, to be read.
+func (o Overlay) protocol() map[string]any {
+	if u, err := url.Parse(o.Image); err == nil && u.Scheme == "nbd+unix" {
+		return map[string]any{"driver": "nbd", "export": strings.TrimPrefix(u.Path, "/"), "read-only": true,
+			"server": map[string]any{"type": "unix", "path": u.Query().Get("socket")}}
+	}
+	return map[string]any{"driver": driverOf(o.Image), "filename": o.Image, "read-only": true}
 }
 
 // Create makes the overlay with that virtual size, with the image's owner,
@@ -38,8 +49,8 @@ func (o Overlay) Create(ctx context.Context, to size.Bytes) error {
 	return likeness(o.Image, o.Path)
 }
 
-// CreateShared makes an overlay on an image that a guest writes to. Nothing is
-// read of the image: only Gate.OpenShared opens such an overlay.
+// CreateShared makes an overlay on an image that a guest writes to, which only
+// Gate.OpenShared opens, or on an NBD export. Nothing is read of the image.
 func (o Overlay) CreateShared(ctx context.Context, to size.Bytes) error {
 	if err := remove(o.Path); err != nil {
 		return err

@@ -98,7 +98,7 @@ const sourceNode = "source"
 func (g *Gate) offer(ctx context.Context, o Overlay) error {
 	err := g.run(ctx, "blockdev-add", map[string]any{
 		"driver": o.Format, "node-name": sourceNode, "read-only": true,
-		"file": map[string]any{"driver": driverOf(o.Image), "filename": o.Image, "read-only": true},
+		"file": o.protocol(),
 	})
 	if err != nil {
 		return err

@@ -218,6 +218,36 @@ type ResultEvent struct {
 	*Trouble
 }
 
+// RehearsalEvent is the last event of a rehearsal that could be carried out. Times
+// are in seconds.
+type RehearsalEvent struct {
+	Job     string  `json:"job"`     // which is gone
+	Changed bool    `json:"changed"` // never
+	Outcome string  `json:"outcome"`
+	Seconds float64 `json:"seconds"`
+	// Viewed says that it was on a view of a running guest's disk, Frozen for how
+	// long its file systems stood still for that, Scratch how much the guest
+	// overwrote meanwhile.
+	Viewed  bool       `json:"viewed"`
+	Frozen  float64    `json:"frozen_seconds,omitempty"`
+	Scratch size.Bytes `json:"scratch_bytes,omitempty"`
+	// Edit is what the steps on the overlay took, Outage how long the guest will be
+	// away, and Reserve how long a rollback takes beyond that.
+	Edit    float64 `json:"edit_seconds,omitempty"`
+	Outage  float64 `json:"outage_seconds,omitempty"`
+	Reserve float64 `json:"rollback_seconds,omitempty"`
+	// LeftOut are the devices whose content could not be grown in it.
+	LeftOut []string `json:"left_out,omitempty"`
+}
+
+// Rehearsed tells how a rehearsal went.
+func (e *Events) Rehearsed(r RehearsalEvent) {
+	e.write(struct {
+		event
+		RehearsalEvent
+	}{e.head("result"), r})
+}
+
 // Result tells how the run ended.
 func (e *Events) Result(r ResultEvent) {
 	e.write(struct {

@@ -18,6 +18,8 @@ type PlanText struct {
 	Overlay string
 	// Keep says that the run stops before the commit.
 	Keep bool
+	// Rehearsed says that it was made in a rehearsal.
+	Rehearsed bool
 	// Exact adds the numbers in bytes.
 	Exact bool
 }
@@ -52,14 +54,15 @@ func (p *page) planHead(in PlanText) {
 	for _, name := range pl.Targets() {
 		p.line("%s", grows(pl, name))
 	}
-	p.guestHead(pl)
+	p.guestHead(in)
 	if in.Exact {
 		p.line("%d → %d bytes, fingerprint %s", int64(pl.OldSize), int64(pl.NewSize), pl.Fingerprint)
 	}
 }
 
 // guestHead says what happens to the guest.
-func (p *page) guestHead(pl *plan.Plan) {
+func (p *page) guestHead(in PlanText) {
+	pl := in.Plan
 	g := pl.Target.Guest
 	switch {
 	case g == nil:
@@ -70,6 +73,11 @@ func (p *page) guestHead(pl *plan.Plan) {
 	default:
 		p.line("Domain %s, disk %s: it runs. It will be away for about %s, a rollback would take %s more.", g.Name, g.Disk,
 			Took(pl.Outage()), Took(pl.Reserve()))
+		if in.Rehearsed {
+			p.line("The plan is for the disk as it was at one moment. Everything is read and")
+			p.line("checked again when the guest is off, before anything is written.")
+			return
+		}
 		p.line("The disk was read while the guest writes to it: a first estimate. Everything is")
 		p.line("read and checked again when the guest is off, before anything is written.")
 	}

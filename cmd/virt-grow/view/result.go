@@ -29,6 +29,7 @@ const (
 	Unchanged  = "unchanged"   // there was nothing to do
 	Waiting    = "waiting"     // the overlay is complete, the commit is left to a person
 	RolledBack = "rolled-back" // a rollback did what it is for
+	Rehearsed  = "rehearsed"   // the edit works; nothing was changed
 	Cancelled  = "cancelled"   // a job that had not been agreed to was given up
 	Refused    = "refused"
 	Failed     = "failed"      // before the image was touched
@@ -119,3 +120,32 @@ func (p *page) done(r Result) {
 		p.line("  %s  %s  %s", d.Name, strings.Join(append([]string{contentOf(&d)}, d.Content.Mounted...), " "), change(from, to))
 	}
 }
+
+// Rehearsal prints how a rehearsal went.
+func Rehearsal(w io.Writer, s Style, r RehearsalEvent, pl *plan.Plan) error {
+	p := &page{Style: s}
+	if r.Outcome == Unchanged {
+		p.head("Nothing to do.")
+	} else {
+		p.head("%s can be grown: the edit worked, and was thrown away.", name(pl))
+		p.line("  edit     %s", span(r.Edit))
+		if r.Outage > 0 {
+			p.line("  outage   about %s: shutdown and boot %s", span(r.Outage), span(r.Outage-r.Edit))
+			p.line("  rollback about %s more, should the guest fail its check", span(r.Reserve))
+		}
+	}
+	switch {
+	case r.Frozen > 0:
+		p.line("  guest    file systems frozen for %s; %s of what it overwrote were kept", span(r.Frozen), r.Scratch)
+	case r.Viewed:
+		p.line("  guest    not frozen: the disk as after a power cut; %s of what it overwrote were kept", r.Scratch)
+	}
+	for _, device := range r.LeftOut {
+		p.paragraph("", "%s is in use by Windows: its own growth was left out, and is checked after the shutdown.", device)
+	}
+	p.line("Nothing was changed, and nothing is left of it. %s in total", span(r.Seconds))
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func span(seconds float64) string { return Took(plan.Seconds(seconds)) }

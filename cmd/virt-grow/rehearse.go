@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+func (p *program) rehearseCommand() *cli.Command {
+	flags := slices.Concat(requestFlags(), []cli.Flag{scratchFlag()}, rehearseFlags(), targetFlags(), domainFlags())
+	return help(&cli.Command{
+		Name: "rehearse", Usage: "try the whole edit on a view of the disk, while the guest runs on",
+		ArgsUsage: "TARGET", Flags: flags, Action: p.rehearse,
+	}, "The edit is made on a throw-away overlay of what the disk is at this moment. It\n   says whether it works, how long each step takes, and what outage that means.\n   Nothing is changed, and nothing is left behind.",
+		"virt-grow rehearse dev7 --disk vda --size +10G",
+		"virt-grow rehearse dev7 --size +10G --grow /data --quiesce yes",
+		"virt-grow plan dev7 --size +10G --rehearse -o dev7.plan.json",
+		"virt-grow rehearse web.qcow2 --size +10G")
+}
+
+// rehearseFlags say how a running guest is treated.
+func rehearseFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "quiesce", Value: "auto", Usage: "freeze the guest's file systems for the moment the view is taken: `auto` (if its agent can), yes or no"},
+		&cli.StringFlag{Name: "max-scratch", Usage: "give up when the guest has overwritten `SIZE` meanwhile", DefaultText: "half of what is free"},
+	}
+}
+
+func (p *program) rehearse(c *cli.Context) error {
+	return p.withRehearsal(c, func(o *guest.Options, work func() (*guest.Rehearsal, error)) error {
+		stop := p.watch(o)
+		out, err := work()
+		stop()
+		if err != nil {
+			return err
+		}
+		return p.rehearsed(out)
+	})
+}
+
+// withRehearsal reads the command line, and has run do the work.
+func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() (*guest.Rehearsal, error)) error) error {
+	r, err := request(c)
+	if err != nil {
+		return err
+	}
+	q, err := p.rehearseOptions(c)
+	if err != nil {
+		return err
+	}
+	t, err := p.target(c)
+	if err != nil {
+		return err
+	}
+	o := guest.Options{Store: p.store(), Fault: faults()}
+	if o.Scratch, err = scratchDir(c); err != nil {
+		return err
+	}
+	img, err := t.image(c.Context)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	o.Session = p.session(t.keys)
+	return run(&o, func() (*guest.Rehearsal, error) { return guest.Rehearse(c.Context, img, r, o, q) })
+}
+
+func (p *program) rehearseOptions(c *cli.Context) (guest.RehearseOptions, error) {
+	q := guest.RehearseOptions{Quiesce: c.String("quiesce"), Guard: guardFrozen}
+	if !slices.Contains([]string{"auto", "yes", "no"}, q.Quiesce) {
+		return q, usage("--quiesce %s: it is auto, yes or no", q.Quiesce)
+	}
+	if text := c.String("max-scratch"); text != "" {
+		var err error
+		if q.MaxScratch, err = size.Parse(text); err != nil {
+			return q, usage("--max-scratch: %v", err)
+		}
+	}
+	return q, nil
+}
+
+// rehearsed shows how it went.
+func (p *program) rehearsed(out *guest.Rehearsal) error {
+	if p.json {
+		p.events.Rehearsed(p.rehearsalEvent(out))
+		return nil
+	}
+	fmt.Fprintln(p.out)
+	return view.Rehearsal(p.out, p.style(), p.rehearsalEvent(out), out.Plan)
+}
+
+func (p *program) rehearsalEvent(out *guest.Rehearsal) view.RehearsalEvent {
+	e := view.RehearsalEvent{Job: p.job, Outcome: view.Rehearsed, Seconds: out.Took.Seconds(), Frozen: out.Frozen.Seconds(),
+		Viewed: out.Viewed, Scratch: out.Scratch, LeftOut: out.LeftOut}
+	if !out.Plan.Changes() {
+		e.Outcome = view.Unchanged
+		return e
+	}
+	e.Edit, e.Outage, e.Reserve = editTime(out.Plan).Seconds(), out.Plan.Outage().Seconds(), out.Plan.Reserve().Seconds()
+	return e
+}
+
+// editTime is how long the steps on the overlay take.
+func editTime(made *plan.Plan) time.Duration {
+	var seconds float64
+	for _, s := range made.Steps {
+		if s.Edits() || s.Kind == plan.StepOverlay || s.Kind == plan.StepCheck || s.Kind == plan.StepVerify {
+			seconds += s.Seconds
+		}
+	}
+	return plan.Seconds(seconds)
+}
+
+// thawCommand is for guardFrozen alone.
+func (p *program) thawCommand() *cli.Command {
+	return &cli.Command{Name: thaw, Hidden: true, ArgsUsage: "DOMAIN", Action: p.thawUnlessTold}
+}
+
+const thaw = "thaw-unless-told"
+
+// guardFrozen starts this program once more, to thaw the guest's file systems when
+// this process is gone: a guest must not stay frozen, even after kill -9. end ends
+// it, unless it is needed.
+func guardFrozen(uri, uuid string) (end func(thawed bool), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "--connect", uri, thaw, uuid)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	end = func(thawed bool) {
+		if thawed {
+			_, _ = io.WriteString(in, "thawed\n")
+		}
+		_ = in.Close()
+		_ = cmd.Wait()
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		end(true)
+		return nil, fmt.Errorf("what would thaw the guest does not start: %w", err)
+	}
+	return end, nil
+}
+
+// thawUnlessTold thaws a guest unless a line comes on standard input before its
+// end. Its own first line says that it is connected.
+func (p *program) thawUnlessTold(c *cli.Context) error {
+	name, err := operand(c, "DOMAIN")
+	if err != nil {
+		return err
+	}
+	conn, err := domain.Connect(p.connect)
+	if err != nil {
+		return err
+	}
+	d, err := conn.Find(c.Context, name)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	fmt.Fprintln(p.out, "ready")
+	if _, err := bufio.NewReader(p.in).ReadString('\n'); err == nil {
+		return d.Close()
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(c.Context), time.Minute)
+	defer stop()
+	for {
+		if err = d.Thaw(ctx); err == nil || domain.Sleep(ctx, time.Second) != nil {
+			return errors.Join(err, d.Close())
+		}
+	}
+}
