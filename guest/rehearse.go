@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -155,47 +156,37 @@ func (j *job) editOnce(ctx context.Context, s *Session, out *Rehearsal) error {
 	if out.Viewed {
 		inUse = usedByWindows(layout)
 	}
-	p, err := plan.Build(layout, j.facts.Target, j.facts.Request)
-	if err != nil {
+	if err := j.agree(ctx, layout); err != nil {
 		return err
 	}
-	p.Warnings = append(p.Warnings, j.warned...)
-	j.options.Session.Rates.tune(p)
-	out.Plan, j.plan = p, p
-	if j.options.Planned != nil {
-		j.options.Planned(p)
-	}
-	if !p.Changes() {
+	out.Plan = j.plan
+	if !j.plan.Changes() {
 		return nil
 	}
-	if err := roomFor(p, filepath.Dir(j.overlay.Path)); err != nil {
-		return err
-	}
-	j.run.Plan, j.run.Editor = p, s.editor(j.overlay)
-	var steps []plan.Step
-	for _, step := range inside(p) {
-		if inUse[step.Device] && step.Content == "ntfs" {
-			if step.Kind != plan.StepVerify {
-				out.LeftOut = addNew(out.LeftOut, step.Device)
-				continue
-			}
-			step.Content = "" // the table is verified
-		}
-		steps = append(steps, step)
-	}
-	if err := j.run.Forward(ctx, steps, nil); err != nil {
+	j.run.Plan, j.run.Editor = j.plan, s.editor(j.overlay)
+	if err := j.run.Forward(ctx, out.possible(inUse), nil); err != nil {
 		return err
 	}
 	return s.Detach(ctx)
 }
 
-func addNew(list []string, name string) []string {
-	for _, n := range list {
-		if n == name {
-			return list
+// possible are the steps of the edit, without those on an NTFS that is in use.
+func (r *Rehearsal) possible(inUse map[string]bool) []plan.Step {
+	var steps []plan.Step
+	for _, s := range inside(r.Plan) {
+		switch {
+		case !inUse[s.Device] || s.Content != "ntfs":
+		case s.Kind == plan.StepVerify:
+			s.Content = "" // the table is verified
+		default:
+			if !slices.Contains(r.LeftOut, s.Device) {
+				r.LeftOut = append(r.LeftOut, s.Device)
+			}
+			continue
 		}
+		steps = append(steps, s)
 	}
-	return append(list, name)
+	return steps
 }
 
 // usedByWindows takes the volumes that a running Windows has mounted, which look
