@@ -85,26 +85,24 @@ func Rehearse(ctx context.Context, img *Image, r plan.Request, o Options, q Rehe
 	err = j.rehearse(ctx, q, out)
 	ended := j.endRehearsal(context.WithoutCancel(ctx))
 	if ended != nil {
-		return nil, errors.Join(&Failure{Err: errors.Join(err, ended), Job: j.held.ID, Undo: ended}, j.close())
+		return nil, errors.Join(err, j.leftBehind(ended), j.close())
 	}
 	_ = j.options.Session.Rates.save()
-	for i, s := range out.planned() {
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	for i, s := range out.Plan.Steps {
 		if seconds, ok := took[s.ID()]; ok {
 			out.Plan.Steps[i].Seconds = seconds
 		}
 	}
 	out.Took = time.Since(begun)
-	if err != nil {
-		out = nil
-	}
-	return out, errors.Join(err, j.close())
+	return out, j.close()
 }
 
-func (r *Rehearsal) planned() []plan.Step {
-	if r.Plan == nil {
-		return nil
-	}
-	return r.Plan.Steps
+// leftBehind is a rehearsal that could not take everything away.
+func (j *job) leftBehind(cause error) *Failure {
+	return &Failure{Err: errors.New("the rehearsal has left something behind"), Job: j.held.ID, Undo: cause}
 }
 
 // rehearse boots the appliance, and edits.
@@ -326,7 +324,7 @@ func (j *job) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil {
-			used := allocated(path)
+			used, _ := block.Allocated(path) // 0 before libvirt has made it
 			out.Scratch = max(out.Scratch, used)
 			if used > limit {
 				cancel(plan.Refuse(plan.NoRehearsal, j.guest().Name, "%s overwrote %s of its disk during the rehearsal, more than the %s that may be kept of it (--max-scratch)", j.guest().Name, used, limit))
@@ -335,15 +333,6 @@ func (j *job) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal
 		}
 	}()
 	return ctx, func() { cancel(nil); <-ended }, nil
-}
-
-// allocated is what a file takes on the disk; 0 when it is not there.
-func allocated(path string) size.Bytes {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return size.Bytes(info.Sys().(*syscall.Stat_t).Blocks) * 512 // stat(2)
 }
 
 // endRehearsal takes everything away that a rehearsal has left. It can be called
@@ -384,7 +373,7 @@ func (j *job) endView(ctx context.Context) error {
 // dropRehearsal ends a rehearsal that was cut off.
 func (j *job) dropRehearsal(ctx context.Context) (*Outcome, error) {
 	if err := j.endRehearsal(context.WithoutCancel(ctx)); err != nil {
-		return nil, &Failure{Err: err, Job: j.held.ID, Undo: err}
+		return nil, j.leftBehind(err)
 	}
 	return &Outcome{Job: j.held.ID, State: journal.Cancelled}, nil
 }

@@ -169,15 +169,9 @@ func (p *Plan) Outage() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
 	}
-	var seconds float64
-	for _, s := range p.Steps {
-		switch s.Kind {
-		case StepPivot, StepRestore, StepClean, StepStop:
-			continue
-		}
-		seconds += s.Seconds
-	}
-	return Seconds(seconds)
+	return p.total(func(s Step) bool {
+		return !slices.Contains([]StepKind{StepPivot, StepRestore, StepClean, StepStop}, s.Kind)
+	})
 }
 
 // Reserve is how long a rollback takes until the guest is there again: it is
@@ -186,14 +180,8 @@ func (p *Plan) Reserve() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
 	}
-	seconds := float64(rollbackSeconds)
-	for _, s := range p.Steps {
-		if s.Kind == StepStart || s.Kind == StepHealth {
-			seconds += s.Seconds
-		}
-	}
-	return Seconds(seconds)
+	return rollbackTime + p.total(func(s Step) bool { return s.Kind == StepStart || s.Kind == StepHealth })
 }
 
-// rollbackSeconds is what taking a trial back costs beside the boot.
-const rollbackSeconds = 2
+// rollbackTime is what taking a trial back costs beside the boot.
+const rollbackTime = 2 * time.Second

@@ -187,9 +187,23 @@ func (p *Plan) Moves() size.Bytes {
 
 // Duration is how long the whole plan usually takes.
 func (p *Plan) Duration() time.Duration {
+	return p.total(func(Step) bool { return true })
+}
+
+// EditTime is how long the steps on the overlay take.
+func (p *Plan) EditTime() time.Duration {
+	return p.total(func(s Step) bool {
+		return s.Edits() || s.Kind == StepOverlay || s.Kind == StepCheck || s.Kind == StepVerify
+	})
+}
+
+// total is how long some of the steps take together.
+func (p *Plan) total(counts func(Step) bool) time.Duration {
 	var seconds float64
 	for _, s := range p.Steps {
-		seconds += s.Seconds
+		if counts(s) {
+			seconds += s.Seconds
+		}
 	}
 	return Seconds(seconds)
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
-	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -111,19 +110,8 @@ func (p *program) rehearsalEvent(out *guest.Rehearsal) view.RehearsalEvent {
 		e.Outcome = view.Unchanged
 		return e
 	}
-	e.Edit, e.Outage, e.Reserve = editTime(out.Plan).Seconds(), out.Plan.Outage().Seconds(), out.Plan.Reserve().Seconds()
+	e.Edit, e.Outage, e.Reserve = out.Plan.EditTime().Seconds(), out.Plan.Outage().Seconds(), out.Plan.Reserve().Seconds()
 	return e
-}
-
-// editTime is how long the steps on the overlay take.
-func editTime(made *plan.Plan) time.Duration {
-	var seconds float64
-	for _, s := range made.Steps {
-		if s.Edits() || s.Kind == plan.StepOverlay || s.Kind == plan.StepCheck || s.Kind == plan.StepVerify {
-			seconds += s.Seconds
-		}
-	}
-	return plan.Seconds(seconds)
 }
 
 // thawCommand is for guardFrozen alone.

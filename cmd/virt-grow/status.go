@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -15,7 +13,6 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
-	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 func (p *program) statusCommand() *cli.Command {
@@ -77,16 +74,8 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 
 // file looks at one of the job's files.
 func file(path string) *view.File {
-	f := &view.File{Path: path}
-	info, err := os.Stat(path)
-	if err != nil {
-		return f
-	}
-	f.Exists = true
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		f.Bytes = size.Bytes(stat.Blocks) * 512 // st_blocks counts 512 bytes, stat(2)
-	}
-	return f
+	n, err := block.Allocated(path)
+	return &view.File{Path: path, Exists: err == nil, Bytes: n}
 }
 
 // explain says in plain words what happened.

@@ -178,8 +178,11 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 	defer end(nil)
 	told := map[int]bool{}
 	tell := func(pid int) {
+		if told[pid] {
+			return
+		}
 		p, err := block.Identify("appliance", pid)
-		if told[pid] || err != nil {
+		if err != nil {
 			return
 		}
 		told[pid] = true

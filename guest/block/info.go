@@ -134,6 +134,15 @@ func Free(dir string) (size.Bytes, error) {
 	return size.Bytes(s.Bavail) * size.Bytes(s.Bsize), nil
 }
 
+// Allocated is what a file takes on the disk.
+func Allocated(path string) (size.Bytes, error) {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		return 0, err
+	}
+	return size.Bytes(s.Blocks) * 512, nil // in 512 bytes whatever the file system, stat(2)
+}
+
 // SameFS says whether two paths are on one file system.
 func SameFS(a, b string) bool {
 	var x, y unix.Stat_t
