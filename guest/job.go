@@ -20,6 +20,7 @@ import (
 // Facts are what a job has to know after a crash, beside its plan. They hold
 // no key.
 type Facts struct {
+	Kind    Kind         `json:"kind,omitempty"`
 	Target  plan.Target  `json:"target"`
 	Request plan.Request `json:"request"`
 	OldSize size.Bytes   `json:"old_size"`
@@ -42,11 +43,22 @@ type Facts struct {
 	// to.
 	ByHand []string `json:"by_hand,omitempty"`
 	Hooks  Hooks    `json:"hooks,omitzero"`
-	// Rehearsal says that nothing is ever committed; View is what it works on
-	// while the guest runs.
-	Rehearsal bool  `json:"rehearsal,omitempty"`
-	View      *view `json:"view,omitempty"`
+	// View is what a rehearsal works on while the guest runs.
+	View *view `json:"view,omitempty"`
+	// Errand is what a job of another kind has to know, Steps what it does.
+	Errand json.RawMessage `json:"errand,omitempty"`
+	Steps  []plan.Step     `json:"steps,omitempty"`
 }
+
+// Kind is what a job is for.
+type Kind string
+
+// The kinds of job. Those without a line in errands work on an overlay.
+const (
+	Growth       Kind = ""          // of an image, or of a domain's disk
+	Rehearsing   Kind = "rehearsal" // nothing is ever committed
+	OnlineGrowth Kind = "online"    // of a running guest's disk
+)
 
 // SideOverlay is the overlay of a disk that does not grow.
 type SideOverlay struct {
@@ -73,8 +85,10 @@ type Options struct {
 	Window Window
 	// Hooks are commands to run around the outage.
 	Hooks Hooks
-	// Planned is told the plan before anything is done about it; may be nil.
+	// Planned is told the plan before anything is done about it, Listed the steps
+	// of a job without one; may be nil.
 	Planned func(*plan.Plan)
+	Listed  func([]plan.Step)
 	// Confirm asks about it; nil agrees to everything. It is not called for
 	// a plan without steps.
 	Confirm func(context.Context, *plan.Plan) error
@@ -88,7 +102,7 @@ type Options struct {
 	// Fault makes steps fail in tests, by name.
 	Fault func(ctx context.Context, point string) error
 
-	rehearsal bool
+	kind Kind
 }
 
 // ErrDeclined says that a person said no to the plan.
@@ -103,6 +117,8 @@ type Outcome struct {
 	Took    time.Duration
 	// ToDo is what is left to a person.
 	ToDo []string
+	// Said is what came of a job without a plan, for people.
+	Said []string
 }
 
 // Failure is a job that did not reach its end.
@@ -142,6 +158,9 @@ type job struct {
 	unlock  func() error
 	warned  []string // the image's notes, for the plan's warnings
 
+	// errand is what a job without a plan does.
+	errand errand
+
 	// seen is what was on the disk while the guest still ran.
 	seen *plan.Layout
 
@@ -162,7 +181,20 @@ func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, e
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockDisks(o.Store, img.Path, locks)
+	j, err := createJob(img.Path, locks, o, func(held *journal.Job) Facts { return factsFor(img, r, newSize, o, held) })
+	if err != nil {
+		return nil, err
+	}
+	j.warned, j.image = img.Notes, img
+	if img.owner != nil {
+		j.takeDomain(img.owner.domain)
+	}
+	return j, nil
+}
+
+// createJob makes a job that holds the disks.
+func createJob(path string, locks []string, o Options, facts func(*journal.Job) Facts) (*job, error) {
+	unlock, err := lockDisks(o.Store, path, locks)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +202,18 @@ func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, e
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
+	f := facts(held)
+	f.Kind, f.Locks = o.kind, locks
+	j := newJob(held, f, o)
+	j.unlock = unlock
+	if err := j.writeFacts(); err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	return j, nil
+}
+
+// factsFor names the job's files.
+func factsFor(img *Image, r plan.Request, newSize size.Bytes, o Options, held *journal.Job) Facts {
 	dir := o.Scratch
 	if dir == "" && !img.Block {
 		dir = filepath.Dir(img.Path)
@@ -181,21 +225,12 @@ func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, e
 	facts := Facts{
 		Target: img.Target, Request: r, OldSize: img.Size, NewSize: newSize,
 		Overlay: base + ".qcow2", Undo: base + ".undo.qcow2",
-		Stamp: img.Stamp, Keep: o.Keep, Agreed: o.Confirm == nil,
-		Locks: locks, Hooks: o.Hooks, Rehearsal: o.rehearsal,
+		Stamp: img.Stamp, Keep: o.Keep, Agreed: o.Confirm == nil, Hooks: o.Hooks,
 	}
 	if img.owner != nil {
 		facts.Overlays = img.owner.sideOverlays(held.ID, o.Scratch)
 	}
-	j := newJob(held, facts, o)
-	j.unlock, j.warned, j.image = unlock, img.Notes, img
-	if img.owner != nil {
-		j.takeDomain(img.owner.domain)
-	}
-	if err := j.writeFacts(); err != nil {
-		return nil, errors.Join(err, j.close())
-	}
-	return j, nil
+	return facts
 }
 
 // writeFacts puts the job's facts into the journal.

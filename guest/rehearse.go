@@ -66,7 +66,7 @@ func Rehearse(ctx context.Context, img *Image, r plan.Request, o Options, q Rehe
 	if g := img.Target.Guest; g != nil && g.Running && q.Quiesce == "yes" && !g.Health.Agent {
 		return nil, plan.Refuse(plan.NoRehearsal, g.Name, "--quiesce yes: no guest agent answers in %s", g.Name)
 	}
-	o.rehearsal, o.Confirm = true, nil
+	o.kind, o.Confirm = Rehearsing, nil
 	took := map[string]float64{}
 	shown := o.Emit
 	o.Emit = func(e apply.Event) {

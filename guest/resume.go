@@ -67,33 +67,61 @@ func (j *job) restorePlan(context.Context) error {
 
 // Resume brings a job that was cut off to its end.
 func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
-	return again(ctx, name, o, (*job).resume)
+	return again(ctx, name, o, func(w ways) way { return w.resume })
 }
 
 // Accept commits a job that waits for a decision.
 func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
-	return again(ctx, name, o, (*job).accept)
+	return again(ctx, name, o, func(w ways) way { return w.accept })
 }
 
-func again(ctx context.Context, name string, o Options, work func(*job, context.Context) error) (*Outcome, error) {
+// Rollback takes back whatever a job has done.
+func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
+	return again(ctx, name, o, func(w ways) way { return w.rollback })
+}
+
+type way func(*job, context.Context) (*Outcome, error)
+
+// ways are what can become of a job of one kind.
+type ways struct{ resume, accept, rollback way }
+
+func (k Kind) ways() ways {
+	switch k {
+	case Growth:
+		return ways{
+			resume:   func(j *job, ctx context.Context) (*Outcome, error) { return j.goOn(ctx, j.resume) },
+			accept:   func(j *job, ctx context.Context) (*Outcome, error) { return j.goOn(ctx, j.accept) },
+			rollback: (*job).rollback,
+		}
+	case Rehearsing:
+		return ways{resume: (*job).dropRehearsal, accept: (*job).nothingToAccept, rollback: (*job).dropRehearsal}
+	}
+	return ways{resume: (*job).resumeErrand, accept: (*job).nothingToAccept, rollback: (*job).rollbackErrand}
+}
+
+func again(ctx context.Context, name string, o Options, choose func(ways) way) (*Outcome, error) {
 	begun := time.Now()
 	j, err := reopen(ctx, name, o)
 	if err != nil {
 		return nil, err
 	}
-	if j.facts.Rehearsal {
-		out, err := j.dropRehearsal(ctx)
-		return out, errors.Join(err, j.close())
-	}
-	before := j.record.State
-	if before.Ended() {
-		return &Outcome{Job: j.held.ID, State: before, Plan: j.plan}, j.close()
-	}
-	out, err := j.finish(ctx, func(ctx context.Context) error { return work(j, ctx) })
-	if out != nil {
+	out, err := choose(j.facts.Kind.ways())(j, ctx)
+	if out != nil && !j.record.State.Ended() {
 		out.Took = time.Since(begun)
 	}
 	return out, errors.Join(err, j.close())
+}
+
+// goOn does what is left of a growth.
+func (j *job) goOn(ctx context.Context, work func(context.Context) error) (*Outcome, error) {
+	if j.record.State.Ended() {
+		return &Outcome{Job: j.held.ID, State: j.record.State, Plan: j.plan}, nil
+	}
+	return j.finish(ctx, work)
+}
+
+func (j *job) nothingToAccept(context.Context) (*Outcome, error) {
+	return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s has nothing to accept: it is %s", j.held.ID, j.record.State)
 }
 
 func (j *job) resume(ctx context.Context) error {
@@ -189,35 +217,24 @@ func (j *job) unchangedBefore() error {
 	return nil
 }
 
-// Rollback takes back whatever a job has done.
-func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
-	begun := time.Now()
-	j, err := reopen(ctx, name, o)
-	if err != nil {
-		return nil, err
-	}
-	if j.facts.Rehearsal {
-		out, err := j.dropRehearsal(ctx)
-		return out, errors.Join(err, j.close())
-	}
+func (j *job) rollback(ctx context.Context) (*Outcome, error) {
 	out := &Outcome{Job: j.held.ID, State: j.record.State, Plan: j.plan}
 	switch {
 	case j.pivoting():
-		return nil, errors.Join(plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back any more: the guest passed its check, and its overlay is being committed", j.held.ID), j.close())
+		return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back any more: the guest passed its check, and its overlay is being committed", j.held.ID)
 	case j.record.State == journal.Finished, j.pastReturn():
-		return nil, errors.Join(plan.Refuse(plan.JobState, j.held.ID, "job %s is done: its changes are in the image", j.held.ID), j.close())
+		return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s is done: its changes are in the image", j.held.ID)
 	case j.record.State.Ended():
-		return out, j.close()
+		return out, nil
 	}
 	if err := j.back(context.WithoutCancel(ctx)); err != nil {
 		if r, ok := plan.IsRefusal(err); ok {
-			return nil, errors.Join(r, j.close()) // a person has to look first
+			return nil, r // a person has to look first
 		}
-		failure := &Failure{Err: err, Job: j.held.ID, Begun: j.record.State == journal.Committing}
-		return nil, errors.Join(failure, j.close())
+		return nil, &Failure{Err: err, Job: j.held.ID, Begun: j.record.State == journal.Committing}
 	}
-	out.State, out.Changed, out.Took = journal.RolledBack, true, time.Since(begun)
-	return out, j.close()
+	out.State, out.Changed = journal.RolledBack, true
+	return out, nil
 }
 
 // pastReturn says that the commit is complete and cannot be taken back: the

@@ -76,6 +76,14 @@ const (
 	StepRestore  StepKind = "restore"
 )
 
+// The kinds of step that grow the disk of a running guest: its container through
+// QEMU, what is in it by the guest itself.
+const (
+	StepContainer StepKind = "container"
+	StepInside    StepKind = "inside"
+	StepSeen      StepKind = "seen"
+)
+
 // around puts the steps that deal with the guest around those of the edit, and
 // those that the guest does itself behind its start.
 func (g *Guest) around(edit, extend []Step, oldSize, newSize size.Bytes) []Step {

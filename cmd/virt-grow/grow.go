@@ -147,7 +147,7 @@ func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) err
 func (p *program) watch(o *guest.Options) (stop func()) {
 	if p.json {
 		p.events = p.newEvents()
-		o.Emit, o.Note, o.Planned = p.events.Event, p.events.Note, p.events.Planned
+		o.Emit, o.Note, o.Planned, o.Listed = p.events.Event, p.events.Note, p.events.Planned, p.events.Listed
 		o.Opened = func(id string) { p.job = id; p.events.Opened(id) }
 		if o.Confirm != nil { // somebody reads on standard error
 			o.Planned = func(made *plan.Plan) { p.events.Planned(made); p.present(o, made) }
@@ -155,13 +155,13 @@ func (p *program) watch(o *guest.Options) (stop func()) {
 		return func() {}
 	}
 	p.progress = view.NewProgress(p.out, p.style(), p.outLive, now)
-	o.Emit, o.Note = p.progress.Event, p.progress.Note
+	o.Emit, o.Note, o.Listed = p.progress.Event, p.progress.Note, p.progress.Listed
 	o.Opened = func(id string) { p.job = id }
 	o.Planned = func(made *plan.Plan) {
 		p.progress.Hold()
 		p.present(o, made)
 		p.progress.Release()
-		p.progress.Planned(made)
+		p.progress.Listed(made.Steps)
 	}
 	if !p.outLive {
 		return p.progress.Stop
@@ -189,8 +189,8 @@ var outcomes = map[journal.JobState]string{
 // ended shows a run that ended well.
 func (p *program) ended(out *guest.Outcome) error {
 	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
-		ToDo: out.ToDo, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
-	if out.State == journal.Cancelled && out.Plan == nil {
+		ToDo: out.ToDo, Said: out.Said, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
+	if out.State == journal.Cancelled && out.Plan == nil && out.Said == nil {
 		r.Outcome = view.Cancelled
 	}
 	if out.State == journal.Waiting {
@@ -202,7 +202,7 @@ func (p *program) ended(out *guest.Outcome) error {
 		}
 		return view.Results(p.out, p.style(), r)
 	}
-	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo}
+	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo, Said: r.Said}
 	if out.State == journal.Waiting {
 		e.Next = r.Accept
 	}

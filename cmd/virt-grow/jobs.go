@@ -109,8 +109,10 @@ func commandsFor(j journal.Listed) []string {
 		return []string{"status"}
 	case j.Running, j.Record.State.Ended():
 		return nil
-	case err == nil && facts.Rehearsal:
+	case err == nil && facts.Kind == guest.Rehearsing:
 		return []string{"rollback"}
+	case err == nil && facts.Kind.InPlace(j.Record):
+		return []string{"resume"}
 	case j.Record.State == journal.Waiting:
 		return []string{"accept", "rollback"}
 	case j.Record.State == journal.Committing && err == nil && facts.Target.Guest != nil && facts.Target.Guest.Trial:
@@ -122,9 +124,9 @@ func commandsFor(j journal.Listed) []string {
 }
 
 // stepsOf says how far a job is.
-func stepsOf(saved *plan.Plan, r journal.Record) []view.StepStatus {
+func stepsOf(planned []plan.Step, r journal.Record) []view.StepStatus {
 	var steps []view.StepStatus
-	for _, s := range saved.Steps {
+	for _, s := range planned {
 		state := "open"
 		switch {
 		case r.State == journal.Finished, r.Done[s.ID()]:

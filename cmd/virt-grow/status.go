@@ -50,7 +50,10 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 	}
 	if facts, err := factsOf(j.Record); err == nil {
 		s.OldSize, s.NewSize = facts.OldSize, facts.NewSize
-		s.Overlay, s.Undo = file(facts.Overlay), file(facts.Undo)
+		if facts.Overlay != "" {
+			s.Overlay, s.Undo = file(facts.Overlay), file(facts.Undo)
+		}
+		s.Steps = stepsOf(facts.Steps, j.Record)
 		for _, side := range facts.Overlays {
 			s.Others = append(s.Others, *file(side.Path))
 		}
@@ -59,7 +62,7 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 		s.Text = "It ended before it did anything."
 	}
 	if saved, err := p.planOf(j.ID); err == nil && j.Record.Planned {
-		s.Grows, s.Steps = strings.Join(saved.Targets(), ", "), stepsOf(saved, j.Record)
+		s.Grows, s.Steps = strings.Join(saved.Targets(), ", "), stepsOf(saved.Steps, j.Record)
 	}
 	if j.Record.State == journal.RolledBack {
 		s.Steps = nil // none of them counts any more
@@ -83,10 +86,12 @@ func explain(j journal.Listed, facts guest.Facts) string {
 	r := j.Record
 	commit := r.Done[string(plan.StepCommit)] || r.Running == string(plan.StepCommit)
 	switch {
-	case facts.Rehearsal && j.Running:
+	case facts.Kind == guest.Rehearsing && j.Running:
 		return "It is a rehearsal, and runs: the image is only read."
-	case facts.Rehearsal:
+	case facts.Kind == guest.Rehearsing:
 		return "It was a rehearsal, and was cut off. The image was only read; rollback takes away what it has left."
+	case facts.Steps != nil:
+		return explainErrand(j, facts)
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."
 	case r.State == journal.RolledBack:
@@ -115,6 +120,22 @@ func explain(j journal.Listed, facts guest.Facts) string {
 		return "It ended while it looked at the image. The image is untouched."
 	}
 	return "It ended while it looked at the image; nobody had agreed to a plan. The image is untouched."
+}
+
+// explainErrand says what happened to a job that grows nothing on an overlay.
+func explainErrand(j journal.Listed, facts guest.Facts) string {
+	r := j.Record
+	switch {
+	case r.State == journal.Finished:
+		return "It is done."
+	case r.State == journal.RolledBack:
+		return "It was rolled back: everything is as it was before."
+	case j.Running:
+		return "It runs" + at(r) + "."
+	case facts.Kind.InPlace(r):
+		return "It ended before it was done" + at(r) + ". What is done stays, resume does what is left."
+	}
+	return "It ended before it was done" + at(r) + ". Resume does what is left, rollback takes back what is done."
 }
 
 // undecided says what is at stake in a trial that a person has to decide.

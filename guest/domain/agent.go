@@ -108,19 +108,43 @@ func (e *ExecError) Error() string {
 	return fmt.Sprintf("%s ended with status %d: %s", e.Program, e.Status, e.Said)
 }
 
-// Exec runs a program in the guest through its agent, as its administrator, and
-// gives the first line it printed, which is the guest's word. When ctx ends, the
-// program goes on.
+// Exec runs a program in the guest, as Run does, and gives the first line it
+// printed. One that fails is an ExecError.
 func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
+	ran, err := d.Run(ctx, command, "")
+	if err != nil {
+		return "", err
+	}
+	if ran.Status != 0 {
+		return "", &ExecError{Program: command[0], Status: ran.Status, Said: said(ran.Err, ran.Out)}
+	}
+	return said(ran.Out), nil
+}
+
+// Ran is what came of a program in the guest. What it printed is the guest's word.
+type Ran struct {
+	// Status is 0 for success; of a program that a signal ended, 128 and the signal.
+	Status   int
+	Out, Err []byte
+}
+
+// Run runs a program in the guest through its agent, as its administrator, with
+// that as its standard input. It is found by the agent's PATH; no shell comes
+// between. When ctx ends, the program goes on.
+func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, error) {
+	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
+	if input != "" {
+		arguments["input-data"] = []byte(input)
+	}
 	var started struct{ Pid int64 }
-	err := d.command(ctx, "guest-exec", map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}, &started)
+	err := d.command(ctx, "guest-exec", arguments, &started)
 	if err != nil {
 		for _, forbidden := range []string{"has been disabled", "has not been found"} {
 			if strings.Contains(err.Error(), forbidden) {
-				return "", fmt.Errorf("%w: %w", ErrMayNotExec, err)
+				return Ran{}, fmt.Errorf("%w: %w", ErrMayNotExec, err)
 			}
 		}
-		return "", err
+		return Ran{}, err
 	}
 	var status struct {
 		Exited   bool
@@ -129,18 +153,30 @@ func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 		Out      []byte `json:"out-data"`
 		Err      []byte `json:"err-data"`
 	}
-	for !status.Exited {
-		if err := Sleep(ctx, 300*time.Millisecond); err != nil {
-			return "", err
-		}
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 300*time.Millisecond) {
 		if err := d.command(ctx, "guest-exec-status", map[string]any{"pid": started.Pid}, &status); err != nil {
-			return "", err
+			return Ran{}, err
+		}
+		if status.Exited {
+			break
+		}
+		if err := Sleep(ctx, pause); err != nil {
+			return Ran{}, err
 		}
 	}
-	if status.ExitCode == 0 && status.Signal == 0 {
-		return said(status.Out), nil
+	ran := Ran{Status: status.ExitCode, Out: status.Out, Err: status.Err}
+	if status.Signal != 0 {
+		ran.Status = 128 + status.Signal
 	}
-	return "", &ExecError{Program: command[0], Status: max(status.ExitCode, status.Signal), Said: said(status.Err, status.Out)}
+	return ran, nil
+}
+
+// OS is the guest's system as its agent names it (guest-get-osinfo): "mswindows",
+// "debian"; "" if the agent cannot say.
+func (d *Domain) OS(ctx context.Context) string {
+	var info struct{ ID string }
+	_ = d.command(ctx, "guest-get-osinfo", nil, &info)
+	return info.ID
 }
 
 // said is the first line that says something, without what a terminal would act

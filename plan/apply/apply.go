@@ -118,8 +118,11 @@ type Run struct {
 	Editor Editor
 	// Guest is nil for an image by itself.
 	Guest Guest
-	Log   Log
-	Now   func() time.Time
+	// Own is what the steps mean in a job that grows nothing on an overlay; the
+	// three above are nil then. A growth's steps are known here.
+	Own map[plan.StepKind]Handler
+	Log Log
+	Now func() time.Time
 	// Emit may be nil.
 	Emit func(Event)
 	// Fault is called by name before and after each do, for tests that make
@@ -129,7 +132,7 @@ type Run struct {
 
 // Do runs one step: journal, do, verify, journal.
 func (r *Run) Do(ctx context.Context, s plan.Step) error {
-	h, ok := handlers[s.Kind]
+	h, ok := r.handler(s.Kind)
 	if !ok {
 		return fmt.Errorf("step %s: this version does not know how", s.ID())
 	}
@@ -157,6 +160,16 @@ func (r *Run) Do(ctx context.Context, s plan.Step) error {
 	}
 	r.emit(Event{Phase: Finished, Step: s, Took: took})
 	return nil
+}
+
+// handler finds what a kind of step means.
+func (r *Run) handler(kind plan.StepKind) (handler, bool) {
+	if r.Own == nil {
+		h, ok := handlers[kind]
+		return h, ok
+	}
+	h, ok := r.Own[kind]
+	return handler{do: h.Do.action(), undo: h.Undo.action()}, ok
 }
 
 func (r *Run) attempt(ctx context.Context, h handler, s plan.Step) error {
@@ -199,11 +212,11 @@ func (r *Run) Forward(ctx context.Context, steps []plan.Step, done map[string]bo
 // that could not be taken back, because the overlay is then all there is.
 func (r *Run) Back(ctx context.Context, begun func(id string) bool) error {
 	for _, s := range slices.Backward(r.Plan.Steps) {
-		undo := handlers[s.Kind].undo
-		if undo == nil || !begun(s.ID()) {
+		h, _ := r.handler(s.Kind)
+		if h.undo == nil || !begun(s.ID()) {
 			continue
 		}
-		if err := r.undo(ctx, s, undo); err != nil {
+		if err := r.undo(ctx, s, h.undo); err != nil {
 			return fmt.Errorf("cannot undo %s: %w", s.ID(), err)
 		}
 	}

@@ -15,6 +15,21 @@ type action func(context.Context, *Run, plan.Step) error
 // cannot succeed without being right, undo where dropping the overlay is it.
 type handler struct{ do, verify, undo action }
 
+// Work does or undoes one step. It may be called again after a crash in the middle
+// of it.
+type Work func(context.Context, plan.Step) error
+
+func (w Work) action() action {
+	if w == nil {
+		return nil
+	}
+	return func(ctx context.Context, _ *Run, s plan.Step) error { return w(ctx, s) }
+}
+
+// Handler is what one kind of step means in a job of another kind. Without an Undo
+// it cannot be taken back once it was begun.
+type Handler struct{ Do, Undo Work }
+
 var handlers = map[plan.StepKind]handler{
 	plan.StepOverlay: {do: createOverlay, undo: dropOverlay},
 	plan.StepCheck:   {do: check},

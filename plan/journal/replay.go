@@ -14,6 +14,8 @@ const (
 	Opening JobState = "opening"
 	// Editing: the overlay is being written; the image is untouched.
 	Editing JobState = "editing"
+	// Working: the steps of a job that has no overlay are under way.
+	Working JobState = "working"
 	// Trial: the guest is started on the overlay, and has to prove itself.
 	Trial JobState = "trial"
 	// Waiting: the overlay is complete and verified, and a person decides; a

@@ -125,7 +125,7 @@ type Events struct {
 	w      io.Writer
 	schema string
 	now    func() time.Time
-	plan   *plan.Plan
+	steps  []plan.Step
 }
 
 // NewEvents makes the events of a command.
@@ -169,11 +169,20 @@ func (e *Events) Note(text string) {
 
 // Planned tells the plan.
 func (e *Events) Planned(p *plan.Plan) {
-	e.plan = p
+	e.steps = p.Steps
 	e.write(struct {
 		event
 		Plan *plan.Plan `json:"plan"`
 	}{e.head("plan"), p})
+}
+
+// Listed tells the steps of a run without a plan.
+func (e *Events) Listed(steps []plan.Step) {
+	e.steps = steps
+	e.write(struct {
+		event
+		Steps []plan.Step `json:"steps"`
+	}{e.head("steps"), steps})
 }
 
 // Event tells what a step is at.
@@ -195,11 +204,9 @@ func (e *Events) Event(step apply.Event) {
 	if step.Err != nil {
 		f.Error = step.Err.Error()
 	}
-	if e.plan != nil {
-		for i, s := range e.plan.Steps {
-			if s.ID() == f.Step {
-				f.Number, f.Of, f.Summary = i+1, len(e.plan.Steps), s.Summary
-			}
+	for i, s := range e.steps {
+		if s.ID() == f.Step {
+			f.Number, f.Of, f.Summary = i+1, len(e.steps), s.Summary
 		}
 	}
 	e.write(f)
@@ -215,6 +222,8 @@ type ResultEvent struct {
 	Next    string  `json:"next,omitempty"`
 	// ToDo is what is left to a person.
 	ToDo []string `json:"todo,omitempty"`
+	// Said is what came of a job without a plan, for people.
+	Said []string `json:"said,omitempty"`
 	*Trouble
 }
 

@@ -21,7 +21,8 @@ type Progress struct {
 	now   func() time.Time
 
 	mutex sync.Mutex
-	plan  *plan.Plan
+	// steps are those there will be, once they are known.
+	steps []plan.Step
 	// text is what goes on since; empty when nothing does.
 	text  string
 	since time.Time
@@ -37,12 +38,12 @@ func NewProgress(w io.Writer, s Style, live bool, now func() time.Time) *Progres
 	return &Progress{w: w, style: s, live: live, now: now}
 }
 
-// Planned tells which steps there will be.
-func (p *Progress) Planned(pl *plan.Plan) {
+// Listed tells which steps there will be.
+func (p *Progress) Listed(steps []plan.Step) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.plan = pl
-	if !pl.Changes() {
+	p.steps = steps
+	if len(steps) == 0 {
 		return
 	}
 	for _, e := range p.early {
@@ -71,7 +72,7 @@ func (p *Progress) Event(e apply.Event) {
 	defer p.mutex.Unlock()
 	switch e.Phase {
 	case apply.Started:
-		if p.plan == nil {
+		if p.steps == nil {
 			return // a note says what goes on, and goes on itself
 		}
 		p.finishNote()
@@ -82,7 +83,7 @@ func (p *Progress) Event(e apply.Event) {
 		p.begin("undo: " + undoing(e.Step))
 		p.within = true
 	case apply.Finished, apply.Failed, apply.Undone:
-		if p.plan == nil && e.Phase == apply.Finished {
+		if p.steps == nil && e.Phase == apply.Finished {
 			p.early = append(p.early, e)
 			return
 		}
@@ -111,11 +112,9 @@ func undoing(s plan.Step) string {
 
 // step is a step's line with its number.
 func (p *Progress) step(s plan.Step) string {
-	if p.plan != nil {
-		for i, other := range p.plan.Steps {
-			if other.ID() == s.ID() {
-				return fmt.Sprintf("[%d/%d] %s", i+1, len(p.plan.Steps), other.Summary)
-			}
+	for i, other := range p.steps {
+		if other.ID() == s.ID() {
+			return fmt.Sprintf("[%d/%d] %s", i+1, len(p.steps), other.Summary)
 		}
 	}
 	if s.Summary == "" {

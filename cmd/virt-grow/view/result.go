@@ -21,6 +21,8 @@ type Result struct {
 	Accept, Rollback string
 	// ToDo is what is left to a person.
 	ToDo []string
+	// Said is what came of a job without a plan.
+	Said []string
 }
 
 // The outcomes of a run, in its result event.
@@ -53,7 +55,7 @@ func Results(w io.Writer, s Style, r Result) error {
 		p.line("commit    %s", r.Accept)
 		p.line("drop      %s", r.Rollback)
 	case RolledBack:
-		p.head("Job %s is rolled back: the image is as it was before.", r.Job)
+		p.head("Job %s is rolled back: everything is as it was before.", r.Job)
 	case Cancelled:
 		p.head("Job %s is closed: nobody had agreed to its plan, and nothing was changed.", r.Job)
 	case Unchanged:
@@ -97,6 +99,13 @@ func name(pl *plan.Plan) string {
 
 // done lists what is bigger now.
 func (p *page) done(r Result) {
+	if len(r.Said) > 0 {
+		p.head("%s (job %s)", r.Said[0], r.Job)
+		for _, line := range r.Said[1:] {
+			p.line("  %s", line)
+		}
+		return
+	}
 	if r.Plan == nil || r.Took == 0 {
 		p.head("Job %s is done; nothing was left to do.", r.Job)
 		return
