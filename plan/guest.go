@@ -81,7 +81,6 @@ const (
 const (
 	StepContainer StepKind = "container"
 	StepInside    StepKind = "inside"
-	StepSeen      StepKind = "seen"
 )
 
 // around puts the steps that deal with the guest around those of the edit, and

@@ -54,6 +54,8 @@ const (
 	ChainShared     Reason = "chain-shared"
 	NoScratch       Reason = "no-scratch"
 	NoRehearsal     Reason = "no-rehearsal"
+	NoAgent         Reason = "no-agent"
+	HMPUnnamed      Reason = "hmp-unnamed"
 	ShutdownTimeout Reason = "shutdown-timeout"
 	HealthCheck     Reason = "health-check"
 	Window          Reason = "window"
