@@ -25,10 +25,15 @@ type underway struct {
 func (x *tenant) begin(t *testing.T, fault string, more ...string) *underway {
 	t.Helper()
 	x.note(t)
+	args := []string{"grow", x.Name, "--size", "1G", "--yes", "--boot-timeout", "90s", "--shutdown-timeout", "60s"}
+	return x.launch(t, fault, append(args, more...)...)
+}
+
+// launch begins any command.
+func (x *tenant) launch(t *testing.T, fault string, args ...string) *underway {
+	t.Helper()
 	u := &underway{done: make(chan struct{})}
-	args := []string{"--state-dir", x.state, "--connect", x.URI(), "grow", x.Name, "--size", "1G", "--yes",
-		"--boot-timeout", "90s", "--shutdown-timeout", "60s"}
-	u.cmd = exec.Command(x.program, append(args, more...)...)
+	u.cmd = exec.Command(x.program, append([]string{"--state-dir", x.state, "--connect", x.URI()}, args...)...)
 	u.cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
 	u.cmd.Stdout, u.cmd.Stderr = &u.out, &u.out
 	if err := u.cmd.Start(); err != nil {

@@ -25,6 +25,8 @@ type Spec struct {
 	//	hibernate                shuts down as Windows with fast startup does: the NTFS at /data is left hibernated
 	//	windows=KIND             the agent is one of Windows, whose D: is the NTFS at /data: able,
 	//	                         no-exec (runs no programs) or fails (extends no volume)
+	//	load=MODULE,…            loads these, for file systems that the root is not on
+	//	agent-without=COMMAND,…  the agent does not carry these out
 	//	no-agent                 there is a channel for the agent, but no agent
 	//	hang                     boot ends before the first beat and the agent
 	//	was=BYTES bigger=WHAT    when the root disk is bigger than that: hang, panic or off
@@ -32,12 +34,17 @@ type Spec struct {
 
 	NoAgentChannel bool
 	MemoryMiB      int // 0: enough
+	// Drives are disks given to QEMU past libvirt, with -drive, as administrators
+	// did before libvirt used -blockdev. Their Target is the drive's alias.
+	Drives []Disk
 }
 
 // Disk is a disk of a guest.
 type Disk struct {
 	Path, Format string
-	Target       string // vda, …; sda, … are behind a virtio SCSI controller
+	// Target is vda, …; sda, … are behind a virtio SCSI controller, hda, … on IDE, where
+	// the guest itself has no driver.
+	Target string
 }
 
 // Guest is a defined domain.
@@ -197,12 +204,26 @@ func (g *Guest) xml(s Spec) (string, error) {
 	if memory == 0 {
 		memory = 384
 	}
-	return fmt.Sprintf(domainXML, kind, s.Name, memory, g.libvirt.path("boot/kernel"), g.libvirt.path("boot/initramfs"),
+	return fmt.Sprintf(domainXML, kind, commandline(s.Drives), s.Name, memory, g.libvirt.path("boot/kernel"), g.libvirt.path("boot/initramfs"),
 		strings.Join(append([]string{kernelCmdline}, s.Cmdline...), " "), cpu, devices), nil
 }
 
+// commandline gives QEMU its drives. QEMU itself has to be let at their files.
+func commandline(drives []Disk) string {
+	if len(drives) == 0 {
+		return ""
+	}
+	args := ""
+	for i, d := range drives {
+		// libvirt gives the low places on the bus to its own.
+		args += fmt.Sprintf(`<qemu:arg value="-drive"/><qemu:arg value="file=%s,format=%s,if=none,id=%s"/>
+    <qemu:arg value="-device"/><qemu:arg value="virtio-blk-pci,drive=%s,addr=%#x"/>`, d.Path, d.Format, d.Target, d.Target, 16+i)
+	}
+	return "\n  <qemu:commandline>" + args + "</qemu:commandline>"
+}
+
 // Values must not need quoting in XML: they are paths and words of our own.
-const domainXML = `<domain type=%q>
+const domainXML = `<domain type=%q xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">%s
   <name>%s</name>
   <memory unit="MiB">%d</memory>
   <vcpu>1</vcpu>
@@ -241,6 +262,9 @@ func (d Disk) xml() (string, error) {
 	if strings.HasPrefix(d.Target, "sd") {
 		bus, controller = "scsi", `
     <controller type="scsi" index="0" model="virtio-scsi"/>`
+	}
+	if strings.HasPrefix(d.Target, "hd") {
+		bus = "ide"
 	}
 	kind, attribute := "file", "file"
 	if st.Mode()&os.ModeDevice != 0 {

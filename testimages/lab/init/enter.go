@@ -101,11 +101,23 @@ func mountRoot(r root) error {
 	}
 	// These are needed when the initramfs is out of reach.
 	loadOptional("ntfs3", "fuse")
+	loadOptional(asked()...)
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
 		return err
 	}
 	if err := syscall.Mount(r.device, newRoot, r.fs, 0, ""); err != nil {
 		return fmt.Errorf("mount %s (%s): %w", r.device, r.fs, err)
+	}
+	return nil
+}
+
+// asked are the modules that load= on the kernel's command line names.
+func asked() []string {
+	b, _ := os.ReadFile("/proc/cmdline")
+	for _, word := range strings.Fields(string(b)) {
+		if list, ok := strings.CutPrefix(word, "load="); ok {
+			return strings.Split(list, ",")
+		}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func runGuest() error {
 	go mountData(h)
 	go watchPowerButtons(h)
 	if !o.noAgent {
-		go startAgent(h, o.windows)
+		go startAgent(h, o)
 	}
 	return h.untilAsked(o)
 }
@@ -47,6 +47,7 @@ type options struct {
 	hang           bool
 	hibernate      bool
 	windows        string // the agent is one of Windows, of this kind
+	without        string // commands that the agent must not carry out
 	was            int64  // size of the disk that is fine
 	bigger         string // what to do on a bigger one: hang, panic or off
 }
@@ -70,6 +71,8 @@ func readOptions(path string) (o options, err error) {
 			o.slowShutdown = time.Duration(s * float64(time.Second))
 		case "windows":
 			o.windows = value
+		case "agent-without":
+			o.without = value
 		case "was":
 			o.was, err = strconv.ParseInt(value, 10, 64)
 		case "bigger":
@@ -186,7 +189,7 @@ func waitForChildren(limit time.Duration) {
 
 // startAgent gives the guest agent its port, the name udev would have made
 // included, and runs it.
-func startAgent(h *heart, windows string) {
+func startAgent(h *heart, o options) {
 	const name = "org.qemu.guest_agent.0"
 	port := ""
 	for deadline := time.Now().Add(5 * time.Second); port == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -196,14 +199,18 @@ func startAgent(h *heart, windows string) {
 		h.note("no port for the agent")
 		return
 	}
-	if windows != "" {
-		startWindowsAgent(h, port, windows)
+	if o.windows != "" {
+		startWindowsAgent(h, port, o.windows)
 		return
 	}
 	link := "/dev/virtio-ports/" + name
 	_ = os.MkdirAll(filepath.Dir(link), 0o755)
 	_ = os.Symlink(port, link)
-	cmd := exec.Command("/usr/sbin/qemu-ga", "-m", "virtio-serial", "-p", link, "-t", "/run", "-l", "/run/qemu-ga.log")
+	args := []string{"-m", "virtio-serial", "-p", link, "-t", "/run", "-l", "/run/qemu-ga.log"}
+	if o.without != "" {
+		args = append(args, "-b", o.without)
+	}
+	cmd := exec.Command("/usr/sbin/qemu-ga", args...)
 	if err := cmd.Start(); err != nil {
 		h.note(fmt.Sprint("agent: ", err))
 	}

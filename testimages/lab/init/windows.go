@@ -251,27 +251,30 @@ func (a *windowsAgent) status(args map[string]any) (any, error) {
 var (
 	scriptGUID = regexp.MustCompile(`Guid -eq '\{([0-9a-f-]+)\}'`)
 	scriptSize = regexp.MustCompile(`\[uint64\]([0-9]+)`)
+	// scriptDisk is the size of the disk whose last partition is to be extended.
+	scriptDisk = regexp.MustCompile(`Get-Disk \| Where-Object Size -eq ([0-9]+)`)
 	// scriptRecovery is where the recovery environment is now.
 	scriptRecovery = regexp.MustCompile(`\$r = Get-Partition \| Where-Object Guid -eq '\{([0-9a-f-]+)\}'`)
 )
 
 // extend does what the script says: the partition of that GUID, and the NTFS on
-// it, get that size.
+// it, get that size; or all there is, of a disk that has grown while the guest ran.
 func (a *windowsAgent) extend(script string) (string, error) {
+	if disk := scriptDisk.FindStringSubmatch(script); disk != nil && strings.Contains(script, "Resize-Partition -Size $to") {
+		return a.extendOnline(disk[1])
+	}
 	guid, size := scriptGUID.FindStringSubmatch(script), scriptSize.FindStringSubmatch(script)
 	if guid == nil || size == nil || !strings.Contains(script, "Resize-Partition -Size $to") {
 		return "", errors.New("this PowerShell only knows how to extend a partition")
 	}
 	a.heart.note("told to extend " + guid[1] + " to " + size[1])
 	if a.fails {
-		return "", errors.New("Resize-Partition : Not enough available capacity")
+		return "", errTooFull
 	}
-	device, _, err := dataVolume()
+	device, disk, number, err := dataPartition()
 	if err != nil {
 		return "", err
 	}
-	disk := strings.TrimRight(device, "0123456789")
-	number := strings.TrimPrefix(device, disk)
 	if have, err := run("", "sfdisk", "--part-uuid", disk, number); err != nil || !strings.EqualFold(strings.TrimSpace(have), guid[1]) {
 		return "", fmt.Errorf("the partition is not there: %s is %s (%v)", device, have, err)
 	}
@@ -279,22 +282,59 @@ func (a *windowsAgent) extend(script string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := a.resize(device, disk, number, fmt.Sprintf(", %d\n", bytes/512)); err != nil {
+		return "", err
+	}
+	return a.recover(disk, script), mountNTFS(device)
+}
+
+var errTooFull = errors.New("Resize-Partition : Not enough available capacity")
+
+// extendOnline extends the volume over a disk that has that size by now.
+func (a *windowsAgent) extendOnline(bytes string) (string, error) {
+	device, disk, number, err := dataPartition()
+	if err != nil {
+		return "", err
+	}
+	a.heart.note("told to extend " + device + " on a disk of " + bytes)
+	if a.fails {
+		return "", errTooFull
+	}
+	sectors, _ := os.ReadFile("/sys/class/block/" + filepath.Base(disk) + "/size")
+	if n, err := strconv.ParseInt(strings.TrimSpace(string(sectors)), 10, 64); err != nil || strconv.FormatInt(n*512, 10) != bytes {
+		return "", fmt.Errorf("0 disks have %s bytes", bytes)
+	}
+	if err := a.resize(device, disk, number, ", +\n"); err != nil {
+		return "", err
+	}
+	return "D: has the room\r\n", mountNTFS(device)
+}
+
+// dataPartition is the NTFS, its disk, and its number there.
+func dataPartition() (device, disk, number string, err error) {
+	device, _, err = dataVolume()
+	disk = strings.TrimRight(device, "0123456789")
+	return device, disk, strings.TrimPrefix(device, disk), err
+}
+
+// resize gives the partition the size that sfdisk is told, and the NTFS with it.
+func (a *windowsAgent) resize(device, disk, number, size string) error {
 	_ = syscall.Unmount("/data", 0)
 	for _, step := range []struct {
 		input string
 		words []string
 	}{
-		{fmt.Sprintf(", %d\n", bytes/512), []string{"sfdisk", "--force", "--no-reread", "-N", number, disk}},
+		{size, []string{"sfdisk", "--force", "--no-reread", "-N", number, disk}},
 		{"", []string{"partx", "-u", disk}},
 		{"y\n", []string{"ntfsresize", "--force", "--force", device}},
 		{"", []string{"ntfsfix", "--clear-dirty", device}},
 	} {
 		if out, err := run(step.input, step.words...); err != nil {
-			return "", fmt.Errorf("%s: %w: %s", step.words[0], err, out)
+			return fmt.Errorf("%s: %w: %s", step.words[0], err, out)
 		}
 	}
 	a.heart.note("extended")
-	return a.recover(disk, script), mountNTFS(device)
+	return nil
 }
 
 // recover switches the recovery environment on again if the script says so and
