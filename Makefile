@@ -19,7 +19,7 @@ FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
 
-.PHONY: help deps binding build test test-all lint fuzz bench bench-outage demo clean
+.PHONY: help deps binding build test test-all lint fuzz bench bench-online bench-outage demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fuzz: binding ## every fuzz target for FUZZTIME (30s)
 
 bench: deps build ## times and sizes against guestfish and virt-resize
 	@.ci/bench
+
+bench-online: deps build ## growing a running guest's disk, against virsh and the agent by hand
+	@.ci/bench-online
 
 bench-outage: deps build ## how long a guest is away, against a bare restart and scripts
 	@.ci/bench-outage

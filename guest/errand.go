@@ -18,15 +18,20 @@ import (
 type errand struct {
 	// handlers are what the kinds of step mean.
 	handlers map[plan.StepKind]apply.Handler
+	// onlyForward says with errOnlyForward that nothing can be taken back any more;
+	// may be nil.
+	onlyForward func(context.Context) error
 	// result says what came of it, for people; may be nil.
 	result func(*Outcome)
 }
 
 // openErrands take one up. What it has to know is in Facts.Errand, what it does in
 // Facts.Steps: both are the same after a crash.
-var openErrands = map[Kind]func(*job) (errand, error){}
+var openErrands = map[Kind]func(*job) (errand, error){
+	OnlineGrowth: onlineErrand,
+}
 
-// errOnlyForward is what the undo of a step says that cannot be taken back.
+// errOnlyForward says that what was done cannot be taken back.
 var errOnlyForward = errors.New("it cannot be taken back")
 
 // InPlace says whether a job of the kind, as far as it is, cannot be taken back.
@@ -35,17 +40,15 @@ func (k Kind) InPlace(r journal.Record) bool {
 	return k == OnlineGrowth && (r.Done[step] || r.Running == step)
 }
 
-// openErrand makes a new job for the disks, which are locked. steps are the job's,
-// what it has to know besides.
-func openErrand(kind Kind, t plan.Target, locks []string, steps []plan.Step, what any, o Options) (*job, error) {
+// openErrand makes a new job for the disks, which are locked. The facts name target,
+// steps and kind; what is the rest that it has to know.
+func openErrand(facts Facts, locks []string, what any, o Options) (*job, error) {
 	data, err := json.Marshal(what)
 	if err != nil {
 		return nil, err
 	}
-	o.kind = kind
-	return createJob(t.Path, locks, o, func(*journal.Job) Facts {
-		return Facts{Target: t, Agreed: true, Errand: data, Steps: steps}
-	})
+	facts.Agreed, facts.Errand, o.kind = true, data, facts.Kind
+	return createJob(facts.Target.Path, locks, o, func(*journal.Job) Facts { return facts })
 }
 
 // runErrand does what is left of the job's steps, and takes everything back if that
@@ -116,6 +119,11 @@ func (j *job) takeErrand() error {
 func (j *job) undoErrand(ctx context.Context) error {
 	if err := j.takeErrand(); err != nil {
 		return err
+	}
+	if check := j.errand.onlyForward; check != nil {
+		if err := check(ctx); err != nil {
+			return err
+		}
 	}
 	if err := j.run.Back(ctx, j.begun); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/live"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -117,8 +118,10 @@ type Outcome struct {
 	Took    time.Duration
 	// ToDo is what is left to a person.
 	ToDo []string
-	// Said is what came of a job without a plan, for people.
+	// Said is what came of a job without a plan, for people; Ran are the commands
+	// that a guest has run for it.
 	Said []string
+	Ran  []live.Ran
 }
 
 // Failure is a job that did not reach its end.

@@ -18,7 +18,7 @@ func newApp(p *program) *cli.App {
 			"   is a job: after a crash, resume finishes it and rollback takes it back.",
 		Flags: globalFlags(),
 		Commands: []*cli.Command{
-			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(),
+			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(), p.onlineCommand(),
 			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
 			p.doctorCommand(), p.completionCommand(), p.thawCommand(),
 		},

@@ -202,7 +202,7 @@ func (p *program) ended(out *guest.Outcome) error {
 		}
 		return view.Results(p.out, p.style(), r)
 	}
-	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo, Said: r.Said}
+	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo, Said: r.Said, Ran: out.Ran}
 	if out.State == journal.Waiting {
 		e.Next = r.Accept
 	}

@@ -59,6 +59,8 @@ var hints = map[plan.Reason]string{
 	plan.ChainShared:       "give that domain an image of its own first: virsh blockpull, or qemu-img convert",
 	plan.NoScratch:         "say where the overlay goes with --scratch-dir FOLDER, which QEMU has to be able to reach; or do without the trial: --no-trial",
 	plan.NoRehearsal:       "virt-grow plan SUBJECT estimates without one",
+	plan.NoAgent:           "install qemu-guest-agent in the guest and give the domain its channel (org.qemu.guest_agent.0); where it may not run programs (RHEL: /etc/sysconfig/qemu-ga), --in-guest print shows what to type there",
+	plan.HMPUnnamed:        "leave --via out, or use --via libvirt or --via qmp",
 	plan.ShutdownTimeout:   "see what it is busy with (virsh console SUBJECT), give it longer with --shutdown-timeout, or allow --force-off. It runs on as before; a guest that still follows the request later has to be started: virsh start SUBJECT",
 	plan.HealthCheck:       "the guest has its old image again. Give it longer with --boot-timeout, or see on its console why it did not come up",
 	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",

@@ -147,7 +147,7 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan rehearse grow apply jobs status resume accept rollback doctor completion",
+		"":                           "inspect plan rehearse grow apply online jobs status resume accept rollback doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",

@@ -179,21 +179,38 @@ func (d *Domain) OS(ctx context.Context) string {
 	return info.ID
 }
 
-// said is the first line that says something, without what a terminal would act
-// on.
+// said is the first line that says something.
 func said(texts ...[]byte) string {
+	if line := FirstLine(texts...); line != "" {
+		return line
+	}
+	return "it said nothing"
+}
+
+// FirstLine is the first line of the texts that says something; "" if none does.
+func FirstLine(texts ...[]byte) string { return Lines(1, texts...) }
+
+// Lines are the first few lines of the texts that say something, each without what
+// a terminal would act on.
+func Lines(most int, texts ...[]byte) string {
+	var lines []string
 	for _, text := range texts {
 		for line := range strings.Lines(string(text)) {
-			line = strings.Map(func(r rune) rune {
-				if !unicode.IsPrint(r) {
-					return -1
-				}
-				return r
-			}, line)
-			if line = strings.TrimSpace(line); line != "" {
-				return strings.ToValidUTF8(line[:min(len(line), 300)], "")
+			line = strings.TrimSpace(strings.Map(printable, line))
+			if line != "" && len(lines) < most {
+				lines = append(lines, strings.ToValidUTF8(line[:min(len(line), 300)], ""))
 			}
 		}
 	}
-	return "it said nothing"
+	return strings.Join(lines, "\n")
+}
+
+func printable(r rune) rune {
+	if r == '\t' {
+		return ' '
+	}
+	if !unicode.IsPrint(r) {
+		return -1
+	}
+	return r
 }

@@ -6,6 +6,8 @@ import (
 
 	"libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/virt-grow/virt-grow/plan/live"
 )
 
 // Disk is one disk of a definition.
@@ -21,6 +23,10 @@ type Disk struct {
 	Fixed, Shared, Transient bool
 	// Sector is the logical sector size the definition asks for; 0 for none.
 	Sector uint
+	// Serial is what the guest can tell the disk by, and so is Place, where it is
+	// attached, in the words of package live. Alias is what a running domain's QEMU
+	// calls the device.
+	Serial, Place, Alias string
 	// Snapshot is libvirt's own attribute: "no" keeps it out of snapshots.
 	Snapshot string
 }
@@ -79,7 +85,11 @@ func parse(text string) (Definition, error) {
 
 func readDisk(x libvirtxml.DomainDisk) Disk {
 	d := Disk{Device: x.Device, Fixed: x.ReadOnly != nil, Shared: x.Shareable != nil,
-		Transient: x.Transient != nil, Snapshot: x.Snapshot}
+		Transient: x.Transient != nil, Snapshot: x.Snapshot, Serial: x.Serial}
+	if x.Alias != nil {
+		d.Alias = x.Alias.Name
+	}
+	d.Place = place(x.Address)
 	if d.Device == "" {
 		d.Device = "disk"
 	}
@@ -99,6 +109,23 @@ func readDisk(x libvirtxml.DomainDisk) Disk {
 		}
 	}
 	return d
+}
+
+func place(a *libvirtxml.DomainAddress) string {
+	number := func(n *uint) uint {
+		if n == nil {
+			return 0
+		}
+		return *n
+	}
+	switch {
+	case a == nil:
+	case a.PCI != nil:
+		return live.PCIAddress(number(a.PCI.Domain), number(a.PCI.Bus), number(a.PCI.Slot), number(a.PCI.Function))
+	case a.Drive != nil:
+		return live.SCSIAddress(number(a.Drive.Target), number(a.Drive.Unit))
+	}
+	return ""
 }
 
 func source(s *libvirtxml.DomainDiskSource) (kind, path string) {

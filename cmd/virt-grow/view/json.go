@@ -7,6 +7,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/live"
 	"github.com/virt-grow/virt-grow/plan/size"
 	ptable "github.com/virt-grow/virt-grow/plan/table"
 )
@@ -224,6 +225,8 @@ type ResultEvent struct {
 	ToDo []string `json:"todo,omitempty"`
 	// Said is what came of a job without a plan, for people.
 	Said []string `json:"said,omitempty"`
+	// Ran are the commands that a guest has run for it.
+	Ran []live.Ran `json:"ran,omitempty"`
 	*Trouble
 }
 

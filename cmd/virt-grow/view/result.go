@@ -31,6 +31,7 @@ const (
 	Unchanged  = "unchanged"   // there was nothing to do
 	Waiting    = "waiting"     // the overlay is complete, the commit is left to a person
 	RolledBack = "rolled-back" // a rollback did what it is for
+	Planned    = "planned"     // a dry run: nothing was done
 	Rehearsed  = "rehearsed"   // the edit works; nothing was changed
 	Cancelled  = "cancelled"   // a job that had not been agreed to was given up
 	Refused    = "refused"
@@ -58,6 +59,8 @@ func Results(w io.Writer, s Style, r Result) error {
 		p.head("Job %s is rolled back: everything is as it was before.", r.Job)
 	case Cancelled:
 		p.head("Job %s is closed: nobody had agreed to its plan, and nothing was changed.", r.Job)
+	case Planned:
+		p.head("Nothing was done: a dry run.")
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")
 	}

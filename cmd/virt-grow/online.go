@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+func (p *program) onlineCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "online", Usage: "grow a running guest's disk without an outage, and have the guest use it",
+		ArgsUsage: "DOMAIN", Action: p.online,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vdb), the path of its source, or the alias of a drive that libvirt does not know; needed where there are several"},
+			&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill (it has grown already: use the room)"},
+			&cli.StringFlag{Name: "via", Value: "auto", Usage: "how QEMU is told: `auto`, libvirt, qmp or hmp"},
+			&cli.StringFlag{Name: "in-guest", Value: "auto", Usage: "who grows what is inside: `auto`, agent, print (the commands, for you to type) or none"},
+			&cli.StringFlag{Name: "grow", Usage: "`WHERE` inside: a mount point, a device or vg/lv, as the guest has it", DefaultText: "what lies at the disk's end"},
+			&cli.DurationFlag{Name: "guest-timeout", Value: guest.Patience, Usage: "wait `TIME` for a command in the guest"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree beforehand", DisableDefaultText: true},
+		},
+	}, "A disk that has grown while its guest runs is not made smaller again: there is\n   no rollback. What is cut off in the middle, virt-grow resume finishes.",
+		"virt-grow online dev7 --disk vdb --size 30G",
+		"virt-grow online dev7 --disk vdb --size +10G --dry-run",
+		"virt-grow online dev7 --disk vda --size +10G --grow / --yes",
+		"virt-grow online dev7 --disk drive-virtio-disk1 --size 30G --via hmp",
+		"virt-grow online rhel9 --disk vdb --size 30G --in-guest print")
+}
+
+func (p *program) online(c *cli.Context) error {
+	o, err := onlineOptions(c)
+	if err != nil {
+		return err
+	}
+	name, err := operand(c, "DOMAIN")
+	if err != nil {
+		return err
+	}
+	run := guest.Options{}
+	if !c.Bool("dry-run") {
+		if run, err = p.runOptions(c); err != nil {
+			return err
+		}
+	}
+	p.subject, o.Session = name, p.session(keyring{})
+	made, err := p.planOnline(c.Context, name, o)
+	if err != nil {
+		return err
+	}
+	defer made.Close()
+	return p.growOnline(c, made, run)
+}
+
+// onlineOptions reads the flags.
+func onlineOptions(c *cli.Context) (guest.OnlineOptions, error) {
+	o := guest.OnlineOptions{Disk: c.String("disk"), Grow: c.String("grow"), Patience: c.Duration("guest-timeout")}
+	var err error
+	if o.Size, err = diskSize(c); err != nil {
+		return o, err
+	}
+	via, inside := c.String("via"), c.String("in-guest")
+	if !slices.Contains([]string{"auto", "libvirt", "qmp", "hmp"}, via) {
+		return o, usage("--via %s: it is auto, libvirt, qmp or hmp", via)
+	}
+	if !slices.Contains([]string{"auto", "agent", "print", "none"}, inside) {
+		return o, usage("--in-guest %s: it is auto, agent, print or none", inside)
+	}
+	if o.Patience <= 0 {
+		return o, usage("--guest-timeout %s: a time of less than nothing", o.Patience)
+	}
+	if via != "auto" {
+		o.Via = domain.Channel(via)
+	}
+	if inside != "auto" {
+		o.InGuest = guest.InGuest(inside)
+	}
+	return o, nil
+}
+
+// planOnline connects to libvirt, and looks. The plan keeps the connection.
+func (p *program) planOnline(ctx context.Context, name string, o guest.OnlineOptions) (*guest.Online, error) {
+	conn, err := domain.Connect(p.connect)
+	if err != nil {
+		return nil, err
+	}
+	d, err := conn.Find(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	stop := p.looking("looking at " + name)
+	made, err := guest.PlanOnline(ctx, d, o)
+	stop()
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return made, nil
+}
+
+// growOnline shows the plan, asks, and carries it out.
+func (p *program) growOnline(c *cli.Context, made *guest.Online, o guest.Options) error {
+	if p.json {
+		p.events = p.newEvents()
+		p.events.Online(onlineText(made))
+	}
+	if !p.json || o.Confirm != nil {
+		if err := view.OnlinePlan(p.human(), p.style(), onlineText(made)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Bool("dry-run"):
+		return p.nothingDone(view.Planned)
+	case !made.Changes():
+		return p.nothingDone(view.Unchanged)
+	case o.Confirm != nil:
+		if err := p.ask(c.Context, "\nGo on? [y/N] ", "y", "yes"); err != nil {
+			return err
+		}
+	}
+	if !p.json {
+		fmt.Fprintln(p.out)
+	}
+	o.Confirm = nil
+	return p.run(&o, func() (*guest.Outcome, error) { return guest.GrowOnline(c.Context, made, o) })
+}
+
+// nothingDone ends a run that changed nothing.
+func (p *program) nothingDone(outcome string) error {
+	if p.json {
+		p.events.Result(view.ResultEvent{Outcome: outcome})
+		return nil
+	}
+	return view.Results(p.out, p.style(), view.Result{Outcome: outcome})
+}
+
+// onlineText is the plan as people and programs read it.
+func onlineText(made *guest.Online) view.Online {
+	o := view.Online{
+		Guest: made.Target.Guest.Name, Disk: made.Target.Guest.Disk, Path: made.Target.Path, Format: made.Target.Format,
+		From: made.From, To: made.To, Via: string(made.Resize.Via), Sent: made.Sent, InGuest: string(made.InGuest), Notes: made.Notes,
+	}
+	switch made.InGuest {
+	case guest.ByAgent:
+		o.Commands = made.Lines()
+	case guest.ByPerson:
+		o.ToDo = made.ByHand()
+	}
+	return o
+}
+
+// diskSize reads --size of a whole disk.
+func diskSize(c *cli.Context) (plan.Amount, error) {
+	text := c.String("size")
+	if text == "" {
+		return plan.Amount{}, usage("%s: --size is missing (30G, +10G, or fill)", c.Command.Name)
+	}
+	a, err := plan.ParseAmount(text)
+	if err == nil && a.Mode == plan.Share {
+		err = fmt.Errorf("%q is a share; of a disk there is none", text)
+	}
+	if err != nil {
+		return a, usage("--size: %v", err)
+	}
+	return a, nil
+}

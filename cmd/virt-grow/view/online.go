@@ -1,0 +1,74 @@
+package view
+
+import (
+	"io"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Online is what is about to be done to a running guest's disk.
+type Online struct {
+	Guest  string     `json:"domain"`
+	Disk   string     `json:"disk"`
+	Path   string     `json:"path"`
+	Format string     `json:"format"`
+	From   size.Bytes `json:"old_size"`
+	To     size.Bytes `json:"new_size"`
+	// Via is the channel to QEMU, Sent what goes through it; "" for nothing.
+	Via  string `json:"via"`
+	Sent string `json:"sent,omitempty"`
+	// InGuest is "agent", "print" or "none", Commands what the agent runs as far as
+	// that is known before, ToDo what is left to a person.
+	InGuest  string   `json:"in_guest"`
+	Commands []string `json:"commands,omitempty"`
+	ToDo     []string `json:"todo,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}
+
+// OnlinePlan shows it.
+func OnlinePlan(w io.Writer, s Style, o Online) error {
+	p := &page{Style: s}
+	p.head("%s %s (%s, %s): %s", o.Guest, o.Disk, o.Path, o.Format, change(o.From, o.To))
+	if o.Sent != "" {
+		p.line("to QEMU, through %s:", o.Via)
+		p.verbatim(o.Sent)
+	} else {
+		p.line("QEMU has it at this size already.")
+	}
+	if o.InGuest == "agent" {
+		p.line("in the guest, through its agent:")
+		if len(o.Commands) == 0 {
+			p.line("    what the disk needs once it has grown")
+		}
+		for _, c := range o.Commands {
+			p.verbatim(c)
+		}
+	}
+	p.later(o.ToDo)
+	for _, note := range o.Notes {
+		p.paragraph("", "%s", strings.ToUpper(note[:1])+note[1:]+".")
+	}
+	if o.Sent != "" {
+		p.paragraph("", "A running disk that has grown is not made smaller again: there is no rollback.")
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// later is what a person does once the disk has grown.
+func (p *page) later(list []string) {
+	for _, text := range list {
+		what, commands, _ := strings.Cut(text, "\n")
+		p.paragraph("", "then, %s", what)
+		p.verbatim(commands)
+	}
+}
+
+// Online tells what is about to be done.
+func (e *Events) Online(o Online) {
+	e.write(struct {
+		event
+		Online
+	}{e.head("plan"), o})
+}

@@ -1,0 +1,112 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"libvirt.org/go/libvirt"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Channel is how a running disk is made bigger.
+type Channel string
+
+// The channels to the guest's QEMU.
+const (
+	ViaLibvirt Channel = "libvirt" // virDomainBlockResize
+	ViaQMP     Channel = "qmp"     // block_resize by node name
+	ViaHMP     Channel = "hmp"     // block_resize by drive, for one made with -drive
+)
+
+// Resize is a disk of a running guest that is to get a size. No channel refuses a
+// smaller one than it has: whoever makes one has looked.
+type Resize struct {
+	Via Channel
+	// Target is libvirt's name of the disk, Node QEMU's of its block node, Alias of
+	// its drive. The channel needs its own.
+	Target, Node, Alias string
+	To                  size.Bytes
+}
+
+// Sent is what is sent, for people.
+func (r Resize) Sent() string {
+	switch r.Via {
+	case ViaQMP:
+		text, _ := qmpRequest("block_resize", r.qmp()) // strings and a number always marshal
+		return text
+	case ViaHMP:
+		return r.hmp()
+	}
+	return fmt.Sprintf("virDomainBlockResize(%q, %d, VIR_DOMAIN_BLOCK_RESIZE_BYTES)", r.Target, int64(r.To))
+}
+
+func (r Resize) qmp() any {
+	return struct {
+		Node string     `json:"node-name"`
+		Size size.Bytes `json:"size"`
+	}{r.Node, r.To}
+}
+
+// hmp is the monitor's line. A number without a unit would be MiB.
+func (r Resize) hmp() string { return fmt.Sprintf("block_resize %s %dB", r.Alias, int64(r.To)) }
+
+// ErrNoAlias says that HMP cannot name a disk.
+var ErrNoAlias = errors.New("HMP has no name for the disk")
+
+// Resize carries it out.
+func (d *Domain) Resize(ctx context.Context, r Resize) error {
+	switch r.Via {
+	case ViaLibvirt:
+		return d.call(ctx, func(l *libvirt.Domain) error {
+			return l.BlockResize(r.Target, uint64(r.To), libvirt.DOMAIN_BLOCK_RESIZE_BYTES)
+		})
+	case ViaQMP:
+		return d.qmp(ctx, "block_resize", r.qmp(), nil)
+	case ViaHMP:
+		if r.Alias == "" {
+			return ErrNoAlias
+		}
+		said, err := d.hmp(ctx, r.hmp())
+		if err == nil && said != "" {
+			err = &MonitorError{Command: r.hmp(), Said: said}
+		}
+		return err
+	}
+	return fmt.Errorf("no way %q to resize a disk", r.Via)
+}
+
+// SizeSeen is the disk's size as QEMU has it now, asked for in the same way.
+func (d *Domain) SizeSeen(ctx context.Context, r Resize) (size.Bytes, error) {
+	if r.Via == ViaLibvirt {
+		var info *libvirt.DomainBlockInfo
+		err := d.call(ctx, func(l *libvirt.Domain) (err error) {
+			info, err = l.GetBlockInfo(r.Target, 0)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		return size.Bytes(info.Capacity), nil
+	}
+	drives, err := d.Drives(ctx)
+	if err != nil {
+		return 0, err
+	}
+	i := slices.IndexFunc(drives, func(v Drive) bool { return v.Node == r.Node })
+	if i < 0 {
+		return 0, fmt.Errorf("QEMU has no block node %s any more", r.Node)
+	}
+	return drives[i].Size, nil
+}
+
+// HMPDrives are the disks as the human monitor lists them. It tells no sizes.
+func (d *Domain) HMPDrives(ctx context.Context) ([]Drive, error) {
+	text, err := d.hmp(ctx, "info block")
+	if err != nil {
+		return nil, err
+	}
+	return infoBlock(text), nil
+}

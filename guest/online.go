@@ -1,0 +1,277 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/live"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// OnlineOptions say how a running guest's disk is grown.
+type OnlineOptions struct {
+	// Disk is a target ("vdb"), a source path, or the alias of a drive that libvirt
+	// does not know; "" where there is only one.
+	Disk string
+	Size plan.Amount
+	// Via is the channel to QEMU; "" takes libvirt's, where libvirt has the disk.
+	Via domain.Channel
+	// InGuest is who grows what is inside; "" is the agent if it can, else a person.
+	InGuest InGuest
+	// Grow names what grows inside; "" is what lies at the disk's end.
+	Grow string
+	// Patience is how long the guest may take for one command.
+	Patience time.Duration
+	// Session is how the image is looked at where the guest cannot be asked.
+	Session SessionOptions
+}
+
+// InGuest is who grows what is inside a running guest.
+type InGuest string
+
+// Those who can.
+const (
+	ByAgent  InGuest = "agent"
+	ByPerson InGuest = "print" // the commands are shown
+	ByNobody InGuest = "none"
+)
+
+// Patience is how long a command in the guest may take unless told otherwise.
+const Patience = 10 * time.Minute
+
+// Online is the growth of a running guest's disk, as it is planned.
+type Online struct {
+	Target plan.Target   `json:"target"`
+	From   size.Bytes    `json:"old_size"`
+	To     size.Bytes    `json:"new_size"`
+	Resize domain.Resize `json:"resize"`
+	// Sent is what is sent to QEMU; "" if the disk has its size already.
+	Sent    string  `json:"sent,omitempty"`
+	InGuest InGuest `json:"in_guest"`
+	// Windows says that its commands are a script.
+	Windows bool   `json:"windows,omitempty"`
+	Grow    string `json:"grow,omitempty"`
+	// Commands are what is run in the guest, as far as is known before.
+	Commands []live.Command `json:"commands,omitempty"`
+	// Top is the file system that grows, and where it is mounted.
+	Top   live.Device `json:"top,omitzero"`
+	Notes []string    `json:"notes,omitempty"`
+	// Seconds is how long one command may take.
+	Seconds float64 `json:"seconds"`
+
+	// Seen is the guest before, Before its file systems.
+	Seen   live.Guest  `json:"-"`
+	Before []domain.FS `json:"-"`
+	Disk   live.Disk   `json:"-"`
+
+	domain *domain.Domain
+	image  *Image
+}
+
+// PlanOnline looks at the disk and the guest, and refuses what would not work. The
+// plan keeps the connection: Close ends it.
+func PlanOnline(ctx context.Context, d *domain.Domain, o OnlineOptions) (*Online, error) {
+	survey, err := d.Survey(ctx, o.InGuest != ByNobody)
+	if err != nil {
+		return nil, err
+	}
+	if err := judgeOnline(d, survey); err != nil {
+		return nil, err
+	}
+	p := &Online{domain: d, Grow: o.Grow, Seconds: o.Patience.Seconds()}
+	if err := p.findDisk(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := p.measure(ctx, o.Size); err != nil {
+		return nil, err
+	}
+	if err := p.chooseInGuest(survey, o.InGuest); err != nil {
+		return nil, err
+	}
+	return p, p.lookInside(ctx, survey, o)
+}
+
+// Close ends the connection to libvirt.
+func (p *Online) Close() error { return p.domain.Close() }
+
+// Changes says whether there is anything to do.
+func (p *Online) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
+
+// judgeOnline refuses domains whose disks cannot be resized now.
+func judgeOnline(d *domain.Domain, s domain.Survey) error {
+	refuse := func(reason plan.Reason, format string, args ...any) error {
+		return plan.Refuse(reason, d.Name, "domain %s %s", d.Name, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case s.State != domain.Running:
+		return refuse(plan.DomainState, "does not run (%s): it is grown with virt-grow grow", s.State)
+	case s.Checkpoints > 0:
+		return refuse(plan.Checkpoint, "has %d checkpoint(s): their bitmaps do not survive a change of the disk's size", s.Checkpoints)
+	case s.Job:
+		return refuse(plan.DomainJob, "has a job under way: a backup, a migration or a save")
+	case len(s.Blocked) > 0:
+		return refuse(plan.DomainJob, "has a block job under way on %s", strings.Join(s.Blocked, ", "))
+	}
+	return nil
+}
+
+// findDisk finds the disk in the running definition, or else in QEMU itself, and how
+// the channel names it.
+func (p *Online) findDisk(ctx context.Context, o OnlineOptions) error {
+	def, err := p.domain.Live(ctx)
+	if err != nil {
+		return err
+	}
+	disk, err := chooseDisk(p.domain, def.Disks, o.Disk)
+	if r, refused := plan.IsRefusal(err); refused && r.Reason == plan.NotFound && o.Disk != "" && o.Via != domain.ViaLibvirt {
+		return p.foreign(ctx, o, r)
+	}
+	if err != nil {
+		return err
+	}
+	if err := judgeDisk(p.domain, disk); err != nil {
+		return err
+	}
+	p.Disk = live.Disk{Serial: disk.Serial, Address: disk.Place}
+	if p.Resize.Via = o.Via; o.Via == "" {
+		p.Resize.Via = domain.ViaLibvirt
+	}
+	p.Resize.Target = disk.Target
+	if err := p.open(ctx, disk); err != nil {
+		return err
+	}
+	if p.Resize.Via == domain.ViaLibvirt {
+		return nil
+	}
+	drives, err := p.domain.Drives(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return samePath(v.File, disk.Source) || isDevice(v.Device, disk.Alias) })
+	if i < 0 {
+		return fmt.Errorf("QEMU has no drive with %s", disk.Source)
+	}
+	p.Resize.Node = drives[i].Node
+	return p.named(ctx, o.Via)
+}
+
+// isDevice compares QEMU's path of a device with libvirt's alias for it.
+func isDevice(path, alias string) bool {
+	return alias != "" && slices.Contains(strings.Split(path, "/"), alias)
+}
+
+// foreign finds a disk that was given to QEMU past libvirt (qemu:commandline).
+func (p *Online) foreign(ctx context.Context, o OnlineOptions, unknown error) error {
+	drives, err := p.domain.Drives(ctx)
+	if err != nil {
+		return errors.Join(unknown, err)
+	}
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return v.Alias == o.Disk || samePath(v.File, o.Disk) })
+	if i < 0 {
+		return unknown
+	}
+	v := drives[i]
+	name := v.Alias
+	if name == "" {
+		name = v.Node
+	}
+	disk := domain.Disk{Target: name, Device: "disk", Kind: "file", Source: v.File, Format: v.Format, Fixed: v.ReadOnly}
+	if err := judgeDisk(p.domain, disk); err != nil {
+		return err
+	}
+	if p.Resize.Via = o.Via; o.Via == "" {
+		p.Resize.Via = domain.ViaQMP
+	}
+	p.Resize.Target, p.Resize.Node = name, v.Node
+	if err := p.open(ctx, disk); err != nil {
+		return err
+	}
+	return p.named(ctx, o.Via)
+}
+
+// named finds HMP's name of the disk, by its file.
+func (p *Online) named(ctx context.Context, via domain.Channel) error {
+	if via != domain.ViaHMP {
+		return nil
+	}
+	drives, err := p.domain.HMPDrives(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return samePath(v.File, p.image.Path) })
+	if i < 0 {
+		return plan.Refuse(plan.HMPUnnamed, p.image.Path, "the monitor's info block lists no drive with %s", p.image.Path)
+	}
+	if drives[i].Alias == "" {
+		return plan.Refuse(plan.HMPUnnamed, p.image.Path, "HMP cannot name %s of %s: it was made with -blockdev (node %s), which HMP's block_resize does not find", p.Resize.Target, p.domain.Name, drives[i].Node)
+	}
+	p.Resize.Alias = drives[i].Alias
+	return nil
+}
+
+// open looks at the image, which the guest uses.
+func (p *Online) open(ctx context.Context, disk domain.Disk) error {
+	img, err := Open(ctx, disk.Source, OpenOptions{Format: disk.Format, Sector: size.Bytes(disk.Sector), access: block.Shared})
+	if err != nil {
+		return err
+	}
+	img.owner = &owner{domain: p.domain}
+	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: disk.Target, Bus: disk.Bus, Running: true}
+	p.image, p.Target = img, img.Target
+	return img.nobodyElses(ctx)
+}
+
+// measure says how big the disk is and becomes. A block device is as big as it is.
+func (p *Online) measure(ctx context.Context, amount plan.Amount) error {
+	now, err := p.domain.SizeSeen(ctx, p.Resize)
+	if err != nil {
+		return err
+	}
+	p.From = now
+	if p.To, err = (plan.Request{Size: amount}).NewSize(now); err != nil {
+		return err
+	}
+	if p.image.Block {
+		if amount.Mode != plan.Fill {
+			return plan.Refuse(plan.DiskUnsupported, p.image.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.image.Path, p.image.Size)
+		}
+		p.To = max(now, p.image.Size)
+	}
+	p.Resize.To = p.To
+	if p.To > p.From {
+		p.Sent = p.Resize.Sent()
+	}
+	return nil
+}
+
+// chooseInGuest decides who grows what is inside.
+func (p *Online) chooseInGuest(s domain.Survey, asked InGuest) error {
+	why := ""
+	switch {
+	case !s.Channel:
+		why = fmt.Sprintf("%s has no channel for a guest agent", p.domain.Name)
+	case !s.Agent:
+		why = fmt.Sprintf("the guest agent of %s does not answer", p.domain.Name)
+	case !s.Exec:
+		why = fmt.Sprintf("the guest agent of %s may not run programs", p.domain.Name)
+	}
+	switch {
+	case asked == ByAgent && why != "":
+		return plan.Refuse(plan.NoAgent, p.domain.Name, "--in-guest agent: %s", why)
+	case asked != "":
+		p.InGuest = asked
+	case why != "":
+		p.InGuest = ByPerson
+		p.Notes = append(p.Notes, why+": what is inside is left to you")
+	default:
+		p.InGuest = ByAgent
+	}
+	return nil
+}

@@ -1,0 +1,409 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/live"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// onlineFacts are what a job that grows a running guest's disk has to know.
+type onlineFacts struct {
+	Plan   *Online     `json:"plan"`
+	Seen   live.Guest  `json:"seen"`
+	Disk   live.Disk   `json:"disk"`
+	Before []domain.FS `json:"before,omitempty"`
+	// Ran are the commands that the guest has run, the last one perhaps without
+	// success; Left are those that it has not.
+	Ran  []live.Ran     `json:"ran,omitempty"`
+	Left []live.Command `json:"left,omitempty"`
+	// Top is the file system that grew, Total what the guest says it has now.
+	Top   live.Device `json:"top,omitzero"`
+	Total size.Bytes  `json:"total,omitempty"`
+}
+
+// GrowOnline carries a plan out as a job: forward only, for a running disk cannot be
+// made smaller again.
+func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
+	facts := onlineFacts{Plan: p, Seen: p.Seen, Disk: p.Disk, Before: p.Before, Left: p.Commands}
+	locks, err := locksOf(p.image)
+	if err != nil {
+		return nil, err
+	}
+	about := Facts{Kind: OnlineGrowth, Target: p.Target, OldSize: p.From, NewSize: p.To, Steps: p.Steps()}
+	j, err := openErrand(about, locks, facts, o)
+	if err != nil {
+		return nil, err
+	}
+	j.takeDomain(p.domain)
+	out, err := j.runErrand(ctx)
+	return out, errors.Join(err, j.close())
+}
+
+// Steps are the job's.
+func (p *Online) Steps() []plan.Step {
+	g := p.Target.Guest
+	var steps []plan.Step
+	if p.Sent != "" {
+		steps = append(steps, plan.Step{Kind: plan.StepContainer, From: p.From, To: p.To,
+			Summary: fmt.Sprintf("grow %s of %s %s → %s, through %s", g.Disk, g.Name, p.From, p.To, p.Resize.Via)})
+	}
+	if p.InGuest == ByAgent {
+		steps = append(steps, plan.Step{Kind: plan.StepInside, Summary: "have the guest use it: " + p.summary()})
+	}
+	return steps
+}
+
+func (p *Online) summary() string {
+	var programs []string
+	for _, c := range p.Commands {
+		if !c.Asks {
+			programs = append(programs, c.Argv[0])
+		}
+	}
+	if len(programs) == 0 {
+		return "as far as it has to"
+	}
+	return strings.Join(slices.Compact(programs), ", ")
+}
+
+// online is such a job at work.
+type online struct {
+	*job
+	onlineFacts
+}
+
+func onlineErrand(j *job) (errand, error) {
+	o := &online{job: j}
+	if err := j.told(&o.onlineFacts); err != nil {
+		return errand{}, err
+	}
+	return errand{
+		handlers: map[plan.StepKind]apply.Handler{
+			plan.StepContainer: {Do: o.growContainer},
+			plan.StepInside:    {Do: o.growInside},
+		},
+		onlyForward: o.grown,
+		result:      o.result,
+	}, nil
+}
+
+// growContainer makes the disk bigger. Its size is read again first: nobody else
+// resizes it while this job has its lock, and no channel refuses a smaller one.
+func (o *online) growContainer(ctx context.Context, _ plan.Step) error {
+	if err := o.runs(ctx); err != nil {
+		return err
+	}
+	now, err := o.domain.SizeSeen(ctx, o.Plan.Resize)
+	if err != nil || now == o.Plan.To {
+		return err // a crash came right after it
+	}
+	if now > o.Plan.To {
+		return plan.Refuse(plan.Shrink, o.guest().Name, "%s has grown to %s (%d bytes) meanwhile: it is not made smaller", o.guest().Disk, now, int64(now))
+	}
+	// What it does after it was given up would stay.
+	if err := o.domain.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
+		return err
+	}
+	return o.containerHasSize(ctx)
+}
+
+// containerHasSize holds QEMU's word and the image's own against the plan.
+func (o *online) containerHasSize(ctx context.Context) error {
+	now, err := o.domain.SizeSeen(ctx, o.Plan.Resize)
+	if err != nil {
+		return err
+	}
+	info, err := block.Inspect(ctx, o.facts.Target.Path, o.facts.Target.Format, block.Shared)
+	if err != nil {
+		return err
+	}
+	if now != o.Plan.To || info.VirtualSize != o.Plan.To {
+		return fmt.Errorf("%s was to have %d bytes: QEMU has it at %d, the image at %d", o.guest().Disk, int64(o.Plan.To), int64(now), int64(info.VirtualSize))
+	}
+	return nil
+}
+
+// grown says that there is no way back: of a disk that has its old size nothing was
+// changed, and of one that was grown nothing can be.
+func (o *online) grown(ctx context.Context) error {
+	info, err := block.Inspect(ctx, o.facts.Target.Path, o.facts.Target.Format, block.Shared)
+	if err != nil {
+		return err
+	}
+	if info.VirtualSize != o.Plan.From || o.begun(string(plan.StepInside)) {
+		return fmt.Errorf("%s has %s now, and a running disk is not made smaller: %w", o.guest().Disk, info.VirtualSize, errOnlyForward)
+	}
+	return nil
+}
+
+// runs refuses a guest that went off.
+func (o *online) runs(ctx context.Context) error {
+	state, err := o.domain.State(ctx)
+	if err == nil && state != domain.Running {
+		err = fmt.Errorf("%s is %s: what is left is done when it runs again", o.guest().Name, state)
+	}
+	return err
+}
+
+// growInside has the guest run what its disk needs now, and looks whether it helped.
+func (o *online) growInside(ctx context.Context, _ plan.Step) error {
+	if err := o.agentReady(ctx); err != nil {
+		return err
+	}
+	if !o.Plan.Windows {
+		if err := o.needed(ctx); err != nil {
+			return err
+		}
+	}
+	for len(o.Left) > 0 {
+		if err := o.next(ctx); err != nil {
+			return err
+		}
+		if err := o.tell(o.onlineFacts); err != nil {
+			return err
+		}
+	}
+	return o.seen(ctx)
+}
+
+// next runs the first command that is left. One that only asks says whether the one
+// after it is needed.
+func (o *online) next(ctx context.Context) error {
+	c := o.Left[0]
+	said, err := o.exec(ctx, c)
+	if err != nil {
+		return err
+	}
+	o.Left = o.Left[1:]
+	if c.Asks && strings.TrimSpace(said) == "0" {
+		o.Left = o.Left[1:]
+	}
+	return nil
+}
+
+// agentReady waits for the agent, which a guest that has just been started does not
+// have yet.
+func (o *online) agentReady(ctx context.Context) error {
+	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.guest().Name))
+	defer stop()
+	for o.domain.Ping(ctx) != nil {
+		if err := o.runs(ctx); err != nil {
+			return err
+		}
+		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// agentPatience is how long an agent that answered before may be silent.
+const agentPatience = 30 * time.Second
+
+// needed waits until the guest sees its disk's new size, and says what it has to run.
+func (o *online) needed(ctx context.Context) error {
+	if o.knows(ctx) {
+		o.Top = o.Plan.Top
+		return nil
+	}
+	var last live.Guest
+	for end := time.Now().Add(agentPatience); time.Now().Before(end); {
+		g, err := probe(ctx, o.domain)
+		if err != nil {
+			return err
+		}
+		if disk, ok := g.Grown(o.Seen, o.Plan.From, o.Plan.To, o.Disk); ok {
+			stack, err := g.Stack(disk.Path, o.Plan.Grow)
+			if err != nil {
+				return err
+			}
+			o.Top = stack[len(stack)-1]
+			o.Left, err = g.Commands(stack, o.Plan.To)
+			return err
+		}
+		last = g
+		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the guest sees no disk that has grown to %d bytes, as QEMU has it: it has %s", int64(o.Plan.To), disksOf(last))
+}
+
+// knows says that the plan is fresh, and its disk has grown in the guest: nothing is
+// looked for again then.
+func (o *online) knows(ctx context.Context) bool {
+	if o.record.State != journal.Opening || o.Disk.Path == "" || len(o.Left) == 0 {
+		return false
+	}
+	ran, err := o.domain.Run(ctx, o.Disk.SizeProbe(), "")
+	return err == nil && strings.TrimSpace(string(ran.Out)) == strconv.FormatInt(int64(o.Plan.To/512), 10)
+}
+
+func disksOf(g live.Guest) string {
+	var all []string
+	for _, d := range g.Devices {
+		if d.Kind == "disk" {
+			all = append(all, fmt.Sprintf("%s of %d bytes", d.Path, int64(d.Size)))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// exec has the guest run one command, and writes down what came of it.
+func (o *online) exec(ctx context.Context, c live.Command) (string, error) {
+	limit := plan.Seconds(o.Plan.Seconds)
+	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s in the guest was not done within %s; it may go on there", c.Argv[0], limit))
+	defer stop()
+	switch {
+	case o.Plan.Windows:
+		o.note("in the guest: PowerShell")
+	case !c.Asks:
+		o.note("in the guest: %s", c.Line())
+	}
+	ran, err := o.domain.Run(ctx, c.Argv, c.Input)
+	if err != nil {
+		if state := o.runs(context.WithoutCancel(ctx)); state != nil {
+			return "", state
+		}
+		return "", fmt.Errorf("%s in the guest: %w", c.Argv[0], err)
+	}
+	done := live.Ran{Line: c.Line(), Status: ran.Status, Said: domain.Lines(8, ran.Out, ran.Err)}
+	o.Ran = append(o.Ran, done)
+	if ran.Status != 0 && ran.Status != c.Nothing {
+		_ = o.tell(o.onlineFacts)
+		return "", &domain.ExecError{Program: c.Argv[0], Status: ran.Status, Said: strings.ReplaceAll(done.Said, "\n", "; ")}
+	}
+	return string(ran.Out), nil
+}
+
+// seenLimit is how long the agent may take to see the new size.
+const seenLimit = 20 * time.Second
+
+// seen asks the agent what the file system has now. It is not believed beyond what
+// the disk has.
+func (o *online) seen(ctx context.Context) error {
+	var why error
+	for end := time.Now().Add(seenLimit); time.Now().Before(end); {
+		all, err := o.domain.FileSystems(ctx)
+		if err == nil {
+			err = o.grew(all)
+		}
+		if err == nil {
+			return o.tell(o.onlineFacts)
+		}
+		why = err
+		if err := o.runs(ctx); err != nil {
+			return err
+		}
+		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return why
+}
+
+// grew holds what the agent says against what it said before and what the disk has.
+func (o *online) grew(after []domain.FS) error {
+	at := o.Top.Mounted
+	if o.Plan.Windows {
+		at = driveThatGrew(o.Before, after)
+	}
+	now, ok := mounted(after, at)
+	if !ok && (at != "" || o.Plan.Windows) {
+		return fmt.Errorf("the guest agent does not list the file system that grew (%s)", at)
+	}
+	if !ok || now.Total == 0 {
+		return nil // no file system, or an agent before QEMU 3.0
+	}
+	o.Total, o.Top.Mounted = now.Total, at
+	if now.Total > o.Plan.To {
+		return fmt.Errorf("the guest agent says that %s has %d bytes, on a disk of %d", at, int64(now.Total), int64(o.Plan.To))
+	}
+	// What a file system keeps for itself grows as well.
+	was, _ := mounted(o.Before, at)
+	if want := was.Total + o.gain()*3/4; now.Total < want {
+		return fmt.Errorf("the guest agent says that %s has %s, at least %s were expected", at, now.Total, want)
+	}
+	return nil
+}
+
+// gain is by how much the file system has to have grown: it was on a disk that had
+// its old size.
+func (o *online) gain() size.Bytes {
+	if len(o.Before) == 0 || o.Plan.From == o.Plan.To {
+		return 0
+	}
+	return o.Plan.To - o.Plan.From - live.Slack
+}
+
+// driveThatGrew is the drive of a Windows whose size is another than before.
+func driveThatGrew(before, after []domain.FS) string {
+	for _, f := range after {
+		if was, ok := mounted(before, f.MountPoint); ok && f.Total > was.Total {
+			return f.MountPoint
+		}
+	}
+	return ""
+}
+
+// result says what came of it.
+func (o *online) result(out *Outcome) {
+	g, p := o.guest(), o.Plan
+	if p.Sent != "" {
+		out.Said = append(out.Said, fmt.Sprintf("%s %s is grown: %s → %s", g.Name, g.Disk, p.From, p.To))
+	} else {
+		out.Said = append(out.Said, fmt.Sprintf("%s %s has %s", g.Name, g.Disk, p.To))
+	}
+	if was, ok := mounted(o.Before, o.Top.Mounted); ok && o.Total > 0 {
+		out.Said = append(out.Said, fmt.Sprintf("%s (%s) in the guest: %s → %s", was.MountPoint, was.Type, was.Total, o.Total))
+	}
+	if p.InGuest == ByPerson {
+		out.ToDo = p.ByHand()
+	}
+	out.Ran = o.Ran
+}
+
+// Lines are the commands as a person would type them.
+func (p *Online) Lines() []string {
+	if p.Windows && len(p.Commands) > 0 {
+		return strings.Split(live.WindowsScript(p.To), "\n")
+	}
+	var lines []string
+	for _, c := range p.Commands {
+		if !c.Asks {
+			lines = append(lines, c.Line())
+		}
+	}
+	return lines
+}
+
+// ByHand is what a person does in the guest.
+func (p *Online) ByHand() []string {
+	if g := p.Target.Guest; p.afterRestart() {
+		return []string{fmt.Sprintf("a guest notices the new size of a disk on %s only when it starts. After a restart: virt-grow online %s --disk %s --size fill. Or everything in one outage: virt-grow grow %s --disk %s --size fill", g.Bus, g.Name, g.Disk, g.Name, g.Disk)}
+	}
+	lines := p.Lines()
+	if len(lines) == 0 {
+		return nil
+	}
+	where := "in the guest, as root"
+	switch {
+	case p.Windows:
+		where = "in Windows, as administrator in PowerShell"
+	case p.Top.Mounted == live.Unknown:
+		where += fmt.Sprintf(" (lsblk shows whether it calls the disk %s)", p.Target.Guest.Disk)
+	}
+	return []string{where + ":\n" + strings.Join(lines, "\n")}
+}
