@@ -25,7 +25,7 @@ var Variants = []string{"xfs", "lvm", "ntfs-data", "ntfs-winre"}
 
 // sources are what decides how images, kernel and initramfs come out.
 //
-//go:embed init/*.go keeper/*.go build.go initramfs.go kernel.go root.go
+//go:embed init/*.go keeper/*.go build.go initramfs.go kernel.go ntfs3.go root.go
 var sources embed.FS
 
 // Image makes a writable copy of an image at path, as "qcow2" or "raw".

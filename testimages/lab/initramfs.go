@@ -35,6 +35,9 @@ func writeInitramfs(ctx context.Context, w io.Writer, k kernel, init string) err
 	if err := t.addModules(ctx, k); err != nil {
 		return err
 	}
+	if err := t.addNTFS3(ctx, k); err != nil {
+		return err
+	}
 	t.addFile("/etc/lvm/lvm.conf", lvmConf)
 	return t.writeCPIO(w)
 }

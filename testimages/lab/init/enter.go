@@ -100,7 +100,7 @@ func mountRoot(r root) error {
 		return err
 	}
 	// These are needed when the initramfs is out of reach.
-	loadOptional("ntfs3", "fuse")
+	loadOptional("fuse")
 	loadOptional(asked()...)
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
 		return err

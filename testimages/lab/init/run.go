@@ -241,11 +241,8 @@ func mountData(h *heart) {
 	}
 }
 
-// mountNTFS uses the kernel's own driver, or where it has none ntfs-3g.
+// mountNTFS uses ntfs-3g: not every kernel has a driver.
 func mountNTFS(dev string) error {
-	if syscall.Mount(dev, "/data", "ntfs3", 0, "") == nil {
-		return nil
-	}
 	if out, err := exec.Command("/sbin/ntfs-3g", dev, "/data").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
