@@ -38,8 +38,13 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 
 // agentAnswers waits for the agent of a guest that has just been started.
 func (h *hostGuest) agentAnswers(ctx context.Context) error {
-	for h.domain.Ping(ctx) != nil {
-		if err := h.stillRuns(ctx); err != nil {
+	return awaitAgent(ctx, h.domain, h.stillRuns)
+}
+
+// awaitAgent waits for a guest's agent for as long as runs says that the guest does.
+func awaitAgent(ctx context.Context, d *domain.Domain, runs func(context.Context) error) error {
+	for d.Ping(ctx) != nil {
+		if err := runs(ctx); err != nil {
 			return err
 		}
 		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {

@@ -198,15 +198,7 @@ func (o *online) next(ctx context.Context) error {
 func (o *online) agentReady(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.guest().Name))
 	defer stop()
-	for o.domain.Ping(ctx) != nil {
-		if err := o.runs(ctx); err != nil {
-			return err
-		}
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil
+	return awaitAgent(ctx, o.domain, o.runs)
 }
 
 // agentPatience is how long an agent that answered before may be silent.
