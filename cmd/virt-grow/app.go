@@ -20,6 +20,7 @@ func newApp(p *program) *cli.App {
 		Commands: []*cli.Command{
 			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(),
 			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
+			p.diskCommand(),
 			p.doctorCommand(), p.completionCommand(), p.thawCommand(),
 		},
 		Before: p.apply,
@@ -32,15 +33,21 @@ func newApp(p *program) *cli.App {
 		OnUsageError:              onUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {}, // finish decides
 	}
-	for _, c := range app.Commands {
-		c.HideHelpCommand = true
-		c.OnUsageError = onUsageError
-	}
+	ours(app.Commands)
 	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}
 	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help", DisableDefaultText: true}
 	cli.FlagStringer = flagText
 	app.Setup()
 	return app
+}
+
+// ours has commands, and those of their own, behave alike.
+func ours(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = onUsageError
+		ours(c.Subcommands)
+	}
 }
 
 func globalFlags() []cli.Flag {
@@ -103,6 +110,26 @@ func help(c *cli.Command, text string, examples ...string) *cli.Command {
 	return c
 }
 
+// group makes a command of two words: its own page lists the second ones.
+func (p *program) group(name, usage, text string, commands ...*cli.Command) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, Description: text, Subcommands: commands,
+		Action: p.unknownSecond, CustomHelpTemplate: groupHelp,
+	}
+}
+
+// unknownSecond runs when a group has no command of that name.
+func (p *program) unknownSecond(c *cli.Context) error {
+	if !c.Args().Present() {
+		return cli.ShowSubcommandHelp(c)
+	}
+	name := c.Args().First()
+	if like := cli.SuggestCommand(c.Command.Subcommands, name); like != "" {
+		return usage("no command %s %s. %s", nameOf(c), name, like)
+	}
+	return usage("no command %s %s", nameOf(c), name)
+}
+
 const appHelp = `{{.Name}} - {{.Usage}}
 
 USAGE:
@@ -140,5 +167,22 @@ OPTIONS:{{template "visibleFlagTemplate" .}}
    Global options (virt-grow --help) are taken here as well.
 {{end}}`
 
+const groupHelp = `{{.HelpName}} - {{.Usage}}
+
+USAGE:
+   {{.HelpName}} COMMAND [OPTIONS]
+
+   {{.Description}}
+
+COMMANDS:{{range .VisibleCommands}}
+   {{printf "%-10s" .Name}}{{.Usage}}{{end}}
+
+EXAMPLES:
+   {{.HelpName}} COMMAND --help says more.
+`
+
 // newEvents makes the events of this run.
-func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.command, now) }
+func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.schema(), now) }
+
+// schema is what the formats of this command are named by: "disk-create".
+func (p *program) schema() string { return strings.ReplaceAll(p.command, " ", "-") }

@@ -89,7 +89,7 @@ var values = map[string][]string{
 
 func (p *program) candidates(app *cli.App, before []string, typed string) []string {
 	l := arrange(app, append([]string{app.Name}, before...))
-	command := app.Command(l.command)
+	command := find(app, l.command)
 	flags := app.Flags
 	if command != nil {
 		flags = append(slices.Clone(command.Flags), app.Flags...)
@@ -103,11 +103,13 @@ func (p *program) candidates(app *cli.App, before []string, typed string) []stri
 	switch {
 	case strings.HasPrefix(typed, "-"):
 		return flagWords(flags)
-	case l.command == "":
-		return commandWords(app)
+	case len(l.command) == 0:
+		return commandWords(app.VisibleCommands())
+	case command != nil && len(command.Subcommands) > 0:
+		return commandWords(command.VisibleCommands())
 	case len(l.operands) > 0:
 		return nil
-	case l.command == "completion":
+	case l.name() == "completion":
 		return []string{"bash", "fish", "zsh"}
 	}
 	return p.jobWords(l)
@@ -126,9 +128,9 @@ func flagWords(flags []cli.Flag) []string {
 	return slices.Compact(words)
 }
 
-func commandWords(app *cli.App) []string {
+func commandWords(commands []*cli.Command) []string {
 	var words []string
-	for _, c := range app.VisibleCommands() {
+	for _, c := range commands {
 		words = append(words, c.Name)
 	}
 	return words
@@ -141,7 +143,7 @@ func (p *program) jobWords(l line) []string {
 		"resume":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "resume") },
 		"accept":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "accept") },
 		"rollback": func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "rollback") },
-	}[l.command]
+	}[l.name()]
 	if fits == nil {
 		return nil
 	}

@@ -39,6 +39,9 @@ func TestUsage(t *testing.T) {
 		exit int
 		says string
 	}{
+		{"disk lits", 64, `no command disk lits. Did you mean "list"?`},
+		{"disk list", 64, "disk list: DOMAIN is missing"},
+		{"disk list A B", 64, "disk list takes one DOMAIN"},
 		{"gorw", 64, `no command gorw. Did you mean "grow"?`},
 		{"grow", 64, "--size is missing"},
 		{"grow --size 3 A --yes", 64, "needs a unit"},
@@ -126,16 +129,27 @@ func TestTroubleJSON(t *testing.T) {
 	}
 }
 
+// allCommands are the commands of one word and of two.
+func allCommands() []string {
+	var names []string
+	for _, c := range newApp(&program{console: quiet(nil)}).VisibleCommands() {
+		names = append(names, c.Name)
+		for _, second := range c.Subcommands {
+			names = append(names, c.Name+" "+second.Name)
+		}
+	}
+	return names
+}
+
 func TestHelp(t *testing.T) {
-	app := newApp(&program{console: quiet(nil)})
-	for _, c := range app.VisibleCommands() {
-		got := try(t, t.TempDir(), c.Name, "--help")
+	for _, name := range allCommands() {
+		got := try(t, t.TempDir(), append(strings.Fields(name), "--help")...)
 		if got.exit != 0 || !strings.Contains(got.out, "EXAMPLES:") || !strings.Contains(got.out, "USAGE:") {
-			t.Errorf("%s --help: exit %d, %q", c.Name, got.exit, got.out)
+			t.Errorf("%s --help: exit %d, %q", name, got.exit, got.out)
 		}
 		for _, line := range strings.Split(got.out, "\n") {
 			if strings.Contains(line, "`") {
-				t.Errorf("%s --help: %q", c.Name, line)
+				t.Errorf("%s --help: %q", name, line)
 			}
 		}
 	}
@@ -147,13 +161,15 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan rehearse grow apply jobs status resume accept rollback doctor completion",
+		"":                           "inspect plan rehearse grow apply jobs status resume accept rollback disk doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",
 		"grow --format q":            "qcow2",
 		"plan x.raw --sector-size 4": "4096",
 		"grow --scratch-dir ":        "",
+		"disk l":                     "list",
+		"disk list --ver":            "--verbose --version",
 		"completion ":                "bash fish zsh",
 		"status ":                    "",
 	} {
