@@ -18,13 +18,18 @@ import (
 type errand struct {
 	// handlers are what the kinds of step mean.
 	handlers map[plan.StepKind]apply.Handler
+	// apart says that nothing that was there before is touched.
+	apart bool
 	// result says what came of it, for people; may be nil.
 	result func(*Outcome)
 }
 
 // openErrands take one up. What it has to know is in Facts.Errand, what it does in
 // Facts.Steps: both are the same after a crash.
-var openErrands = map[Kind]func(*job) (errand, error){}
+var openErrands = map[Kind]func(*job) (errand, error){
+	DiskCreation:   openCreationErrand,
+	DiskConversion: openConversionErrand,
+}
 
 // errOnlyForward is what the undo of a step says that cannot be taken back.
 var errOnlyForward = errors.New("it cannot be taken back")
@@ -60,7 +65,7 @@ func (j *job) runErrand(ctx context.Context) (*Outcome, error) {
 		}
 		return out, nil
 	}
-	failure := &Failure{Err: err, Job: j.held.ID, Begun: true}
+	failure := &Failure{Err: err, Job: j.held.ID, Begun: !j.errand.apart}
 	switch undone := j.undoErrand(context.WithoutCancel(ctx)); {
 	case errors.Is(undone, errOnlyForward):
 		failure.Forward = true
@@ -144,7 +149,7 @@ func (j *job) rollbackErrand(ctx context.Context) (*Outcome, error) {
 		return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back: %v", j.held.ID, err)
 	}
 	if err != nil {
-		return nil, &Failure{Err: err, Job: j.held.ID, Begun: true}
+		return nil, &Failure{Err: err, Job: j.held.ID, Begun: !j.errand.apart}
 	}
 	return &Outcome{Job: j.held.ID, State: journal.RolledBack, Changed: true}, nil
 }

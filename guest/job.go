@@ -58,6 +58,9 @@ const (
 	Growth       Kind = ""          // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
 	OnlineGrowth Kind = "online"    // of a running guest's disk
+
+	DiskCreation   Kind = "disk-create"
+	DiskConversion Kind = "disk-convert"
 )
 
 // SideOverlay is the overlay of a disk that does not grow.

@@ -38,6 +38,12 @@ const (
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"
 
+	// About new files.
+	FileExists Reason = "file-exists"
+	TooSmall   Reason = "too-small"
+	TooLarge   Reason = "too-large"
+	BadLabel   Reason = "bad-label"
+
 	// About domains.
 	TransientDomain Reason = "transient-domain"
 	ManagedSave     Reason = "managed-save"

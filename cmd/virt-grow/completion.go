@@ -7,6 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -85,6 +87,8 @@ func (p *program) complete(app *cli.App, words []string) {
 var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
 	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
+	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
+	"from": guest.Formats, "to": guest.Formats,
 }
 
 func (p *program) candidates(app *cli.App, before []string, typed string) []string {

@@ -1,21 +1,43 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+)
 
 // diskCommand is the life of a data disk.
 func (p *program) diskCommand() *cli.Command {
-	return p.group("disk", "list, create and convert disks", "Disks of domains, and image files.",
-		p.diskListCommand())
+	return p.group("disk", "list, create and convert disks",
+		"What is made appears under its name only when it is complete, and nothing is\n   ever overwritten.",
+		p.diskListCommand(), p.diskCreateCommand(), p.diskConvertCommand())
 }
 
-func (p *program) diskListCommand() *cli.Command {
-	return help(&cli.Command{
-		Name: "list", Usage: "list a domain's disks, and what is wrong with them",
-		ArgsUsage: "DOMAIN", Action: p.diskList,
-	}, "Nothing is changed.", "virt-grow disk list dev7")
+// operands gives the operands of a command that takes more than one.
+func operands(c *cli.Context, what ...string) ([]string, error) {
+	given := c.Args().Slice()
+	for i, name := range what {
+		switch {
+		case i >= len(given):
+			return nil, usage("%s: %s is missing", nameOf(c), name)
+		case given[i] == "":
+			return nil, usage("%s: the %s is empty", nameOf(c), name)
+		}
+	}
+	if len(given) > len(what) {
+		return nil, usage("%s takes %d arguments, not %d", nameOf(c), len(what), len(given))
+	}
+	return given, nil
 }
 
-func (p *program) diskList(c *cli.Context) error {
-	_, err := operand(c, "DOMAIN")
-	return err
+// anyLibvirt connects to libvirt; to none where there is none, unless one was
+// named.
+func (p *program) anyLibvirt(ctx context.Context, c *cli.Context) (*domain.Conn, error) {
+	conn, err := domain.Connect(p.connect)
+	if err != nil && !c.IsSet("connect") {
+		return nil, context.Cause(ctx)
+	}
+	return conn, err
 }

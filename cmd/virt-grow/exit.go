@@ -145,7 +145,8 @@ func oneLine(err error) string {
 }
 
 // runs are the commands that print events with --json.
-var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "resume": true, "accept": true, "rollback": true}
+var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "resume": true, "accept": true, "rollback": true,
+	"disk create": true, "disk convert": true}
 
 // finish tells how the run ended, if it did not end well, and gives the exit
 // code.
@@ -227,6 +228,8 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 		return "The image itself was not written to."
 	case job && failure.Begun:
 		return "Everything was put back, and compared."
+	case job && strings.HasPrefix(p.command, "disk "):
+		return "Nothing is left of it, and nothing else was changed."
 	case job, t.Exit == exitInterrupted, t.Exit == exitFailed && runs[p.command]:
 		return "Nothing was changed."
 	}

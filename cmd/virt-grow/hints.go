@@ -44,6 +44,10 @@ var hints = map[plan.Reason]string{
 	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
+	plan.FileExists:        "give another name, or move SUBJECT away yourself: nothing is overwritten",
+	plan.TooSmall:          "give more with --size, or take another file system: --fs ext4",
+	plan.TooLarge:          "give less with --size, or take another file system: --fs xfs",
+	plan.BadLabel:          "give a shorter one with --label, or none",
 	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
 	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
@@ -62,6 +66,15 @@ var hints = map[plan.Reason]string{
 	plan.ShutdownTimeout:   "see what it is busy with (virsh console SUBJECT), give it longer with --shutdown-timeout, or allow --force-off. It runs on as before; a guest that still follows the request later has to be started: virsh start SUBJECT",
 	plan.HealthCheck:       "the guest has its old image again. Give it longer with --boot-timeout, or see on its console why it did not come up",
 	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",
+}
+
+// hintsForDisks are those of the disk commands, where they are others.
+var hintsForDisks = map[plan.Reason]string{
+	plan.FormatMissing:     "look the format up (virsh dumpxml: driver type=…) and say it with --from; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
+	plan.FormatMismatch:    "check the domain's definition (virsh dumpxml: driver type=…), and give the format the file really has with --from",
+	plan.FormatUnsupported: "give an image file, decrypted and in one piece: qemu-img info SUBJECT",
+	plan.NoSpace:           "make room in SUBJECT, or put it elsewhere",
+	plan.MBRLimit:          "take --table gpt, or a smaller --size",
 }
 
 // hint says what to do about an error; "" where nothing helps but the error's
@@ -112,7 +125,11 @@ func (p *program) hintFor(r *plan.Refusal) string {
 			subject = "JOB"
 		}
 	}
-	text := strings.ReplaceAll(hints[r.Reason], "SUBJECT", quoted(subject))
+	hint, ok := hintsForDisks[r.Reason]
+	if !ok || !strings.HasPrefix(p.command, "disk ") {
+		hint = hints[r.Reason]
+	}
+	text := strings.ReplaceAll(hint, "SUBJECT", quoted(subject))
 	return strings.ReplaceAll(text, "VIRT-GROW", p.line())
 }
 
@@ -122,6 +139,8 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
+	case isOneOf(p.command, "disk create", "disk convert"):
+		return "give the path of an image, in a folder that is there"
 	case r.Subject == p.subject:
 		return "an image is named by its path, with a / in it; a domain by its name or UUID (virsh list --all), in the libvirt that --connect names"
 	}

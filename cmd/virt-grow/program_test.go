@@ -169,6 +169,7 @@ func TestComplete(t *testing.T) {
 		"plan x.raw --sector-size 4": "4096",
 		"grow --scratch-dir ":        "",
 		"disk l":                     "list",
+		"disk convert --to v":        "vmdk vhdx vdi",
 		"disk list --ver":            "--verbose --version",
 		"completion ":                "bash fish zsh",
 		"status ":                    "",

@@ -125,23 +125,29 @@ func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
 	return "unknown", ""
 }
 
-// User is another domain's disk.
+// User is a domain's disk.
 type User struct {
 	Domain, Target string
 	Disk           Disk
+	// Live says that the domain runs with it, and not only that it is defined so.
+	Live bool
 }
 
 // Others are the disks of every other domain, running and defined.
-func (d *Domain) Others(ctx context.Context) ([]User, error) {
+func (d *Domain) Others(ctx context.Context) ([]User, error) { return d.conn.Users(ctx, d.UUID) }
+
+// Users are the disks of every domain, running and defined, but of the one with
+// that UUID.
+func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 	var users []User
-	err := d.conn.do(ctx, func(l *libvirt.Connect) error {
+	err := c.do(ctx, func(l *libvirt.Connect) error {
 		users = nil
 		all, err := l.ListAllDomains(0)
 		if err != nil {
 			return err
 		}
 		for i := range all {
-			users = append(users, d.usersOf(&all[i])...)
+			users = append(users, usersOf(&all[i], but)...)
 			_ = all[i].Free()
 		}
 		return nil
@@ -150,11 +156,15 @@ func (d *Domain) Others(ctx context.Context) ([]User, error) {
 }
 
 // usersOf leaves out a domain that went away between two calls.
-func (d *Domain) usersOf(other *libvirt.Domain) []User {
-	if uuid, err := other.GetUUIDString(); err != nil || uuid == d.UUID {
+func usersOf(other *libvirt.Domain, but string) []User {
+	if uuid, err := other.GetUUIDString(); err != nil || uuid == but {
 		return nil
 	}
 	name, err := other.GetName()
+	if err != nil {
+		return nil
+	}
+	runs, err := other.IsActive()
 	if err != nil {
 		return nil
 	}
@@ -169,7 +179,7 @@ func (d *Domain) usersOf(other *libvirt.Domain) []User {
 			continue
 		}
 		for _, disk := range def.Disks {
-			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk})
+			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk, Live: runs && flags == 0})
 		}
 	}
 	return users
