@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/plan"
@@ -19,6 +20,8 @@ type creation struct {
 	File newFile      `json:"file"`
 	// Content is the file system that was made.
 	Content plan.Content `json:"content,omitzero"`
+
+	layout *plan.Layout // with the file system, if this process has made it
 }
 
 // newSector is the sector size that a new disk is made for.
@@ -119,10 +122,19 @@ func (c *creation) handlers(j *job, keep func() error) map[plan.StepKind]apply.H
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
 		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, keep) }, Undo: drop},
 		plan.StepName: {
-			Do:   func(context.Context, plan.Step) error { return c.File.appear(j, keep) },
+			Do:   func(context.Context, plan.Step) error { return c.appear(j, keep) },
 			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.vanish(ctx) },
 		},
 	}
+}
+
+// appear gives it its place, and keeps what is inside.
+func (c *creation) appear(j *job, keep func() error) error {
+	err := c.File.appear(j, keep)
+	if err == nil && c.layout != nil {
+		j.options.Session.Seen.saw([]Stamp{c.File.Made}, c.layout, time.Now())
+	}
+	return err
 }
 
 // create makes the empty image, anew if need be.
@@ -159,8 +171,11 @@ func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() 
 		return err
 	}
 	j.note("making %s", c.Disk.Inside())
-	if c.Content, err = session.app.Make(ctx, c.Disk); err != nil {
+	if c.layout, err = session.app.Make(ctx, c.Disk); err != nil {
 		return err
+	}
+	if made, ok := c.layout.Find(c.Disk.Device()); ok {
+		c.Content = made.Content
 	}
 	if err := session.Detach(ctx); err != nil {
 		return err

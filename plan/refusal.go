@@ -44,6 +44,12 @@ const (
 	TooLarge   Reason = "too-large"
 	BadLabel   Reason = "bad-label"
 
+	// About disks as they are listed.
+	CacheUnsafe       Reason = "cache-unsafe"
+	DefinitionsDiffer Reason = "definitions-differ"
+	BackingMissing    Reason = "backing-missing"
+	Unreadable        Reason = "unreadable"
+
 	// About domains.
 	TransientDomain Reason = "transient-domain"
 	ManagedSave     Reason = "managed-save"

@@ -48,6 +48,10 @@ var hints = map[plan.Reason]string{
 	plan.TooSmall:          "give more with --size, or take another file system: --fs ext4",
 	plan.TooLarge:          "give less with --size, or take another file system: --fs xfs",
 	plan.BadLabel:          "give a shorter one with --label, or none",
+	plan.CacheUnsafe:       "virsh edit: take cache='unsafe' out of the driver, or make it writeback",
+	plan.DefinitionsDiffer: "compare them: virsh dumpxml SUBJECT, and with --inactive; virsh update-device --config brings the definition up to date",
+	plan.BackingMissing:    "put SUBJECT back from a backup, or if it has moved: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
+	plan.Unreadable:        "qemu-img info -U SUBJECT says more",
 	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
 	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
@@ -68,13 +72,24 @@ var hints = map[plan.Reason]string{
 	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",
 }
 
-// hintsForDisks are those of the disk commands, where they are others.
-var hintsForDisks = map[plan.Reason]string{
-	plan.FormatMissing:     "look the format up (virsh dumpxml: driver type=…) and say it with --from; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
-	plan.FormatMismatch:    "check the domain's definition (virsh dumpxml: driver type=…), and give the format the file really has with --from",
-	plan.FormatUnsupported: "give an image file, decrypted and in one piece: qemu-img info SUBJECT",
-	plan.NoSpace:           "make room in SUBJECT, or put it elsewhere",
-	plan.MBRLimit:          "take --table gpt, or a smaller --size",
+// hintsOf are those of a command, where they are others.
+var hintsOf = map[string]map[plan.Reason]string{
+	"disk create": {
+		plan.NoSpace:  "make room in SUBJECT, or put it elsewhere",
+		plan.MBRLimit: "take --table gpt, or a smaller --size",
+	},
+	"disk convert": {
+		plan.NoSpace:           "make room in SUBJECT, or put it elsewhere",
+		plan.FormatMissing:     "look the format up (virsh dumpxml: driver type=…) and say it with --from; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
+		plan.FormatMismatch:    "check the domain's definition (virsh dumpxml: driver type=…), and give the format the file really has with --from",
+		plan.FormatUnsupported: "give an image file that is not encrypted: qemu-img info SUBJECT",
+	},
+	"disk list": {
+		plan.FormatMissing:  "virsh edit adds the driver's type; in a file that has a backing file: qemu-img rebase -u -b BACKING -F FORMAT SUBJECT",
+		plan.FormatMismatch: "compare with virsh edit what the driver's type is to be: a raw driver on a qcow2 file shows the guest a tiny disk",
+		plan.DiskShared:     "two guests that write to one image destroy it: give one of them an image of its own (virsh domblklist SUBJECT)",
+		plan.ChainShared:    "what is written to an image breaks those on top of it: virsh blockpull makes one independent of it",
+	},
 }
 
 // hint says what to do about an error; "" where nothing helps but the error's
@@ -125,8 +140,8 @@ func (p *program) hintFor(r *plan.Refusal) string {
 			subject = "JOB"
 		}
 	}
-	hint, ok := hintsForDisks[r.Reason]
-	if !ok || !strings.HasPrefix(p.command, "disk ") {
+	hint, ok := hintsOf[p.command][r.Reason]
+	if !ok {
 		hint = hints[r.Reason]
 	}
 	text := strings.ReplaceAll(hint, "SUBJECT", quoted(subject))
@@ -139,6 +154,8 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
+	case p.command == "disk list" && r.Subject != p.subject:
+		return "put " + quoted(r.Subject) + " back, or take the disk out of the domain: virsh detach-disk " + quoted(p.subject) + " DISK --config"
 	case isOneOf(p.command, "disk create", "disk convert"):
 		return "give the path of an image, in a folder that is there"
 	case r.Subject == p.subject:

@@ -9,14 +9,13 @@ import (
 	"libguestfs.org/guestfs"
 
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Make makes what is inside a new, empty disk, and looks whether it is there.
-func (a *Appliance) Make(ctx context.Context, d plan.NewDisk) (plan.Content, error) {
+// Make makes what is inside a new, empty disk, and gives what is there then.
+func (a *Appliance) Make(ctx context.Context, d plan.NewDisk) (*plan.Layout, error) {
 	for _, make := range []func(context.Context, plan.NewDisk) error{a.makeTable, a.makeVolume, a.makeFS} {
 		if err := make(ctx, d); err != nil {
-			return plan.Content{}, err
+			return nil, err
 		}
 	}
 	return a.verifyMade(ctx, d)
@@ -76,45 +75,44 @@ func (a *Appliance) makeFS(ctx context.Context, d plan.NewDisk) error {
 }
 
 // verifyMade reads the disk anew.
-func (a *Appliance) verifyMade(ctx context.Context, d plan.NewDisk) (plan.Content, error) {
+func (a *Appliance) verifyMade(ctx context.Context, d plan.NewDisk) (*plan.Layout, error) {
 	if err := a.do(ctx, a.g.Sync); err != nil {
-		return plan.Content{}, err
+		return nil, err
 	}
 	if err := a.closeStack(ctx); err != nil {
-		return plan.Content{}, err
+		return nil, err
 	}
 	if err := a.Refresh(ctx); err != nil {
-		return plan.Content{}, err
+		return nil, err
 	}
 	l, err := a.Probe(ctx, d.Size)
 	if err != nil {
-		return plan.Content{}, err
+		return nil, err
 	}
-	made, err := judgeMade(l, d)
-	if err != nil {
-		return plan.Content{}, err
+	if err := judgeMade(l, d); err != nil {
+		return nil, err
 	}
-	return made, a.VerifyFS(ctx, d.Device(), d.FS)
+	return l, a.VerifyFS(ctx, d.Device(), d.FS)
 }
 
 // judgeMade compares what is on the disk with what was to be.
-func judgeMade(l *plan.Layout, d plan.NewDisk) (plan.Content, error) {
+func judgeMade(l *plan.Layout, d plan.NewDisk) error {
 	device, ok := l.Find(d.Device())
 	if !ok {
-		return plan.Content{}, fmt.Errorf("there is no %s on the new disk", d.Device())
+		return fmt.Errorf("there is no %s on the new disk", d.Device())
 	}
 	content := device.Content
 	switch {
 	case content.Problem != nil:
-		return content, content.Problem
+		return content.Problem
 	case content.Type != d.FS:
-		return content, fmt.Errorf("%s has %q, not %s", d.Device(), content.Type, d.FS)
+		return fmt.Errorf("%s has %q, not %s", d.Device(), content.Type, d.FS)
 	case content.Label != d.Label:
-		return content, fmt.Errorf("the %s has the label %q, not %q", d.FS, content.Label, d.Label)
+		return fmt.Errorf("the %s has the label %q, not %q", d.FS, content.Label, d.Label)
 	case content.UUID == "":
-		return content, errors.New("the new file system has no UUID")
-	case device.Size < d.Room() || device.Size > d.Room()+4*size.MiB:
-		return content, fmt.Errorf("%s has %d bytes, not %d", d.Device(), int64(device.Size), int64(d.Room()))
+		return errors.New("the new file system has no UUID")
+	case device.Size != d.Room():
+		return fmt.Errorf("%s has %d bytes, not %d", d.Device(), int64(device.Size), int64(d.Room()))
 	}
-	return content, nil
+	return nil
 }

@@ -1,8 +1,11 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"strings"
 
 	"libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -15,12 +18,16 @@ type Disk struct {
 	Device string // "disk", "cdrom", "floppy", "lun"
 	Kind   string // "file", "block", "network", "volume", …
 	Source string // path, for file and block
+	Remote string // where it is, for network and volume
 	Format string // driver type; "" where the definition has none
 	Lower  []string
 	// Fixed says that the guest cannot write to it, Shared that others may.
 	Fixed, Shared, Transient bool
 	// Sector is the logical sector size the definition asks for; 0 for none.
 	Sector uint
+	// Serial is what the guest knows the disk by, Cache the host's cache mode; ""
+	// where the definition has none.
+	Serial, Cache string
 	// Snapshot is libvirt's own attribute: "no" keeps it out of snapshots.
 	Snapshot string
 }
@@ -87,12 +94,14 @@ func readDisk(x libvirtxml.DomainDisk) Disk {
 		d.Target, d.Bus = x.Target.Dev, x.Target.Bus
 	}
 	if x.Driver != nil {
-		d.Format = x.Driver.Type
+		d.Format, d.Cache = x.Driver.Type, x.Driver.Cache
 	}
+	d.Serial = x.Serial
 	if x.BlockIO != nil {
 		d.Sector = x.BlockIO.LogicalBlockSize
 	}
 	d.Kind, d.Source = source(x.Source)
+	d.Remote = remote(x.Source)
 	for lower := x.BackingStore; lower != nil; lower = lower.BackingStore {
 		if _, path := source(lower.Source); path != "" {
 			d.Lower = append(d.Lower, path)
@@ -123,6 +132,44 @@ func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
 		return "dir", s.Dir.Dir
 	}
 	return "unknown", ""
+}
+
+// remote is where a source is that is no path here.
+func remote(s *libvirtxml.DomainDiskSource) string {
+	switch {
+	case s == nil:
+		return ""
+	case s.Volume != nil:
+		return s.Volume.Pool + "/" + s.Volume.Volume
+	case s.Network == nil:
+		return ""
+	}
+	var hosts []string
+	for _, h := range s.Network.Hosts {
+		host := cmp.Or(h.Name, h.Socket)
+		if h.Port != "" {
+			host = net.JoinHostPort(host, h.Port)
+		}
+		hosts = append(hosts, host)
+	}
+	return s.Network.Protocol + "://" + strings.Join(hosts, ",") + "/" + strings.TrimPrefix(s.Network.Name, "/")
+}
+
+// Differs says in words how another definition of the same disk differs.
+func (d Disk) Differs(from Disk) []string {
+	flag := map[bool]string{true: "yes", false: "no"}
+	var differ []string
+	for _, field := range []struct{ name, now, then string }{
+		{"image", cmp.Or(d.Source, d.Remote), cmp.Or(from.Source, from.Remote)}, {"format", d.Format, from.Format},
+		{"device", d.Device, from.Device}, {"bus", d.Bus, from.Bus}, {"serial", d.Serial, from.Serial},
+		{"cache", d.Cache, from.Cache},
+		{"readonly", flag[d.Fixed], flag[from.Fixed]}, {"shareable", flag[d.Shared], flag[from.Shared]},
+	} {
+		if field.now != field.then {
+			differ = append(differ, fmt.Sprintf("%s %s, then %s", field.name, cmp.Or(field.now, "none"), cmp.Or(field.then, "none")))
+		}
+	}
+	return differ
 }
 
 // User is a domain's disk.
