@@ -150,7 +150,7 @@ func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, er
 		return plan.Content{}, err
 	}
 	if err == nil && tags["TYPE"] != "" {
-		c := plan.Content{Type: tags["TYPE"], UUID: tags["UUID"], Label: tags["LABEL"]}
+		c := plan.Content{Type: tags["TYPE"], UUID: tags["UUID"], Label: unescape(tags["LABEL"])}
 		if c.Type == "BitLocker" {
 			c.Problem = bitLocker(name)
 		}
