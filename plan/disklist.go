@@ -79,7 +79,7 @@ func InsideOf(l *Layout, at time.Time) *Inside {
 	if l.Table != nil {
 		in.Table = string(l.Table.Kind)
 	}
-	if l.OS != nil {
+	if l.OS != nil && l.OS.Product != "unknown" { // libguestfs' word
 		in.OS = clip(l.OS.Product)
 	}
 	for _, d := range l.Devices {

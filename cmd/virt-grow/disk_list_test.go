@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/testimages/lab"
 )
 
 // lists runs disk list on the house's libvirt.
@@ -239,5 +241,79 @@ func (h *house) redefine(t *testing.T, name, word, into string) {
 	}
 	if _, err := h.Virsh(ctx, "define", path); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDiskListInspect: what is inside the disks of a guest that runs, looked at in
+// one appliance, and how long that counts.
+func TestDiskListInspect(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	ctx := context.Background()
+	x := h.moveIn(t, "looked", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "raw"}, disk{"lvm", "qcow2"})
+	x.state = filepath.Join(h.dir, "state")
+	launches := countLaunches(t, h.dir)
+	l, text := h.lists(t, "looked", "--inspect")
+	if n := launches(); n != 2 {
+		t.Errorf("%d appliances for two lists", n)
+	}
+	for i, want := range []string{"xfs", "ntfs", "ext4"} {
+		d := l.Disks[i]
+		if d.Inside == nil || !d.Inside.Current || !slices.ContainsFunc(d.Inside.Contents, func(c plan.InsideThing) bool { return c.Type == want }) {
+			t.Errorf("%s: %+v", d.Target, d.Inside)
+		}
+		if len(d.Warnings) > 0 {
+			t.Errorf("%s: %v", d.Target, d.Warnings)
+		}
+	}
+	t.Logf("\n%s", text)
+	// The guest writes to its root disk all the time, and to the last one never.
+	x.beating(t, time.Now().Add(time.Second))
+	l, text = h.lists(t, "looked")
+	if in := l.Disks[0].Inside; in == nil || in.Current {
+		t.Errorf("what the guest has written to counts as seen: %+v", in)
+	}
+	if in := l.Disks[2].Inside; in == nil || !in.Current {
+		t.Errorf("what nobody has written to does not: %+v", in)
+	}
+	t.Logf("\n%s", text)
+	x.checkKept(t)
+	x.leave(t)
+	// inspect and disk create keep what they see as well.
+	if code, out := x.run(t, "", "inspect", x.Name, "--disk", "vda"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	l, _ = h.lists(t, "looked")
+	if in := l.Disks[0].Inside; in == nil || !in.Current {
+		t.Errorf("%+v", in)
+	}
+	made := filepath.Join(h.dir, "made.qcow2")
+	if code, out := x.run(t, "", "disk", "create", made, "--size", "400M", "--fs", "btrfs", "--label", "new"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	if _, err := h.Virsh(ctx, "attach-disk", x.Name, made, "vdd", "--subdriver", "qcow2", "--config"); err != nil {
+		t.Fatal(err)
+	}
+	if _, text := h.lists(t, "looked"); !strings.Contains(text, `btrfs "new"`) {
+		t.Errorf("%s", text)
+	}
+}
+
+// countLaunches counts appliances from now on: libguestfs starts its QEMU through a
+// script that writes each of them down.
+func countLaunches(t *testing.T, dir string) func() int {
+	t.Helper()
+	script, log := filepath.Join(dir, "hv"), filepath.Join(dir, "launches")
+	text := "#!/bin/sh\ncase \"$*\" in */appliance.d/root*) echo >> " + log + ";; esac\nexec qemu-system-x86_64 \"$@\"\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LIBGUESTFS_HV", script)
+	return func() int {
+		data, err := os.ReadFile(log)
+		if err != nil {
+			t.Error(err)
+		}
+		return len(data)
 	}
 }

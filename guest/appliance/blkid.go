@@ -1,9 +1,22 @@
 package appliance
 
 import (
+	"context"
 	"strconv"
 	"strings"
 )
+
+// label gives a device's label, of which blkid has said this.
+func (a *Appliance) label(ctx context.Context, name, said string) (string, error) {
+	label := unescape(said)
+	// Before util-linux 2.39, bytes that are not ASCII are M-C and ^A there, and so
+	// are those very letters.
+	if !strings.Contains(label, "M-") && !strings.Contains(label, "^") {
+		return label, nil
+	}
+	err := a.do(ctx, func() (e error) { label, e = a.g.Vfs_label(path(name)); return })
+	return label, err
+}
 
 // unescape reads a value of blkid's export format, in which libguestfs asks: there
 // \x and two digits are a byte that cannot be printed, and any other character
