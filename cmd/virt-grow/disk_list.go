@@ -42,6 +42,11 @@ func (p *program) diskList(c *cli.Context) error {
 	if p.json {
 		return view.DisksJSON(p.out, list)
 	}
+	for _, d := range list.Disks {
+		if d.Inside != nil {
+			d.Inside.At = d.Inside.At.Local()
+		}
+	}
 	return view.Disks(p.out, p.style(), list, p.hintFor)
 }
 

@@ -26,7 +26,7 @@ func Disks(w io.Writer, s Style, l *plan.DiskList, hint func(*plan.Refusal) stri
 }
 
 func (p *page) diskTable(disks []plan.ListedDisk) {
-	t := table{heads: []string{"DISK", "DEVICE", "BUS", "FORMAT", "SIZE", "ON HOST", "CHAIN", "INSIDE"},
+	t := table{heads: []string{"DISK", "DEVICE", "BUS", "FORMAT", "SIZE", "ON HOST", "CHAIN"},
 		right: map[int]bool{4: true, 5: true, 6: true}}
 	for _, d := range disks {
 		device, size, allocated, depth := d.Device, "", "", ""
@@ -36,7 +36,7 @@ func (p *page) diskTable(disks []plan.ListedDisk) {
 		if d.Size > 0 {
 			size, allocated, depth = d.Size.String(), d.Allocated.String(), strconv.Itoa(d.Depth)
 		}
-		t.add(mark(d)+d.Target, device, d.Bus, d.Format, size, allocated, depth, inside(d.Inside))
+		t.add(mark(d)+d.Target, device, d.Bus, d.Format, size, allocated, depth)
 	}
 	p.table(t)
 }
@@ -56,9 +56,9 @@ func inside(in *plan.Inside) string {
 	case in == nil:
 		return ""
 	case !in.Current:
-		return "changed since " + in.At.Local().Format("01-02 15:04")
+		return "written to since it was looked at (" + clock(in.At) + ")"
 	case len(in.Contents) == 0:
-		return strings.TrimSpace(strings.ToUpper(in.Table) + " empty")
+		return "nothing (looked at " + clock(in.At) + ")"
 	}
 	var parts []string
 	if in.OS != "" {
@@ -76,12 +76,12 @@ func inside(in *plan.Inside) string {
 		}
 		parts = append(parts, name)
 	}
-	return strings.Join(parts, ", ")
+	return strings.Join(parts, ", ") + " (looked at " + clock(in.At) + ")"
 }
 
 var carrier = map[string]bool{plan.ContentPV: true}
 
-// sources says where each disk is. Paths are not cut: they are to be copied.
+// sources says where each disk is, and what is inside. Paths are not cut: they are to be copied.
 func (p *page) sources(disks []plan.ListedDisk) {
 	n := 0
 	for _, d := range disks {
@@ -95,6 +95,9 @@ func (p *page) sources(disks []plan.ListedDisk) {
 		p.line("%-*s  %s%s", n, d.Target, where, remarks(d))
 		for _, b := range d.Backing {
 			p.line("%-*s  on %s (%s)", n, "", b.Path, b.Format)
+		}
+		if text := inside(d.Inside); text != "" {
+			p.paragraph(strings.Repeat(" ", n+2)+"inside: ", "%s", text)
 		}
 	}
 }
@@ -113,9 +116,6 @@ func remarks(d plan.ListedDisk) string {
 	}
 	if d.Shareable {
 		parts = append(parts, "shareable")
-	}
-	if d.Inside != nil && d.Inside.Current {
-		parts = append(parts, "looked at "+clock(d.Inside.At.Local()))
 	}
 	if len(parts) == 0 {
 		return ""
