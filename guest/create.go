@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -104,7 +105,7 @@ func openCreationErrand(j *job) (errand, error) {
 
 // said is what came of it, for people.
 func (c *creation) said() []string {
-	lines := []string{c.Disk.Path + " is made: " + c.Disk.Format + ", " + c.Disk.Size.String()}
+	lines := []string{fmt.Sprintf("%s is made: %s, %s (%d bytes)", c.Disk.Path, c.Disk.Format, c.Disk.Size, int64(c.Disk.Size))}
 	if c.Disk.FS == "" {
 		return lines
 	}

@@ -115,22 +115,19 @@ func (f *newFile) appear(j *job, keep func() error) error {
 	return errors.Join(err, f.drop(j))
 }
 
-// inPlace says whether the file there is the one that was made, unchanged.
+// inPlace says whether the file there is the one that was made; somebody may use it
+// by now.
 func (f *newFile) inPlace() bool {
 	now, err := StampOf(f.Path)
-	return err == nil && now == f.Made
+	return err == nil && now.Identity() == f.Made.Identity()
 }
 
 // vanish takes it away again. What somebody has used meanwhile stays.
 func (f *newFile) vanish(ctx context.Context) error {
-	now, err := StampOf(f.Path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && now.Identity() != f.Made.Identity() {
-		return nil // it never got there, or is somebody else's
+	if !f.inPlace() {
+		return nil // it never got there, or what is there is somebody else's
 	}
-	if err != nil {
-		return err
-	}
-	if now != f.Made {
+	if now, err := StampOf(f.Path); err != nil || now != f.Made {
 		return fmt.Errorf("%s was written to since it was made: it is not deleted", f.Path)
 	}
 	if _, err := block.Inspect(ctx, f.Path, f.Format, block.Exclusive); errors.Is(err, block.ErrInUse) {

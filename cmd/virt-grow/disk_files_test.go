@@ -174,6 +174,62 @@ func TestDiskCreateKilledInside(t *testing.T) {
 	}
 }
 
+// TestDiskCreateMeanwhile: what somebody does at the place of the new image between
+// a crash and the way out of it is not undone.
+func TestDiskCreateMeanwhile(t *testing.T) {
+	quick(t)
+	c := newFiles(t)
+	target := filepath.Join(c.dir, "data.raw")
+	args := []string{"disk", "create", target, "--size", "8M"}
+	write := func(text string) {
+		t.Helper()
+		f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE, 0o600)
+		if err == nil {
+			_, err = f.WriteString(text)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []struct {
+		name, point, way string
+		act              func()
+		exit             int
+		says             string
+	}{
+		{"taken before resume", "name/before", "resume", func() { write("theirs") }, 3, "is there already"},
+		{"taken before rollback", "name/before", "rollback", func() { write("theirs") }, 0, ""},
+		{"used before rollback", "name/after", "rollback", func() { write("theirs") }, 8, "was written to since it was made: it is not deleted"},
+		{"used before resume", "", "resume", func() {}, 0, ""}, // the same job
+		{"replaced before rollback", "name/after", "rollback", func() {
+			if err := os.Rename(target, target+".theirs"); err != nil {
+				t.Fatal(err)
+			}
+			write("theirs")
+			_ = os.Remove(target + ".theirs")
+		}, 0, ""},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			if m.point != "" {
+				_ = os.Remove(target)
+				if code, out := c.run(t, m.point+"=kill", args...); code != -1 {
+					t.Fatalf("not killed: exit %d\n%s", code, out)
+				}
+			}
+			m.act()
+			if code, out := c.run(t, "", m.way, c.open(t)); code != m.exit || !strings.Contains(out, m.says) {
+				t.Errorf("exit %d\n%s", code, out)
+			}
+			if data, err := os.ReadFile(target); err != nil || !bytes.HasPrefix(data, []byte("theirs")) {
+				t.Errorf("%v, %d bytes", err, len(data))
+			}
+			if left := c.left(t, target); len(left) > 0 && m.exit != 8 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
 func checkImage(t *testing.T, path, format string, size int64) {
 	t.Helper()
 	out, err := exec.Command("qemu-img", "info", "--output=json", path).Output()
