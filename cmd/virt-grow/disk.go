@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
@@ -30,6 +34,16 @@ func operands(c *cli.Context, what ...string) ([]string, error) {
 		return nil, usage("%s takes %d arguments, not %d", nameOf(c), len(what), len(given))
 	}
 	return given, nil
+}
+
+// honestName refuses to make a file whose name says another format: whoever goes by
+// the name later, as this program does, would take it for that one.
+func honestName(path, format string) error {
+	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
+	if slices.Contains(guest.Formats, ending) && ending != format {
+		return usage("%s is to be %s: give it a name that does not say %s", path, format, ending)
+	}
+	return nil
 }
 
 // anyLibvirt connects to libvirt; to none where there is none, unless one was

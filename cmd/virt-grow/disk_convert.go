@@ -38,6 +38,9 @@ func (p *program) diskConvert(c *cli.Context) error {
 			return usage("--%s %s: it is one of %s", name, word, strings.Join(guest.Formats, ", "))
 		}
 	}
+	if err := honestName(given[1], q.To); err != nil {
+		return err
+	}
 	if q.Libvirt, err = p.anyLibvirt(c.Context, c); err != nil {
 		return err
 	}

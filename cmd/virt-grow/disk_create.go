@@ -28,9 +28,9 @@ func (p *program) diskCreateCommand() *cli.Command {
 func newDiskFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "the disk's `SIZE`, as 20G; rounded up to 1 MiB"},
-		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's .qcow2 or .raw, else qcow2)"},
+		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: raw if the name ends so, else qcow2)"},
 		&cli.StringFlag{Name: "fs", Usage: "make a file system of `TYPE`: " + strings.Join(plan.NewFSNames, ", ")},
-		&cli.StringFlag{Name: "table", Usage: "the partition `TABLE` below it: gpt, mbr or none", DefaultText: "gpt"},
+		&cli.StringFlag{Name: "table", Usage: "the partition `TABLE` below it: gpt, mbr or none (default: gpt)"},
 		&cli.StringFlag{Name: "lvm", Usage: "put it on the volume `VG/LV` of a new volume group"},
 		&cli.StringFlag{Name: "label", Usage: "the file system's `LABEL`"},
 		&cli.StringFlag{Name: "prealloc", Value: "off", Usage: "take the room beforehand: `HOW` is off, metadata (qcow2), falloc or full"},
@@ -70,6 +70,9 @@ func newDisk(c *cli.Context, path string) (plan.NewDisk, error) {
 		return d, usage("--size %s: there is no such disk", text)
 	}
 	if err := chosen(c, d); err != nil {
+		return d, err
+	}
+	if err := honestName(path, d.Format); err != nil {
 		return d, err
 	}
 	if c.String("lvm") != "" {

@@ -174,6 +174,34 @@ func TestDiskCreateKilledInside(t *testing.T) {
 	}
 }
 
+// TestDiskCreatePrealloc: what is taken on the host, by stat(2).
+func TestDiskCreatePrealloc(t *testing.T) {
+	quick(t)
+	c := newFiles(t)
+	for _, m := range []struct {
+		format, how string
+		least, most int64
+	}{
+		{"qcow2", "off", 0, 1 << 20}, {"qcow2", "metadata", 0, 2 << 20}, {"qcow2", "falloc", 64 << 20, 66 << 20}, {"qcow2", "full", 64 << 20, 66 << 20},
+		{"raw", "off", 0, 1 << 20}, {"raw", "falloc", 64 << 20, 65 << 20}, {"raw", "full", 64 << 20, 65 << 20},
+	} {
+		target := filepath.Join(c.dir, m.how+"."+m.format)
+		// Rounded up, and said so.
+		code, out := c.run(t, "", "disk", "create", target, "--size", "65535K", "--prealloc", m.how)
+		if code != 0 || !strings.Contains(out, "64 MiB (67108864 bytes)") {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		checkImage(t, target, m.format, 64<<20)
+		info, err := os.Stat(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken := info.Sys().(*syscall.Stat_t).Blocks * 512; taken < m.least || taken > m.most {
+			t.Errorf("%s %s takes %d", m.format, m.how, taken)
+		}
+	}
+}
+
 // TestDiskCreateMeanwhile: what somebody does at the place of the new image between
 // a crash and the way out of it is not undone.
 func TestDiskCreateMeanwhile(t *testing.T) {
@@ -421,11 +449,13 @@ func TestDiskRefused(t *testing.T) {
 	refused("disk create D/a.raw --size 1G --prealloc metadata", 64, "usage", "raw has none")
 	refused("disk create D/a.raw --size 1024", 64, "usage", "needs a unit")
 	refused("disk create D/a.raw", 64, "usage", "--size is missing")
+	refused("disk create D/a.raw --size 1G --format qcow2", 64, "usage", "a name that does not say raw")
+	refused("disk convert D/source.raw D/a.vdi --to qcow2", 64, "usage", "a name that does not say vdi")
 	refused("disk convert D/held.qcow2 D/source.raw --to raw", 3, "file-exists", "is there already")
 	refused("disk convert D/source.raw D/dangling.qcow2 --to qcow2", 3, "file-exists", "is there already")
 	refused("disk convert D/none.raw D/a.qcow2 --to qcow2", 3, "not-found", "there is no image")
 	refused("disk convert D/held.qcow2 D/a.raw --to raw --from raw", 3, "format-mismatch", "begins like qcow2")
-	refused("disk convert D/source.raw D/a.raw --to raw --from qcow2", 3, "format-mismatch", "does not begin like qcow2")
+	refused("disk convert D/source.raw D/b.raw --to raw --from qcow2", 3, "format-mismatch", "does not begin like qcow2")
 	refused("disk convert D/vague.qcow2 D/a.raw --to raw", 3, "format-missing", "does not say which format its backing file")
 	refused("disk convert D/source.raw D/a.qcow2", 64, "usage", "--to is missing")
 	refused("disk convert D/source.raw --to qcow2", 64, "usage", "DST is missing")
