@@ -206,6 +206,30 @@ func TestDiskList(t *testing.T) {
 	})
 }
 
+// TestDiskListTransient: a domain without a definition, and one that is not there.
+func TestDiskListTransient(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	path := imageIn(t, h.dir, "a.qcow2", "-f", "qcow2")
+	xml := h.xml(t, "passing", "", "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='"+path+"'/><target dev='vda' bus='virtio'/></disk>")
+	if _, err := h.Virsh(context.Background(), "create", "--paused", xml); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := h.lists(t, "passing")
+	if l.State != "paused" || l.Disks[0].Size != 8<<20 {
+		t.Errorf("%+v", l)
+	}
+	wants(t, l, "vda")
+	if _, err := h.Virsh(context.Background(), "destroy", "passing"); err != nil {
+		t.Error(err)
+	}
+	cmd := exec.Command(h.program, "--json", "--state-dir", h.dir, "--connect", h.URI(), "disk", "list", "nobody")
+	out, _ := cmd.Output()
+	if cmd.ProcessState.ExitCode() != 3 || !strings.Contains(string(out), `"reason": "not-found"`) {
+		t.Errorf("%s", out)
+	}
+}
+
 // cannotConvert: the disk of a domain that runs is in use, by libvirt's word for a
 // raw image as well as by QEMU's lock.
 func (h *house) cannotConvert(t *testing.T, images ...string) {
