@@ -97,6 +97,19 @@ func stampsOf(path string, below []plan.Link) []Stamp {
 	return stamps
 }
 
+// sawGrown keeps what the image holds now, as it was planned and verified; but not
+// of a guest that runs on it, nor where the table was left behind in a plan file.
+func (j *job) sawGrown() {
+	g := j.guest()
+	if j.plan == nil || j.plan.Before.Table == nil || g != nil && (g.Running || g.Trial) {
+		return
+	}
+	after := *j.plan.After
+	after.Table = j.plan.Before.Table
+	target := j.facts.Target
+	j.options.Session.Seen.saw(stampsOf(target.Path, target.Backing), &after, time.Now())
+}
+
 // saw keeps a look at an image.
 func (s *Seen) saw(stamps []Stamp, l *plan.Layout, at time.Time) {
 	if s == nil {
