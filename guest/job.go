@@ -58,6 +58,8 @@ const (
 	Growth       Kind = ""          // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
 	OnlineGrowth Kind = "online"    // of a running guest's disk
+	Editing      Kind = "edit"      // of one file inside a guest that is off
+	CopyingIn    Kind = "copy-in"   // of files into a guest that is off
 )
 
 // SideOverlay is the overlay of a disk that does not grow.
@@ -103,6 +105,8 @@ type Options struct {
 	Fault func(ctx context.Context, point string) error
 
 	kind Kind
+	// visit is the appliance that the change of a file was prepared in; may be nil.
+	visit *visit
 }
 
 // ErrDeclined says that a person said no to the plan.
