@@ -145,7 +145,7 @@ func oneLine(err error) string {
 }
 
 // runs are the commands that print events with --json.
-var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "resume": true, "accept": true, "rollback": true}
+var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "resume": true, "accept": true, "rollback": true, "edit": true, "copy-in": true}
 
 // finish tells how the run ended, if it did not end well, and gives the exit
 // code.

@@ -44,6 +44,8 @@ var hints = map[plan.Reason]string{
 	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
+	plan.NotAFile:          "VIRT-GROW ls lists what is in a folder, copy-out copies one out; larger files: copy-out, change it, copy-in",
+	plan.Exists:            "move it away, or give another name: nothing is overwritten on this host",
 	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
 	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
@@ -102,8 +104,11 @@ func (p *program) hintUnrestored(f *guest.Failure) string {
 }
 
 func (p *program) hintFor(r *plan.Refusal) string {
-	if r.Reason == plan.NotFound {
+	switch {
+	case r.Reason == plan.NotFound:
 		return p.hintNotFound(r)
+	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
+		return "say which with --mount DEVICE: its files are then below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}
 	subject := r.Subject
 	if subject == "" {
@@ -122,6 +127,8 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
+	case r.Subject != "" && r.Subject == p.path:
+		return p.line("ls", p.subject+":"+parentOf(r.Subject)) + " lists what is there"
 	case r.Subject == p.subject:
 		return "an image is named by its path, with a / in it; a domain by its name or UUID (virsh list --all), in the libvirt that --connect names"
 	}
