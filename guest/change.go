@@ -41,6 +41,8 @@ type fileChange struct {
 // newFile is a file's content to be: a text, or a file of the host.
 type newFile struct {
 	appliance.Change
+	// Name is its path in the guest, as it was given.
+	Name  string `json:"name"`
 	Text  []byte `json:"text,omitempty"`
 	From  string `json:"from,omitempty"`
 	Stamp Stamp  `json:"stamp,omitzero"`
@@ -76,7 +78,7 @@ func (in *visit) editText(ctx context.Context, path string, change func([]byte) 
 	if size.Bytes(len(text)) > editLimit {
 		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: up to %s can be edited", path, size.Bytes(len(text)), editLimit)
 	}
-	file := newFile{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Text: text}
+	file := newFile{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
 	return &fileChange{Drives: in.drives, Place: place, Files: []newFile{file}, Visit: in.folder}, nil
 }
 
@@ -89,13 +91,13 @@ func sum(text []byte) string {
 func (c *fileChange) steps() []plan.Step {
 	var names []string
 	for _, f := range c.Files {
-		names = append(names, f.Path)
+		names = append(names, f.Name)
 	}
 	what := strings.Join(names, ", ")
 	if len(names) > 3 {
 		what = fmt.Sprintf("%d files", len(names))
 	}
-	steps := []plan.Step{{Kind: plan.StepWrite, Summary: fmt.Sprintf("write %s of %s into an overlay, and read it back", what, c.Place.Device)}}
+	steps := []plan.Step{{Kind: plan.StepWrite, Summary: fmt.Sprintf("write %s (on %s) into an overlay, and read it back", what, c.Place.Device)}}
 	for _, i := range c.Place.Disks {
 		steps = append(steps, plan.Step{Kind: plan.StepUndo, Device: c.Drives[i].Target, Summary: "save what the commit will overwrite in " + c.Drives[i].Path})
 	}

@@ -30,11 +30,11 @@ func openFileChange(j *job) (errand, error) {
 // said tells what was changed.
 func (c *fileChange) said(kind Kind) []string {
 	if kind == Editing {
-		return []string{fmt.Sprintf("%s on %s is changed", c.Files[0].Path, c.Place.Device)}
+		return []string{fmt.Sprintf("%s is changed, on %s", c.Files[0].Name, c.Place.Device)}
 	}
-	lines := []string{fmt.Sprintf("%d file(s) copied to %s", len(c.Files), c.Place.Device)}
+	lines := []string{fmt.Sprintf("%d file(s) copied, to %s", len(c.Files), c.Place.Device)}
 	for _, f := range c.Files {
-		lines = append(lines, f.Path)
+		lines = append(lines, fmt.Sprintf("%s -> %s", f.From, f.Name))
 	}
 	return lines
 }
@@ -139,16 +139,18 @@ func (in *visit) incoming(ctx context.Context, from, folder string, place applia
 	}
 	name := filepath.Base(f.From)
 	f.Path = filepath.Join(place.Path, name)
-	there := joinGuest(folder, name)
+	f.Name = joinGuest(folder, name)
 	switch e, err := in.tree.Lstat(ctx, place, name); {
 	case err != nil:
 		return f, err
 	case e == nil:
 		return f, nil
 	case !e.IsFile():
-		return f, plan.Refuse(plan.NotAFile, there, "there is a %s already, which is no plain file", there)
+		return f, plan.Refuse(plan.NotAFile, f.Name, "there is a %s already, which is no plain file", f.Name)
+	default:
+		f.Path = filepath.Join(place.Path, e.Name)
 	}
-	f.Was, err = in.tree.Sum(ctx, there)
+	f.Was, err = in.tree.Sum(ctx, f.Name)
 	return f, err
 }
 

@@ -63,7 +63,8 @@ func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
 }
 
 // Lstat looks at a name in a folder that Locate found, and follows no link; nil where
-// there is none.
+// there is none. For Windows upper and lower case are the same: the entry's name is
+// the one it has.
 func (t *Tree) Lstat(ctx context.Context, folder Place, name string) (*Entry, error) {
 	root := "/"
 	for _, m := range t.mounts {
@@ -72,6 +73,12 @@ func (t *Tree) Lstat(ctx context.Context, folder Place, name string) (*Entry, er
 		}
 	}
 	file := filepath.Join(root, folder.Path, name)
+	if t.drives != nil {
+		var err error
+		if file, err = t.sameName(ctx, file); err != nil {
+			return nil, err
+		}
+	}
 	var s *guestfs.StatNS
 	err := t.a.do(ctx, func() (e error) { s, e = t.a.g.Lstatns(file); return })
 	var missing *Error
@@ -81,8 +88,14 @@ func (t *Tree) Lstat(ctx context.Context, folder Place, name string) (*Entry, er
 	if err != nil {
 		return nil, err
 	}
-	e := entry(name, *s)
+	e := entry(filepath.Base(file), *s)
 	return &e, nil
+}
+
+// sameName is a path with the letters that Windows has for it.
+func (t *Tree) sameName(ctx context.Context, file string) (same string, err error) {
+	err = t.a.do(ctx, func() (e error) { same, e = t.a.g.Case_sensitive_path(file); return })
+	return same, err
 }
 
 func (a *Appliance) fsType(ctx context.Context, mountable string) (kind string, err error) {
