@@ -100,7 +100,7 @@ func (p *program) inEditor(ctx context.Context, editor, path string, text []byte
 	}
 	// An editor may come with arguments; the file's name is an argument of its own.
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor+` "$1"`, "sh", file)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.in, p.out, p.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.in, p.human(), p.err
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("the editor (%s) failed, and nothing was changed: %w", editor, err)
 	}

@@ -147,7 +147,7 @@ func TestEditFails(t *testing.T) {
 	for _, r := range []struct {
 		fault string
 		exit  int
-	}{{"commit/after=error", 7}, {"write/after=enospc", 7}, {"commit/before=interrupt", 130}} {
+	}{{"commit/after=error", 7}, {"write/after=enospc", 1}, {"commit/before=interrupt", 130}} {
 		code, out := c.edit(t, r.fault, "--json")
 		if code != r.exit || !strings.Contains(out, `"changed":false`) {
 			t.Errorf("%s: exit %d\n%s", r.fault, code, out)

@@ -19,7 +19,12 @@ import (
 // inside them.
 func guestfish(t *testing.T, commands string, images ...string) string {
 	t.Helper()
-	args := []string{"--ro"}
+	return fish(t, "--ro", commands, images...)
+}
+
+func fish(t *testing.T, access, commands string, images ...string) string {
+	t.Helper()
+	args := []string{access}
 	for _, image := range images {
 		args = append(args, "--format="+strings.TrimPrefix(filepath.Ext(image), "."), "-a", image)
 	}
@@ -272,6 +277,7 @@ func TestFilesOfImages(t *testing.T) {
 			t.Errorf("exit %d\n%s", code, out)
 		}
 	})
+	t.Run("attributes", func(t *testing.T) { keepsAttributes(t, newCrash(t, program, "none-xfs", "qcow2")) })
 	t.Run("data", func(t *testing.T) { filesOfData(t, newCrash(t, program, "none-ext4", "raw")) })
 	t.Run("locked", func(t *testing.T) {
 		c := newCrash(t, program, "gpt-luks2-lvm-xfs", "qcow2")
@@ -334,4 +340,116 @@ func filesOfData(t *testing.T, c *crash) {
 		t.Errorf("left behind: %v", left)
 	}
 	c.checkClean(t)
+}
+
+// keepsAttributes: an edited file keeps what its owner gave it, and links are the
+// guest's own business.
+func keepsAttributes(t *testing.T, c *crash) {
+	const label = "system_u:object_r:etc_t:s0"
+	const list = "getxattrs /plain\nlstatns /plain\n"
+	fish(t, "--rw", `mount /dev/sda /
+write /plain "one\n"
+chown 1000 1001 /plain
+chmod 04711 /plain
+setxattr security.selinux "`+label+`" 26 /plain
+setxattr user.note "kept" 4 /plain
+write /first "one\n"
+ln /first /second
+ln-s /plain /link
+ln-s /etc/passwd /host
+mkdir /etc
+umount /
+`, c.image)
+	before := guestfish(t, "mount-ro /dev/sda /\n"+list, c.image)
+	for _, name := range []string{"/link", "/second"} {
+		if code, out := c.run(t, "", "edit", c.image+":"+name, "-e", "s/one/two/", "--mount", "sda"); code != 0 {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+	}
+	after := guestfish(t, "mount-ro /dev/sda /\n"+list, c.image)
+	if fmt.Sprint(statOf(before)) != fmt.Sprint(statOf(after)) {
+		t.Errorf("%v, was %v", statOf(after), statOf(before))
+	}
+	for _, want := range []string{label, "user.note", "kept"} {
+		if strings.Count(after, want) != 1 || strings.Count(before, want) != 1 {
+			t.Errorf("attributes %s\nwere %s", after, before)
+		}
+	}
+	got := guestfish(t, "mount-ro /dev/sda /\ncat /plain\ncat /first\nreadlink /link\nls /\n", c.image)
+	if strings.Count(got, "two\n") != 2 || !strings.Contains(got, "\n/plain\n") || strings.Contains(got, ".virt-grow") {
+		t.Errorf("guestfish finds\n%s", got)
+	}
+	if code, out := c.run(t, "", "cat", c.image+":/host", "--mount", "sda"); code != 3 || !strings.Contains(out, "there is no /host") {
+		t.Errorf("a link to /etc/passwd: exit %d\n%s", code, out)
+	}
+	if code, out := c.run(t, "", "copy-in", "files_test.go", c.image+":/etc", "--mount", "sda"); code != 0 {
+		t.Errorf("copy-in: exit %d\n%s", code, out)
+	}
+	own, err := os.ReadFile("files_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := guestfish(t, "mount-ro /dev/sda /\ncat /etc/files_test.go\n", c.image); strings.TrimSpace(got) != strings.TrimSpace(string(own)) {
+		t.Errorf("copied in: %d bytes, not %d", len(got), len(own))
+	}
+	c.checkClean(t)
+}
+
+// TestEditOverDisks: a file system that lies on two disks is committed to both, or to
+// none: also when the program is killed between the two.
+func TestEditOverDisks(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	spec := lab.Spec{}
+	var paths []string
+	for _, target := range []string{"vda", "vdb"} {
+		path := filepath.Join(h.dir, target+".raw")
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, 64<<20); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+		spec.Disks = append(spec.Disks, lab.Disk{Path: path, Format: "raw", Target: target})
+	}
+	fish(t, "--rw", `pvcreate /dev/sda
+pvcreate /dev/sdb
+vgcreate both "/dev/sda /dev/sdb"
+lvcreate-free data both 100
+mkfs ext4 /dev/both/data
+mount /dev/both/data /
+write /list "one\n"
+umount /
+`, paths...)
+	x := h.moveIn(t, "both", spec, true)
+	before := sums(t, paths)
+	for _, way := range []string{"rollback", "resume"} {
+		if code, out := x.run(t, "commit:vda/after=kill", "edit", "both:/list", "-e", "s/one/two/"); code != -1 {
+			t.Fatalf("not killed: exit %d\n%s", code, out)
+		}
+		id, _ := x.job(t)
+		if sums(t, paths) == before {
+			t.Error("nothing was committed yet")
+		}
+		if code, out := x.run(t, "", way, id); code != 0 {
+			t.Fatalf("%s: exit %d\n%s", way, code, out)
+		}
+		if way == "rollback" && sums(t, paths) != before {
+			t.Error("the disks are not as they were")
+		}
+		x.checkKept(t)
+	}
+	if got := guestfish(t, "mount-ro /dev/both/data /\ncat /list\n", paths...); !strings.Contains(got, "two") {
+		t.Errorf("guestfish finds %q", got)
+	}
+}
+
+func sums(t *testing.T, paths []string) string {
+	t.Helper()
+	out, err := exec.Command("sha256sum", paths...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }

@@ -82,10 +82,11 @@ func (a *Appliance) isOpen(device string) bool {
 	return slices.ContainsFunc(a.open, func(o opened) bool { return o.crypt != "" && o.device == device })
 }
 
-// openGroups activates the volume groups there are, if any.
-func (a *Appliance) openGroups(ctx context.Context, new bool) error {
-	var pvs []string
-	if !new {
+// openGroups activates the volume groups there are, if any; anew looks for those that
+// an opened container has brought.
+func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
+	if !anew {
+		var pvs []string
 		if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs(); return }); err != nil || len(pvs) == 0 {
 			return err
 		}
