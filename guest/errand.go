@@ -37,7 +37,12 @@ var errOnlyForward = errors.New("it cannot be taken back")
 // InPlace says whether a job of the kind, as far as it is, cannot be taken back.
 func (k Kind) InPlace(r journal.Record) bool {
 	step := string(plan.StepContainer)
-	return k == OnlineGrowth && (r.Done[step] || r.Running == step)
+	if k == Editing || k == CopyingIn {
+		step = string(plan.StepClean) // the way back is taken away
+	} else if k != OnlineGrowth {
+		return false
+	}
+	return r.Done[step] || r.Running == step
 }
 
 // openErrand makes a new job for the disks, which are locked. steps are the job's,

@@ -61,6 +61,8 @@ const (
 
 	DiskCreation   Kind = "disk-create"
 	DiskConversion Kind = "disk-convert"
+	Editing        Kind = "edit"    // of one file inside a guest that is off
+	CopyingIn      Kind = "copy-in" // of files into a guest that is off
 )
 
 // SideOverlay is the overlay of a disk that does not grow.
@@ -106,6 +108,8 @@ type Options struct {
 	Fault func(ctx context.Context, point string) error
 
 	kind Kind
+	// visit is the appliance that the change of a file was prepared in; may be nil.
+	visit *visit
 }
 
 // ErrDeclined says that a person said no to the plan.

@@ -37,6 +37,8 @@ const (
 	StalePlan         Reason = "stale-plan"
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"
+	NotAFile          Reason = "not-a-file"
+	Exists            Reason = "exists"
 
 	// About new files.
 	FileExists Reason = "file-exists"

@@ -21,6 +21,7 @@ func newApp(p *program) *cli.App {
 			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(),
 			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
 			p.diskCommand(),
+			p.dfCommand(), p.lsCommand(), p.catCommand(), p.copyOutCommand(), p.copyInCommand(), p.editCommand(),
 			p.doctorCommand(), p.completionCommand(), p.thawCommand(),
 		},
 		Before: p.apply,
@@ -139,7 +140,8 @@ USAGE:
 
    TARGET is a libvirt domain, by name or UUID, or the path of an image file or
    of a block device (it has a / in it, or is a file). SIZE is 30G, +10G (that
-   much more) or fill (use the room there is already).
+   much more) or fill (use the room there is already). TARGET:PATH is a file in it:
+   dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.
 
 COMMANDS:{{range .VisibleCommands}}
    {{printf "%-12s" .Name}}{{.Usage}}{{end}}
@@ -150,6 +152,8 @@ EXAMPLES:
    virt-grow plan dev7 --disk vda --size +10G  see what would be done
    virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, prove
    virt-grow grow web.qcow2 --size +10G        grow an image that nobody uses
+   virt-grow df dev7                           see how full its file systems are
+   virt-grow edit dev7:/etc/fstab              change a file of a guest that is off
    virt-grow jobs                              see what was done, and what is open
 
    virt-grow COMMAND --help says more.

@@ -146,7 +146,7 @@ func oneLine(err error) string {
 
 // runs are the commands that print events with --json.
 var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "resume": true, "accept": true, "rollback": true,
-	"disk create": true, "disk convert": true}
+	"edit": true, "copy-in": true, "disk create": true, "disk convert": true}
 
 // finish tells how the run ended, if it did not end well, and gives the exit
 // code.

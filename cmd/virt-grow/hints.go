@@ -52,6 +52,8 @@ var hints = map[plan.Reason]string{
 	plan.DefinitionsDiffer: "compare them: virsh dumpxml SUBJECT, and with --inactive; virsh update-device --config brings the definition up to date",
 	plan.BackingMissing:    "put SUBJECT back from a backup, or if it has moved: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
 	plan.Unreadable:        "qemu-img info -U SUBJECT says more",
+	plan.NotAFile:          "VIRT-GROW ls lists what is in a folder, copy-out copies one out; larger files: copy-out, change it, copy-in",
+	plan.Exists:            "move it away, or give another name: nothing is overwritten on this host",
 	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
 	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
@@ -130,8 +132,11 @@ func (p *program) hintUnrestored(f *guest.Failure) string {
 }
 
 func (p *program) hintFor(r *plan.Refusal) string {
-	if r.Reason == plan.NotFound {
+	switch {
+	case r.Reason == plan.NotFound:
 		return p.hintNotFound(r)
+	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
+		return "say which with --mount DEVICE: its files are then below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}
 	subject := r.Subject
 	if subject == "" {
@@ -158,6 +163,8 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 		return "put " + quoted(r.Subject) + " back, or take the disk out of the domain: virsh detach-disk " + quoted(p.subject) + " DISK --config"
 	case isOneOf(p.command, "disk create", "disk convert"):
 		return "give the path of an image, in a folder that is there"
+	case r.Subject != "" && r.Subject == p.path:
+		return p.line("ls", p.subject+":"+parentOf(r.Subject)) + " lists what is there"
 	case r.Subject == p.subject:
 		return "an image is named by its path, with a / in it; a domain by its name or UUID (virsh list --all), in the libvirt that --connect names"
 	}

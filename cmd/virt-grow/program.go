@@ -57,6 +57,8 @@ type program struct {
 
 	// subject is the TARGET as the user named it.
 	subject string
+	// path is the one inside it, if there is one.
+	path string
 	// job is the job of this run, once it has a name; events are its, with
 	// --json, and progress is, without.
 	job      string

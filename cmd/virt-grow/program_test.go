@@ -82,6 +82,24 @@ func TestUsage(t *testing.T) {
 		{"rollback x", 3, "no such job"},
 		{"accept x", 3, "no such job"},
 		{"apply A --yes", 64, "not a plan file"},
+		{"df", 64, "TARGET is missing"},
+		{"df A --accel tcg --format vmdk", 64, "qcow2 or raw"},
+		{"df ./web1", 3, "there is no image"},
+		{"ls A", 64, "no TARGET:PATH"},
+		{"cat A:etc/fstab", 64, "no TARGET:PATH"},
+		{"ls ./web1:/", 3, "there is no image"},
+		{"ls web1:/etc --connect qemu:///system?socket=/nowhere", 3, "cannot connect to libvirt"},
+		{"copy-out A:/etc", 64, "DEST are needed"},
+		{"copy-out A:/etc B:/etc D", 64, "one TARGET at a time"},
+		{"copy-out A:/etc A:/usr D/nothing", 64, "is no folder for 2"},
+		{"copy-out A:/etc /nowhere/x", 64, "is no folder"},
+		{"copy-in A", 64, "TARGET:DIR are needed"},
+		{"copy-in D A:/etc", 64, "is a folder"},
+		{"copy-in /nowhere/x A:/etc", 64, "no such file"},
+		{"copy-in A A A:/etc", 64, "two files are called"},
+		{"edit A:/etc/fstab", 64, "no terminal for an editor: --expr"},
+		{"edit A:/etc/fstab -e s/a/b", 64, "s/REGEXP/REPLACEMENT/"},
+		{"edit A:/etc/fstab -e s/(/b/", 64, "missing closing"},
 		{"completion tcsh", 64, "not bash, zsh or fish"},
 	} {
 		line := strings.NewReplacer("A", image, "D", dir).Replace(c.line)
@@ -105,6 +123,8 @@ func TestTroubleJSON(t *testing.T) {
 		"resume --json nix":                     "virt-grow/resume/v1",
 		"apply --json /nowhere/plan.json --yes": "virt-grow/apply/v1",
 		"grow --nonsense --json":                "virt-grow/grow/v1",
+		"edit ./nix:/a -e s/a/b/ --json":        "virt-grow/edit/v1",
+		"df ./nix --json":                       "virt-grow/error/v1",
 	} {
 		got := try(t, t.TempDir(), strings.Fields(line)...)
 		var doc struct {
@@ -161,7 +181,7 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan rehearse grow apply jobs status resume accept rollback disk doctor completion",
+		"":                           "inspect plan rehearse grow apply jobs status resume accept rollback disk df ls cat copy-out copy-in edit doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",

@@ -251,7 +251,13 @@ func clockwork() func() time.Time {
 
 func steps(w io.Writer, live bool) error {
 	p := NewProgress(w, Style{Width: 60, Unicode: true}, live, clockwork())
-	planned := func(pl *plan.Plan) { p.Hold(); fmt.Fprintln(w, "(the plan)"); p.Release(); p.Listed(pl.Steps); p.Tick() }
+	planned := func(pl *plan.Plan) {
+		p.Hold()
+		fmt.Fprintln(w, "(the plan)")
+		p.Release()
+		p.Listed(pl.Steps)
+		p.Tick()
+	}
 	script(grownPlan(), p.Note, planned, p.Event)
 	p.Stop()
 	return nil
