@@ -27,6 +27,9 @@ type errand struct {
 // openErrands take one up. What it has to know is in Facts.Errand, what it does in
 // Facts.Steps: both are the same after a crash.
 var openErrands = map[Kind]func(*job) (errand, error){
+	DiskAttach:     openAttach,
+	DiskDetach:     openDetach,
+	Medium:         openMedium,
 	DiskCreation:   openCreationErrand,
 	DiskConversion: openConversionErrand,
 }
@@ -36,13 +39,15 @@ var errOnlyForward = errors.New("it cannot be taken back")
 
 // InPlace says whether a job of the kind, as far as it is, cannot be taken back.
 func (k Kind) InPlace(r journal.Record) bool {
-	step := string(plan.StepContainer)
-	if k == Editing || k == CopyingIn {
-		step = string(plan.StepClean) // the way back is taken away
-	} else if k != OnlineGrowth {
-		return false
+	begun := func(s plan.StepKind) bool { return r.Done[string(s)] || r.Running == string(s) }
+	switch k {
+	case OnlineGrowth:
+		return begun(plan.StepContainer)
+	case Editing, CopyingIn, DiskAttach, DiskDetach:
+		// The way back is taken away, or the image.
+		return begun(plan.StepClean) || r.Done[string(plan.StepDelete)]
 	}
-	return r.Done[step] || r.Running == step
+	return false
 }
 
 // openErrand makes a new job for the disks, which are locked. steps are the job's,
@@ -70,7 +75,7 @@ func (j *job) runErrand(ctx context.Context) (*Outcome, error) {
 		}
 		return out, nil
 	}
-	failure := &Failure{Err: err, Job: j.held.ID, Begun: !j.errand.apart}
+	failure := &Failure{Err: err, Job: j.held.ID, Errand: true, Begun: !j.errand.apart}
 	switch undone := j.undoErrand(context.WithoutCancel(ctx)); {
 	case errors.Is(undone, errOnlyForward):
 		failure.Forward = true
@@ -154,7 +159,7 @@ func (j *job) rollbackErrand(ctx context.Context) (*Outcome, error) {
 		return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back: %v", j.held.ID, err)
 	}
 	if err != nil {
-		return nil, &Failure{Err: err, Job: j.held.ID, Begun: !j.errand.apart}
+		return nil, &Failure{Err: err, Job: j.held.ID, Errand: true, Begun: !j.errand.apart}
 	}
 	return &Outcome{Job: j.held.ID, State: journal.RolledBack, Changed: true}, nil
 }

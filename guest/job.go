@@ -58,11 +58,14 @@ const (
 	Growth       Kind = ""          // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
 	OnlineGrowth Kind = "online"    // of a running guest's disk
+	DiskAttach   Kind = "attach"    // of a disk, and what the guest does with it
+	DiskDetach   Kind = "detach"
+	Medium       Kind = "medium"  // in a domain's drive, or out of it
+	Editing      Kind = "edit"    // of one file inside a guest that is off
+	CopyingIn    Kind = "copy-in" // of files into a guest that is off
 
 	DiskCreation   Kind = "disk-create"
 	DiskConversion Kind = "disk-convert"
-	Editing        Kind = "edit"    // of one file inside a guest that is off
-	CopyingIn      Kind = "copy-in" // of files into a guest that is off
 )
 
 // SideOverlay is the overlay of a disk that does not grow.
@@ -135,6 +138,8 @@ type Failure struct {
 	// Begun says that the image itself was being written, Stopped that the
 	// guest was shut down for the job.
 	Begun, Stopped bool
+	// Errand says that the job is none of growth: its status says what is done.
+	Errand bool
 	// Forward says that only resume goes on from here.
 	Forward bool
 	// Restored says that everything is as before, and was verified to be.

@@ -71,6 +71,16 @@ const (
 	ShutdownTimeout Reason = "shutdown-timeout"
 	HealthCheck     Reason = "health-check"
 	Window          Reason = "window"
+
+	// About the disks and drives a domain is to get or to lose.
+	TargetTaken Reason = "target-taken"
+	MountTaken  Reason = "mount-taken"
+	Mounted     Reason = "mounted"
+	NotReleased Reason = "not-released"
+	NoAgent     Reason = "no-agent"
+	NoHotplug   Reason = "no-hotplug"
+	IsISO       Reason = "is-iso"
+	NotISO      Reason = "not-iso"
 )
 
 // Refusal says that a check would not let the work begin. Nothing was changed.

@@ -20,7 +20,7 @@ func newApp(p *program) *cli.App {
 		Commands: []*cli.Command{
 			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(),
 			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
-			p.diskCommand(),
+			p.diskCommand(), p.mediaCommand(),
 			p.dfCommand(), p.lsCommand(), p.catCommand(), p.copyOutCommand(), p.copyInCommand(), p.editCommand(),
 			p.doctorCommand(), p.completionCommand(), p.thawCommand(),
 		},

@@ -88,6 +88,7 @@ var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
 	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
 	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
+	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
 	"from": guest.Formats, "to": guest.Formats,
 }
 

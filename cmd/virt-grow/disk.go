@@ -14,9 +14,9 @@ import (
 
 // diskCommand is the life of a data disk.
 func (p *program) diskCommand() *cli.Command {
-	return p.group("disk", "list, create and convert disks",
+	return p.group("disk", "list, create, attach, detach and convert disks",
 		"What is made appears under its name only when it is complete, and nothing is\n   ever overwritten.",
-		p.diskListCommand(), p.diskCreateCommand(), p.diskConvertCommand())
+		p.diskListCommand(), p.diskCreateCommand(), p.diskAddCommand(), p.diskAttachCommand(), p.diskDetachCommand(), p.diskConvertCommand())
 }
 
 // operands gives the operands of a command that takes more than one.

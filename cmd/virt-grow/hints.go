@@ -48,12 +48,12 @@ var hints = map[plan.Reason]string{
 	plan.TooSmall:          "give more with --size, or take another file system: --fs ext4",
 	plan.TooLarge:          "give less with --size, or take another file system: --fs xfs",
 	plan.BadLabel:          "give a shorter one with --label, or none",
+	plan.NotAFile:          "VIRT-GROW ls lists what is in a folder, copy-out copies one out; larger files: copy-out, change it, copy-in",
+	plan.Exists:            "move it away, or give another name: nothing is overwritten on this host",
 	plan.CacheUnsafe:       "virsh edit: take cache='unsafe' out of the driver, or make it writeback",
 	plan.DefinitionsDiffer: "compare them: virsh dumpxml SUBJECT, and with --inactive; virsh update-device --config brings the definition up to date",
 	plan.BackingMissing:    "put SUBJECT back from a backup, or if it has moved: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
 	plan.Unreadable:        "qemu-img info -U SUBJECT says more",
-	plan.NotAFile:          "VIRT-GROW ls lists what is in a folder, copy-out copies one out; larger files: copy-out, change it, copy-in",
-	plan.Exists:            "move it away, or give another name: nothing is overwritten on this host",
 	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
 	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
@@ -71,6 +71,14 @@ var hints = map[plan.Reason]string{
 	plan.NoRehearsal:       "virt-grow plan SUBJECT estimates without one",
 	plan.ShutdownTimeout:   "see what it is busy with (virsh console SUBJECT), give it longer with --shutdown-timeout, or allow --force-off. It runs on as before; a guest that still follows the request later has to be started: virsh start SUBJECT",
 	plan.HealthCheck:       "the guest has its old image again. Give it longer with --boot-timeout, or see on its console why it did not come up",
+	plan.TargetTaken:       "take another --target, or leave it out: the next free one is taken (virsh domblklist SUBJECT)",
+	plan.MountTaken:        "take another mount point, or remove that line from the guest's /etc/fstab first",
+	plan.Mounted:           "unmount it in the guest first, and what is stacked on it (vgchange -an, cryptsetup close); --unmount does both for plain file systems. --even-mounted does not ask",
+	plan.NotReleased:       "see in the guest what keeps it busy, or give it longer with --timeout. A request that it follows later still takes the disk out of the running guest: then it is in the definition alone (virsh domblklist), and --live attaches it again",
+	plan.NoAgent:           "start qemu-guest-agent in the guest and let it run programs (guest-exec), or do without: attach without --mount, detach with --even-mounted",
+	plan.NoHotplug:         "--config changes the definition alone, for the next start; buses that take disks while a guest runs are virtio and scsi",
+	plan.IsISO:             "put it into a drive: virt-grow media insert DOMAIN SUBJECT",
+	plan.NotISO:            "a disk image is attached with virt-grow disk attach; a broken download is seen with file SUBJECT",
 	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",
 }
 
@@ -92,6 +100,20 @@ var hintsOf = map[string]map[plan.Reason]string{
 		plan.DiskShared:     "two guests that write to one image destroy it: give one of them an image of its own (virsh domblklist SUBJECT)",
 		plan.ChainShared:    "what is written to an image breaks those on top of it: virsh blockpull makes one independent of it",
 	},
+	"disk attach": attachHints, "disk add": attachHints,
+	"disk detach": {
+		plan.DiskUnsupported: "virsh detach-disk takes it out of the definition",
+		plan.DiskShared:      "the image is somebody else's as well: detach it without --delete",
+		plan.ChainShared:     "somebody else's image stands on it: detach it without --delete",
+	},
+}
+
+// attachHints are those of the commands that give a domain a disk.
+var attachHints = map[plan.Reason]string{
+	plan.DiskShared:     "an image belongs to one domain. Give this one a copy (virt-grow disk convert), or, if both know how to share it, a raw one with --shareable",
+	plan.UnknownContent: "make a file system first (virt-grow disk create --fs), or leave --mount out and mount it by hand",
+	plan.NoSpace:        "make room in SUBJECT, or put the image elsewhere with --path",
+	plan.MBRLimit:       "take --table gpt, or a smaller --size",
 }
 
 // hint says what to do about an error; "" where nothing helps but the error's
@@ -124,6 +146,9 @@ func (p *program) hintUnrestored(f *guest.Failure) string {
 	back := p.line("rollback", f.Job)
 	if f.Forward {
 		return "when the cause is mended: " + p.line("resume", f.Job) + " finishes it"
+	}
+	if f.Errand && f.Begun {
+		return "when the cause is mended: " + back + " takes it back, " + p.line("resume", f.Job) + " finishes it"
 	}
 	if f.Begun {
 		return "when the cause is mended: " + back + " puts the saved bytes back, " + p.line("resume", f.Job) + " finishes the commit"
