@@ -150,8 +150,8 @@ func (s slot) undefine(ctx context.Context) error {
 	return err
 }
 
-// restoreDefinition gives the domain its original definition, if nothing but disks
-// and controllers came between: libvirt adds controllers, and leaves them.
+// restoreDefinition gives the domain its original definition, if it has the disks it
+// had and nothing but controllers came between: libvirt adds them, and leaves them.
 func (j *job) restoreDefinition(ctx context.Context) error {
 	original, err := j.keptXML(originalXML)
 	if err != nil {
@@ -161,7 +161,7 @@ func (j *job) restoreDefinition(ctx context.Context) error {
 	if err != nil || now == original {
 		return err
 	}
-	if !domain.Apart(now, original) {
+	if !domain.Alike(now, original) {
 		j.note("the definition of %s was edited meanwhile: all else stays as it is", j.domain.Name)
 		return nil
 	}

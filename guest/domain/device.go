@@ -204,9 +204,23 @@ func spans(text string, at []string) [][2]int64 {
 	}
 }
 
-// Apart says whether two definitions are the same but for the disks and
-// controllers, which libvirt adds to a definition by itself.
-func Apart(a, b string) bool { return bare(a) == bare(b) }
+// Alike says whether two definitions are the same but for their controllers, which
+// libvirt adds by itself, and the way in which the same disks are written.
+func Alike(a, b string) bool { return bare(a) == bare(b) && slices.Equal(media(a), media(b)) }
+
+// media are a definition's disks and what is in them, in order.
+func media(text string) []string {
+	disks, _, err := parseDevices(text)
+	if err != nil {
+		return []string{err.Error(), text}
+	}
+	var all []string
+	for _, d := range disks {
+		all = append(all, d.Target+" "+d.Source)
+	}
+	slices.Sort(all)
+	return all
+}
 
 func bare(text string) string {
 	for _, name := range []string{"disk", "controller"} {

@@ -73,17 +73,18 @@ func TestWithMedium(t *testing.T) {
 	}
 }
 
-func TestApart(t *testing.T) {
-	with := strings.Replace(definition, "  </devices>", "    <controller type='pci' index='5'/>\n"+
-		"    <disk type='file' device='disk'><target dev='vdb'/></disk>\n  </devices>", 1)
-	if !Apart(definition, with) || !Apart(with, definition) {
-		t.Error("a disk and a controller more count")
+func TestAlike(t *testing.T) {
+	with := strings.Replace(definition, "  </devices>", "    <controller type='pci' index='5'/>\n  </devices>", 1)
+	if !Alike(definition, with) || !Alike(with, definition) {
+		t.Error("a controller more counts")
 	}
-	if Apart(definition, strings.Replace(with, "dev7", "dev8", 1)) {
-		t.Error("another name does not count")
-	}
-	if Apart(definition, strings.Replace(definition, "not a device", "neither", 1)) {
-		t.Error("metadata does not count")
+	for _, change := range [][2]string{
+		{"dev7", "dev8"}, {"not a device", "neither"}, {"/iso/x.iso", "/iso/y.iso"}, {"dev='vda'", "dev='vdb'"},
+		{"</devices>", "<disk type='file' device='disk'><target dev='vdc'/></disk></devices>"},
+	} {
+		if Alike(definition, strings.Replace(with, change[0], change[1], 1)) {
+			t.Errorf("%s does not count", change[1])
+		}
 	}
 }
 
