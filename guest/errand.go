@@ -21,6 +21,8 @@ type errand struct {
 	// onlyForward says with errOnlyForward that nothing can be taken back any more;
 	// may be nil.
 	onlyForward func(context.Context) error
+	// apart says that nothing that was there before is touched.
+	apart bool
 	// result says what came of it, for people; may be nil.
 	result func(*Outcome)
 }
@@ -28,7 +30,12 @@ type errand struct {
 // openErrands take one up. What it has to know is in Facts.Errand, what it does in
 // Facts.Steps: both are the same after a crash.
 var openErrands = map[Kind]func(*job) (errand, error){
-	OnlineGrowth: onlineErrand,
+	OnlineGrowth:   onlineErrand,
+	DiskAttach:     openAttach,
+	DiskDetach:     openDetach,
+	Medium:         openMedium,
+	DiskCreation:   openCreationErrand,
+	DiskConversion: openConversionErrand,
 }
 
 // errOnlyForward says that what was done cannot be taken back.
@@ -36,8 +43,15 @@ var errOnlyForward = errors.New("it cannot be taken back")
 
 // InPlace says whether a job of the kind, as far as it is, cannot be taken back.
 func (k Kind) InPlace(r journal.Record) bool {
-	step := string(plan.StepContainer)
-	return k == OnlineGrowth && (r.Done[step] || r.Running == step)
+	begun := func(s plan.StepKind) bool { return r.Done[string(s)] || r.Running == string(s) }
+	switch k {
+	case OnlineGrowth:
+		return begun(plan.StepContainer)
+	case Editing, CopyingIn, DiskAttach, DiskDetach:
+		// The way back is taken away, or the image.
+		return begun(plan.StepClean) || r.Done[string(plan.StepDelete)]
+	}
+	return false
 }
 
 // openErrand makes a new job for the disks, which are locked. The facts name target,
@@ -63,7 +77,7 @@ func (j *job) runErrand(ctx context.Context) (*Outcome, error) {
 		}
 		return out, nil
 	}
-	failure := &Failure{Err: err, Job: j.held.ID, Begun: true}
+	failure := &Failure{Err: err, Job: j.held.ID, Errand: true, Begun: !j.errand.apart}
 	switch undone := j.undoErrand(context.WithoutCancel(ctx)); {
 	case errors.Is(undone, errOnlyForward):
 		failure.Forward = true
@@ -152,7 +166,7 @@ func (j *job) rollbackErrand(ctx context.Context) (*Outcome, error) {
 		return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back: %v", j.held.ID, err)
 	}
 	if err != nil {
-		return nil, &Failure{Err: err, Job: j.held.ID, Begun: true}
+		return nil, &Failure{Err: err, Job: j.held.ID, Errand: true, Begun: !j.errand.apart}
 	}
 	return &Outcome{Job: j.held.ID, State: journal.RolledBack, Changed: true}, nil
 }

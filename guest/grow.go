@@ -64,6 +64,7 @@ func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Ou
 		case journal.Cancelled:
 			return out, j.forget()
 		case journal.Finished:
+			j.sawGrown()
 			j.afterwards("post", j.facts.Hooks.Post)
 		}
 		return out, nil

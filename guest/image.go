@@ -34,6 +34,8 @@ type Image struct {
 
 	// access is Shared for the disk of a running guest.
 	access block.Access
+	// keeps says that the image is to keep its size.
+	keeps bool
 	// owner is the domain, for a domain's disk.
 	owner *owner
 }
@@ -73,6 +75,8 @@ type OpenOptions struct {
 
 	// access is Shared for the disk of a running guest.
 	access block.Access
+	// keeps says that the image is to keep its size.
+	keeps bool
 }
 
 // Open finds an image and refuses what could not be grown safely.
@@ -81,7 +85,7 @@ func Open(ctx context.Context, path string, o OpenOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img.access = o.access
+	img.access, img.keeps = o.access, o.keeps
 	if img.Format, err = format(img, path, o.Format); err != nil {
 		return nil, err
 	}
@@ -234,12 +238,12 @@ func (img *Image) judge() error {
 		return refuse(plan.FormatUnsupported, "keeps its data in another file: %s", info.DataFile)
 	case info.Corrupt:
 		return refuse(plan.ImageDamaged, "is marked as corrupt by QEMU")
-	case info.Snapshots > 0 && info.Version == 2:
+	case info.Snapshots > 0 && info.Version == 2 && !img.keeps:
 		return refuse(plan.InternalSnapshot, "has %d internal snapshot(s), and qcow2 version 2 cannot be resized with them", info.Snapshots)
 	case img.Size < size.MiB:
 		return refuse(plan.UnknownContent, "has only %s", img.Size)
 	}
-	if info.Snapshots > 0 {
+	if info.Snapshots > 0 && !img.keeps {
 		img.Notes = append(img.Notes, fmt.Sprintf("the image has %d internal snapshot(s): they keep the old size, and going back to one undoes the growth", info.Snapshots))
 	}
 	if img.Block {

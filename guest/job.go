@@ -59,6 +59,14 @@ const (
 	Growth       Kind = ""          // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
 	OnlineGrowth Kind = "online"    // of a running guest's disk
+	DiskAttach   Kind = "attach"    // of a disk, and what the guest does with it
+	DiskDetach   Kind = "detach"
+	Medium       Kind = "medium"  // in a domain's drive, or out of it
+	Editing      Kind = "edit"    // of one file inside a guest that is off
+	CopyingIn    Kind = "copy-in" // of files into a guest that is off
+
+	DiskCreation   Kind = "disk-create"
+	DiskConversion Kind = "disk-convert"
 )
 
 // SideOverlay is the overlay of a disk that does not grow.
@@ -104,6 +112,8 @@ type Options struct {
 	Fault func(ctx context.Context, point string) error
 
 	kind Kind
+	// visit is the appliance that the change of a file was prepared in; may be nil.
+	visit *visit
 }
 
 // ErrDeclined says that a person said no to the plan.
@@ -131,6 +141,8 @@ type Failure struct {
 	// Begun says that the image itself was being written, Stopped that the
 	// guest was shut down for the job.
 	Begun, Stopped bool
+	// Errand says that the job is none of growth: its status says what is done.
+	Errand bool
 	// Forward says that only resume goes on from here.
 	Forward bool
 	// Restored says that everything is as before, and was verified to be.

@@ -25,6 +25,8 @@ type SessionOptions struct {
 
 	// Rates are how long steps took before; nil knows nothing.
 	Rates *Rates
+	// Seen keeps what is found in images; nil does not.
+	Seen *Seen
 
 	// limit, if not 0, is how long the first appliance may take to come up.
 	limit time.Duration
@@ -184,10 +186,14 @@ func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection,
 		return nil, err
 	}
 	defer s.Abandon()
+	stamps, at := stampsOf(img.Path, img.Backing), time.Now()
 	if err := s.peek(ctx, img, dir, img.Size); err != nil {
 		return nil, err
 	}
 	layout, err := s.read(ctx, img.Size, inspect)
+	if err == nil {
+		o.Seen.saw(stamps, layout, at)
+	}
 	if err == nil && img.access == block.Shared {
 		estimated(layout)
 	}

@@ -95,6 +95,9 @@ const (
 	StepClean   StepKind = "clean-up"
 )
 
+// StepWrite changes files inside a guest, on overlays of their own.
+const StepWrite StepKind = "write"
+
 // Step is one step as data, so that it survives a crash.
 type Step struct {
 	Kind   StepKind `json:"kind"`

@@ -37,6 +37,20 @@ const (
 	StalePlan         Reason = "stale-plan"
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"
+	NotAFile          Reason = "not-a-file"
+	Exists            Reason = "exists"
+
+	// About new files.
+	FileExists Reason = "file-exists"
+	TooSmall   Reason = "too-small"
+	TooLarge   Reason = "too-large"
+	BadLabel   Reason = "bad-label"
+
+	// About disks as they are listed.
+	CacheUnsafe       Reason = "cache-unsafe"
+	DefinitionsDiffer Reason = "definitions-differ"
+	BackingMissing    Reason = "backing-missing"
+	Unreadable        Reason = "unreadable"
 
 	// About domains.
 	TransientDomain Reason = "transient-domain"
@@ -59,6 +73,15 @@ const (
 	ShutdownTimeout Reason = "shutdown-timeout"
 	HealthCheck     Reason = "health-check"
 	Window          Reason = "window"
+
+	// About the disks and drives a domain is to get or to lose.
+	TargetTaken Reason = "target-taken"
+	MountTaken  Reason = "mount-taken"
+	Mounted     Reason = "mounted"
+	NotReleased Reason = "not-released"
+	NoHotplug   Reason = "no-hotplug"
+	IsISO       Reason = "is-iso"
+	NotISO      Reason = "not-iso"
 )
 
 // Refusal says that a check would not let the work begin. Nothing was changed.

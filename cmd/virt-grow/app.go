@@ -20,6 +20,8 @@ func newApp(p *program) *cli.App {
 		Commands: []*cli.Command{
 			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(), p.onlineCommand(),
 			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
+			p.diskCommand(), p.mediaCommand(),
+			p.dfCommand(), p.lsCommand(), p.catCommand(), p.copyOutCommand(), p.copyInCommand(), p.editCommand(),
 			p.doctorCommand(), p.completionCommand(), p.thawCommand(),
 		},
 		Before: p.apply,
@@ -32,15 +34,21 @@ func newApp(p *program) *cli.App {
 		OnUsageError:              onUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {}, // finish decides
 	}
-	for _, c := range app.Commands {
-		c.HideHelpCommand = true
-		c.OnUsageError = onUsageError
-	}
+	ours(app.Commands)
 	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}
 	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help", DisableDefaultText: true}
 	cli.FlagStringer = flagText
 	app.Setup()
 	return app
+}
+
+// ours has commands, and those of their own, behave alike.
+func ours(commands []*cli.Command) {
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = onUsageError
+		ours(c.Subcommands)
+	}
 }
 
 func globalFlags() []cli.Flag {
@@ -103,6 +111,26 @@ func help(c *cli.Command, text string, examples ...string) *cli.Command {
 	return c
 }
 
+// group makes a command of two words: its own page lists the second ones.
+func (p *program) group(name, usage, text string, commands ...*cli.Command) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, Description: text, Subcommands: commands,
+		Action: p.unknownSecond, CustomHelpTemplate: groupHelp,
+	}
+}
+
+// unknownSecond runs when a group has no command of that name.
+func (p *program) unknownSecond(c *cli.Context) error {
+	if !c.Args().Present() {
+		return cli.ShowSubcommandHelp(c)
+	}
+	name := c.Args().First()
+	if like := cli.SuggestCommand(c.Command.Subcommands, name); like != "" {
+		return usage("no command %s %s. %s", nameOf(c), name, like)
+	}
+	return usage("no command %s %s", nameOf(c), name)
+}
+
 const appHelp = `{{.Name}} - {{.Usage}}
 
 USAGE:
@@ -112,7 +140,8 @@ USAGE:
 
    TARGET is a libvirt domain, by name or UUID, or the path of an image file or
    of a block device (it has a / in it, or is a file). SIZE is 30G, +10G (that
-   much more) or fill (use the room there is already).
+   much more) or fill (use the room there is already). TARGET:PATH is a file in it:
+   dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.
 
 COMMANDS:{{range .VisibleCommands}}
    {{printf "%-12s" .Name}}{{.Usage}}{{end}}
@@ -123,6 +152,8 @@ EXAMPLES:
    virt-grow plan dev7 --disk vda --size +10G  see what would be done
    virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, prove
    virt-grow grow web.qcow2 --size +10G        grow an image that nobody uses
+   virt-grow df dev7                           see how full its file systems are
+   virt-grow edit dev7:/etc/fstab              change a file of a guest that is off
    virt-grow jobs                              see what was done, and what is open
 
    virt-grow COMMAND --help says more.
@@ -140,5 +171,22 @@ OPTIONS:{{template "visibleFlagTemplate" .}}
    Global options (virt-grow --help) are taken here as well.
 {{end}}`
 
+const groupHelp = `{{.HelpName}} - {{.Usage}}
+
+USAGE:
+   {{.HelpName}} COMMAND [OPTIONS]
+
+   {{.Description}}
+
+COMMANDS:{{range .VisibleCommands}}
+   {{printf "%-10s" .Name}}{{.Usage}}{{end}}
+
+EXAMPLES:
+   {{.HelpName}} COMMAND --help says more.
+`
+
 // newEvents makes the events of this run.
-func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.command, now) }
+func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.schema(), now) }
+
+// schema is what the formats of this command are named by: "disk-create".
+func (p *program) schema() string { return strings.ReplaceAll(p.command, " ", "-") }

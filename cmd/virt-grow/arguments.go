@@ -12,17 +12,17 @@ import (
 type line struct {
 	program  string
 	globals  []string
-	command  string
+	command  []string // "grow"; "disk", "create"
 	flags    []string
 	operands []string
 }
 
 func (l line) args() []string {
 	args := append([]string{l.program}, l.globals...)
-	if l.command == "" {
+	if len(l.command) == 0 {
 		return args
 	}
-	args = append(append(args, l.command), l.flags...)
+	args = append(append(args, l.command...), l.flags...)
 	if len(l.operands) > 0 {
 		args = append(append(args, "--"), l.operands...)
 	}
@@ -47,12 +47,12 @@ func arrange(app *cli.App, args []string) line {
 			l.operands = append(l.operands, rest...)
 			rest = nil
 		case len(word) < 2 || word[0] != '-':
-			if l.command != "" {
+			if !l.takes(app, word) {
 				l.operands = append(l.operands, word)
 				continue
 			}
-			l.command = word
-			if c := app.Command(word); c != nil {
+			l.command = append(l.command, word)
+			if c := find(app, l.command); c != nil {
 				own = valueFlags(append(slices.Clone(c.Flags), cli.HelpFlag))
 			}
 		default:
@@ -60,6 +60,33 @@ func arrange(app *cli.App, args []string) line {
 		}
 	}
 	return l
+}
+
+// name is the command as people write it.
+func (l line) name() string { return strings.Join(l.command, " ") }
+
+// takes says whether a word is of the command: the first is, and the second where
+// the first has commands of its own.
+func (l line) takes(app *cli.App, word string) bool {
+	if len(l.command) == 0 {
+		return true
+	}
+	return len(l.operands) == 0 && find(app, append(slices.Clone(l.command), word)) != nil
+}
+
+// find finds the command of that name, of one word or two; nil if there is none.
+func find(app *cli.App, words []string) *cli.Command {
+	if len(words) == 0 {
+		return nil
+	}
+	c := app.Command(words[0])
+	for _, word := range words[1:] {
+		if c == nil {
+			return nil
+		}
+		c = c.Command(word)
+	}
+	return c
 }
 
 // flag puts one flag, and its value, where it belongs. It gives what is left.
@@ -74,7 +101,7 @@ func (l *line) flag(word string, rest []string, globals, own map[string]bool) []
 	if takes && !inline && len(rest) > 0 {
 		words, rest = append(words, rest[0]), rest[1:]
 	}
-	if isGlobal || l.command == "" {
+	if isGlobal || len(l.command) == 0 {
 		l.globals = append(l.globals, words...)
 	} else {
 		l.flags = append(l.flags, words...)
@@ -99,20 +126,25 @@ func operand(c *cli.Context, what string) (string, error) {
 	switch args := c.Args().Slice(); len(args) {
 	case 1:
 		if args[0] == "" {
-			return "", usage("%s: the %s is empty", c.Command.Name, what)
+			return "", usage("%s: the %s is empty", nameOf(c), what)
 		}
 		return args[0], nil
 	case 0:
-		return "", usage("%s: %s is missing", c.Command.Name, what)
+		return "", usage("%s: %s is missing", nameOf(c), what)
 	default:
-		return "", usage("%s takes one %s, not %d: %s", c.Command.Name, what, len(args), strings.Join(args, " "))
+		return "", usage("%s takes one %s, not %d: %s", nameOf(c), what, len(args), strings.Join(args, " "))
 	}
 }
 
 // noOperand refuses operands of a command that takes none.
 func noOperand(c *cli.Context) error {
 	if c.Args().Present() {
-		return usage("%s takes no argument: %s", c.Command.Name, c.Args().First())
+		return usage("%s takes no argument: %s", nameOf(c), c.Args().First())
 	}
 	return nil
+}
+
+// nameOf is the running command's name, "disk create".
+func nameOf(c *cli.Context) string {
+	return strings.TrimPrefix(c.Command.HelpName, c.App.HelpName+" ")
 }

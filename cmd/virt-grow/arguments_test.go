@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,12 @@ func TestArrange(t *testing.T) {
 		{"grow a --size", "grow --size -- a"},
 		{"status 3f2a --json", "--json status -- 3f2a"},
 		{"nonsense a --json", "--json nonsense -- a"},
+		{"disk list dev7 --json", "--json disk list -- dev7"},
+		{"disk --json list --state-dir /s dev7", "--json --state-dir /s disk list -- dev7"},
+		{"disk list list", "disk list -- list"},
+		{"disk lsit --json dev7", "--json disk -- lsit dev7"},
+		{"disk --help", "disk --help"},
+		{"disk list --help", "disk list --help"},
 		{"", ""},
 		{"-", "-"},
 	} {
@@ -43,7 +50,7 @@ func TestArrange(t *testing.T) {
 
 // Whatever is typed, no word is lost or made up.
 func FuzzArrange(f *testing.F) {
-	for _, seed := range []string{"grow a --size +1G --json", "-- --", "plan -o", "--state-dir", "--=", "grow - -- x"} {
+	for _, seed := range []string{"grow a --size +1G --json", "-- --", "plan -o", "--state-dir", "--=", "grow - -- x", "disk list a", "disk -- list"} {
 		f.Add(seed)
 	}
 	app := newApp(&program{console: quiet(nil)})
@@ -54,11 +61,8 @@ func FuzzArrange(f *testing.F) {
 		for _, w := range words {
 			count[w]++
 		}
-		for _, w := range append(append(l.globals, l.flags...), l.operands...) {
+		for _, w := range slices.Concat(l.globals, l.command, l.flags, l.operands) {
 			count[w]--
-		}
-		if l.command != "" {
-			count[l.command]--
 		}
 		for w, n := range count {
 			if n != 0 && (w != "--" || n != 1) {

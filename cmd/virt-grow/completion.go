@@ -7,6 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -85,11 +87,14 @@ func (p *program) complete(app *cli.App, words []string) {
 var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
 	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
+	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
+	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
+	"from": guest.Formats, "to": guest.Formats,
 }
 
 func (p *program) candidates(app *cli.App, before []string, typed string) []string {
 	l := arrange(app, append([]string{app.Name}, before...))
-	command := app.Command(l.command)
+	command := find(app, l.command)
 	flags := app.Flags
 	if command != nil {
 		flags = append(slices.Clone(command.Flags), app.Flags...)
@@ -103,11 +108,13 @@ func (p *program) candidates(app *cli.App, before []string, typed string) []stri
 	switch {
 	case strings.HasPrefix(typed, "-"):
 		return flagWords(flags)
-	case l.command == "":
-		return commandWords(app)
+	case len(l.command) == 0:
+		return commandWords(app.VisibleCommands())
+	case command != nil && len(command.Subcommands) > 0:
+		return commandWords(command.VisibleCommands())
 	case len(l.operands) > 0:
 		return nil
-	case l.command == "completion":
+	case l.name() == "completion":
 		return []string{"bash", "fish", "zsh"}
 	}
 	return p.jobWords(l)
@@ -126,9 +133,9 @@ func flagWords(flags []cli.Flag) []string {
 	return slices.Compact(words)
 }
 
-func commandWords(app *cli.App) []string {
+func commandWords(commands []*cli.Command) []string {
 	var words []string
-	for _, c := range app.VisibleCommands() {
+	for _, c := range commands {
 		words = append(words, c.Name)
 	}
 	return words
@@ -141,7 +148,7 @@ func (p *program) jobWords(l line) []string {
 		"resume":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "resume") },
 		"accept":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "accept") },
 		"rollback": func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "rollback") },
-	}[l.command]
+	}[l.name()]
 	if fits == nil {
 		return nil
 	}

@@ -145,7 +145,9 @@ func oneLine(err error) string {
 }
 
 // runs are the commands that print events with --json.
-var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "online": true, "resume": true, "accept": true, "rollback": true}
+var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "online": true, "resume": true, "accept": true, "rollback": true,
+	"edit": true, "copy-in": true, "disk create": true, "disk convert": true,
+	"disk attach": true, "disk add": true, "disk detach": true, "media insert": true, "media eject": true}
 
 // finish tells how the run ended, if it did not end well, and gives the exit
 // code.
@@ -217,6 +219,8 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 	switch {
 	case job && failure.Forward:
 		return ""
+	case job && !failure.Restored && failure.Errand && failure.Begun:
+		return "Some of it is done: " + p.line("status", failure.Job) + " says what."
 	case job && !failure.Restored && failure.Stopped && !failure.Begun:
 		return "The image itself was not written to; the guest may be off, or on its overlay: see the status."
 	case job && failure.Stopped && !failure.Begun:
@@ -227,6 +231,8 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 		return "The image itself was not written to."
 	case job && failure.Begun:
 		return "Everything was put back, and compared."
+	case job && strings.HasPrefix(p.command, "disk "):
+		return "Nothing is left of it, and nothing else was changed."
 	case job, t.Exit == exitInterrupted, t.Exit == exitFailed && runs[p.command]:
 		return "Nothing was changed."
 	}

@@ -44,6 +44,16 @@ var hints = map[plan.Reason]string{
 	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
+	plan.FileExists:        "give another name, or move SUBJECT away yourself: nothing is overwritten",
+	plan.TooSmall:          "give more with --size, or take another file system: --fs ext4",
+	plan.TooLarge:          "give less with --size, or take another file system: --fs xfs",
+	plan.BadLabel:          "give a shorter one with --label, or none",
+	plan.NotAFile:          "VIRT-GROW ls lists what is in a folder, copy-out copies one out; larger files: copy-out, change it, copy-in",
+	plan.Exists:            "move it away, or give another name: nothing is overwritten on this host",
+	plan.CacheUnsafe:       "virsh edit: take cache='unsafe' out of the driver, or make it writeback",
+	plan.DefinitionsDiffer: "compare them: virsh dumpxml SUBJECT, and with --inactive; virsh update-device --config brings the definition up to date",
+	plan.BackingMissing:    "put SUBJECT back from a backup, or if it has moved: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
+	plan.Unreadable:        "qemu-img info -U SUBJECT says more",
 	plan.TransientDomain:   "make it persistent: virsh dumpxml SUBJECT --security-info > SUBJECT.xml; virsh define SUBJECT.xml",
 	plan.ManagedSave:       "start the guest (virsh start SUBJECT) and shut it down, or drop the saved state: virsh managedsave-remove SUBJECT",
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
@@ -59,11 +69,52 @@ var hints = map[plan.Reason]string{
 	plan.ChainShared:       "give that domain an image of its own first: virsh blockpull, or qemu-img convert",
 	plan.NoScratch:         "say where the overlay goes with --scratch-dir FOLDER, which QEMU has to be able to reach; or do without the trial: --no-trial",
 	plan.NoRehearsal:       "virt-grow plan SUBJECT estimates without one",
-	plan.NoAgent:           "install qemu-guest-agent in the guest and give the domain its channel (org.qemu.guest_agent.0); where it may not run programs (RHEL: /etc/sysconfig/qemu-ga), --in-guest print shows what to type there",
+	plan.NoAgent:           "start qemu-guest-agent in the guest, give the domain its channel (org.qemu.guest_agent.0), and let it run programs (RHEL: /etc/sysconfig/qemu-ga); or do without: online --in-guest print, attach without --mount, detach with --even-mounted",
 	plan.HMPUnnamed:        "leave --via out, or use --via libvirt or --via qmp",
 	plan.ShutdownTimeout:   "see what it is busy with (virsh console SUBJECT), give it longer with --shutdown-timeout, or allow --force-off. It runs on as before; a guest that still follows the request later has to be started: virsh start SUBJECT",
 	plan.HealthCheck:       "the guest has its old image again. Give it longer with --boot-timeout, or see on its console why it did not come up",
+	plan.TargetTaken:       "take another --target, or leave it out: the next free one is taken (virsh domblklist SUBJECT)",
+	plan.MountTaken:        "take another mount point, or remove that line from the guest's /etc/fstab first",
+	plan.Mounted:           "unmount it in the guest first, and what is stacked on it (vgchange -an, cryptsetup close); --unmount does both for plain file systems. --even-mounted does not ask",
+	plan.NotReleased:       "see in the guest what keeps it busy, or give it longer with --timeout. A request that it follows later still takes the disk out of the running guest: then it is in the definition alone (virsh domblklist), and --live attaches it again",
+	plan.NoHotplug:         "--config changes the definition alone, for the next start; buses that take disks while a guest runs are virtio and scsi",
+	plan.IsISO:             "put it into a drive: virt-grow media insert DOMAIN SUBJECT",
+	plan.NotISO:            "a disk image is attached with virt-grow disk attach; a broken download is seen with file SUBJECT",
 	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",
+}
+
+// hintsOf are those of a command, where they are others.
+var hintsOf = map[string]map[plan.Reason]string{
+	"disk create": {
+		plan.NoSpace:  "make room in SUBJECT, or put it elsewhere",
+		plan.MBRLimit: "take --table gpt, or a smaller --size",
+	},
+	"disk convert": {
+		plan.NoSpace:           "make room in SUBJECT, or put it elsewhere",
+		plan.FormatMissing:     "look the format up (virsh dumpxml: driver type=…) and say it with --from; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
+		plan.FormatMismatch:    "check the domain's definition (virsh dumpxml: driver type=…), and give the format the file really has with --from",
+		plan.FormatUnsupported: "give an image file that is not encrypted: qemu-img info SUBJECT",
+	},
+	"disk list": {
+		plan.FormatMissing:  "virsh edit adds the driver's type; in a file that has a backing file: qemu-img rebase -u -b BACKING -F FORMAT SUBJECT",
+		plan.FormatMismatch: "compare with virsh edit what the driver's type is to be: a raw driver on a qcow2 file shows the guest a tiny disk",
+		plan.DiskShared:     "two guests that write to one image destroy it: give one of them an image of its own (virsh domblklist SUBJECT)",
+		plan.ChainShared:    "what is written to an image breaks those on top of it: virsh blockpull makes one independent of it",
+	},
+	"disk attach": attachHints, "disk add": attachHints,
+	"disk detach": {
+		plan.DiskUnsupported: "virsh detach-disk takes it out of the definition",
+		plan.DiskShared:      "the image is somebody else's as well: detach it without --delete",
+		plan.ChainShared:     "somebody else's image stands on it: detach it without --delete",
+	},
+}
+
+// attachHints are those of the commands that give a domain a disk.
+var attachHints = map[plan.Reason]string{
+	plan.DiskShared:     "an image belongs to one domain. Give this one a copy (virt-grow disk convert), or, if both know how to share it, a raw one with --shareable",
+	plan.UnknownContent: "make a file system first (virt-grow disk create --fs), or leave --mount out and mount it by hand",
+	plan.NoSpace:        "make room in SUBJECT, or put the image elsewhere with --path",
+	plan.MBRLimit:       "take --table gpt, or a smaller --size",
 }
 
 // hint says what to do about an error; "" where nothing helps but the error's
@@ -97,6 +148,9 @@ func (p *program) hintUnrestored(f *guest.Failure) string {
 	if f.Forward {
 		return "when the cause is mended: " + p.line("resume", f.Job) + " finishes it"
 	}
+	if f.Errand && f.Begun {
+		return "when the cause is mended: " + back + " takes it back, " + p.line("resume", f.Job) + " finishes it"
+	}
 	if f.Begun {
 		return "when the cause is mended: " + back + " puts the saved bytes back, " + p.line("resume", f.Job) + " finishes the commit"
 	}
@@ -104,8 +158,11 @@ func (p *program) hintUnrestored(f *guest.Failure) string {
 }
 
 func (p *program) hintFor(r *plan.Refusal) string {
-	if r.Reason == plan.NotFound {
+	switch {
+	case r.Reason == plan.NotFound:
 		return p.hintNotFound(r)
+	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
+		return "say which with --mount DEVICE: its files are then below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}
 	subject := r.Subject
 	if subject == "" {
@@ -114,7 +171,11 @@ func (p *program) hintFor(r *plan.Refusal) string {
 			subject = "JOB"
 		}
 	}
-	text := strings.ReplaceAll(hints[r.Reason], "SUBJECT", quoted(subject))
+	hint, ok := hintsOf[p.command][r.Reason]
+	if !ok {
+		hint = hints[r.Reason]
+	}
+	text := strings.ReplaceAll(hint, "SUBJECT", quoted(subject))
 	return strings.ReplaceAll(text, "VIRT-GROW", p.line())
 }
 
@@ -124,6 +185,12 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
+	case p.command == "disk list" && r.Subject != p.subject:
+		return "put " + quoted(r.Subject) + " back, or take the disk out of the domain: virsh detach-disk " + quoted(p.subject) + " DISK --config"
+	case isOneOf(p.command, "disk create", "disk convert"):
+		return "give the path of an image, in a folder that is there"
+	case r.Subject != "" && r.Subject == p.path:
+		return p.line("ls", p.subject+":"+parentOf(r.Subject)) + " lists what is there"
 	case r.Subject == p.subject:
 		return "an image is named by its path, with a / in it; a domain by its name or UUID (virsh list --all), in the libvirt that --connect names"
 	}

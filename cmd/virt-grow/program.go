@@ -48,7 +48,7 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 // program is one run of a command.
 type program struct {
 	console
-	command string // "grow"
+	command string // "grow", "disk create"
 	json    bool
 	verbose bool
 	state   string
@@ -57,6 +57,8 @@ type program struct {
 
 	// subject is the TARGET as the user named it.
 	subject string
+	// path is the one inside it, if there is one.
+	path string
 	// job is the job of this run, once it has a name; events are its, with
 	// --json, and progress is, without.
 	job      string
@@ -82,7 +84,7 @@ func execute(args []string, c console) int {
 		return exitDone
 	}
 	line := arrange(app, args)
-	p.command = line.command
+	p.command = line.name()
 	p.json = slices.Contains(line.globals, "--json")
 	ctx, stop := p.interruptible(context.Background())
 	defer stop()

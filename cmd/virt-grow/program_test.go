@@ -39,6 +39,24 @@ func TestUsage(t *testing.T) {
 		exit int
 		says string
 	}{
+		{"disk lits", 64, `no command disk lits. Did you mean "list"?`},
+		{"disk list", 64, "disk list: DOMAIN is missing"},
+		{"disk list A B", 64, "disk list takes one DOMAIN"},
+		{"disk attach A", 64, "disk attach: PATH is missing"},
+		{"disk attach A b.raw --live --config", 64, "--live and --config exclude each other"},
+		{"disk attach A b.raw --bus floppy", 64, "one of virtio, scsi, sata, ide"},
+		{"disk attach A b.raw --target xda1", 64, "a target is as vdb"},
+		{"disk attach A b.raw --mount data", 64, "an absolute path below /"},
+		{"disk attach A b.raw --mount /", 64, "an absolute path below /"},
+		{"disk attach A b.raw --mount /etc", 64, "/etc belongs to the system"},
+		{"disk attach A b.raw --fs-options ro", 64, "--fs-options wants --mount"},
+		{"disk attach A b.raw --label x", 64, "--label is for --initialise"},
+		{"disk attach A b.raw --initialise ntfs --drive C:", 64, "a letter from D to Z"},
+		{"disk add A --size 1G --mount /data", 64, "--mount wants --fs"},
+		{"disk detach A vdb --unmount --even-mounted", 64, "exclude each other"},
+		{"disk detach A vdb --timeout 0s", 64, "--timeout"},
+		{"media insert A", 64, "media insert: ISO is missing"},
+		{"media insert A b.iso --bus virtio", 64, "one of ide, sata, scsi, usb"},
 		{"gorw", 64, `no command gorw. Did you mean "grow"?`},
 		{"grow", 64, "--size is missing"},
 		{"grow --size 3 A --yes", 64, "needs a unit"},
@@ -79,6 +97,24 @@ func TestUsage(t *testing.T) {
 		{"rollback x", 3, "no such job"},
 		{"accept x", 3, "no such job"},
 		{"apply A --yes", 64, "not a plan file"},
+		{"df", 64, "TARGET is missing"},
+		{"df A --accel tcg --format vmdk", 64, "qcow2 or raw"},
+		{"df ./web1", 3, "there is no image"},
+		{"ls A", 64, "no TARGET:PATH"},
+		{"cat A:etc/fstab", 64, "no TARGET:PATH"},
+		{"ls ./web1:/", 3, "there is no image"},
+		{"ls web1:/etc --connect qemu:///system?socket=/nowhere", 3, "cannot connect to libvirt"},
+		{"copy-out A:/etc", 64, "DEST are needed"},
+		{"copy-out A:/etc B:/etc D", 64, "one TARGET at a time"},
+		{"copy-out A:/etc A:/usr D/nothing", 64, "is no folder for 2"},
+		{"copy-out A:/etc /nowhere/x", 64, "is no folder"},
+		{"copy-in A", 64, "TARGET:DIR are needed"},
+		{"copy-in D A:/etc", 64, "is a folder"},
+		{"copy-in /nowhere/x A:/etc", 64, "no such file"},
+		{"copy-in A A A:/etc", 64, "two files are called"},
+		{"edit A:/etc/fstab", 64, "no terminal for an editor: --expr"},
+		{"edit A:/etc/fstab -e s/a/b", 64, "s/REGEXP/REPLACEMENT/"},
+		{"edit A:/etc/fstab -e s/(/b/", 64, "missing closing"},
 		{"completion tcsh", 64, "not bash, zsh or fish"},
 	} {
 		line := strings.NewReplacer("A", image, "D", dir).Replace(c.line)
@@ -102,6 +138,8 @@ func TestTroubleJSON(t *testing.T) {
 		"resume --json nix":                     "virt-grow/resume/v1",
 		"apply --json /nowhere/plan.json --yes": "virt-grow/apply/v1",
 		"grow --nonsense --json":                "virt-grow/grow/v1",
+		"edit ./nix:/a -e s/a/b/ --json":        "virt-grow/edit/v1",
+		"df ./nix --json":                       "virt-grow/error/v1",
 	} {
 		got := try(t, t.TempDir(), strings.Fields(line)...)
 		var doc struct {
@@ -126,16 +164,27 @@ func TestTroubleJSON(t *testing.T) {
 	}
 }
 
+// allCommands are the commands of one word and of two.
+func allCommands() []string {
+	var names []string
+	for _, c := range newApp(&program{console: quiet(nil)}).VisibleCommands() {
+		names = append(names, c.Name)
+		for _, second := range c.Subcommands {
+			names = append(names, c.Name+" "+second.Name)
+		}
+	}
+	return names
+}
+
 func TestHelp(t *testing.T) {
-	app := newApp(&program{console: quiet(nil)})
-	for _, c := range app.VisibleCommands() {
-		got := try(t, t.TempDir(), c.Name, "--help")
+	for _, name := range allCommands() {
+		got := try(t, t.TempDir(), append(strings.Fields(name), "--help")...)
 		if got.exit != 0 || !strings.Contains(got.out, "EXAMPLES:") || !strings.Contains(got.out, "USAGE:") {
-			t.Errorf("%s --help: exit %d, %q", c.Name, got.exit, got.out)
+			t.Errorf("%s --help: exit %d, %q", name, got.exit, got.out)
 		}
 		for _, line := range strings.Split(got.out, "\n") {
 			if strings.Contains(line, "`") {
-				t.Errorf("%s --help: %q", c.Name, line)
+				t.Errorf("%s --help: %q", name, line)
 			}
 		}
 	}
@@ -147,13 +196,16 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan rehearse grow apply online jobs status resume accept rollback doctor completion",
+		"":                           "inspect plan rehearse grow apply online jobs status resume accept rollback disk media df ls cat copy-out copy-in edit doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",
 		"grow --format q":            "qcow2",
 		"plan x.raw --sector-size 4": "4096",
 		"grow --scratch-dir ":        "",
+		"disk l":                     "list",
+		"disk convert --to v":        "vmdk vhdx vdi",
+		"disk list --ver":            "--verbose --version",
 		"completion ":                "bash fish zsh",
 		"status ":                    "",
 	} {

@@ -19,6 +19,8 @@ type target struct {
 	open         guest.OpenOptions
 	treat        guest.DomainOptions
 	keys         keyring
+	// mount is the file system to take for /; "" goes by the guest's fstab.
+	mount string
 }
 
 func targetFlags() []cli.Flag {
@@ -34,6 +36,17 @@ func (p *program) target(c *cli.Context) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
+	t, err := p.targetOf(c, name)
+	if err != nil {
+		return t, err
+	}
+	t.keys, err = p.readKeys(c)
+	return t, err
+}
+
+// targetOf reads a TARGET by its name, without its keys.
+func (p *program) targetOf(c *cli.Context, name string) (target, error) {
+	var err error
 	t := target{program: p, open: guest.OpenOptions{Format: c.String("format")}}
 	if t.open.Format != "" && t.open.Format != "qcow2" && t.open.Format != "raw" {
 		return t, usage("--format %s: it is qcow2 or raw", t.open.Format)
@@ -52,10 +65,6 @@ func (p *program) target(c *cli.Context) (target, error) {
 			err = noneOf(c, []string{"format", "keep-overlay"}, "is for images; "+name+" is taken for a domain (an image's path has a / in it)")
 		}
 	}
-	if err != nil {
-		return t, err
-	}
-	t.keys, err = p.readKeys(c)
 	return t, err
 }
 
@@ -101,7 +110,7 @@ func (t target) image(ctx context.Context) (*guest.Image, error) {
 
 // session is how the appliance is started for this run.
 func (p *program) session(keys keyring) guest.SessionOptions {
-	return guest.SessionOptions{Accel: p.accel, Keys: p.finder(keys), Rates: p.rates()}
+	return guest.SessionOptions{Accel: p.accel, Keys: p.finder(keys), Rates: p.rates(), Seen: guest.OpenSeen(p.state)}
 }
 
 func isFolder(path string) bool {

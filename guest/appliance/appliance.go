@@ -41,7 +41,11 @@ type Options struct {
 	// Socket and Export name the NBD export that becomes /dev/sda.
 	Socket, Export string
 	Sector         size.Bytes
-	Accel          Accel
+	// More are the guest's other disks, /dev/sdb and so on; Names is what people
+	// call each of them, the first one too: "vda". Without names they are sda, sdb.
+	More  []Drive
+	Names []string
+	Accel Accel
 	// Keys opens LUKS containers; nil opens none.
 	Keys KeyFinder
 	// Disk is the export from this side.
@@ -56,6 +60,12 @@ type Options struct {
 	scratch size.Bytes
 }
 
+// Drive is an NBD export that becomes a disk.
+type Drive struct {
+	Socket, Export string
+	Sector         size.Bytes
+}
+
 // Export is the disk as a client of the export has it: reading and writing a
 // table that way is several times faster than through the appliance. Read gives
 // fewer bytes at the disk's end. block.Gate is one.
@@ -68,7 +78,8 @@ type Export interface {
 // and its UUID.
 type KeyFinder func(device, uuid string) ([]string, error)
 
-// Appliance is a running appliance with one disk, /dev/sda.
+// Appliance is a running appliance. A growth has one disk in it, /dev/sda; a guest's
+// file tree may need several.
 type Appliance struct {
 	// Used is the acceleration it runs with; KVM that did not work is TCG.
 	Used Accel
@@ -76,6 +87,8 @@ type Appliance struct {
 	KVMError error
 
 	export Export
+	names  []string
+	disks  int
 
 	g    *guestfs.Guestfs
 	pid  int
@@ -176,8 +189,17 @@ func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
 // after every change: to look at them, and to activate volume groups it finds. So
 // what it activated is deactivated, and the call made again.
 func (a *Appliance) Refresh(ctx context.Context) error {
+	for i := range a.disks {
+		if err := a.refresh(ctx, path(diskName(i))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Appliance) refresh(ctx context.Context, disk string) error {
 	for attempt := 0; ; attempt++ {
-		err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt("/dev/sda") })
+		err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt(disk) })
 		if err == nil || ctx.Err() != nil || attempt == 20 || !strings.Contains(err.Error(), "busy") {
 			return err
 		}

@@ -96,7 +96,7 @@ func launchKernel(ctx context.Context, o Options, unpacked bool) (*Appliance, er
 		return nil, fmt.Errorf("libguestfs: %w", err)
 	}
 	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
-		export: o.Disk, ntfsCluster: map[string]size.Bytes{},
+		export: o.Disk, names: o.Names, disks: 1 + len(o.More), ntfsCluster: map[string]size.Bytes{},
 		measured: map[string]size.Bytes{}, passed: map[string]string{}}
 	if err := a.configure(o); err != nil {
 		a.free()
@@ -131,7 +131,7 @@ func (a *Appliance) configure(o Options) error {
 		// it. More bring nothing.
 		func() error { return a.g.Set_smp(min(2, runtime.NumCPU())) },
 		func() error { return a.g.Set_autosync(false) },
-		func() error { return o.addDrive(a.g) },
+		func() error { return o.addDrives(a.g) },
 	}
 	switch o.Accel {
 	case TCG:
@@ -147,22 +147,31 @@ func (a *Appliance) configure(o Options) error {
 	return nil
 }
 
-func (o Options) addDrive(g *guestfs.Guestfs) error {
+func (o Options) addDrives(g *guestfs.Guestfs) error {
 	if o.scratch != 0 {
 		return g.Add_drive_scratch(int64(o.scratch), nil)
 	}
+	for _, d := range append([]Drive{{o.Socket, o.Export, o.Sector}}, o.More...) {
+		if err := d.add(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d Drive) add(g *guestfs.Guestfs) error {
 	drive := &guestfs.OptargsAdd_drive{
 		Protocol_is_set: true, Protocol: "nbd",
-		Server_is_set: true, Server: []string{"unix:" + o.Socket},
+		Server_is_set: true, Server: []string{"unix:" + d.Socket},
 		Format_is_set: true, Format: "raw",
 		// Flushes are left out on purpose: an overlay that did not reach its
 		// end is thrown away, and one that did is synced as a whole.
 		Cachemode_is_set: true, Cachemode: "unsafe",
 	}
-	if o.Sector == 4096 {
+	if d.Sector == 4096 {
 		drive.Blocksize_is_set, drive.Blocksize = true, 4096
 	}
-	return g.Add_drive(o.Export, drive)
+	return g.Add_drive(d.Export, drive)
 }
 
 // boot launches. While it does, the appliance's QEMU is a child of ours that

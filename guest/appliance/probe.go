@@ -150,7 +150,10 @@ func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, er
 		return plan.Content{}, err
 	}
 	if err == nil && tags["TYPE"] != "" {
-		c := plan.Content{Type: tags["TYPE"], UUID: tags["UUID"], Label: tags["LABEL"]}
+		c := plan.Content{Type: tags["TYPE"], UUID: tags["UUID"]}
+		if c.Label, err = a.label(ctx, name, tags["LABEL"]); err != nil {
+			return c, err
+		}
 		if c.Type == "BitLocker" {
 			c.Problem = bitLocker(name)
 		}

@@ -151,6 +151,13 @@ func (g *Gate) OpenShared(ctx context.Context, o Overlay) error {
 	return g.add(ctx, node)
 }
 
+// OpenNew points the gate at an image that is being made.
+func (g *Gate) OpenNew(ctx context.Context, path, format string) error {
+	node := overlayNode(path)
+	node["driver"] = format
+	return g.add(ctx, node)
+}
+
 // driverOf is QEMU's driver for a path: a block device has its own.
 func driverOf(path string) string {
 	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeDevice != 0 {

@@ -49,26 +49,38 @@ func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
 
 // RunInput is Run with something on the program's standard input.
 func RunInput(ctx context.Context, input io.Reader, name string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := command(ctx, name, args...)
 	cmd.Stdin = input
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := failed(ctx, cmd, cmd.Run(), stderr.String()); err != nil {
+		return nil, err
+	}
+	return stdout.Bytes(), nil
+}
+
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
 	// A Ctrl-C at the terminal is ours to handle, not the program's.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 3 * time.Second
 	// Messages are parsed for the lock's error: keep them in one language.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("%s is not installed (virt-grow doctor says what is missing)", name)
-		}
-		return nil, &ExecError{Argv: append([]string{name}, args...), Err: err, Stderr: stderr.String()}
+	return cmd
+}
+
+// failed is how the command failed; nil if it did not.
+func failed(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s is not installed (virt-grow doctor says what is missing)", cmd.Args[0])
 	}
-	return stdout.Bytes(), nil
+	return &ExecError{Argv: cmd.Args, Err: err, Stderr: stderr}
 }
 
 // RunShell runs a person's own command line. What it prints is part of the

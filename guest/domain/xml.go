@@ -1,8 +1,11 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"strings"
 
 	"libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -17,6 +20,7 @@ type Disk struct {
 	Device string // "disk", "cdrom", "floppy", "lun"
 	Kind   string // "file", "block", "network", "volume", …
 	Source string // path, for file and block
+	Remote string // where it is, for network and volume
 	Format string // driver type; "" where the definition has none
 	Lower  []string
 	// Fixed says that the guest cannot write to it, Shared that others may.
@@ -27,6 +31,8 @@ type Disk struct {
 	// attached, in the words of package live. Alias is what a running domain's QEMU
 	// calls the device.
 	Serial, Place, Alias string
+	// Cache is the host's cache mode; "" where the definition has none.
+	Cache string
 	// Snapshot is libvirt's own attribute: "no" keeps it out of snapshots.
 	Snapshot string
 }
@@ -97,12 +103,14 @@ func readDisk(x libvirtxml.DomainDisk) Disk {
 		d.Target, d.Bus = x.Target.Dev, x.Target.Bus
 	}
 	if x.Driver != nil {
-		d.Format = x.Driver.Type
+		d.Format, d.Cache = x.Driver.Type, x.Driver.Cache
 	}
+	d.Serial = x.Serial
 	if x.BlockIO != nil {
 		d.Sector = x.BlockIO.LogicalBlockSize
 	}
 	d.Kind, d.Source = source(x.Source)
+	d.Remote = remote(x.Source)
 	for lower := x.BackingStore; lower != nil; lower = lower.BackingStore {
 		if _, path := source(lower.Source); path != "" {
 			d.Lower = append(d.Lower, path)
@@ -152,23 +160,67 @@ func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
 	return "unknown", ""
 }
 
-// User is another domain's disk.
+// remote is where a source is that is no path here.
+func remote(s *libvirtxml.DomainDiskSource) string {
+	switch {
+	case s == nil:
+		return ""
+	case s.Volume != nil:
+		return s.Volume.Pool + "/" + s.Volume.Volume
+	case s.Network == nil:
+		return ""
+	}
+	var hosts []string
+	for _, h := range s.Network.Hosts {
+		host := cmp.Or(h.Name, h.Socket)
+		if h.Port != "" {
+			host = net.JoinHostPort(host, h.Port)
+		}
+		hosts = append(hosts, host)
+	}
+	return s.Network.Protocol + "://" + strings.Join(hosts, ",") + "/" + strings.TrimPrefix(s.Network.Name, "/")
+}
+
+// Differs says in words how another definition of the same disk differs.
+func (d Disk) Differs(from Disk) []string {
+	flag := map[bool]string{true: "yes", false: "no"}
+	var differ []string
+	for _, field := range []struct{ name, now, then string }{
+		{"image", cmp.Or(d.Source, d.Remote), cmp.Or(from.Source, from.Remote)}, {"format", d.Format, from.Format},
+		{"device", d.Device, from.Device}, {"bus", d.Bus, from.Bus}, {"serial", d.Serial, from.Serial},
+		{"cache", d.Cache, from.Cache},
+		{"readonly", flag[d.Fixed], flag[from.Fixed]}, {"shareable", flag[d.Shared], flag[from.Shared]},
+	} {
+		if field.now != field.then {
+			differ = append(differ, fmt.Sprintf("%s %s, then %s", field.name, cmp.Or(field.now, "none"), cmp.Or(field.then, "none")))
+		}
+	}
+	return differ
+}
+
+// User is a domain's disk.
 type User struct {
 	Domain, Target string
 	Disk           Disk
+	// Live says that the domain runs with it, and not only that it is defined so.
+	Live bool
 }
 
 // Others are the disks of every other domain, running and defined.
-func (d *Domain) Others(ctx context.Context) ([]User, error) {
+func (d *Domain) Others(ctx context.Context) ([]User, error) { return d.conn.Users(ctx, d.UUID) }
+
+// Users are the disks of every domain, running and defined, but of the one with
+// that UUID.
+func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 	var users []User
-	err := d.conn.do(ctx, func(l *libvirt.Connect) error {
+	err := c.do(ctx, func(l *libvirt.Connect) error {
 		users = nil
 		all, err := l.ListAllDomains(0)
 		if err != nil {
 			return err
 		}
 		for i := range all {
-			users = append(users, d.usersOf(&all[i])...)
+			users = append(users, usersOf(&all[i], but)...)
 			_ = all[i].Free()
 		}
 		return nil
@@ -177,11 +229,15 @@ func (d *Domain) Others(ctx context.Context) ([]User, error) {
 }
 
 // usersOf leaves out a domain that went away between two calls.
-func (d *Domain) usersOf(other *libvirt.Domain) []User {
-	if uuid, err := other.GetUUIDString(); err != nil || uuid == d.UUID {
+func usersOf(other *libvirt.Domain, but string) []User {
+	if uuid, err := other.GetUUIDString(); err != nil || uuid == but {
 		return nil
 	}
 	name, err := other.GetName()
+	if err != nil {
+		return nil
+	}
+	runs, err := other.IsActive()
 	if err != nil {
 		return nil
 	}
@@ -196,7 +252,7 @@ func (d *Domain) usersOf(other *libvirt.Domain) []User {
 			continue
 		}
 		for _, disk := range def.Disks {
-			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk})
+			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk, Live: runs && flags == 0})
 		}
 	}
 	return users

@@ -97,6 +97,7 @@ type Phase string
 // The phases that events tell of.
 const (
 	Started  Phase = "started"
+	Progress Phase = "progress" // of a step that knows how far it is
 	Finished Phase = "finished"
 	Failed   Phase = "failed"
 	Undoing  Phase = "undoing"
@@ -109,6 +110,8 @@ type Event struct {
 	Step  plan.Step
 	Took  time.Duration
 	Err   error
+	// Percent is how far it is, in progress.
+	Percent float64
 }
 
 // Run is one plan on its way.

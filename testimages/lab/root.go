@@ -39,7 +39,9 @@ backup { backup = 0 archive = 0 }
 
 // Programs of the root file system besides busybox: what grows it from the
 // inside, and the agent.
-var programs = []string{"lvm", "lsblk", "growpart", "xfs_growfs", "resize2fs", "btrfs", "sfdisk", "partx", "flock", "blockdev", "ntfs-3g", "ntfsresize", "ntfsfix"}
+var programs = []string{"lvm", "lsblk", "growpart", "xfs_growfs", "resize2fs", "btrfs", "sfdisk", "partx", "flock", "blockdev", "ntfs-3g", "ntfsresize", "ntfsfix",
+	// Busybox knows no file system by its UUID.
+	"mount", "umount", "blkid"}
 
 // rootTree is the root file system. The root is on device, which mount(8) and
 // tools that inspect the image find in fstab.

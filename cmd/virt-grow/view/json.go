@@ -198,10 +198,11 @@ func (e *Events) Event(step apply.Event) {
 		Of      int         `json:"of,omitempty"`
 		Summary string      `json:"summary,omitempty"`
 		Seconds float64     `json:"seconds,omitempty"`
+		Percent float64     `json:"percent,omitempty"`
 		Error   string      `json:"error,omitempty"`
 	}
 	f := fields{event: e.head("step"), Phase: step.Phase, Step: step.Step.ID(), Kind: string(step.Step.Kind),
-		Device: step.Step.Device, Summary: step.Step.Summary, Seconds: step.Took.Seconds()}
+		Device: step.Step.Device, Summary: step.Step.Summary, Seconds: step.Took.Seconds(), Percent: step.Percent}
 	if step.Err != nil {
 		f.Error = step.Err.Error()
 	}

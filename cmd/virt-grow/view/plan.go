@@ -226,3 +226,11 @@ func (p *page) trial(in PlanText, g *plan.Guest) {
 	}
 	p.paragraph("  ", "The passed check accepts: the overlay is committed while the guest runs, and that is final.")
 }
+
+// Scripts shows what steps without a plan run inside the guest.
+func Scripts(w io.Writer, s Style, steps []plan.Step) error {
+	p := &page{Style: s}
+	p.scripts(&plan.Plan{Steps: steps})
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}

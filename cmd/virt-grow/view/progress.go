@@ -82,6 +82,11 @@ func (p *Progress) Event(e apply.Event) {
 		p.finishNote()
 		p.begin("undo: " + undoing(e.Step))
 		p.within = true
+	case apply.Progress:
+		if p.text != "" {
+			p.text = fmt.Sprintf("%s … %.0f %%", p.step(e.Step), e.Percent)
+			p.redraw()
+		}
 	case apply.Finished, apply.Failed, apply.Undone:
 		if p.steps == nil && e.Phase == apply.Finished {
 			p.early = append(p.early, e)

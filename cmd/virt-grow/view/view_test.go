@@ -108,6 +108,26 @@ func inspection(l *plan.Layout) Inspection {
 		Hint: func(*plan.Refusal) string { return "do this about it" }}
 }
 
+// diskList is a domain with all that can be said of a disk.
+func diskList(when time.Time) *plan.DiskList {
+	in := plan.InsideOf(lvm(), when)
+	in.OS, in.Table = "Debian GNU/Linux 12 (bookworm)", "gpt"
+	stale := *in
+	stale.Current = false
+	hostile := plan.InsideOf(hostile(), when)
+	l := &plan.DiskList{Domain: "dev7", UUID: "6e1e0f2c-0000-0000-0000-000000000000", State: "running", Disks: []plan.ListedDisk{
+		{Target: "vda", Bus: "virtio", Device: "disk", Kind: "file", Source: "/var/lib/libvirt/images/dev7.qcow2", Format: "qcow2",
+			Size: 20 * gib, Allocated: 3*gib + 100*mib, Depth: 2, Backing: []plan.Link{{Path: "/var/lib/libvirt/images/debian.qcow2", Format: "qcow2"}}, Inside: in},
+		{Target: "vdb", Bus: "virtio", Device: "disk", Kind: "file", Source: "/img/data.qcow2", Format: "raw", Serial: "DATA-1", Cache: "unsafe",
+			Size: 197120, Allocated: 196 * size.KiB, Depth: 1, Inside: &stale, Shareable: true},
+		{Target: "vdc", Bus: "virtio", Device: "lun", Kind: "block", Source: "/dev/vg0/x", Format: "raw", ReadOnly: true, Size: gib, Allocated: 0, Depth: 1, Inside: hostile},
+		{Target: "vdd", Bus: "virtio", Device: "disk", Kind: "network", Source: "rbd://mon1,mon2/pool/image", Format: "raw"},
+		{Target: "sda", Bus: "sata", Device: "cdrom", ReadOnly: true},
+	}}
+	l.Disks[1].Warn(plan.FormatMismatch, "/img/data.qcow2", "vdb: /img/data.qcow2 begins like qcow2, but is to be used as raw: a guest that has it as raw sees a disk of 197120 bytes, the file's own size")
+	return l
+}
+
 func TestGolden(t *testing.T) {
 	wide := Style{Width: 100, Unicode: true}
 	plain := Style{}
@@ -154,6 +174,16 @@ func TestGolden(t *testing.T) {
 				Undo:     &File{Path: "/img/u.qcow2"},
 				Commands: []Command{{"virt-grow resume 20260131-101500-3f2a", "finish it"}, {"virt-grow rollback 20260131-101500-3f2a", "take it back"}}})
 		},
+		"disks": func(w io.Writer) error {
+			return Disks(w, plain, diskList(when), func(*plan.Refusal) string { return "do this about it" })
+		},
+		"disks-narrow": func(w io.Writer) error {
+			return Disks(w, Style{Width: 40, Unicode: true}, diskList(when), func(*plan.Refusal) string { return "" })
+		},
+		"disks-none": func(w io.Writer) error {
+			return Disks(w, plain, &plan.DiskList{Domain: "bare", State: "off"}, nil)
+		},
+		"disks-json": func(w io.Writer) error { return DisksJSON(w, diskList(when)) },
 		"doctor": func(w io.Writer) error {
 			return Doctor(w, plain, []Finding{{"KVM", "warn", "there is no /dev/kvm: the appliance runs under software emulation, which takes about fifteen seconds to start", ""},
 				{"qemu-img", "fail", "not installed", "apt install qemu-utils"}})
@@ -278,4 +308,20 @@ func TestClean(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A step that knows how far it is says so on the live line, and nowhere else.
+func TestProgressPercent(t *testing.T) {
+	step := plan.Step{Kind: plan.StepCopy, Summary: "copy it"}
+	for _, live := range []bool{true, false} {
+		var b bytes.Buffer
+		p := NewProgress(&b, Style{Width: 60, Unicode: true}, live, clockwork())
+		p.Listed([]plan.Step{step})
+		p.Event(apply.Event{Phase: apply.Started, Step: step})
+		p.Event(apply.Event{Phase: apply.Progress, Step: step, Percent: 42.7})
+		p.Event(apply.Event{Phase: apply.Finished, Step: step, Took: time.Second})
+		if strings.Contains(b.String(), "copy it … 43 %") != live || !strings.HasSuffix(b.String(), "[1/1] copy it … 1.0 s\n") {
+			t.Errorf("live %v: %q", live, b.String())
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -31,7 +32,10 @@ func runGuest() error {
 	if err := h.beat(); err != nil {
 		return err
 	}
-	go mountData(h)
+	go func() {
+		mountFstab(h)
+		mountData(h)
+	}()
 	go watchPowerButtons(h)
 	if !o.noAgent {
 		go startAgent(h, o)
@@ -224,6 +228,17 @@ func portNamed(name string) string {
 		}
 	}
 	return ""
+}
+
+// mountFstab mounts what fstab(5) has besides the root, which is its first line.
+func mountFstab(h *heart) {
+	fstab, err := os.ReadFile("/etc/fstab")
+	if err != nil || bytes.Count(bytes.TrimSpace(fstab), []byte("\n")) == 0 {
+		return
+	}
+	if out, err := exec.Command("/sbin/mount", "-a").CombinedOutput(); err != nil {
+		h.note(fmt.Sprintf("mount -a: %v: %s", err, bytes.TrimSpace(out)))
+	}
 }
 
 // mountData mounts the first NTFS file system there is at /data.

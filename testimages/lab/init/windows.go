@@ -21,8 +21,9 @@ import (
 
 // windowsAgent answers on the agent's port as the agent of a Windows guest does
 // (QEMU, qga/qapi-schema.json and qga/commands-win32.c), whose D: is the NTFS at
-// /data. Of programs it knows the echo of cmd.exe, and a PowerShell script that
-// extends a partition, which it really does.
+// /data. Of programs it knows the echo of cmd.exe, a PowerShell script that extends a
+// partition, which it really does, and one that initialises a disk, of which it
+// only takes note.
 type windowsAgent struct {
 	heart *heart
 	// mayNot and fails are what was asked for on the kernel's command line: no
@@ -108,7 +109,7 @@ func encode(v any) []byte {
 }
 
 var windowsCommands = []string{"guest-sync", "guest-sync-delimited", "guest-ping", "guest-info", "guest-get-osinfo",
-	"guest-get-fsinfo", "guest-exec", "guest-exec-status", "guest-shutdown", "guest-fsfreeze-status"}
+	"guest-get-fsinfo", "guest-get-disks", "guest-exec", "guest-exec-status", "guest-shutdown", "guest-fsfreeze-status"}
 
 func (a *windowsAgent) execute(name string, args map[string]any) (any, error) {
 	if a.mayNot && strings.HasPrefix(name, "guest-exec") {
@@ -127,6 +128,8 @@ func (a *windowsAgent) execute(name string, args map[string]any) (any, error) {
 			"kernel-release": "17763", "kernel-version": "10.0", "machine": "x86_64"}, nil
 	case "guest-get-fsinfo":
 		return fileSystems()
+	case "guest-get-disks":
+		return drives(), nil
 	case "guest-fsfreeze-status":
 		return "thawed", nil
 	case "guest-exec":
@@ -203,7 +206,7 @@ func (a *windowsAgent) start(args map[string]any) (any, error) {
 	case path == "cmd.exe" && len(words) > 1 && words[1] == "echo":
 		work = func() (string, error) { return strings.Join(words[2:], " ") + "\r\n", nil }
 	case path == "powershell.exe":
-		work = func() (string, error) { return a.extend(words[len(words)-1]) }
+		work = func() (string, error) { return a.powerShell(words[len(words)-1]) }
 	default:
 		return nil, &agentError{"GenericError", "Guest agent command failed, error was 'Failed to execute helper program (Invalid argument)'"}
 	}
@@ -256,6 +259,32 @@ var (
 	// scriptRecovery is where the recovery environment is now.
 	scriptRecovery = regexp.MustCompile(`\$r = Get-Partition \| Where-Object Guid -eq '\{([0-9a-f-]+)\}'`)
 )
+
+// drives are the whole disks, numbered as Windows does.
+func drives() any {
+	type drive struct {
+		Name      string `json:"name"`
+		Partition bool   `json:"partition"`
+	}
+	all := []drive{}
+	disks, _ := filepath.Glob("/sys/class/block/vd[a-z]")
+	for i := range disks {
+		all = append(all, drive{Name: fmt.Sprintf(`\\.\PhysicalDrive%d`, i)})
+	}
+	return all
+}
+
+// powerShell runs one of the two scripts it knows.
+func (a *windowsAgent) powerShell(script string) (string, error) {
+	if !strings.Contains(script, "Get-Disk") || !strings.Contains(script, "Initialize-Disk") || !strings.Contains(script, "Format-Volume") {
+		return a.extend(script)
+	}
+	a.heart.note("told to initialise a disk")
+	if a.fails {
+		return "", errors.New("Initialize-Disk : Access to a CIM resource was not available")
+	}
+	return "E\r\n", nil
+}
 
 // extend does what the script says: the partition of that GUID, and the NTFS on
 // it, get that size; or all there is, of a disk that has grown while the guest ran.

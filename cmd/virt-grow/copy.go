@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+)
+
+func (p *program) copyOutCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "copy-out", Usage: "copy files and folders out of a guest that is off, or runs",
+		ArgsUsage: "TARGET:PATH... DEST", Flags: fileFlags(), Action: p.copyOut,
+	}, "The disks are only read, and nothing on this host is overwritten. DEST is a folder,\n   or the new name of a single PATH. What is copied belongs to you; devices, sockets\n   and pipes are left out.\n\n   "+spotHelp,
+		"virt-grow copy-out dev7:/etc/fstab .",
+		"virt-grow copy-out web.qcow2:/var/log web.qcow2:/etc/nginx /tmp/web",
+		"virt-grow copy-out 'win7:C:/Users/ann/Documents' /backup/ann")
+}
+
+func (p *program) copyOut(c *cli.Context) error {
+	words := c.Args().Slice()
+	if len(words) < 2 {
+		return usage("copy-out: TARGET:PATH and DEST are needed")
+	}
+	dest, err := filepath.Abs(words[len(words)-1])
+	if err != nil {
+		return err
+	}
+	name, paths, err := spots(c, words[:len(words)-1])
+	if err != nil {
+		return err
+	}
+	if len(paths) > 1 && !isFolder(dest) {
+		return usage("copy-out: %s is no folder for %d PATHs", dest, len(paths))
+	}
+	if !isFolder(filepath.Dir(dest)) {
+		return usage("copy-out: %s is no folder", filepath.Dir(dest))
+	}
+	t, err := p.fileTarget(c, name, paths)
+	if err != nil {
+		return err
+	}
+	return t.reading(c.Context, func(f *guest.Files) error {
+		var all []guest.Copied
+		for _, path := range paths {
+			p.path = path
+			stop := p.looking("copying " + path)
+			copied, err := f.CopyOut(c.Context, path, dest)
+			stop()
+			if err != nil {
+				return err
+			}
+			all = append(all, copied)
+		}
+		if p.json {
+			return view.CopiedJSON(p.out, p.subject, all)
+		}
+		return view.CopiedOut(p.out, p.style(), all)
+	})
+}
+
+func (p *program) copyInCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "copy-in", Usage: "copy files into a guest that is off",
+		ArgsUsage: "FILE... TARGET:DIR", Flags: fileFlags(scratchFlag()), Action: p.copyIn,
+	}, "It is a job, as a growth is: the files go into an overlay, are read back, and the\n   file system is checked before the image is written to. A file that is there already\n   gets the new content, and keeps owner, mode and label; a new one belongs to root.\n\n   "+spotHelp,
+		"virt-grow copy-in authorized_keys dev7:/root/.ssh",
+		"virt-grow copy-in a.conf b.conf web.qcow2:/etc/nginx/conf.d",
+		"virt-grow copy-in netkvm.inf win7:C:/drivers")
+}
+
+func (p *program) copyIn(c *cli.Context) error {
+	words := c.Args().Slice()
+	if len(words) < 2 {
+		return usage("copy-in: FILE and TARGET:DIR are needed")
+	}
+	files, into := words[:len(words)-1], words[len(words)-1]
+	seen := map[string]bool{}
+	for _, file := range files {
+		switch {
+		case isFolder(file):
+			return usage("copy-in: %s is a folder: only files are copied", file)
+		case seen[filepath.Base(file)]:
+			return usage("copy-in: two files are called %s", filepath.Base(file))
+		}
+		if _, err := os.Stat(file); err != nil {
+			return usage("copy-in: %v", err)
+		}
+		seen[filepath.Base(file)] = true
+	}
+	name, paths, err := spots(c, []string{into})
+	if err != nil {
+		return err
+	}
+	return p.changing(c, name, paths[0], func(g *guest.Disks, t target, o guest.Options) (*guest.Outcome, error) {
+		return guest.CopyIn(c.Context, g, files, paths[0], t.mount, o)
+	})
+}
+
+// changing has work change files of a guest that is off, as a job.
+func (p *program) changing(c *cli.Context, name, path string, work func(*guest.Disks, target, guest.Options) (*guest.Outcome, error)) error {
+	t, err := p.fileTarget(c, name, []string{path})
+	if err != nil {
+		return err
+	}
+	var o guest.Options
+	if o.Scratch, err = scratchDir(c); err != nil {
+		return err
+	}
+	g, err := t.disks(c.Context)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	if err := g.MayChange(); err != nil {
+		return err
+	}
+	for _, note := range g.Notes {
+		fmt.Fprintln(p.err, "note: "+p.styleFor(p.errLive).Clean(note))
+	}
+	o.Session = p.session(t.keys)
+	return p.run(&o, func() (*guest.Outcome, error) { return work(g, t, o) })
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+)
+
+func (p *program) dfCommand() *cli.Command {
+	mounts := &cli.BoolFlag{Name: "mounts", Usage: "say where the guest mounts them, too; it takes longer", DisableDefaultText: true}
+	return help(&cli.Command{
+		Name: "df", Usage: "show how full the file systems of guests are",
+		ArgsUsage: "TARGET...", Flags: append([]cli.Flag{mounts}, targetFlags()...), Action: p.df,
+	}, "The disks are only read; guests may run: the figures are of this moment then, and\n   may be unclean. All disks of a domain are looked at together, those of two guests\n   never.",
+		"virt-grow df dev7",
+		"virt-grow df dev7 dev8 web.qcow2",
+		"virt-grow df dev7 --mounts --json")
+}
+
+func (p *program) df(c *cli.Context) error {
+	names := c.Args().Slice()
+	if len(names) == 0 {
+		return usage("df: TARGET is missing")
+	}
+	keys, err := p.readKeys(c)
+	if err != nil {
+		return err
+	}
+	var targets []target
+	for _, name := range names {
+		t, err := p.targetOf(c, name)
+		if err != nil {
+			return err
+		}
+		t.keys = keys
+		targets = append(targets, t)
+	}
+	var guests []view.GuestUsage
+	for _, t := range targets {
+		found, err := p.usage(c.Context, t, c.Bool("mounts"))
+		if err != nil && (len(targets) == 1 || c.Context.Err() != nil) {
+			return err
+		}
+		if err != nil {
+			// The others have something to show all the same.
+			trouble := p.trouble(err)
+			found.Trouble = &trouble
+			p.complain(err, trouble)
+		}
+		if !slices.ContainsFunc(guests, func(g view.GuestUsage) bool { return g.UUID != "" && g.UUID == found.UUID }) {
+			guests = append(guests, found)
+		}
+	}
+	if p.json {
+		err = view.UsageJSON(p.out, guests)
+	} else {
+		err = view.Usage(p.out, p.style(), guests)
+	}
+	if err == nil && slices.ContainsFunc(guests, func(g view.GuestUsage) bool { return g.Trouble != nil }) {
+		err = errTold
+	}
+	return err
+}
+
+// usage looks at one guest.
+func (p *program) usage(ctx context.Context, t target, where bool) (view.GuestUsage, error) {
+	p.subject = t.name()
+	u := view.GuestUsage{Target: p.subject}
+	g, err := t.disks(ctx)
+	if err != nil {
+		return u, err
+	}
+	defer g.Close()
+	u.UUID, u.Running, u.Notes = g.UUID, g.Running, g.Notes
+	stop := p.looking(fmt.Sprintf("looking at %s", g.Name))
+	u.FileSystems, err = g.Usage(ctx, where, p.session(t.keys))
+	stop()
+	return u, err
+}
+
+// name is the TARGET as the user gave it.
+func (t target) name() string {
+	if t.domain != "" {
+		return t.domain
+	}
+	return t.path
+}

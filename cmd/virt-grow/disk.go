@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/domain"
+)
+
+// diskCommand is the life of a data disk.
+func (p *program) diskCommand() *cli.Command {
+	return p.group("disk", "list, create, attach, detach and convert disks",
+		"What is made appears under its name only when it is complete, and nothing is\n   ever overwritten.",
+		p.diskListCommand(), p.diskCreateCommand(), p.diskAddCommand(), p.diskAttachCommand(), p.diskDetachCommand(), p.diskConvertCommand())
+}
+
+// operands gives the operands of a command that takes more than one.
+func operands(c *cli.Context, what ...string) ([]string, error) {
+	given := c.Args().Slice()
+	for i, name := range what {
+		switch {
+		case i >= len(given):
+			return nil, usage("%s: %s is missing", nameOf(c), name)
+		case given[i] == "":
+			return nil, usage("%s: the %s is empty", nameOf(c), name)
+		}
+	}
+	if len(given) > len(what) {
+		return nil, usage("%s takes %d arguments, not %d", nameOf(c), len(what), len(given))
+	}
+	return given, nil
+}
+
+// honestName refuses to make a file whose name says another format: whoever goes by
+// the name later, as this program does, would take it for that one.
+func honestName(path, format string) error {
+	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
+	if slices.Contains(guest.Formats, ending) && ending != format {
+		return usage("%s is to be %s: give it a name that does not say %s", path, format, ending)
+	}
+	return nil
+}
+
+// anyLibvirt connects to libvirt; to none where there is none, unless one was
+// named.
+func (p *program) anyLibvirt(ctx context.Context, c *cli.Context) (*domain.Conn, error) {
+	conn, err := domain.Connect(p.connect)
+	if err != nil && !c.IsSet("connect") {
+		return nil, context.Cause(ctx)
+	}
+	return conn, err
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+)
+
+func (p *program) diskConvertCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "convert", Usage: "copy an image into another format, and compare the two",
+		ArgsUsage: "SRC DST", Action: p.diskConvert,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "to", Usage: "the new image's `FORMAT`: " + strings.Join(guest.Formats, ", ")},
+			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's .qcow2 or .raw; never by content)"},
+		},
+	}, "The source is only read, and must not be in use. What lies below it (its backing\n   files) goes into the copy. DST must not be there yet.",
+		"virt-grow disk convert /img/web.raw /img/web.qcow2 --to qcow2",
+		"virt-grow disk convert /img/web.qcow2 /img/web.vmdk --to vmdk",
+		"virt-grow disk convert appliance.vmdk /img/app.qcow2 --from vmdk --to qcow2 --json")
+}
+
+func (p *program) diskConvert(c *cli.Context) error {
+	given, err := operands(c, "SRC", "DST")
+	if err != nil {
+		return err
+	}
+	p.subject = given[0]
+	q := guest.ConvertOptions{From: c.String("from"), To: c.String("to")}
+	if q.To == "" {
+		return usage("%s: --to is missing (%s)", nameOf(c), strings.Join(guest.Formats, ", "))
+	}
+	for name, word := range map[string]string{"to": q.To, "from": q.From} {
+		if word != "" && !slices.Contains(guest.Formats, word) {
+			return usage("--%s %s: it is one of %s", name, word, strings.Join(guest.Formats, ", "))
+		}
+	}
+	if err := honestName(given[1], q.To); err != nil {
+		return err
+	}
+	if q.Libvirt, err = p.anyLibvirt(c.Context, c); err != nil {
+		return err
+	}
+	if q.Libvirt != nil {
+		defer q.Libvirt.Close()
+	}
+	o := guest.Options{Session: p.session(keyring{})}
+	return p.run(&o, func() (*guest.Outcome, error) { return guest.Convert(c.Context, given[0], given[1], q, o) })
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+func (p *program) diskCreateCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "create", Usage: "make an image, and a file system inside if asked",
+		ArgsUsage: "PATH", Flags: newDiskFlags(), Action: p.diskCreate,
+	}, "The file system is made in the appliance, on a partition over the whole disk,\n   or on an LVM volume in it. PATH must not be there yet.",
+		"virt-grow disk create /img/data.qcow2 --size 20G",
+		"virt-grow disk create /img/data.qcow2 --size 20G --fs xfs --label data",
+		"virt-grow disk create /img/data.raw --size 20G --fs ext4 --lvm vg0/data",
+		"virt-grow disk create /img/win-d.qcow2 --size 80G --fs ntfs --label Data",
+		"virt-grow disk create /img/db.raw --size 100G --prealloc falloc")
+}
+
+// newDiskFlags say what is made.
+func newDiskFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "size", Usage: "the disk's `SIZE`, as 20G; rounded up to 1 MiB"},
+		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: raw if the name ends so, else qcow2)"},
+		&cli.StringFlag{Name: "fs", Usage: "make a file system of `TYPE`: " + strings.Join(plan.NewFSNames, ", ")},
+		&cli.StringFlag{Name: "table", Usage: "the partition `TABLE` below it: gpt, mbr or none (default: gpt)"},
+		&cli.StringFlag{Name: "lvm", Usage: "put it on the volume `VG/LV` of a new volume group"},
+		&cli.StringFlag{Name: "label", Usage: "the file system's `LABEL`"},
+		&cli.StringFlag{Name: "prealloc", Value: "off", Usage: "take the room beforehand: `HOW` is off, metadata (qcow2), falloc or full"},
+	}
+}
+
+func (p *program) diskCreate(c *cli.Context) error {
+	path, err := operand(c, "PATH")
+	if err != nil {
+		return err
+	}
+	p.subject = path
+	d, err := newDisk(c, path)
+	if err != nil {
+		return err
+	}
+	o := guest.Options{Session: p.session(keyring{})}
+	return p.run(&o, func() (*guest.Outcome, error) { return guest.CreateDisk(c.Context, d, o) })
+}
+
+// newDisk reads what is to be made.
+func newDisk(c *cli.Context, path string) (plan.NewDisk, error) {
+	d := plan.NewDisk{Path: path, Format: c.String("format"), FS: c.String("fs"), Table: c.String("table"),
+		Label: c.String("label"), Prealloc: c.String("prealloc")}
+	if d.Format == "" {
+		d.Format = map[bool]string{true: "raw", false: "qcow2"}[strings.EqualFold(filepath.Ext(path), ".raw")]
+	}
+	text := c.String("size")
+	if text == "" {
+		return d, usage("%s: --size is missing (as 20G)", nameOf(c))
+	}
+	var err error
+	if d.Size, err = size.Parse(text); err != nil {
+		return d, usage("--size: %v", err)
+	}
+	if d.Size = d.Size.Up(size.MiB); d.Size <= 0 {
+		return d, usage("--size %s: there is no such disk", text)
+	}
+	if err := chosen(c, d); err != nil {
+		return d, err
+	}
+	if err := honestName(path, d.Format); err != nil {
+		return d, err
+	}
+	if c.String("lvm") != "" {
+		if d.Group, d.Volume, err = plan.ParseVolume(c.String("lvm")); err != nil {
+			return d, usage("--lvm: %v", err)
+		}
+	}
+	if d.FS != "" && d.Table == "" {
+		d.Table = plan.TableGPT
+	}
+	return d, nil
+}
+
+// chosen refuses words that mean nothing, and flags that do not go together.
+func chosen(c *cli.Context, d plan.NewDisk) error {
+	for _, flag := range []struct {
+		name  string
+		words []string
+	}{
+		{"format", []string{"qcow2", "raw"}}, {"fs", plan.NewFSNames},
+		{"table", []string{plan.TableNone, plan.TableGPT, plan.TableMBR}}, {"prealloc", []string{"off", "metadata", "falloc", "full"}},
+	} {
+		if given := c.String(flag.name); given != "" && !slices.Contains(flag.words, given) {
+			return usage("--%s %s: it is one of %s", flag.name, given, strings.Join(flag.words, ", "))
+		}
+	}
+	switch {
+	case d.Format == "raw" && d.Prealloc == "metadata":
+		return usage("--prealloc metadata is for qcow2: raw has none")
+	case d.FS == "":
+		return noneOf(c, []string{"table", "lvm", "label"}, "is for --fs: without it, the disk stays empty")
+	case d.FS == "ntfs" && c.IsSet("lvm"):
+		return usage("--fs ntfs on --lvm: Windows has no LVM")
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+func (p *program) diskListCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "list", Usage: "list a domain's disks, and what is wrong with them",
+		ArgsUsage: "DOMAIN", Action: p.diskList,
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "inspect", Usage: "look inside the disks now, in one appliance", DisableDefaultText: true},
+		}, keyFlags()...),
+	}, "Images are only read, those of a running guest as well. What is inside is shown\n   as it was last looked at (disk list --inspect, inspect, plan), unless the image\n   has been written to since.",
+		"virt-grow disk list dev7",
+		"virt-grow disk list dev7 --inspect",
+		"virt-grow disk list dev7 --json")
+}
+
+func (p *program) diskList(c *cli.Context) error {
+	name, err := operand(c, "DOMAIN")
+	if err != nil {
+		return err
+	}
+	p.subject = name
+	keys, err := p.readKeys(c)
+	if err != nil {
+		return err
+	}
+	list, err := p.disksOf(c.Context, name, c.Bool("inspect"), p.session(keys))
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return view.DisksJSON(p.out, list)
+	}
+	for _, d := range list.Disks {
+		if d.Inside != nil {
+			d.Inside.At = d.Inside.At.Local()
+		}
+	}
+	return view.Disks(p.out, p.style(), list, p.hintFor)
+}
+
+func (p *program) disksOf(ctx context.Context, name string, look bool, o guest.SessionOptions) (*plan.DiskList, error) {
+	conn, err := domain.Connect(p.connect)
+	if err != nil {
+		return nil, err
+	}
+	d, err := conn.Find(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	stop := p.looking("looking at the disks of " + d.Name)
+	list, err := guest.ListDisks(ctx, d, look, o)
+	stop()
+	return list, errors.Join(err, conn.Close())
+}

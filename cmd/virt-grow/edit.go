@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+)
+
+func (p *program) editCommand() *cli.Command {
+	flags := fileFlags(
+		&cli.StringSliceFlag{Name: "expr", Aliases: []string{"e"}, Usage: "change each line as `EXPR` says, s/REGEXP/REPLACEMENT/ with the flags g and i, repeatable; without it $VISUAL or $EDITOR is run"},
+		scratchFlag())
+	return help(&cli.Command{
+		Name: "edit", Usage: "change a text file inside a guest that is off",
+		ArgsUsage: "TARGET:PATH", Flags: flags, Action: p.edit,
+	}, "It is a job, as a growth is: the file is changed in an overlay, read back, and the\n   file system is checked before the image is written to. The file keeps owner, mode\n   and label. Without a change nothing is done.\n\n"+
+		"   In EXPR, REGEXP is one of Go's regexp (RE2: as perl's, without look-around and\n   back references). In REPLACEMENT, & is all that matched and \\1 to \\9 are its\n   groups; \\n and \\t are a new line and a tab. Any sign may stand for the /.\n\n   "+spotHelp,
+		"virt-grow edit dev7:/etc/fstab",
+		"virt-grow edit web.qcow2:/etc/default/grub -e 's/quiet/quiet nofail/'",
+		`virt-grow edit dev7:/etc/fstab -e 's|^/dev/sd([a-z])|/dev/vd\1|'`,
+		"virt-grow edit dev7:/etc/hosts --expr 's/10\\.0\\.0\\.1/10.0.0.2/g' --json")
+}
+
+func (p *program) edit(c *cli.Context) error {
+	word, err := operand(c, "TARGET:PATH")
+	if err != nil {
+		return err
+	}
+	name, paths, err := spots(c, []string{word})
+	if err != nil {
+		return err
+	}
+	change, err := p.changer(c, paths[0])
+	if err != nil {
+		return err
+	}
+	return p.changing(c, name, paths[0], func(g *guest.Disks, t target, o guest.Options) (*guest.Outcome, error) {
+		return guest.EditFile(c.Context, g, paths[0], t.mount, change, o)
+	})
+}
+
+// changer is what makes the new text: the expressions, or an editor.
+func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, error), error) {
+	var all []substitution
+	for _, text := range c.StringSlice("expr") {
+		s, err := parseSubstitution(text)
+		if err != nil {
+			return nil, usage("--expr %s: %v", text, err)
+		}
+		all = append(all, s)
+	}
+	if len(all) > 0 {
+		return func(text []byte) ([]byte, error) {
+			for _, s := range all {
+				text = s.apply(text)
+			}
+			return text, nil
+		}, nil
+	}
+	if !p.asks {
+		return nil, usage("standard input is no terminal for an editor: --expr says what to change")
+	}
+	editor, err := p.editor()
+	return func(text []byte) ([]byte, error) { return p.inEditor(c.Context, editor, path, text) }, err
+}
+
+// editor is the user's, as a command of the shell.
+func (p *program) editor() (string, error) {
+	for _, name := range []string{"VISUAL", "EDITOR"} {
+		if editor := p.env(name); editor != "" {
+			return editor, nil
+		}
+	}
+	if _, err := exec.LookPath("vi"); err != nil {
+		return "", usage("neither $VISUAL nor $EDITOR names an editor; --expr does without one")
+	}
+	return "vi", nil
+}
+
+// inEditor has the user change a copy that nobody else can read.
+func (p *program) inEditor(ctx context.Context, editor, path string, text []byte) (_ []byte, err error) {
+	p.hold()
+	defer p.release()
+	dir, err := os.MkdirTemp("", "virt-grow-edit-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, filepath.Base(strings.ReplaceAll(path, `\`, "/")))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	// An editor may come with arguments; the file's name is an argument of its own.
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor+` "$1"`, "sh", file)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.in, p.human(), p.err
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("the editor (%s) failed, and nothing was changed: %w", editor, err)
+	}
+	return os.ReadFile(file)
+}

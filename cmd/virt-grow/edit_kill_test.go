@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// editPoints are the boundaries of the steps of an edit. The long matrices have those
+// that leave the most behind, VIRT_GROW_LONG=all has all.
+var (
+	editPoints      = []string{"write/before", "save-undo/after", "commit/after", "clean-up/after"}
+	otherEditPoints = []string{"write/after", "save-undo/before", "commit/before", "clean-up/before"}
+)
+
+// TestEditKilled ends the program with SIGKILL at the boundaries of the steps, and in
+// the middle of the edit, and tries both ways out: resume ends with the edited file,
+// rollback with the image's bytes from before.
+func TestEditKilled(t *testing.T) {
+	long(t)
+	program := buildWithFaults(t)
+	points := editPoints
+	if everything() {
+		points = slices.Concat(editPoints, otherEditPoints)
+	}
+	for i, point := range points {
+		format := []string{"raw", "qcow2"}[i%2]
+		t.Run(strings.ReplaceAll(point, "/", "-")+"/"+format, func(t *testing.T) {
+			c := newCrash(t, program, "none-ext4", format)
+			before := keep(t, c.seen(t))
+			if code, out := c.edit(t, point+"=kill"); code != -1 {
+				t.Fatalf("not killed: exit %d\n%s", code, out)
+			}
+			c.bothWays(t, point, before)
+		})
+	}
+	for _, wait := range []time.Duration{0, time.Second, 3 * time.Second} {
+		t.Run("in-write/"+wait.String(), func(t *testing.T) {
+			c := newCrash(t, program, "none-ext4", "qcow2")
+			before := keep(t, c.seen(t))
+			c.killInWrite(t, wait)
+			c.bothWays(t, "", before)
+		})
+	}
+}
+
+var editing = []string{"-e", "s/virt-grow test data/edited/", "--mount", "sda"}
+
+func (c *crash) edit(t *testing.T, fault string, more ...string) (int, string) {
+	t.Helper()
+	return c.run(t, fault, slices.Concat([]string{"edit", c.image + ":/README.txt"}, editing, more)...)
+}
+
+// killInWrite kills some time after the change of the overlay has begun.
+func (c *crash) killInWrite(t *testing.T, wait time.Duration) {
+	t.Helper()
+	cmd := exec.Command(c.program, slices.Concat([]string{"--state-dir", c.state, "edit", c.image + ":/README.txt", "--json"}, editing)...)
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(events)
+	for {
+		var e struct{ Phase, Step string }
+		if err := decoder.Decode(&e); err != nil {
+			break
+		}
+		if e.Phase == "started" && e.Step == "write" {
+			time.Sleep(wait)
+			_ = cmd.Process.Kill()
+		}
+	}
+	if err := cmd.Wait(); !errors.As(err, new(*exec.ExitError)) || cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("not killed: %v", err)
+	}
+}
+
+// bothWays resumes what is left of an edit, and rolls a copy of it back.
+func (c *crash) bothWays(t *testing.T, point, before string) {
+	t.Helper()
+	job := c.job(t)
+	wreck := c.save(t)
+	if code, out := c.run(t, "", "status", job); code != 0 || !strings.Contains(out, " resume "+job) {
+		t.Errorf("status does not say what to run: exit %d\n%s", code, out)
+	}
+	if code, out := c.run(t, "", "resume", job); code != 0 {
+		t.Fatalf("resume: exit %d\n%s", code, out)
+	}
+	if got := c.readme(t); got != "edited\n" {
+		t.Errorf("after resume the file has %q", got)
+	}
+	c.checkClean(t)
+	if code, out := c.run(t, "", "resume", job); code != 0 {
+		t.Errorf("a second resume: exit %d\n%s", code, out)
+	}
+	c.restore(t, wreck)
+	if strings.HasPrefix(point, "clean-up/") {
+		if code, out := c.run(t, "", "rollback", job); code != 3 || !strings.Contains(out, "cannot be rolled back") {
+			t.Errorf("rollback: exit %d\n%s", code, out)
+		}
+		return
+	}
+	if code, out := c.run(t, "", "rollback", job); code != 0 {
+		t.Fatalf("rollback: exit %d\n%s", code, out)
+	}
+	if !sameFile(t, before, c.seen(t)) {
+		t.Error("after rollback the image is not as it was")
+	}
+	c.checkClean(t)
+}
+
+// readme asks debugfs(8), on a copy, for the file that was edited; e2fsck finds
+// nothing to mend.
+func (c *crash) readme(t *testing.T) string {
+	t.Helper()
+	seen := c.seen(t)
+	defer os.Remove(seen)
+	if out, err := exec.Command("e2fsck", "-fn", seen).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+	var complaints bytes.Buffer
+	cmd := exec.Command("debugfs", "-R", "cat /README.txt", seen)
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("debugfs: %v\n%s", err, &complaints)
+	}
+	return string(out)
+}
+
+// TestEditFails: an edit that fails after the commit has begun is taken back, and one
+// that is interrupted changes nothing.
+func TestEditFails(t *testing.T) {
+	long(t)
+	program := buildWithFaults(t)
+	c := newCrash(t, program, "none-ext4", "qcow2")
+	before := keep(t, c.seen(t))
+	for _, r := range []struct {
+		fault string
+		exit  int
+	}{{"commit/after=error", 7}, {"write/after=enospc", 1}, {"commit/before=interrupt", 130}} {
+		code, out := c.edit(t, r.fault, "--json")
+		if code != r.exit || !strings.Contains(out, `"changed":false`) {
+			t.Errorf("%s: exit %d\n%s", r.fault, code, out)
+		}
+		if !sameFile(t, before, c.seen(t)) {
+			t.Errorf("%s: the image has changed", r.fault)
+		}
+		c.checkClean(t)
+	}
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/domain"
+)
+
+// inFiles are the commands about files inside a guest.
+var inFiles = []string{"ls", "cat", "copy-out", "copy-in", "edit"}
+
+// spotHelp says how TARGET:PATH is read.
+const spotHelp = "TARGET:PATH ends the TARGET at the first :/ or, for Windows, at the first :C: or\n   another letter. PATH is the guest's own, and begins with / or a drive: what its\n   fstab mounts from other disks is where the guest has it, and Windows' letters are\n   its own. A disk without a system has its only file system at /; --mount picks one."
+
+func fileFlags(more ...cli.Flag) []cli.Flag {
+	return append(append(more,
+		&cli.StringFlag{Name: "mount", Usage: "take `DEVICE` alone for /, without looking at the guest's fstab: vdb1, vg/data, UUID=… or LABEL=…"}),
+		targetFlags()...)
+}
+
+// spot is a TARGET:PATH.
+type spot struct{ target, path string }
+
+// splitSpot splits a TARGET:PATH where the PATH begins: with a slash, or with a
+// drive letter.
+func splitSpot(text string) (spot, bool) {
+	for i := 1; i < len(text); i++ {
+		if text[i] == ':' && beginsPath(text[i+1:]) {
+			return spot{text[:i], text[i+1:]}, true
+		}
+	}
+	return spot{}, false
+}
+
+func beginsPath(text string) bool {
+	if strings.HasPrefix(text, "/") {
+		return true
+	}
+	letter, rest := appliance.SplitDrive(text)
+	return letter != "" && rest[0] == '/'
+}
+
+// spots reads operands that all are of one TARGET.
+func spots(c *cli.Context, words []string) (target string, paths []string, err error) {
+	for _, word := range words {
+		s, ok := splitSpot(word)
+		switch {
+		case !ok:
+			return "", nil, usage("%s: %s is no TARGET:PATH, whose PATH begins with / or C:", c.Command.Name, word)
+		case target != "" && target != s.target:
+			return "", nil, usage("%s is about one TARGET at a time, not %s and %s", c.Command.Name, target, s.target)
+		}
+		target, paths = s.target, append(paths, s.path)
+	}
+	return target, paths, nil
+}
+
+// spot reads the one TARGET:PATH of a command.
+func (p *program) spot(c *cli.Context) (target, string, error) {
+	word, err := operand(c, "TARGET:PATH")
+	if err != nil {
+		return target{}, "", err
+	}
+	name, paths, err := spots(c, []string{word})
+	if err != nil {
+		return target{}, "", err
+	}
+	t, err := p.fileTarget(c, name, paths)
+	return t, paths[0], err
+}
+
+// fileTarget reads the flags for a TARGET with files.
+func (p *program) fileTarget(c *cli.Context, name string, paths []string) (target, error) {
+	t, err := p.targetOf(c, name)
+	if err != nil {
+		return t, err
+	}
+	p.path = paths[0]
+	t.mount = c.String("mount")
+	if t.path != "" && t.mount != "" && !strings.Contains(t.mount, "=") {
+		t.mount = deviceName(t.mount)
+	}
+	t.keys, err = p.readKeys(c)
+	return t, err
+}
+
+// disks opens all disks of the TARGET; Disks.Close is to be called in the end.
+func (t target) disks(ctx context.Context) (*guest.Disks, error) {
+	if t.domain == "" {
+		return guest.OpenImageDisks(ctx, t.path, t.open)
+	}
+	conn, err := domain.Connect(t.program.connect)
+	if err != nil {
+		return nil, err
+	}
+	d, err := conn.Find(ctx, t.domain)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	g, err := guest.OpenDomainDisks(ctx, d, t.open.Sector)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return g, nil
+}
+
+// reading has work done in the file tree of the TARGET, which is only read.
+func (t target) reading(ctx context.Context, work func(*guest.Files) error) (err error) {
+	g, err := t.disks(ctx)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	t.program.remark(g)
+	stop := t.program.looking("looking at " + g.Name)
+	files, err := g.Files(ctx, t.mount, t.program.session(t.keys))
+	stop()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, files.Close()) }()
+	return work(files)
+}
+
+// remark says what a person should know of what is read.
+func (p *program) remark(g *guest.Disks) {
+	notes := slices.Clone(g.Notes)
+	if g.Running {
+		notes = append(notes, g.Name+" is in use: this is what its disks hold at this moment, and may be unclean")
+	}
+	for _, note := range notes {
+		fmt.Fprintln(p.err, "note: "+p.styleFor(p.errLive).Clean(note))
+	}
+}
+
+// parentOf is the folder of a path of a guest.
+func parentOf(path string) string {
+	i := strings.LastIndexAny(strings.TrimRight(path, `/\`), `/\`)
+	if i < 0 {
+		return path
+	}
+	return path[:i+1]
+}
+
+func (p *program) catCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "cat", Usage: "print a file of a guest that is off, or runs",
+		ArgsUsage: "TARGET:PATH", Flags: fileFlags(), Action: p.cat,
+	}, "The disks are only read. The file goes to standard output as it is.\n\n   "+spotHelp,
+		"virt-grow cat dev7:/etc/fstab",
+		"virt-grow cat web.qcow2:/var/log/syslog | tail",
+		"virt-grow cat win7:C:/Windows/win.ini",
+		"virt-grow cat data.qcow2:/list.txt --mount sda2")
+}
+
+func (p *program) cat(c *cli.Context) error {
+	t, path, err := p.spot(c)
+	if err != nil {
+		return err
+	}
+	err = t.reading(c.Context, func(f *guest.Files) error { return f.Read(c.Context, path, p.out) })
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
+		return nil // the reader has enough
+	}
+	return err
+}

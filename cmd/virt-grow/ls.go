@@ -1,0 +1,37 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest"
+)
+
+func (p *program) lsCommand() *cli.Command {
+	long := &cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "show mode, owner, size and time as well", DisableDefaultText: true}
+	return help(&cli.Command{
+		Name: "ls", Usage: "list a folder of a guest that is off, or runs",
+		ArgsUsage: "TARGET:PATH", Flags: fileFlags(long), Action: p.ls,
+	}, "The disks are only read. Owners are numbers: names are the guest's business.\n\n   "+spotHelp,
+		"virt-grow ls dev7:/var/log",
+		"virt-grow ls -l web.qcow2:/etc",
+		`virt-grow ls 'win7:D:\backup' --json`,
+		"virt-grow ls data.qcow2:/ --mount sda2")
+}
+
+func (p *program) ls(c *cli.Context) error {
+	t, path, err := p.spot(c)
+	if err != nil {
+		return err
+	}
+	return t.reading(c.Context, func(f *guest.Files) error {
+		entries, err := f.List(c.Context, path)
+		if err != nil {
+			return err
+		}
+		if p.json {
+			return view.ListingJSON(p.out, p.subject, path, entries)
+		}
+		return view.Listing(p.out, p.style(), entries, c.Bool("long"))
+	})
+}

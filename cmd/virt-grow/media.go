@@ -1,0 +1,105 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/domain"
+)
+
+// mediaCommand is about what is in a domain's CD-ROM drives.
+func (p *program) mediaCommand() *cli.Command {
+	return p.group("media", "change what is in a domain's CD-ROM drives",
+		"The running guest and its persistent definition are changed alike.",
+		p.mediaInsertCommand(), p.mediaEjectCommand())
+}
+
+func driveFlags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "target", Usage: "the `DRIVE` in the domain, as hdb", DefaultText: "the only one, or the one that fits"},
+		&cli.BoolFlag{Name: "force", Usage: "take a medium out that the guest has locked", DisableDefaultText: true},
+	}, whereFlags()...)
+}
+
+func (p *program) mediaInsertCommand() *cli.Command {
+	flags := slices.Concat([]cli.Flag{
+		&cli.BoolFlag{Name: "virtio-win", Usage: "find the ISO with Windows' virtio drivers, and say how they are put to use", DisableDefaultText: true},
+		&cli.StringFlag{Name: "bus", Usage: "the `BUS` of a drive that is added: ide, sata, scsi or usb", DefaultText: "sata where there is one, else ide"},
+	}, driveFlags())
+	return help(&cli.Command{
+		Name: "insert", Usage: "put an ISO image into a domain's drive",
+		ArgsUsage: "DOMAIN [ISO]", Flags: flags, Action: p.mediaInsert,
+	}, "A domain without a drive gets one; a running guest only on scsi or usb, else at\n   its next start.",
+		"virt-grow media insert dev7 /iso/debian-12.iso",
+		"virt-grow media insert dev7 /iso/debian-12.iso --target hdb",
+		"virt-grow media insert win7 --virtio-win")
+}
+
+func (p *program) mediaEjectCommand() *cli.Command {
+	return help(&cli.Command{
+		Name: "eject", Usage: "take the medium out of a domain's drive",
+		ArgsUsage: "DOMAIN", Flags: driveFlags(), Action: p.mediaEject,
+	}, "The drive stays.",
+		"virt-grow media eject dev7",
+		"virt-grow media eject dev7 --target sda --force")
+}
+
+func (p *program) mediaInsert(c *cli.Context) error {
+	name, iso, err := p.medium(c)
+	if err != nil {
+		return err
+	}
+	r, err := driveRequest(c)
+	if err != nil {
+		return err
+	}
+	if r.Bus = c.String("bus"); r.Bus != "" && !slices.Contains([]string{"ide", "sata", "scsi", "usb"}, r.Bus) {
+		return usage("--bus %s: it is one of ide, sata, scsi, usb", r.Bus)
+	}
+	r.ISO, r.Windows = iso, c.Bool("virtio-win")
+	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
+		return guest.Insert(c.Context, d, r, o)
+	})
+}
+
+// medium reads which ISO goes into which domain.
+func (p *program) medium(c *cli.Context) (name, iso string, err error) {
+	if !c.Bool("virtio-win") {
+		given, err := operands(c, "DOMAIN", "ISO")
+		if err != nil {
+			return "", "", err
+		}
+		return given[0], given[1], nil
+	}
+	if name, err = operand(c, "DOMAIN"); err != nil {
+		return "", "", err
+	}
+	iso, err = guest.FindVirtioWin()
+	return name, iso, err
+}
+
+func driveRequest(c *cli.Context) (guest.MediaRequest, error) {
+	r := guest.MediaRequest{Target: c.String("target"), Force: c.Bool("force")}
+	if r.Target != "" && !validTarget.MatchString(r.Target) {
+		return r, usage("--target %s: a drive is as hdb or sda", r.Target)
+	}
+	var err error
+	r.Where, err = where(c)
+	return r, err
+}
+
+func (p *program) mediaEject(c *cli.Context) error {
+	name, err := operand(c, "DOMAIN")
+	if err != nil {
+		return err
+	}
+	r, err := driveRequest(c)
+	if err != nil {
+		return err
+	}
+	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
+		return guest.Eject(c.Context, d, r, o)
+	})
+}

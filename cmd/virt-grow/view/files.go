@@ -1,0 +1,188 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// GuestUsage is how full the file systems of one guest are.
+type GuestUsage struct {
+	Target string `json:"target"`
+	UUID   string `json:"uuid,omitempty"`
+	// Running says that the guest wrote to them at the same time: the figures are of
+	// that moment.
+	Running     bool                   `json:"running"`
+	FileSystems []appliance.FileSystem `json:"filesystems"`
+	Notes       []string               `json:"notes,omitempty"`
+	// Trouble is why there is nothing to show.
+	*Trouble
+}
+
+// UsageJSON writes the document of df.
+func UsageJSON(w io.Writer, guests []GuestUsage) error {
+	for i := range guests {
+		if guests[i].FileSystems == nil {
+			guests[i].FileSystems = []appliance.FileSystem{}
+		}
+	}
+	return Document(w, struct {
+		Schema string       `json:"schema"`
+		Guests []GuestUsage `json:"guests"`
+	}{Schema("df"), guests})
+}
+
+// Usage prints how full file systems are, a table for each guest.
+func Usage(w io.Writer, s Style, guests []GuestUsage) error {
+	p := &page{Style: s}
+	for _, g := range guests {
+		if g.Trouble != nil {
+			continue // it was said already
+		}
+		p.head("%s%s", g.Target, map[bool]string{true: " (in use: as of this moment, maybe unclean)"}[g.Running])
+		if len(g.FileSystems) == 0 {
+			p.line("no file system")
+			continue
+		}
+		t := table{heads: []string{"DEVICE", "TYPE", "SIZE", "USED", "FREE", "USE", "MOUNTED", "LABEL"},
+			right: map[int]bool{2: true, 3: true, 4: true, 5: true}}
+		for _, fs := range g.FileSystems {
+			t.add(usageRow(fs)...)
+		}
+		p.table(t)
+		for _, fs := range g.FileSystems {
+			if fs.Problem != nil {
+				p.paragraph("", "%s", fs.Problem)
+			}
+		}
+		for _, note := range g.Notes {
+			p.paragraph("", "%s", note)
+		}
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+func usageRow(fs appliance.FileSystem) []string {
+	row := []string{fs.Device, fs.Type, "", "", "", "", strings.Join(fs.Mounted, ", "), fs.Label}
+	if fs.Problem == nil {
+		row[2], row[3], row[4], row[5] = fs.Size.String(), fs.Used.String(), fs.Free.String(), percent(fs.Used, fs.Free)
+	}
+	return row
+}
+
+// percent is how much of what can be used is used, rounded up as df(1) does.
+func percent(used, free size.Bytes) string {
+	if used+free <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d%%", int(float64(used)/float64(used+free)*100+0.9999))
+}
+
+// FileEntry is one file, folder or link of a guest.
+type FileEntry struct {
+	Name string `json:"name"`
+	// Type is "file", "dir", "symlink", "block", "char", "fifo" or "socket".
+	Type string `json:"type"`
+	// Mode are the permissions, in octal: "0644".
+	Mode  string     `json:"mode"`
+	UID   int64      `json:"uid"`
+	GID   int64      `json:"gid"`
+	Size  size.Bytes `json:"size"`
+	MTime time.Time  `json:"mtime"`
+	// Target is where a symlink points to.
+	Target string `json:"target,omitempty"`
+}
+
+// kinds name the types of file of inode(7), with ls(1)'s letter.
+var kinds = map[uint32]struct{ name, letter string }{
+	syscall.S_IFREG: {"file", "-"}, syscall.S_IFDIR: {"dir", "d"}, syscall.S_IFLNK: {"symlink", "l"},
+	syscall.S_IFBLK: {"block", "b"}, syscall.S_IFCHR: {"char", "c"}, syscall.S_IFIFO: {"fifo", "p"}, syscall.S_IFSOCK: {"socket", "s"},
+}
+
+// ListingJSON writes the document of ls.
+func ListingJSON(w io.Writer, target, path string, entries []appliance.Entry) error {
+	all := []FileEntry{}
+	for _, e := range entries {
+		all = append(all, FileEntry{Name: e.Name, Type: kinds[e.Mode&syscall.S_IFMT].name, Mode: fmt.Sprintf("%04o", e.Mode&0o7777),
+			UID: e.UID, GID: e.GID, Size: e.Size, MTime: e.Changed, Target: e.Link})
+	}
+	return Document(w, struct {
+		Schema  string      `json:"schema"`
+		Target  string      `json:"target"`
+		Path    string      `json:"path"`
+		Entries []FileEntry `json:"entries"`
+	}{Schema("ls"), target, path, all})
+}
+
+// Listing prints names, one a line, or with all there is to say of them.
+func Listing(w io.Writer, s Style, entries []appliance.Entry, long bool) error {
+	p := &page{Style: s}
+	if !long {
+		for _, e := range entries {
+			p.raw(p.clean(e.Name))
+		}
+	} else if len(entries) > 0 {
+		t := table{heads: []string{"MODE", "OWNER", "SIZE", "TIME", "NAME"}, right: map[int]bool{2: true}}
+		for _, e := range entries {
+			name := e.Name
+			if e.Link != "" {
+				name += " -> " + e.Link
+			}
+			t.add(modeText(e.Mode), fmt.Sprintf("%d:%d", e.UID, e.GID), strconv.FormatInt(int64(e.Size), 10), clock(e.Changed), name)
+		}
+		p.whole(t)
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}
+
+// modeText is a mode as ls -l writes it.
+func modeText(mode uint32) string {
+	text := []byte("rwxrwxrwx")
+	for i := range text {
+		if mode&(1<<(8-i)) == 0 {
+			text[i] = '-'
+		}
+	}
+	for i, bit := range []uint32{syscall.S_ISUID, syscall.S_ISGID, syscall.S_ISVTX} {
+		at := 2 + 3*i
+		if mode&bit != 0 {
+			runs := text[at] == 'x'
+			text[at] = "sst"[i]
+			if !runs {
+				text[at] = "SST"[i]
+			}
+		}
+	}
+	return kinds[mode&syscall.S_IFMT].letter + string(text)
+}
+
+// CopiedJSON writes the document of copy-out.
+func CopiedJSON(w io.Writer, target string, all []guest.Copied) error {
+	return Document(w, struct {
+		Schema string         `json:"schema"`
+		Target string         `json:"target"`
+		Copied []guest.Copied `json:"copied"`
+	}{Schema("copy-out"), target, all})
+}
+
+// CopiedOut says what was copied.
+func CopiedOut(w io.Writer, s Style, all []guest.Copied) error {
+	p := &page{Style: s}
+	for _, c := range all {
+		p.line("%s -> %s", c.Path, c.To)
+		for _, name := range c.LeftOut {
+			p.line("  left out: %s is a device, a socket or a pipe", name)
+		}
+	}
+	_, err := io.WriteString(w, p.b.String())
+	return err
+}

@@ -1,0 +1,42 @@
+package appliance
+
+import (
+	"context"
+	"strconv"
+	"strings"
+)
+
+// label gives a device's label, of which blkid has said this.
+func (a *Appliance) label(ctx context.Context, name, said string) (string, error) {
+	label := unescape(said)
+	// Before util-linux 2.39, bytes that are not ASCII are M-C and ^A there, and so
+	// are those very letters.
+	if !strings.Contains(label, "M-") && !strings.Contains(label, "^") {
+		return label, nil
+	}
+	err := a.do(ctx, func() (e error) { label, e = a.g.Vfs_label(path(name)); return })
+	return label, err
+}
+
+// unescape reads a value of blkid's export format, in which libguestfs asks: there
+// \x and two digits are a byte that cannot be printed, and any other character
+// behind a backslash is itself (util-linux, misc-utils/blkid.c, safe_print).
+func unescape(value string) string {
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		if value[i] != '\\' || i+1 == len(value) {
+			b.WriteByte(value[i])
+			continue
+		}
+		i++
+		if value[i] == 'x' && i+2 < len(value) {
+			if n, err := strconv.ParseUint(value[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(value[i])
+	}
+	return b.String()
+}

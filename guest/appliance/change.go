@@ -1,0 +1,407 @@
+package appliance
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// Place is where in a guest a file is, or is to be. It is data: a job keeps it, and
+// finds the file again after a crash.
+type Place struct {
+	// Path is the one on its file system, without links.
+	Path string `json:"path"`
+	// Mountable is libguestfs's name of that file system, Device people's; Content
+	// is its type.
+	Mountable string `json:"mountable"`
+	Device    string `json:"device"`
+	Content   string `json:"content"`
+	// Disks are those that the file system lies on, by their place.
+	Disks []int `json:"disks"`
+}
+
+// Change is a new content for one file.
+type Change struct {
+	// Path is on the file system of the Place.
+	Path string `json:"path"`
+	// Was is the SHA-256 of the content it has, "" where there is no file, and Is of
+	// the content it is to get.
+	Was string `json:"was,omitempty"`
+	Is  string `json:"is"`
+	// Mode are the permissions of a new file. An old one keeps its own.
+	Mode uint32 `json:"mode,omitempty"`
+}
+
+// Locate finds where a file or a folder is, links followed.
+func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
+	real, e, err := t.stat(ctx, p)
+	if err != nil {
+		return Place{}, e, err
+	}
+	for _, m := range t.mounts { // the longest path first
+		if !within(real, m.point) {
+			continue
+		}
+		place := Place{Path: cmp.Or(strings.TrimPrefix(real, strings.TrimSuffix(m.point, "/")), "/"), Mountable: m.mountable}
+		place.Device = t.a.shown(deviceOf(m.mountable))
+		if place.Content, err = t.a.fsType(ctx, m.mountable); err == nil {
+			place.Disks, err = t.a.disksOf(ctx, deviceOf(m.mountable))
+		}
+		return place, e, err
+	}
+	return Place{}, e, fmt.Errorf("nothing is mounted at %s", real)
+}
+
+// Lstat looks at a name in a folder that Locate found, and follows no link; nil where
+// there is none. For Windows upper and lower case are the same: the entry's name is
+// the one it has.
+func (t *Tree) Lstat(ctx context.Context, folder Place, name string) (*Entry, error) {
+	root := "/"
+	for _, m := range t.mounts {
+		if m.mountable == folder.Mountable {
+			root = m.point
+		}
+	}
+	file := filepath.Join(root, folder.Path, name)
+	if t.drives != nil {
+		var err error
+		if file, err = t.sameName(ctx, file); err != nil {
+			return nil, err
+		}
+	}
+	var s *guestfs.StatNS
+	err := t.a.do(ctx, func() (e error) { s, e = t.a.g.Lstatns(file); return })
+	var missing *Error
+	if errors.As(err, &missing) && missing.Errno == syscall.ENOENT {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := entry(filepath.Base(file), *s)
+	return &e, nil
+}
+
+// sameName is a path with the letters that Windows has for it.
+func (t *Tree) sameName(ctx context.Context, file string) (same string, err error) {
+	err = t.a.do(ctx, func() (e error) { same, e = t.a.g.Case_sensitive_path(file); return })
+	return same, err
+}
+
+func (a *Appliance) fsType(ctx context.Context, mountable string) (kind string, err error) {
+	err = a.do(ctx, func() (e error) { kind, e = a.g.Vfs_type(mountable); return })
+	return kind, err
+}
+
+// Sum is the SHA-256 of a file.
+func (t *Tree) Sum(ctx context.Context, p string) (string, error) {
+	real, _, err := t.file(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	return t.a.sum(ctx, real)
+}
+
+func (a *Appliance) sum(ctx context.Context, file string) (sum string, err error) {
+	err = a.do(ctx, func() (e error) { sum, e = a.g.Checksum("sha256", file); return })
+	return sum, err
+}
+
+// disksOf finds the disks that a device lies on, by their place.
+func (a *Appliance) disksOf(ctx context.Context, name string) ([]int, error) {
+	devices, err := a.lowerOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var disks []int
+	for _, lower := range devices {
+		if lower == name {
+			i, err := a.diskOf(ctx, name)
+			return []int{i}, err
+		}
+		more, err := a.disksOf(ctx, lower)
+		if err != nil {
+			return nil, err
+		}
+		disks = append(disks, more...)
+	}
+	slices.Sort(disks)
+	return slices.Compact(disks), nil
+}
+
+func (a *Appliance) diskOf(ctx context.Context, name string) (int, error) {
+	m := ofDisk.FindStringSubmatch(name)
+	for i := range a.disks {
+		if m != nil && m[1] == "" && diskName(i) == m[2] {
+			return i, nil
+		}
+	}
+	return 0, plan.Refuse(plan.UnsupportedLayout, a.shown(name), "cannot tell which disks %s lies on", a.shown(name))
+}
+
+// lowerOf are the devices right below one; itself, where it is a disk or a part of
+// one.
+func (a *Appliance) lowerOf(ctx context.Context, name string) ([]string, error) {
+	for _, o := range a.open {
+		if o.crypt == name {
+			return []string{o.device}, nil
+		}
+	}
+	group, _, isLV := strings.Cut(name, "/")
+	if !isLV {
+		return []string{name}, nil
+	}
+	var uuids, pvs []string
+	if err := a.do(ctx, func() (e error) { uuids, e = a.g.Vgpvuuids(group); return }); err != nil {
+		return nil, err
+	}
+	if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs(); return }); err != nil {
+		return nil, err
+	}
+	var lower []string
+	for _, pv := range pvs {
+		var uuid string
+		if err := a.do(ctx, func() (e error) { uuid, e = a.g.Pvuuid(pv); return }); err != nil {
+			return nil, err
+		}
+		if slices.Contains(uuids, uuid) {
+			lower = append(lower, nameOf(pv))
+		}
+	}
+	if len(lower) != len(uuids) {
+		return nil, plan.Refuse(plan.UnsupportedLayout, group, "%s has %d PVs, and %d of them are not on these disks", group, len(uuids), len(uuids)-len(lower))
+	}
+	return lower, nil
+}
+
+// checkers are the file systems that a change is checked with.
+var checkers = []string{"ext2", "ext3", "ext4", "xfs", "ntfs", "btrfs"}
+
+// Write gives files of one file system their new content, content telling where on
+// the host it is, and proves it: it reads everything back, and checks the file
+// system before and after. A file keeps owner, mode and extended attributes.
+func (a *Appliance) Write(ctx context.Context, p Place, changes []Change, content func(Change) string) error {
+	if _, _, err := a.openAll(ctx); err != nil {
+		return err
+	}
+	device := deviceOf(p.Mountable)
+	checked := slices.Contains(checkers, p.Content)
+	if err := a.writable(ctx, p, checked); err != nil {
+		return err
+	}
+	if err := a.do(ctx, func() error { return a.g.Mount(p.Mountable, "/") }); err != nil {
+		return err
+	}
+	want := map[string]attributes{}
+	for _, c := range changes {
+		was, err := a.replace(ctx, p, c, content(c))
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Path, err)
+		}
+		want[c.Path] = was
+	}
+	if err := a.do(ctx, a.g.Umount_all); err != nil {
+		return err
+	}
+	if err := a.readBack(ctx, p, changes, want); err != nil || !checked {
+		return err
+	}
+	return a.VerifyFS(ctx, device, p.Content)
+}
+
+// writable refuses a file system that should not be written to.
+func (a *Appliance) writable(ctx context.Context, p Place, checked bool) error {
+	device := deviceOf(p.Mountable)
+	if p.Content == "ntfs" {
+		var c plan.Content
+		if err := a.askNTFSProbe(ctx, device, &c); err != nil {
+			return err
+		}
+		if c.Problem != nil {
+			return c.Problem
+		}
+	}
+	if !checked {
+		return nil
+	}
+	return a.Check(ctx, device, p.Content)
+}
+
+// attributes are what a file keeps when its content changes.
+type attributes struct {
+	mode     uint32
+	uid, gid int64
+	x        []guestfs.XAttr
+}
+
+func (a *Appliance) attributesOf(ctx context.Context, file string) (at attributes, e Entry, err error) {
+	var s *guestfs.StatNS
+	if err := a.do(ctx, func() (e error) { s, e = a.g.Lstatns(file); return }); err != nil {
+		return at, e, err
+	}
+	e = entry(filepath.Base(file), *s)
+	at = attributes{mode: e.Mode, uid: e.UID, gid: e.GID}
+	var x *[]guestfs.XAttr
+	if err := a.do(ctx, func() (e error) { x, e = a.g.Lgetxattrs(file); return }); err != nil {
+		if ctx.Err() != nil {
+			return at, e, err
+		}
+		return at, e, nil // a file system without
+	}
+	at.x = *x
+	slices.SortFunc(at.x, func(a, b guestfs.XAttr) int { return cmp.Compare(a.Attrname, b.Attrname) })
+	return at, e, nil
+}
+
+func (at attributes) differ(now attributes) string {
+	same := slices.EqualFunc(at.x, now.x, func(a, b guestfs.XAttr) bool {
+		return a.Attrname == b.Attrname && bytes.Equal(a.Attrval, b.Attrval)
+	})
+	switch {
+	case at.mode != now.mode:
+		return fmt.Sprintf("mode %o, not %o", now.mode, at.mode)
+	case at.uid != now.uid || at.gid != now.gid:
+		return fmt.Sprintf("owner %d:%d, not %d:%d", now.uid, now.gid, at.uid, at.gid)
+	case !same:
+		return "other extended attributes"
+	}
+	return ""
+}
+
+// replace writes one file, and gives the attributes that it has to have in the end.
+// Its new content goes to a file beside it, which then gets its name. In place it
+// goes where that would lose something: other names of the same file, and what NTFS
+// keeps with a file that no call copies.
+func (a *Appliance) replace(ctx context.Context, p Place, c Change, from string) (attributes, error) {
+	was, e, err := a.attributesOf(ctx, c.Path)
+	var missing *Error
+	if errors.As(err, &missing) && missing.Errno == syscall.ENOENT {
+		return a.create(ctx, c, from)
+	}
+	if err != nil {
+		return was, err
+	}
+	if err := a.unchanged(ctx, c, e); err != nil {
+		return was, err
+	}
+	if p.Content == "ntfs" || e.names > 1 {
+		return was, a.do(ctx, func() error { return a.g.Upload(from, c.Path) })
+	}
+	beside, err := a.beside(ctx, c.Path, from)
+	if err != nil {
+		return was, err
+	}
+	if err := a.own(ctx, beside, was); err != nil {
+		return was, err
+	}
+	err = a.do(ctx, func() error {
+		return a.g.Copy_attributes(c.Path, beside, &guestfs.OptargsCopy_attributes{Xattributes_is_set: true, Xattributes: true})
+	})
+	if err != nil && len(was.x) > 0 {
+		return was, err
+	}
+	return was, a.do(ctx, func() error { return a.g.Rename(beside, c.Path) })
+}
+
+// unchanged refuses a file that is not the one the change was made for.
+func (a *Appliance) unchanged(ctx context.Context, c Change, e Entry) error {
+	if !e.IsFile() {
+		return plan.Refuse(plan.NotAFile, c.Path, "%s is no plain file", c.Path)
+	}
+	now, err := a.sum(ctx, c.Path)
+	if err == nil && now != c.Was {
+		err = plan.Refuse(plan.StalePlan, c.Path, "%s is not what it was when the change was made", c.Path)
+	}
+	return err
+}
+
+// beside uploads to a new file in the same folder.
+func (a *Appliance) beside(ctx context.Context, file, from string) (beside string, err error) {
+	err = a.do(ctx, func() (e error) {
+		beside, e = a.g.Mktemp(filepath.Join(filepath.Dir(file), ".virt-grow-XXXXXX"), nil)
+		return
+	})
+	if err == nil {
+		err = a.do(ctx, func() error { return a.g.Upload(from, beside) })
+	}
+	return beside, err
+}
+
+// own gives a file owner and mode, as far as it has others: some file systems have
+// the same for all.
+func (a *Appliance) own(ctx context.Context, file string, want attributes) error {
+	now, _, err := a.attributesOf(ctx, file)
+	if err == nil && (now.uid != want.uid || now.gid != want.gid) {
+		err = a.do(ctx, func() error { return a.g.Chown(int(want.uid), int(want.gid), file) })
+	}
+	if err == nil && now.mode != want.mode {
+		err = a.do(ctx, func() error { return a.g.Chmod(int(want.mode&0o7777), file) })
+	}
+	return err
+}
+
+// create makes a file that is not there yet. It belongs to root, and has the SELinux
+// label of its folder, as one that the guest's kernel makes has without a rule.
+func (a *Appliance) create(ctx context.Context, c Change, from string) (attributes, error) {
+	if c.Was != "" {
+		return attributes{}, plan.Refuse(plan.StalePlan, c.Path, "%s is gone since the change was made", c.Path)
+	}
+	folder, _, err := a.attributesOf(ctx, filepath.Dir(c.Path))
+	if err != nil {
+		return folder, err
+	}
+	beside, err := a.beside(ctx, c.Path, from)
+	if err != nil {
+		return folder, err
+	}
+	if err := a.own(ctx, beside, attributes{mode: syscall.S_IFREG | c.Mode}); err != nil && ctx.Err() != nil {
+		return folder, err
+	}
+	for _, x := range folder.x {
+		if x.Attrname == "security.selinux" {
+			label := string(x.Attrval)
+			if err := a.do(ctx, func() error { return a.g.Lsetxattr(x.Attrname, label, len(label), beside) }); err != nil {
+				return folder, err
+			}
+		}
+	}
+	made, _, err := a.attributesOf(ctx, beside)
+	if err != nil {
+		return made, err
+	}
+	return made, a.do(ctx, func() error { return a.g.Rename(beside, c.Path) })
+}
+
+// readBack reads everything again after the file system was unmounted.
+func (a *Appliance) readBack(ctx context.Context, p Place, changes []Change, want map[string]attributes) error {
+	if err := a.do(ctx, func() error { return a.g.Mount_ro(p.Mountable, "/") }); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		sum, err := a.sum(ctx, c.Path)
+		if err != nil {
+			return err
+		}
+		if sum != c.Is {
+			return fmt.Errorf("%s does not read back as what was written", c.Path)
+		}
+		now, _, err := a.attributesOf(ctx, c.Path)
+		if err != nil {
+			return err
+		}
+		if what := want[c.Path].differ(now); what != "" {
+			return fmt.Errorf("%s has %s now", c.Path, what)
+		}
+	}
+	return a.do(ctx, a.g.Umount_all)
+}

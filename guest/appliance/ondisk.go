@@ -1,0 +1,35 @@
+package appliance
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// On are the file systems on one of the disks, by its place, with type, UUID and
+// label. Called before OpenTree.
+func (a *Appliance) On(ctx context.Context, disk int) ([]plan.Content, error) {
+	found, _, err := a.openAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []plan.Content
+	for _, v := range found {
+		if strings.HasPrefix(v.mountable, subvolume) || v.kind == plan.ContentLUKS || v.kind == plan.ContentPV {
+			continue
+		}
+		disks, err := a.disksOf(ctx, v.device())
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(disks, disk) {
+			continue
+		}
+		var tags map[string]string
+		_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(v.device())); return })
+		all = append(all, plan.Content{Type: v.kind, UUID: tags["UUID"], Label: tags["LABEL"]})
+	}
+	return all, nil
+}

@@ -1,0 +1,354 @@
+package appliance
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Tree is a guest's files as the guest itself names them, to be read. Paths of
+// Windows begin with a drive letter; one without is on the drive of the system.
+// Symbolic links are followed in the appliance: they end within the guest.
+type Tree struct {
+	a *Appliance
+	// drives are the volumes of a Windows, by letter; nil for anything else.
+	drives map[string]string
+	// system is the volume that paths without a letter are on.
+	system string
+	// mounts are what is mounted, the longest path first; failed what could not be.
+	mounts []mount
+	failed map[string]error
+}
+
+type mount struct{ point, mountable string }
+
+// OpenTree finds the guest's root and mounts what its fstab does. With a device,
+// that file system alone is at /. So is the only file system of disks without a
+// system.
+func (a *Appliance) OpenTree(ctx context.Context, device string) (*Tree, error) {
+	all, locked, err := a.openAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{a: a}
+	mounts, err := t.choose(ctx, all, locked, device)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.mount(ctx, mounts)
+}
+
+// choose decides what is mounted where.
+func (t *Tree) choose(ctx context.Context, all []volume, locked map[string]*plan.Refusal, device string) (map[string]string, error) {
+	if device != "" {
+		v, err := t.a.find(ctx, all, device)
+		if err == nil && locked[v.device()] != nil {
+			err = locked[v.device()]
+		}
+		return map[string]string{"/": v.mountable}, err
+	}
+	roots, err := t.a.systems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(roots) == 1 {
+		s, err := t.a.system(ctx, roots[0])
+		if !s.windows || err != nil {
+			return s.mounts, err
+		}
+		t.drives, t.system = s.mounts, roots[0]
+		return map[string]string{"/": roots[0]}, nil
+	}
+	return t.chooseData(all, locked, roots)
+}
+
+// chooseData takes the only file system of disks without a system.
+func (t *Tree) chooseData(all []volume, locked map[string]*plan.Refusal, roots []string) (map[string]string, error) {
+	open := slices.DeleteFunc(slices.Clone(all), func(v volume) bool {
+		return v.kind == plan.ContentLUKS || strings.HasPrefix(v.mountable, subvolume)
+	})
+	switch {
+	case len(roots) > 1:
+		return nil, plan.Refuse(plan.AmbiguousTarget, "", "there are %d systems on it, on %s, and each has a / of its own", len(roots), t.a.namesOf(roots))
+	case len(open) > 1:
+		return nil, plan.Refuse(plan.AmbiguousTarget, "", "there is no system on it that says what / is, but several file systems: %s", t.a.list(open))
+	case len(open) == 1:
+		return map[string]string{"/": open[0].mountable}, nil
+	}
+	for _, refusal := range locked {
+		return nil, refusal
+	}
+	return nil, plan.Refuse(plan.NotFound, "", "there is no file system on it")
+}
+
+func (a *Appliance) namesOf(mountables []string) string {
+	var names []string
+	for _, m := range mountables {
+		names = append(names, a.shown(deviceOf(m)))
+	}
+	return strings.Join(names, ", ")
+}
+
+// mount mounts read-only, / first. A journal that was not replayed is, into the
+// overlay below. What cannot be mounted is missed only by who wants a file of it.
+func (t *Tree) mount(ctx context.Context, mounts map[string]string) error {
+	if err := t.a.do(ctx, t.a.g.Umount_all); err != nil {
+		return err
+	}
+	t.mounts, t.failed = nil, map[string]error{}
+	points := slices.SortedFunc(maps.Keys(mounts), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	for _, point := range points {
+		mountable := mounts[point]
+		err := t.a.do(ctx, func() error { return t.a.g.Mount_ro(mountable, point) })
+		switch {
+		case err == nil:
+			t.mounts = append(t.mounts, mount{point, mountable})
+		case ctx.Err() != nil:
+			return err
+		case point == "/":
+			return newerOrDamaged(t.a.shown(deviceOf(mountable)), "file system", err)
+		default:
+			t.failed[point] = err
+		}
+	}
+	slices.Reverse(t.mounts)
+	return nil
+}
+
+// within says whether a path is at or below another.
+func within(p, root string) bool {
+	return p == root || root == "/" || strings.HasPrefix(p, root+"/")
+}
+
+// reach mounts the drive that a path of Windows is on, and gives the path from
+// there, in the appliance's words.
+func (t *Tree) reach(ctx context.Context, p string) (string, error) {
+	letter, rest := SplitDrive(p)
+	if letter == "" && t.drives == nil {
+		return p, nil
+	}
+	volume := t.system
+	if letter != "" {
+		ok := false
+		if volume, ok = t.drives[letter]; !ok {
+			return "", plan.Refuse(plan.NotFound, p, "there is no drive %s: in the guest; %s", letter, t.letters())
+		}
+	}
+	if len(t.mounts) != 1 || t.mounts[0].mountable != volume {
+		if err := t.mount(ctx, map[string]string{"/": volume}); err != nil {
+			return "", err
+		}
+	}
+	var found string
+	err := t.a.do(ctx, func() (e error) { found, e = t.a.g.Case_sensitive_path(rest); return })
+	return found, t.explain(p, err)
+}
+
+func (t *Tree) letters() string {
+	if t.drives == nil {
+		return "it is no Windows"
+	}
+	return "it has " + strings.Join(slices.Sorted(maps.Keys(t.drives)), ":, ") + ":"
+}
+
+// explain makes a refusal of "no such file".
+func (t *Tree) explain(p string, err error) error {
+	var e *Error
+	if errors.As(err, &e) && (e.Errno == syscall.ENOENT || e.Errno == syscall.ENOTDIR) {
+		return plan.Refuse(plan.NotFound, p, "there is no %s in the guest", p)
+	}
+	return err
+}
+
+// Entry is one file, folder or link of a guest.
+type Entry struct {
+	// Name is the last part of its path.
+	Name string
+	// Mode is st_mode of inode(7).
+	Mode     uint32
+	UID, GID int64
+	Size     size.Bytes
+	Changed  time.Time
+	// Link is where a symbolic link points to.
+	Link  string
+	names int64
+}
+
+// IsDir says whether it is a folder, IsFile whether it is a plain file.
+func (e Entry) IsDir() bool  { return e.Mode&syscall.S_IFMT == syscall.S_IFDIR }
+func (e Entry) IsFile() bool { return e.Mode&syscall.S_IFMT == syscall.S_IFREG }
+
+func (e Entry) isLink() bool { return e.Mode&syscall.S_IFMT == syscall.S_IFLNK }
+
+func entry(name string, s guestfs.StatNS) Entry {
+	return Entry{Name: name, Mode: uint32(s.St_mode), UID: s.St_uid, GID: s.St_gid, Size: size.Bytes(s.St_size),
+		Changed: time.Unix(s.St_mtime_sec, s.St_mtime_nsec).UTC(), names: s.St_nlink}
+}
+
+// stat looks at what a path of the guest leads to, and gives the path without
+// links and in the appliance's words.
+func (t *Tree) stat(ctx context.Context, p string) (real string, e Entry, err error) {
+	inside, err := t.reach(ctx, p)
+	if err != nil {
+		return "", e, err
+	}
+	if err := t.a.do(ctx, func() (e error) { real, e = t.a.g.Realpath(inside); return }); err != nil {
+		return "", e, t.missed(p, inside, t.explain(p, err))
+	}
+	var s *guestfs.StatNS
+	if err := t.a.do(ctx, func() (e error) { s, e = t.a.g.Lstatns(real); return }); err != nil {
+		return "", e, t.explain(p, err)
+	}
+	return real, entry(filepath.Base(strings.ReplaceAll(p, `\`, "/")), *s), t.missed(p, real, nil)
+}
+
+// missed says that a path is on a file system that could not be mounted; else it
+// gives err.
+func (t *Tree) missed(p, inside string, err error) error {
+	for point, why := range t.failed {
+		if within(inside, point) {
+			return plan.Refuse(plan.NotFound, p, "%s is on a file system that cannot be mounted: %v", p, why)
+		}
+	}
+	return err
+}
+
+// Stat looks at what a path leads to.
+func (t *Tree) Stat(ctx context.Context, p string) (Entry, error) {
+	_, e, err := t.stat(ctx, p)
+	return e, err
+}
+
+// List lists a folder, by name; of anything else it gives that alone.
+func (t *Tree) List(ctx context.Context, p string) ([]Entry, error) {
+	dir, e, err := t.stat(ctx, p)
+	if err != nil || !e.IsDir() {
+		return []Entry{e}, err
+	}
+	var names []string
+	if err := t.a.do(ctx, func() (e error) { names, e = t.a.g.Ls(dir); return }); err != nil || len(names) == 0 {
+		return nil, err
+	}
+	var stats *[]guestfs.StatNS
+	if err := t.a.do(ctx, func() (e error) { stats, e = t.a.g.Lstatnslist(dir, names); return }); err != nil {
+		return nil, err
+	}
+	if len(*stats) != len(names) {
+		return nil, fmt.Errorf("%s has %d names, and %d files", p, len(names), len(*stats))
+	}
+	var all []Entry
+	for i, s := range *stats {
+		all = append(all, entry(names[i], s))
+	}
+	return all, t.links(ctx, dir, all)
+}
+
+// links fills in where the links of a folder point to.
+func (t *Tree) links(ctx context.Context, dir string, all []Entry) error {
+	var names []string
+	for _, e := range all {
+		if e.isLink() {
+			names = append(names, e.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	var targets []string
+	if err := t.a.do(ctx, func() (e error) { targets, e = t.a.g.Readlinklist(dir, names); return }); err != nil || len(targets) != len(names) {
+		return err
+	}
+	for i := range all {
+		if all[i].isLink() {
+			all[i].Link, targets = targets[0], targets[1:]
+		}
+	}
+	return nil
+}
+
+// file finds a plain file.
+func (t *Tree) file(ctx context.Context, p string) (string, Entry, error) {
+	real, e, err := t.stat(ctx, p)
+	switch {
+	case err != nil:
+		return "", e, err
+	case e.IsDir():
+		return "", e, plan.Refuse(plan.NotAFile, p, "%s is a folder", p)
+	case !e.IsFile():
+		return "", e, plan.Refuse(plan.NotAFile, p, "%s is no plain file, but a device, a socket or a pipe", p)
+	}
+	return real, e, nil
+}
+
+// Read writes a file's content to w as it comes: however large it is, it is never
+// in memory as a whole.
+func (t *Tree) Read(ctx context.Context, p string, w io.Writer) error {
+	real, _, err := t.file(ctx, p)
+	if err != nil {
+		return err
+	}
+	return t.a.stream(ctx, w, func(file string) error { return t.a.g.Download(real, file) })
+}
+
+// Archive writes a folder to w as a tar stream, its names relative to it.
+func (t *Tree) Archive(ctx context.Context, p string, w io.Writer) error {
+	real, e, err := t.stat(ctx, p)
+	if err != nil {
+		return err
+	}
+	if !e.IsDir() {
+		return plan.Refuse(plan.NotAFile, p, "%s is no folder", p)
+	}
+	return t.a.stream(ctx, w, func(file string) error {
+		return t.a.g.Tar_out(real, file, &guestfs.OptargsTar_out{Numericowner_is_set: true, Numericowner: true})
+	})
+}
+
+// stream has a call that writes into a file write into w.
+func (a *Appliance) stream(ctx context.Context, w io.Writer, call func(file string) error) error {
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(w, out)
+		// The other end gets an error when nobody reads any more.
+		copied <- errors.Join(err, out.Close())
+	}()
+	err = a.do(ctx, func() error { return call(fmt.Sprintf("/dev/fd/%d", in.Fd())) })
+	closed := in.Close()
+	if failed := <-copied; failed != nil {
+		return failed
+	}
+	return errors.Join(err, closed)
+}
+
+// SplitDrive splits a path of Windows into its letter and the rest, with slashes.
+// Without a letter it is "".
+func SplitDrive(p string) (letter, rest string) {
+	if len(p) < 2 || p[1] != ':' || !isLetter(p[0]) {
+		return "", p
+	}
+	rest = strings.ReplaceAll(p[2:], `\`, "/")
+	if rest == "" {
+		rest = "/"
+	}
+	return strings.ToUpper(p[:1]), rest
+}
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }

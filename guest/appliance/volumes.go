@@ -1,0 +1,289 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// FileSystem is one file system of a guest, with how full it is.
+type FileSystem struct {
+	// Device is its name as the guest's disks have it: "vda2", "vg/root".
+	Device string `json:"device"`
+	Type   string `json:"type"`
+	Label  string `json:"label,omitempty"`
+	UUID   string `json:"uuid,omitempty"`
+	// Size, Used and Free are statvfs(2)'s. Free is what is left to others than
+	// root, so that the two together may be less than Size.
+	Size size.Bytes `json:"size"`
+	Used size.Bytes `json:"used"`
+	Free size.Bytes `json:"free"`
+	// Mounted is where the guest has it, if that was asked for: "/", "C:".
+	Mounted []string `json:"mounted,omitempty"`
+	// Problem says why nothing else is known.
+	Problem *plan.Refusal `json:"problem,omitempty"`
+}
+
+// volume is a file system, or a LUKS container, in libguestfs's words: its
+// mountable is a device, or a btrfs subvolume.
+type volume struct{ mountable, kind string }
+
+func (v volume) device() string { return deviceOf(v.mountable) }
+
+// openAll opens the LUKS containers that there are keys for, and activates the
+// volume groups, in whatever order they lie on each other. It gives what there is
+// to mount, and the containers that stay locked.
+func (a *Appliance) openAll(ctx context.Context) ([]volume, map[string]*plan.Refusal, error) {
+	locked := map[string]*plan.Refusal{}
+	if err := a.openGroups(ctx, false); err != nil {
+		return nil, nil, err
+	}
+	for {
+		found, err := a.volumes(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		opened := false
+		for _, v := range found {
+			name := v.device()
+			if v.kind != plan.ContentLUKS || a.isOpen(name) || locked[name] != nil {
+				continue
+			}
+			if locked[name], err = a.unlock(ctx, name); err != nil {
+				return nil, nil, err
+			}
+			opened = opened || locked[name] == nil
+		}
+		if !opened {
+			return found, locked, nil
+		}
+		if err := a.openGroups(ctx, true); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+func (a *Appliance) unlock(ctx context.Context, name string) (*plan.Refusal, error) {
+	var uuid string
+	_ = a.do(ctx, func() (e error) { uuid, e = a.g.Vfs_uuid(path(name)); return })
+	return a.openCrypt(ctx, name, uuid)
+}
+
+func (a *Appliance) isOpen(device string) bool {
+	return slices.ContainsFunc(a.open, func(o opened) bool { return o.crypt != "" && o.device == device })
+}
+
+// openGroups activates the volume groups there are, if any; anew looks for those that
+// an opened container has brought.
+func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
+	if !anew {
+		var pvs []string
+		if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs(); return }); err != nil || len(pvs) == 0 {
+			return err
+		}
+	}
+	return a.openLVM(ctx)
+}
+
+// volumes lists what has a file system or is encrypted, in the disks' order.
+func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
+	var all map[string]string
+	if err := a.do(ctx, func() (e error) { all, e = a.g.List_filesystems(); return }); err != nil {
+		return nil, err
+	}
+	var found []volume
+	for _, mountable := range slices.Sorted(maps.Keys(all)) {
+		if kind := all[mountable]; kind != "" && kind != "unknown" && kind != "swap" {
+			found = append(found, volume{mountable, kind})
+		}
+	}
+	return found, nil
+}
+
+// Usage says how full every file system is. where also says where the guest mounts
+// each, which needs a look at its system and takes longer.
+func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error) {
+	found, locked, err := a.openAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mounts := map[string][]string{}
+	if where {
+		if mounts, err = a.guestMounts(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var all []FileSystem
+	for _, v := range found {
+		if strings.HasPrefix(v.mountable, subvolume) || a.isOpen(v.device()) {
+			continue // counted with the file system it is of, or in it
+		}
+		fs, err := a.howFull(ctx, v, locked[v.device()])
+		if err != nil {
+			return nil, err
+		}
+		fs.Mounted = mounts[v.device()]
+		all = append(all, fs)
+	}
+	return all, nil
+}
+
+// subvolume begins libguestfs's name for a btrfs subvolume.
+const subvolume = "btrfsvol:"
+
+func (a *Appliance) howFull(ctx context.Context, v volume, locked *plan.Refusal) (FileSystem, error) {
+	fs := FileSystem{Device: a.shown(v.device()), Type: v.kind, Problem: locked}
+	var tags map[string]string
+	_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(v.device())); return })
+	fs.Label, fs.UUID = tags["LABEL"], tags["UUID"]
+	if locked != nil {
+		return fs, nil
+	}
+	err := a.do(ctx, func() error { return a.g.Mount_ro(v.mountable, "/") })
+	if err == nil {
+		var stat *guestfs.StatVFS
+		err = a.do(ctx, func() (e error) { stat, e = a.g.Statvfs("/"); return })
+		if err == nil {
+			unit := size.Bytes(stat.Frsize)
+			fs.Size, fs.Free = size.Bytes(stat.Blocks)*unit, size.Bytes(stat.Bavail)*unit
+			fs.Used = size.Bytes(stat.Blocks-stat.Bfree) * unit
+		}
+		err = errors.Join(err, a.do(ctx, a.g.Umount_all))
+	}
+	if ctx.Err() != nil {
+		return fs, context.Cause(ctx)
+	}
+	if err != nil {
+		fs.Problem = newerOrDamaged(fs.Device, v.kind, err)
+	}
+	return fs, nil
+}
+
+// guestMounts says where the guest's systems mount each device.
+func (a *Appliance) guestMounts(ctx context.Context) (map[string][]string, error) {
+	roots, err := a.systems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	where := map[string][]string{}
+	for _, root := range roots {
+		s, err := a.system(ctx, root)
+		if err != nil {
+			return nil, err
+		}
+		for point, mountable := range s.mounts {
+			if s.windows {
+				point = point + ":"
+			}
+			name := deviceOf(mountable)
+			where[name] = append(where[name], point)
+		}
+	}
+	for name := range where {
+		slices.Sort(where[name])
+	}
+	return where, nil
+}
+
+// systems are the roots of the operating systems on the disks. Disks that
+// inspection gives up on have none.
+func (a *Appliance) systems(ctx context.Context) ([]string, error) {
+	var roots []string
+	_ = a.do(ctx, func() (e error) { roots, e = a.g.Inspect_os(); return })
+	slices.Sort(roots)
+	return roots, a.do(ctx, a.g.Umount_all)
+}
+
+// system is one operating system: where it mounts its volumes, or their letters.
+type system struct {
+	windows bool
+	mounts  map[string]string
+}
+
+func (a *Appliance) system(ctx context.Context, root string) (system, error) {
+	var s system
+	var kind string
+	err := a.do(ctx, func() (e error) { kind, e = a.g.Inspect_get_type(root); return })
+	if err != nil {
+		return s, err
+	}
+	get := a.g.Inspect_get_mountpoints
+	if s.windows = kind == "windows"; s.windows {
+		get = a.g.Inspect_get_drive_mappings
+	}
+	err = a.do(ctx, func() (e error) { s.mounts, e = get(root); return })
+	if s.windows {
+		letters := map[string]string{}
+		for letter, mountable := range s.mounts {
+			letters[strings.ToUpper(letter)] = mountable
+		}
+		s.mounts = letters
+	}
+	return s, err
+}
+
+// diskName is libguestfs's name for a disk by its place: sda, sdb, …, sdz, sdaa.
+func diskName(i int) string {
+	letters := ""
+	for i++; i > 0; i = (i - 1) / 26 {
+		letters = string(rune('a'+(i-1)%26)) + letters
+	}
+	return "sd" + letters
+}
+
+var ofDisk = regexp.MustCompile(`^(luks-)?(sd[a-z]+)(\d*)$`)
+
+// shown is what people call a device: a guest's disks have their own names.
+func (a *Appliance) shown(device string) string {
+	m := ofDisk.FindStringSubmatch(device)
+	for i, name := range a.names {
+		if m != nil && diskName(i) == m[2] {
+			return m[1] + name + m[3]
+		}
+	}
+	return device
+}
+
+// find finds a file system by what people call its device, or by UUID=… or LABEL=….
+func (a *Appliance) find(ctx context.Context, all []volume, name string) (volume, error) {
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "/dev/mapper/"), "/dev/")
+	for _, v := range all {
+		if strings.HasPrefix(v.mountable, subvolume) {
+			continue
+		}
+		if v.device() == name && len(a.names) == 0 || a.shown(v.device()) == name {
+			return v, nil
+		}
+		if key, value, ok := strings.Cut(name, "="); ok {
+			var tags map[string]string
+			_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(v.device())); return })
+			if value != "" && strings.EqualFold(tags[strings.ToUpper(key)], value) {
+				return v, nil
+			}
+		}
+	}
+	return volume{}, plan.Refuse(plan.NotFound, name, "there is no file system %s; there are %s", name, a.list(all))
+}
+
+// list names file systems in a sentence.
+func (a *Appliance) list(all []volume) string {
+	var words []string
+	for _, v := range all {
+		if !strings.HasPrefix(v.mountable, subvolume) {
+			words = append(words, fmt.Sprintf("%s (%s)", a.shown(v.device()), v.kind))
+		}
+	}
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,363 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/fstab"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// AttachRequest is a disk that a domain is to get.
+type AttachRequest struct {
+	// Path and Format are the image's; Format "" goes by the file's name.
+	Path, Format string
+	// Target is "vdb", Bus "virtio", "scsi", "sata" or "ide"; "" is the next free
+	// target, on virtio.
+	Target, Bus            string
+	Serial, Cache, Discard string
+	Shareable              bool
+	Where                  Where
+	// Mount is where the guest is to mount it; MountOptions take the place of
+	// "defaults" in its fstab.
+	Mount, MountOptions string
+	// Windows is what a Windows guest is to make of it; nil for nothing.
+	Windows *plan.WindowsDisk
+}
+
+// attachment is what the job has to know.
+type attachment struct {
+	Disk   domain.NewDisk `json:"disk"`
+	Size   size.Bytes     `json:"size"`
+	Agent  bool           `json:"agent,omitempty"`
+	Exec   bool           `json:"exec,omitempty"`
+	Before []string       `json:"before,omitempty"` // the guest's disks
+	Name   string         `json:"name,omitempty"`   // what the guest calls the new one
+	Script string         `json:"script,omitempty"`
+	Letter string         `json:"letter,omitempty"`
+	Mount  *mounting      `json:"mount,omitempty"`
+	// File is the change of the fstab of a guest that is off, Made the image if the
+	// job makes it.
+	File *fileChange `json:"file,omitempty"`
+	Made *creation   `json:"made,omitempty"`
+}
+
+// Attach gives a domain a disk.
+func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (*Outcome, error) {
+	img, err := openFree(ctx, d, r)
+	if err != nil {
+		return nil, err
+	}
+	p := &attaching{domain: d, request: r, attachment: attachment{Size: img.Size}}
+	p.Disk.Path, p.Disk.Format, p.Disk.Block = img.Path, img.Format, img.Block
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return p.run(ctx, img, []string{img.Stamp.Identity()}, o)
+}
+
+// Add makes an image, and gives it to a domain as a disk. Path "" puts it beside the
+// domain's first disk.
+func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest, o Options) (*Outcome, error) {
+	p := &attaching{domain: d, request: r, attachment: attachment{Size: n.Size}}
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if n.Path == "" {
+		var err error
+		if n.Path, err = p.pathBeside(n.Format); err != nil {
+			return nil, err
+		}
+	}
+	made, locks, err := openCreation(n)
+	if err != nil {
+		return nil, err
+	}
+	p.Made, p.Disk.Path, p.Disk.Format = &made, made.Disk.Path, n.Format
+	return p.run(ctx, nil, locks, o)
+}
+
+// pathBeside names an image in the folder of the domain's first disk.
+func (p *attaching) pathBeside(format string) (string, error) {
+	for _, disk := range p.survey.Disks {
+		if disk.Kind == "file" && disk.Device == "disk" {
+			return filepath.Join(filepath.Dir(disk.Source), p.domain.Name+"-"+p.Disk.Target+"."+format), nil
+		}
+	}
+	return "", plan.Refuse(plan.NotFound, p.domain.Name, "domain %s has no disk in a folder: --path says where the new one goes", p.domain.Name)
+}
+
+// openFree opens an image that nobody else has. Who has it says more than that it is
+// in use.
+func openFree(ctx context.Context, d *domain.Domain, r AttachRequest) (*Image, error) {
+	img, err := locate(r.Path)
+	if err != nil {
+		return nil, err
+	}
+	if img.Format, err = format(img, r.Path, r.Format); err != nil {
+		return nil, err
+	}
+	if err := img.mayAttach(ctx, d, r); err != nil {
+		return nil, err
+	}
+	o := OpenOptions{Format: r.Format}
+	if r.Shareable {
+		o.access = block.Shared
+	}
+	return Open(ctx, r.Path, o)
+}
+
+// mayAttach refuses images that are something else, or somebody else's.
+func (img *Image) mayAttach(ctx context.Context, d *domain.Domain, r AttachRequest) error {
+	if img.Format == "raw" && !img.Block {
+		iso, err := isISO(img.Path)
+		if err != nil {
+			return err
+		}
+		if iso {
+			return plan.Refuse(plan.IsISO, img.Path, "%s is an ISO image: a medium for a drive, not a disk", img.Path)
+		}
+	}
+	if r.Shareable && img.Format != "raw" {
+		return plan.Refuse(plan.DiskShared, img.Path, "%s is %s: only raw images can be shared by two guests", img.Path, img.Format)
+	}
+	survey, err := d.Survey(ctx, false)
+	if err != nil {
+		return err
+	}
+	img.owner = &owner{domain: d, survey: survey}
+	for _, own := range survey.Disks {
+		if slices.ContainsFunc(chainOf(ctx, own), func(p string) bool { return samePath(p, img.Path) }) {
+			return plan.Refuse(plan.DiskShared, d.Name, "%s is disk %s of %s already, or lies below it", img.Path, own.Target, d.Name)
+		}
+	}
+	err = img.nobodyElses(ctx)
+	if refusal, ok := plan.IsRefusal(err); ok && refusal.Reason == plan.DiskShared && r.Shareable {
+		return nil
+	}
+	return err
+}
+
+// attaching is an attachment on its way to be a job.
+type attaching struct {
+	attachment
+	domain  *domain.Domain
+	request AttachRequest
+	survey  domain.Survey
+	scopes  []domain.Scope
+	steps   []plan.Step
+}
+
+// prepare finds out all there is to know, and refuses what would not work.
+func (p *attaching) prepare(ctx context.Context) error {
+	var err error
+	if p.survey, err = p.domain.Survey(ctx, true); err != nil {
+		return err
+	}
+	if err := judgeForDevices(p.domain, p.survey); err != nil {
+		return err
+	}
+	if p.scopes, err = scopes(p.domain, p.survey, p.request.Where); err != nil {
+		return err
+	}
+	if err := p.place(ctx); err != nil {
+		return err
+	}
+	p.Disk.Device, p.Disk.Serial, p.Disk.Cache = "disk", p.request.Serial, p.request.Cache
+	p.Disk.Discard, p.Disk.Shareable = p.request.Discard, p.request.Shareable
+	if p.live() {
+		if err := p.ask(ctx); err != nil {
+			return err
+		}
+	}
+	return p.planMount(ctx)
+}
+
+func (p *attaching) live() bool { return slices.Contains(p.scopes, domain.Live) }
+
+// place finds bus and target.
+func (p *attaching) place(ctx context.Context) error {
+	taken, err := targets(ctx, p.domain, p.survey.State == domain.Running)
+	if err != nil {
+		return err
+	}
+	bus, target := p.request.Bus, p.request.Target
+	if bus == "" {
+		if bus = busOf(target); bus == "" {
+			bus = "virtio"
+		}
+	}
+	if target == "" {
+		target = freeTarget(bus, taken)
+	}
+	if source, ok := taken[target]; ok {
+		return plan.Refuse(plan.TargetTaken, p.domain.Name, "%s has a disk %s already: %s", p.domain.Name, target, source)
+	}
+	if p.live() && (bus == "sata" || bus == "ide") {
+		return plan.Refuse(plan.NoHotplug, p.domain.Name, "a running guest cannot get a disk on the bus %s", bus)
+	}
+	p.Disk.Bus, p.Disk.Target = bus, target
+	return nil
+}
+
+// ask asks the agent which disks there are.
+func (p *attaching) ask(ctx context.Context) error {
+	p.Agent, p.Exec = p.survey.Agent, p.survey.Exec
+	if !p.Agent {
+		return nil
+	}
+	before, err := p.domain.GuestDisks(ctx)
+	if err != nil {
+		p.Agent = false // it cannot say; so it will not be waited for
+		return nil
+	}
+	for _, g := range before {
+		p.Before = append(p.Before, g.Name)
+	}
+	return nil
+}
+
+// planMount looks at what the guest is to do with the disk.
+func (p *attaching) planMount(ctx context.Context) error {
+	r := p.request
+	windows := p.live() && p.Agent && p.domain.OS(ctx) == "mswindows"
+	switch {
+	case r.Mount != "" && windows:
+		return plan.Refuse(plan.UnsupportedLayout, p.domain.Name, "%s runs Windows, which has no fstab", p.domain.Name)
+	case r.Windows != nil:
+		p.Script = r.Windows.Script(driveNumbers(p.Before), p.Size)
+		return nil
+	case r.Mount == "":
+		return nil
+	case p.live() && !p.Exec:
+		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs, or does not answer: nobody can mount in it", p.domain.Name)
+	case !p.live() && p.survey.State == domain.Running:
+		return plan.Refuse(plan.DomainState, p.domain.Name, "%s runs, and is to get the disk at its next start: its fstab cannot be written", p.domain.Name)
+	}
+	p.Mount = &mounting{Path: r.Mount, Options: r.MountOptions}
+	if p.live() {
+		return p.Mount.free(ctx, p.domain)
+	}
+	return nil
+}
+
+// driveNumbers are the numbers in Windows' names of disks.
+func driveNumbers(names []string) []int {
+	var list []int
+	for _, name := range names {
+		i := strings.LastIndexFunc(name, func(r rune) bool { return r < '0' || r > '9' })
+		if n, err := strconv.Atoi(name[i+1:]); err == nil {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// listSteps decides what is done, and in which order: what is refused comes before
+// what takes long to take back.
+func (p *attaching) listSteps(ctx context.Context) error {
+	if p.Made != nil {
+		p.steps = append(p.steps, p.Made.Disk.Steps()...)
+	}
+	for _, scope := range p.scopes {
+		if err := p.listDevices(ctx, scope); err != nil {
+			return err
+		}
+	}
+	p.listInside()
+	return nil
+}
+
+func (p *attaching) add(kind plan.StepKind, device, format string, args ...any) {
+	p.steps = append(p.steps, plan.Step{Kind: kind, Device: device, Summary: fmt.Sprintf(format, args...)})
+}
+
+// listDevices lists what comes into one of the definitions.
+func (p *attaching) listDevices(ctx context.Context, scope domain.Scope) error {
+	_, controllers, err := p.domain.Devices(ctx, scope)
+	if err != nil {
+		return err
+	}
+	if p.Disk.Bus == "scsi" && !slices.Contains(controllers, "scsi") {
+		p.add(plan.StepController, string(scope), "add a virtio-scsi controller %s: there is none", whereText(scope))
+	}
+	what := fmt.Sprintf("%s as %s (%s, %s)", filepath.Base(p.Disk.Path), p.Disk.Target, p.Disk.Format, p.Disk.Bus)
+	if scope == domain.Config {
+		p.add(plan.StepDefine, "", "%s into the definition of %s", what, p.domain.Name)
+	} else {
+		p.add(plan.StepPlug, "", "%s into the running guest", what)
+	}
+	return nil
+}
+
+// listInside lists what the guest does with it, or what is done in its image.
+func (p *attaching) listInside() {
+	if p.live() && p.Agent {
+		p.add(plan.StepSeen, "", "wait until the guest has it")
+	}
+	if p.Script != "" && p.live() && p.Exec {
+		p.add(plan.StepInitialise, "", "Windows brings it online, and makes an NTFS on it")
+		p.steps[len(p.steps)-1].Script = p.Script
+	}
+	switch {
+	case p.File != nil && p.Made != nil:
+		p.add(plan.StepFstab, "", "fill in the UUID of what was made")
+		fallthrough
+	case p.File != nil:
+		p.steps = append(p.steps, p.File.steps()...)
+	case p.Mount != nil:
+		p.add(plan.StepFstab, "", "a line for %s in the guest's fstab", p.Mount.Path)
+		p.add(plan.StepMount, "", "mount it at %s", p.Mount.Path)
+	}
+}
+
+// run makes the job, and runs it. img is the image if it is there.
+func (p *attaching) run(ctx context.Context, img *Image, locks []string, o Options) (_ *Outcome, err error) {
+	if p.Mount != nil && !p.live() {
+		visit, refused := newFstabVisit(ctx, p.domain, p.Disk.Target, img)
+		if refused != nil {
+			return nil, refused
+		}
+		defer func() { err = errors.Join(err, visit.close()) }()
+		if p.File, err = visit.prepare(ctx, &o, p.lineFor); err != nil {
+			return nil, err
+		}
+		locks = append(locks, p.File.locks()...)
+	}
+	if err := p.listSteps(ctx); err != nil {
+		return nil, err
+	}
+	t := plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block, Guest: &plan.Guest{Disk: p.Disk.Target, Bus: p.Disk.Bus}}
+	j, err := openDeviceJob(ctx, DiskAttach, p.domain, t, p.live(), locks, p.steps, &p.attachment, o)
+	if err != nil {
+		return nil, err
+	}
+	return j.runDeviceJob(ctx)
+}
+
+// lineFor adds the line of what is on the disk. What is to be made first gets one
+// whose UUID is filled in later.
+func (p *attaching) lineFor(found []plan.Content, text []byte) ([]byte, error) {
+	e := fstab.For("00000000-0000-0000-0000-000000000000", "auto", p.Mount.Path, p.Mount.Options)
+	if p.Made == nil {
+		var err error
+		if e, err = p.Mount.entryOn(p.Disk.Path, found); err != nil {
+			return nil, err
+		}
+		p.Mount.Entry = e
+	}
+	if err := p.Mount.fits(p.domain.Name, text, e); err != nil {
+		return nil, err
+	}
+	changed, err := fstab.Add(text, e)
+	p.Mount.Change = fstabChange{Known: true, Old: text, New: changed}
+	return changed, err
+}

@@ -1,0 +1,234 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+)
+
+// attachJob is the job as its steps see it.
+type attachJob struct {
+	slot
+	*attachment
+}
+
+func openAttach(j *job) (errand, error) {
+	a := &attachJob{attachment: &attachment{}}
+	if err := j.told(a.attachment); err != nil {
+		return errand{}, err
+	}
+	a.slot = slot{job: j, target: a.Disk.Target, path: a.Disk.Path}
+	handlers := map[plan.StepKind]apply.Handler{
+		plan.StepController: {Do: a.addController, Undo: a.dropController},
+		plan.StepDefine:     {Do: a.define, Undo: a.undefineAgain},
+		plan.StepPlug:       {Do: a.plug, Undo: a.unplugAgain},
+		plan.StepSeen:       {Do: a.waitSeen},
+		plan.StepInitialise: {Do: a.initialise},
+	}
+	if a.Made != nil {
+		maps.Copy(handlers, a.Made.handlers(j, a.keep))
+		name := handlers[plan.StepName]
+		name.Undo = a.unmake
+		handlers[plan.StepName] = name
+	}
+	if a.Mount != nil {
+		m := a.mountJob()
+		handlers[plan.StepFstab] = apply.Handler{Do: m.addLine, Undo: m.takeLineBack}
+		handlers[plan.StepMount] = apply.Handler{Do: m.mount, Undo: m.unmount}
+	}
+	if a.File != nil {
+		maps.Copy(handlers, a.File.handlers(j))
+	}
+	return errand{handlers: handlers, result: a.result}, nil
+}
+
+func (a *attachJob) keep() error { return a.tell(a.attachment) }
+
+func (a *attachJob) mountJob() *mountJob {
+	m := &mountJob{job: a.job, mounting: a.Mount, keep: a.keep, file: a.File}
+	m.device = func() string { return a.Name }
+	m.content = func() []plan.Content {
+		if a.Made == nil {
+			return nil
+		}
+		return []plan.Content{a.Made.Content}
+	}
+	return m
+}
+
+// unmake deletes the image that the job made, whatever the guest wrote to it: it was
+// nobody's before.
+func (a *attachJob) unmake(ctx context.Context, _ plan.Step) error {
+	now, err := StampOf(a.Made.File.Path)
+	if err == nil && now.Identity() == a.Made.File.Made.Identity() {
+		a.Made.File.Made = now
+	}
+	return a.Made.File.vanish(ctx)
+}
+
+func (a *attachJob) define(ctx context.Context, _ plan.Step) error {
+	return a.put(ctx, a.Disk.XML(), domain.Config)
+}
+
+func (a *attachJob) undefineAgain(ctx context.Context, _ plan.Step) error {
+	return errors.Join(a.undefine(ctx), a.restoreDefinition(ctx))
+}
+
+func (a *attachJob) plug(ctx context.Context, _ plan.Step) error {
+	return a.put(ctx, a.Disk.XML(), domain.Live)
+}
+
+func (a *attachJob) unplugAgain(ctx context.Context, _ plan.Step) error {
+	return a.unplug(ctx, ReleaseLimit)
+}
+
+// ReleaseLimit is how long a guest may take to let a disk go.
+const ReleaseLimit = 30 * time.Second
+
+func (a *attachJob) hasController(ctx context.Context, scope domain.Scope) (bool, error) {
+	_, controllers, err := a.domain.Devices(ctx, scope)
+	return slices.Contains(controllers, "scsi"), err
+}
+
+func (a *attachJob) addController(ctx context.Context, s plan.Step) error {
+	scope := domain.Scope(s.Device)
+	there, err := a.hasController(ctx, scope)
+	if err != nil || there {
+		return err
+	}
+	err = a.domain.Attach(ctx, domain.SCSIController, scope)
+	if there, asked := a.hasController(ctx, scope); asked == nil && there {
+		return nil
+	}
+	return err
+}
+
+// dropController waits until a running guest has let it go.
+func (a *attachJob) dropController(ctx context.Context, s plan.Step) error {
+	scope := domain.Scope(s.Device)
+	if scope == domain.Config {
+		return a.restoreDefinition(ctx)
+	}
+	if state, err := a.domain.State(ctx); err != nil || state == domain.Off {
+		return err
+	}
+	there, err := a.hasController(ctx, scope)
+	if err != nil || !there {
+		return err
+	}
+	if err := a.domain.Detach(ctx, domain.SCSIController, scope); err != nil {
+		return err
+	}
+	for end := time.Now().Add(ReleaseLimit); there && time.Now().Before(end); {
+		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+		if there, err = a.hasController(ctx, scope); err != nil {
+			return err
+		}
+	}
+	if there {
+		return plan.Refuse(plan.NotReleased, a.target, "the guest has not let go of the SCSI controller within %s", ReleaseLimit)
+	}
+	return nil
+}
+
+// waitSeen returns when the guest has the disk.
+func (a *attachJob) waitSeen(ctx context.Context, _ plan.Step) error {
+	live, there, err := a.find(ctx, domain.Live)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return plan.Refuse(plan.DomainChanged, a.held.ID, "somebody took %s out of %s", a.target, a.domain.Name)
+	}
+	const limit = 30 * time.Second
+	why := errors.New("it has no new disk")
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		disks, err := a.domain.GuestDisks(ctx)
+		if err != nil {
+			why = err
+		} else if name, ok := newDisk(disks, a.Before, live); ok {
+			a.Name = name
+			return a.keep()
+		}
+		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the guest does not see %s within %s: %w", a.target, limit, why)
+}
+
+// newDisk finds the disk of the domain among the guest's: by its serial or its
+// address, else it is the one that is new.
+func newDisk(disks []domain.GuestDisk, before []string, live domain.Device) (string, bool) {
+	fresh := slices.DeleteFunc(slices.Clone(disks), func(g domain.GuestDisk) bool { return slices.Contains(before, g.Name) })
+	for _, g := range fresh {
+		if g.Is(live) {
+			return g.Name, true
+		}
+	}
+	if len(fresh) == 1 {
+		return fresh[0].Name, true
+	}
+	return "", false
+}
+
+// initialise has Windows run the script that the job's steps show.
+func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
+	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("it takes Windows longer than 5 minutes"))
+	defer stop()
+	letter, err := a.domain.Exec(ctx, plan.PowerShell(s.Script))
+	if err != nil {
+		return err
+	}
+	a.Letter = letter
+	return a.keep()
+}
+
+// result says what came of it.
+func (a *attachJob) result(out *Outcome) {
+	say := func(format string, args ...any) { out.Said = append(out.Said, fmt.Sprintf(format, args...)) }
+	say("%s has %s: %s", a.domain.Name, a.target, a.path)
+	for _, s := range a.facts.Steps {
+		if s.Kind == plan.StepController {
+			say("a virtio-scsi controller was added, too (%s)", s.Device)
+		}
+	}
+	switch {
+	case a.Name != "":
+		say("the guest calls it %s", a.Name)
+	case a.guest().Running:
+		say("no guest agent says whether the guest has it")
+	default:
+		say("the guest has it at its next start")
+	}
+	a.inside(out)
+}
+
+// inside says what was made of it in the guest, or is left to a person.
+func (a *attachJob) inside(out *Outcome) {
+	if a.Made != nil {
+		out.Said = append(out.Said, a.Made.said()...)
+	}
+	switch {
+	case a.Letter != "":
+		out.Said = append(out.Said, "it is drive "+a.Letter+" of Windows")
+	case a.Script != "":
+		out.ToDo = append(out.ToDo, "in Windows, as administrator in PowerShell:\n"+a.Script)
+	}
+	if a.Mount == nil {
+		return
+	}
+	out.Said = append(out.Said, "in the guest's fstab: "+a.Mount.Entry.String())
+	if a.File == nil {
+		out.Said = append(out.Said, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.besideFstab(""))
+	}
+}

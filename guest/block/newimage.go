@@ -1,0 +1,150 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Watch follows a program that takes its time.
+type Watch struct {
+	// Started is told of the process, Percent of how far it is; both may be nil.
+	Started func(journal.Proc)
+	Percent func(float64)
+}
+
+// CreateImage makes an empty image. Nothing may be there.
+func CreateImage(ctx context.Context, w Watch, path, format string, to size.Bytes, prealloc string) error {
+	args := []string{"create", "-q", "-f", format}
+	if prealloc != "" {
+		args = append(args, "-o", "preallocation="+prealloc)
+	}
+	return runWatched(ctx, w, "qemu-img", append(args, path, strconv.FormatInt(int64(to), 10))...)
+}
+
+// Copy is a copy of a whole image, with what lies below it, in another format.
+type Copy struct {
+	Source, From string
+	Target, To   string
+}
+
+// Make writes the copy out to the disk. What is empty in the source takes no
+// room in it.
+func (c Copy) Make(ctx context.Context, w Watch) error {
+	err := runWatched(ctx, w, "qemu-img", "convert", "-p", "-f", c.From, "-O", c.To, c.Source, c.Target)
+	if err != nil {
+		return asInUse(err)
+	}
+	return syncFile(c.Target)
+}
+
+// Compare reads both, and gives ErrCopyDiffers where a guest would see other
+// bytes. One of them may be longer, with zeros.
+func (c Copy) Compare(ctx context.Context, w Watch) error {
+	err := runWatched(ctx, w, "qemu-img", "compare", "-p", "-f", c.From, "-F", c.To, c.Source, c.Target)
+	var exit *ExecError
+	if errors.As(err, &exit) && exit.Code() == 1 {
+		return ErrCopyDiffers
+	}
+	return asInUse(err)
+}
+
+// Needs is about how much the copy will take. qemu-img measures for raw and
+// qcow2; the other formats keep clusters as qcow2 does.
+func (c Copy) Needs(ctx context.Context) (size.Bytes, error) {
+	to := "qcow2"
+	if c.To == "raw" {
+		to = "raw"
+	}
+	out, err := Run(ctx, "qemu-img", "measure", "--output=json", "-f", c.From, "-O", to, c.Source)
+	if err != nil {
+		return 0, asInUse(err)
+	}
+	var needs struct{ Required size.Bytes }
+	if err := json.Unmarshal(out, &needs); err != nil {
+		return 0, fmt.Errorf("qemu-img measure: %w", err)
+	}
+	return needs.Required, nil
+}
+
+// runWatched runs a program to its end. It does not outlive this process: what
+// it writes would no longer be anybody's.
+func runWatched(ctx context.Context, w Watch, name string, args ...string) error {
+	cmd := command(ctx, name, args...)
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &percents{tell: w.Percent}, &stderr
+	ended := make(chan error)
+	go func() {
+		// The signal comes when the thread ends that started it
+		// (PR_SET_PDEATHSIG(2const)).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			if p, e := Identify(name, cmd.Process.Pid); e == nil && w.Started != nil {
+				w.Started(p)
+			}
+			err = cmd.Wait()
+		}
+		ended <- err
+	}()
+	return failed(ctx, cmd, <-ended, stderr.String())
+}
+
+// percents reads what qemu-img -p prints: "    (12.34/100%)\r", over and over.
+type percents struct {
+	tell func(float64)
+	rest []byte
+}
+
+var percent = regexp.MustCompile(`\((\d{1,3}\.\d\d)/100%\)`)
+
+// Write makes it an io.Writer.
+func (p *percents) Write(data []byte) (int, error) {
+	if p.tell == nil {
+		return len(data), nil
+	}
+	p.rest = append(p.rest, data...)
+	end := 0
+	for _, found := range percent.FindAllSubmatchIndex(p.rest, -1) {
+		if n, err := strconv.ParseFloat(string(p.rest[found[2]:found[3]]), 64); err == nil && n <= 100 {
+			p.tell(n)
+		}
+		end = found[1]
+	}
+	// What is not complete yet is no longer than this.
+	p.rest = bytes.Clone(p.rest[max(end, len(p.rest)-32):])
+	return len(data), nil
+}
+
+// RenameNew gives a file another name that nothing has yet; fs.ErrExist where
+// something does. It is on the disk afterwards.
+func RenameNew(from, to, folder string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// Some network file systems have no such rename.
+		if err = os.Link(from, to); err == nil {
+			err = os.Remove(from)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return syncFile(folder)
+}
+
+// SyncFile puts a file's bytes, or a folder's names, on the disk.
+func SyncFile(path string) error { return syncFile(path) }

@@ -1,0 +1,337 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// fileChange is a change of files inside a guest that is off, as a part of a job:
+// one of Editing or CopyingIn is nothing else, another job does its own steps before
+// or after. It is made by visit.editText or visit.copyIn, while nothing is changed
+// yet, and is data: the job keeps it among what it has to know.
+//
+// The job has steps among its own and handlers among its own: they write the files
+// into fresh overlays of the disks concerned, save what the commit overwrites, commit
+// disk by disk, and clean up. Until the clean-up everything can be taken back.
+type fileChange struct {
+	// Drives are all disks of the guest, so that devices have the same names again.
+	Drives []drive         `json:"drives"`
+	Place  appliance.Place `json:"place"`
+	Files  []changedFile   `json:"files"`
+	// Scratch is the folder for overlays; "" is each image's own. Visit is the one of
+	// the appliance that the change was prepared in.
+	Scratch string `json:"scratch,omitempty"`
+	Visit   string `json:"visit,omitempty"`
+}
+
+// changedFile is a file's content to be: a text, or a file of the host.
+type changedFile struct {
+	appliance.Change
+	// Name is its path in the guest, as it was given.
+	Name  string `json:"name"`
+	Text  []byte `json:"text,omitempty"`
+	From  string `json:"from,omitempty"`
+	Stamp Stamp  `json:"stamp,omitzero"`
+}
+
+// editLimit is how large a file can be to be edited: it becomes a part of the
+// journal.
+const editLimit = size.MiB
+
+// editText reads a file of the guest and has change make the text that it is to get;
+// nil when that is the same. A path's links are followed within the guest. The
+// appliance stays: given to the job as Options.visit, it carries the change out,
+// without another launch.
+func (in *visit) editText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*fileChange, error) {
+	place, e, err := in.tree.Locate(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.disks.mayWrite(ctx, place.Disks); err != nil {
+		return nil, err
+	}
+	if e.IsFile() && e.Size > editLimit {
+		return nil, plan.Refuse(plan.NotAFile, path, "%s has %s: up to %s can be edited", path, e.Size, editLimit)
+	}
+	var old bytes.Buffer
+	if err := in.tree.Read(ctx, path, &old); err != nil {
+		return nil, err
+	}
+	text, err := change(bytes.Clone(old.Bytes()))
+	if err != nil || bytes.Equal(text, old.Bytes()) {
+		return nil, err
+	}
+	if size.Bytes(len(text)) > editLimit {
+		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: up to %s can be edited", path, size.Bytes(len(text)), editLimit)
+	}
+	file := changedFile{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
+	return &fileChange{Drives: in.drives, Place: place, Files: []changedFile{file}, Visit: in.folder}, nil
+}
+
+func sum(text []byte) string {
+	s := sha256.Sum256(text)
+	return hex.EncodeToString(s[:])
+}
+
+// steps are what a job does for the change, in order.
+func (c *fileChange) steps() []plan.Step {
+	var names []string
+	for _, f := range c.Files {
+		names = append(names, f.Name)
+	}
+	what := strings.Join(names, ", ")
+	if len(names) > 3 {
+		what = fmt.Sprintf("%d files", len(names))
+	}
+	steps := []plan.Step{{Kind: plan.StepWrite, Summary: fmt.Sprintf("write %s (on %s) into an overlay, and read it back", what, c.Place.Device)}}
+	for _, i := range c.Place.Disks {
+		steps = append(steps, plan.Step{Kind: plan.StepUndo, Device: c.Drives[i].Target, Summary: "save what the commit will overwrite in " + c.Drives[i].Path})
+	}
+	for _, i := range c.Place.Disks {
+		steps = append(steps, plan.Step{Kind: plan.StepCommit, Device: c.Drives[i].Target, Summary: "write the overlay into " + c.Drives[i].Path})
+	}
+	return append(steps, plan.Step{Kind: plan.StepClean, Summary: "delete the overlay and the saved bytes"})
+}
+
+// handlers are what these steps mean in a job. Each can be run again after a crash in
+// its middle.
+func (c *fileChange) handlers(j *job) map[plan.StepKind]apply.Handler {
+	return map[plan.StepKind]apply.Handler{
+		plan.StepWrite: {
+			Do:   func(ctx context.Context, _ plan.Step) error { return c.write(ctx, j) },
+			Undo: func(context.Context, plan.Step) error { return c.drop(j) },
+		},
+		plan.StepUndo: {
+			Do:   c.each(j, c.saveUndo),
+			Undo: c.each(j, func(_ context.Context, _ drive, o block.Overlay) error { return o.DropUndo() }),
+		},
+		plan.StepCommit: {
+			Do: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error { return imageError(d.Path, o.Commit(ctx)) }),
+			Undo: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error {
+				return imageError(d.Path, o.Revert(ctx, d.Size))
+			}),
+		},
+		plan.StepClean: {
+			Do:   func(context.Context, plan.Step) error { return c.drop(j) },
+			Undo: func(context.Context, plan.Step) error { return errOnlyForward },
+		},
+	}
+}
+
+// each does the work on the disk that a step is about.
+func (c *fileChange) each(j *job, work func(context.Context, drive, block.Overlay) error) apply.Work {
+	return func(ctx context.Context, s plan.Step) error {
+		for _, i := range c.Place.Disks {
+			if d := c.Drives[i]; d.Target == s.Device {
+				return work(ctx, d, c.overlay(j, d))
+			}
+		}
+		return fmt.Errorf("step %s: there is no such disk", s.ID())
+	}
+}
+
+// overlay names a disk's overlay and undo file.
+func (c *fileChange) overlay(j *job, d drive) block.Overlay {
+	near, ending := d.Path, ""
+	if d.Block {
+		near = filepath.Join(j.held.Dir, filepath.Base(d.Path)) // /dev is no place for files
+	}
+	if c.Scratch != "" {
+		near = filepath.Join(c.Scratch, filepath.Base(d.Path))
+	}
+	if d.Target != "" {
+		ending = "." + d.Target // two disks may have one name, in two folders
+	}
+	return block.Overlay{Image: d.Path, Format: d.Format,
+		Path: j.beside(near, ending+".qcow2"), Undo: j.beside(near, ending+".undo.qcow2")}
+}
+
+// write makes the overlays, whatever is left of others, and changes the files in
+// them.
+func (c *fileChange) write(ctx context.Context, j *job) error {
+	overlays := map[int]string{}
+	var written size.Bytes
+	for _, f := range c.Files {
+		written += max(size.Bytes(len(f.Text)), size.Bytes(f.Stamp.Bytes))
+	}
+	for _, i := range c.Place.Disks {
+		d := c.Drives[i]
+		if err := c.untouched(j, d); err != nil {
+			return err
+		}
+		o := c.overlay(j, d)
+		overlays[i] = o.Path
+		if free, err := block.Free(filepath.Dir(o.Path)); err == nil && free < room(written) {
+			return plan.Refuse(plan.NoSpace, filepath.Dir(o.Path), "not enough space in %s: up to %s will be written, %s are free", filepath.Dir(o.Path), room(written), free)
+		}
+		if err := o.Create(ctx, d.Size); err != nil {
+			return imageError(d.Path, err)
+		}
+		watched, stop := watchSpace(ctx, filepath.Dir(o.Path))
+		defer stop()
+		ctx = watched
+	}
+	if err := c.writeInto(ctx, j, overlays); err != nil {
+		return err
+	}
+	for _, i := range c.Place.Disks {
+		if err := c.overlay(j, c.Drives[i]).Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// untouched refuses a disk that somebody wrote to since the change was prepared.
+func (c *fileChange) untouched(j *job, d drive) error {
+	now, err := StampOf(d.Path)
+	if err == nil && now != d.Stamp {
+		err = plan.Refuse(plan.ImageChanged, j.held.ID, "somebody else wrote to %s since job %s began", d.Path, j.held.ID)
+	}
+	return err
+}
+
+// writeInto changes the files in the appliance the change was prepared in, or in one
+// of its own.
+func (c *fileChange) writeInto(ctx context.Context, j *job, overlays map[int]string) (err error) {
+	in := j.options.visit
+	j.options.visit = nil
+	if in != nil && in.app != nil {
+		for _, p := range in.procs {
+			j.started(p)
+		}
+		if err = in.shut(ctx); err == nil {
+			err = in.reopen(ctx, overlays)
+		}
+	} else {
+		j.note("starting the appliance")
+		in, err = c.boot(ctx, j, overlays)
+	}
+	if err != nil {
+		return errors.Join(err, in.close())
+	}
+	texts, err := c.texts(j)
+	if err == nil {
+		err = in.app.Write(ctx, c.Place, c.changes(), func(f appliance.Change) string { return texts[f.Path] })
+	}
+	if err == nil {
+		err = in.shut(ctx)
+	}
+	return errors.Join(err, in.close(), os.RemoveAll(c.textDir(j)))
+}
+
+// boot boots an appliance on the overlays. The other disks are there as empty ones,
+// for the devices' names.
+func (c *fileChange) boot(ctx context.Context, j *job, overlays map[int]string) (*visit, error) {
+	o := j.options.Session
+	o.Started = j.started
+	return startVisit(ctx, j.held.Dir, c.Drives, o, func(ctx context.Context, i int, gate *block.Gate, _ string) (bool, error) {
+		path, ok := overlays[i]
+		if !ok {
+			return false, nil
+		}
+		return true, imageError(c.Drives[i].Path, gate.Open(ctx, path))
+	})
+}
+
+func (c *fileChange) changes() []appliance.Change {
+	var all []appliance.Change
+	for _, f := range c.Files {
+		all = append(all, f.Change)
+	}
+	return all
+}
+
+func (c *fileChange) textDir(j *job) string { return filepath.Join(j.held.Dir, "texts") }
+
+// texts puts every new content where the appliance's library can read it, by its
+// path in the guest. A file of the host has to be the one that was copied from first.
+func (c *fileChange) texts(j *job) (map[string]string, error) {
+	if err := os.MkdirAll(c.textDir(j), 0o700); err != nil {
+		return nil, err
+	}
+	where := map[string]string{}
+	for i, f := range c.Files {
+		if f.From == "" {
+			where[f.Path] = filepath.Join(c.textDir(j), fmt.Sprint(i))
+			if err := os.WriteFile(where[f.Path], f.Text, 0o600); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		now, err := StampOf(f.From)
+		if err != nil {
+			return nil, err
+		}
+		if now != f.Stamp {
+			return nil, plan.Refuse(plan.StalePlan, f.From, "%s has changed since it was to be copied", f.From)
+		}
+		where[f.Path] = f.From
+	}
+	return where, nil
+}
+
+// saveUndo keeps what the commit of one disk will overwrite.
+func (c *fileChange) saveUndo(ctx context.Context, d drive, o block.Overlay) error {
+	now, err := StampOf(d.Path)
+	if err != nil {
+		return err
+	}
+	if now != d.Stamp {
+		return plan.Refuse(plan.ImageChanged, d.Path, "somebody else wrote to %s since the change was prepared", d.Path)
+	}
+	return imageError(d.Path, o.SaveUndo(ctx, d.Size))
+}
+
+// drop deletes the overlays, and the saved bytes with them.
+func (c *fileChange) drop(j *job) error {
+	errs := []error{os.RemoveAll(c.textDir(j))}
+	if c.Visit != "" {
+		errs = append(errs, os.RemoveAll(c.Visit))
+	}
+	for _, i := range c.Place.Disks {
+		o := c.overlay(j, c.Drives[i])
+		errs = append(errs, o.Drop(), o.DropUndo())
+	}
+	for i := range c.Drives {
+		errs = append(errs, os.RemoveAll(filepath.Join(j.held.Dir, fmt.Sprint(i))))
+	}
+	return errors.Join(errs...)
+}
+
+// locks name the disks that are changed.
+func (c *fileChange) locks() []string {
+	var locks []string
+	for _, i := range c.Place.Disks {
+		locks = append(locks, c.Drives[i].Stamp.Identity())
+	}
+	return locks
+}
+
+// hashFile is the SHA-256 of a file of the host.
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	s := sha256.New()
+	if _, err := io.Copy(s, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(s.Sum(nil)), nil
+}

@@ -1,0 +1,224 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// Where says which of a domain's definitions a device is changed in.
+type Where string
+
+// The places; Everywhere is what there is: the running guest and its persistent
+// definition, or one of them.
+const (
+	Everywhere  Where = ""
+	OnlyRunning Where = "live"
+	OnlyDefined Where = "config"
+	Both        Where = "both"
+)
+
+// scopes are the definitions that are meant.
+func scopes(d *domain.Domain, s domain.Survey, w Where) ([]domain.Scope, error) {
+	running := s.State == domain.Running
+	switch {
+	case !running && (w == OnlyRunning || w == Both):
+		return nil, plan.Refuse(plan.DomainState, d.Name, "domain %s is off: there is no running guest to change", d.Name)
+	case !s.Persistent && (w == OnlyDefined || w == Both):
+		return nil, plan.Refuse(plan.TransientDomain, d.Name, "domain %s is transient: it has no persistent definition", d.Name)
+	case w == OnlyRunning || w == Everywhere && !s.Persistent:
+		return []domain.Scope{domain.Live}, nil
+	case w == OnlyDefined || !running:
+		return []domain.Scope{domain.Config}, nil
+	}
+	return []domain.Scope{domain.Config, domain.Live}, nil
+}
+
+// judgeForDevices refuses domains whose devices are not to be touched now.
+func judgeForDevices(d *domain.Domain, s domain.Survey) error {
+	refuse := func(reason plan.Reason, text string) error {
+		return plan.Refuse(reason, d.Name, "domain %s %s", d.Name, text)
+	}
+	switch {
+	case s.State == domain.Held:
+		return refuse(plan.DomainState, "is paused or suspended: it cannot take or let go of a device")
+	case s.Saved:
+		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest with the devices it had")
+	case s.Job:
+		return refuse(plan.DomainJob, "has a job under way: a backup, a migration or a save")
+	}
+	return nil
+}
+
+// domainLock keeps two jobs from changing the devices of one domain at a time.
+func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
+
+// openDeviceJob makes a job on a domain's devices.
+func openDeviceJob(ctx context.Context, kind Kind, d *domain.Domain, t plan.Target, running bool, locks []string, steps []plan.Step, what any, o Options) (*job, error) {
+	t.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: t.Guest.Disk, Bus: t.Guest.Bus, Running: running}
+	j, err := openErrand(Facts{Kind: kind, Target: t, Steps: steps}, append(locks, domainLock(d)), what, o)
+	if err != nil {
+		return nil, err
+	}
+	j.takeDomain(d)
+	if err := j.saveOriginal(ctx); err != nil {
+		return nil, errors.Join(err, j.forget(), j.close())
+	}
+	return j, nil
+}
+
+// runDeviceJob runs it to its end.
+func (j *job) runDeviceJob(ctx context.Context) (*Outcome, error) {
+	out, err := j.runErrand(ctx)
+	return out, errors.Join(err, j.close())
+}
+
+// slot is a disk's place in a domain: what a job puts there or takes away.
+type slot struct {
+	*job
+	target, path string
+}
+
+// find gives the disk in a definition. One of another image in its place is a
+// refusal.
+func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool, error) {
+	devices, _, err := s.domain.Devices(ctx, scope)
+	if err != nil {
+		return domain.Device{}, false, err
+	}
+	i := slices.IndexFunc(devices, func(d domain.Device) bool { return d.Target == s.target })
+	if i < 0 {
+		return domain.Device{}, false, nil
+	}
+	if d := devices[i]; d.Source != s.path {
+		return d, false, plan.Refuse(plan.DomainChanged, s.held.ID, "disk %s of %s is %s, not %s", s.target, s.domain.Name, d.Source, s.path)
+	}
+	return devices[i], true, nil
+}
+
+// put adds the element, unless the disk is there.
+func (s slot) put(ctx context.Context, element string, scope domain.Scope) error {
+	if _, there, err := s.find(ctx, scope); err != nil || there {
+		return err
+	}
+	return s.unlessThere(ctx, scope, s.domain.Attach(ctx, element, scope))
+}
+
+// unlessThere forgives a call that did its work and whose answer was lost.
+func (s slot) unlessThere(ctx context.Context, scope domain.Scope, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, there, asked := s.find(ctx, scope); asked == nil && there {
+		return nil
+	}
+	return err
+}
+
+// unplug takes the disk out of the running guest.
+func (s slot) unplug(ctx context.Context, limit time.Duration) error {
+	if state, err := s.domain.State(ctx); err != nil || state == domain.Off {
+		return err
+	}
+	device, there, err := s.find(ctx, domain.Live)
+	if err != nil || !there {
+		return err
+	}
+	err = s.domain.Unplug(ctx, device, limit)
+	if errors.Is(err, domain.ErrHeld) {
+		return plan.Refuse(plan.NotReleased, s.target, "%s: %v, and has it still", s.target, err)
+	}
+	return err
+}
+
+// undefine takes the disk out of the definition the guest is started with.
+func (s slot) undefine(ctx context.Context) error {
+	device, there, err := s.find(ctx, domain.Config)
+	if err != nil || !there {
+		return err
+	}
+	err = s.domain.Detach(ctx, device.Text, domain.Config)
+	if _, there, asked := s.find(ctx, domain.Config); asked == nil && !there {
+		return nil
+	}
+	return err
+}
+
+// restoreDefinition gives the domain its original definition, if it has the disks it
+// had and nothing but controllers came between: libvirt adds them, and leaves them.
+func (j *job) restoreDefinition(ctx context.Context) error {
+	original, err := j.keptXML(originalXML)
+	if err != nil {
+		return err
+	}
+	now, err := j.domain.XML(ctx)
+	if err != nil || now == original {
+		return err
+	}
+	if !domain.Alike(now, original) {
+		j.note("the definition of %s was edited meanwhile: all else stays as it is", j.domain.Name)
+		return nil
+	}
+	if err := j.domain.Define(ctx, original); err != nil {
+		return err
+	}
+	if now, err = j.domain.XML(ctx); err == nil && now != original {
+		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's folder", j.domain.Name, originalXML)
+	}
+	return err
+}
+
+// prefixes are how targets on a bus are named.
+var prefixes = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd", "fdc": "fd"}
+
+// busOf is the bus that a target's name is usual for.
+func busOf(target string) string {
+	for _, bus := range []string{"virtio", "scsi", "ide"} {
+		if strings.HasPrefix(target, prefixes[bus]) {
+			return bus
+		}
+	}
+	return ""
+}
+
+// freeTarget is the first free name on a bus: vda to vdz, then vdaa.
+func freeTarget(bus string, taken map[string]string) string {
+	for n := 0; ; n++ {
+		name := prefixes[bus] + letters(n)
+		if _, ok := taken[name]; !ok {
+			return name
+		}
+	}
+}
+
+// letters counts as a, …, z, aa, ab.
+func letters(n int) string {
+	if n < 26 {
+		return string(rune('a' + n))
+	}
+	return letters(n/26-1) + letters(n%26)
+}
+
+// targets are the names in use, in either definition, and by what.
+func targets(ctx context.Context, d *domain.Domain, running bool) (taken map[string]string, err error) {
+	taken = map[string]string{}
+	for _, scope := range []domain.Scope{domain.Config, domain.Live} {
+		if scope == domain.Live && !running {
+			continue
+		}
+		devices, _, err := d.Devices(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		for _, device := range devices {
+			taken[device.Target] = device.Source
+		}
+	}
+	return taken, nil
+}

@@ -1,0 +1,376 @@
+package domain
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+)
+
+// Scope is which of a domain's two definitions a device is changed in.
+type Scope string
+
+// The scopes: what the guest runs with, and what it is started with.
+const (
+	Live   Scope = "live"
+	Config Scope = "config"
+)
+
+func (s Scope) flags() libvirt.DomainDeviceModifyFlags {
+	if s == Live {
+		return libvirt.DOMAIN_DEVICE_MODIFY_LIVE
+	}
+	return libvirt.DOMAIN_DEVICE_MODIFY_CONFIG
+}
+
+// NewDisk is a disk that a domain is to get. The fields are libvirt's words.
+type NewDisk struct {
+	Path, Format  string
+	Block         bool // a block device, not a file
+	Target, Bus   string
+	Serial        string
+	Cache         string
+	Discard       string
+	Shareable     bool
+	Device        string // "disk", "cdrom"
+	ReadOnlyMedia bool
+}
+
+// XML is its element (libvirt: formatdomain, disk). The driver always has its name
+// and type: without a type libvirt takes the image for raw.
+func (n NewDisk) XML() string {
+	kind, attribute := "file", "file"
+	if n.Block {
+		kind, attribute = "block", "dev"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "<disk type='%s' device='%s'><driver name='qemu' type='%s'", kind, n.Device, escaped(n.Format))
+	for _, a := range [][2]string{{"cache", n.Cache}, {"discard", n.Discard}} {
+		if a[1] != "" {
+			fmt.Fprintf(&b, " %s='%s'", a[0], escaped(a[1]))
+		}
+	}
+	fmt.Fprintf(&b, "/><source %s='%s'/><target dev='%s' bus='%s'/>", attribute, escaped(n.Path), escaped(n.Target), escaped(n.Bus))
+	if n.ReadOnlyMedia {
+		b.WriteString("<readonly/>")
+	}
+	if n.Shareable {
+		b.WriteString("<shareable/>")
+	}
+	if n.Serial != "" {
+		fmt.Fprintf(&b, "<serial>%s</serial>", escaped(n.Serial))
+	}
+	return b.String() + "</disk>"
+}
+
+// SCSIController is what a domain without a SCSI controller gets: left to itself,
+// libvirt adds a model that few guests have a driver for.
+const SCSIController = "<controller type='scsi' index='0' model='virtio-scsi'/>"
+
+// Device is a disk of a definition as libvirt has it.
+type Device struct {
+	Disk
+	// Text is the element.
+	Text string
+	// PCI is the address of a virtio disk, or of its controller: "0000:00:07.0".
+	PCI string
+	// Unit is its bus, target and unit on the controller.
+	Unit [3]uint
+}
+
+// Devices are the disks, and the kinds of controller there are, of one of the
+// domain's definitions.
+func (d *Domain) Devices(ctx context.Context, s Scope) (disks []Device, controllers []string, err error) {
+	text, err := d.Text(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	return parseDevices(text)
+}
+
+// Text is one of the domain's two definitions, with its secrets.
+func (d *Domain) Text(ctx context.Context, s Scope) (string, error) {
+	if s == Live {
+		return d.xml(ctx, libvirt.DOMAIN_XML_SECURE)
+	}
+	return d.XML(ctx)
+}
+
+func parseDevices(text string) (disks []Device, controllers []string, err error) {
+	pci := map[string]string{}
+	for _, element := range elements(text, "controller") {
+		var c libvirtxml.DomainController
+		if err := c.Unmarshal(element); err != nil {
+			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
+		}
+		controllers = append(controllers, c.Type)
+		if c.Index != nil {
+			pci[fmt.Sprint(c.Type, *c.Index)] = pciOf(c.Address)
+		}
+	}
+	for _, element := range elements(text, "disk") {
+		var x libvirtxml.DomainDisk
+		if err := x.Unmarshal(element); err != nil {
+			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
+		}
+		disks = append(disks, readDevice(x, element, pci))
+	}
+	return disks, controllers, nil
+}
+
+func readDevice(x libvirtxml.DomainDisk, text string, controllers map[string]string) Device {
+	d := Device{Disk: readDisk(x), Text: text, PCI: pciOf(x.Address)}
+	if x.Address == nil || x.Address.Drive == nil {
+		return d
+	}
+	a := x.Address.Drive
+	for i, n := range []*uint{a.Bus, a.Target, a.Unit} {
+		if n != nil {
+			d.Unit[i] = *n
+		}
+	}
+	if a.Controller != nil {
+		d.PCI = controllers[fmt.Sprint(d.Bus, *a.Controller)]
+	}
+	return d
+}
+
+func pciOf(a *libvirtxml.DomainAddress) string {
+	if a == nil || a.PCI == nil || a.PCI.Bus == nil || a.PCI.Slot == nil {
+		return ""
+	}
+	p := pciAddress{Bus: int(*a.PCI.Bus), Slot: int(*a.PCI.Slot)}
+	if a.PCI.Domain != nil {
+		p.Domain = int(*a.PCI.Domain)
+	}
+	if a.PCI.Function != nil {
+		p.Function = int(*a.PCI.Function)
+	}
+	return p.String()
+}
+
+// pciAddress is one as the guest agent has it, too.
+type pciAddress struct{ Domain, Bus, Slot, Function int }
+
+func (p pciAddress) String() string {
+	return fmt.Sprintf("%04x:%02x:%02x.%d", p.Domain, p.Bus, p.Slot, p.Function)
+}
+
+// elements are the texts of the devices of that name.
+func elements(text, name string) []string {
+	var found []string
+	for _, s := range spans(text, []string{"domain", "devices", name}) {
+		found = append(found, text[s[0]:s[1]])
+	}
+	return found
+}
+
+// spans are where the elements at a path begin and end in the text.
+func spans(text string, at []string) [][2]int64 {
+	var found [][2]int64
+	var path []string
+	decoder := xml.NewDecoder(strings.NewReader(text))
+	begin := int64(-1)
+	for {
+		before := decoder.InputOffset()
+		token, err := decoder.Token()
+		if err != nil {
+			return found // io.EOF, or libvirt's XML is none
+		}
+		switch token := token.(type) {
+		case xml.StartElement:
+			path = append(path, token.Name.Local)
+			if slices.Equal(path, at) {
+				begin = before
+			}
+		case xml.EndElement:
+			if slices.Equal(path, at) {
+				found = append(found, [2]int64{begin, decoder.InputOffset()})
+			}
+			path = path[:len(path)-1]
+		}
+	}
+}
+
+// Alike says whether two definitions are the same but for their controllers, which
+// libvirt adds by itself, and the way in which the same disks are written.
+func Alike(a, b string) bool { return bare(a) == bare(b) && slices.Equal(media(a), media(b)) }
+
+// media are a definition's disks and what is in them, in order.
+func media(text string) []string {
+	disks, _, err := parseDevices(text)
+	if err != nil {
+		return []string{err.Error(), text}
+	}
+	var all []string
+	for _, d := range disks {
+		all = append(all, d.Target+" "+d.Source)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func bare(text string) string {
+	for _, name := range []string{"disk", "controller"} {
+		for _, s := range slices.Backward(spans(text, []string{"domain", "devices", name})) {
+			text = strings.TrimRight(text[:s[0]], " \n") + text[s[1]:]
+		}
+	}
+	return text
+}
+
+// Attach adds a device to one of the definitions.
+func (d *Domain) Attach(ctx context.Context, xml string, s Scope) error {
+	return d.call(ctx, func(l *libvirt.Domain) error { return l.AttachDeviceFlags(xml, s.flags()) })
+}
+
+// Detach takes a device out of the definition that the domain is started with, or
+// a controller out of the one it runs with.
+func (d *Domain) Detach(ctx context.Context, xml string, s Scope) error {
+	return d.call(ctx, func(l *libvirt.Domain) error { return l.DetachDeviceFlags(xml, s.flags()) })
+}
+
+// Update changes a drive's medium. force takes one out that the guest holds on to.
+func (d *Domain) Update(ctx context.Context, xml string, s Scope, force bool) error {
+	flags := s.flags()
+	if force {
+		flags |= libvirt.DOMAIN_DEVICE_MODIFY_FORCE
+	}
+	return d.call(ctx, func(l *libvirt.Domain) error { return l.UpdateDeviceFlags(xml, flags) })
+}
+
+// ErrHeld says that a running guest did not let a device go.
+var ErrHeld = errors.New("the guest did not let it go")
+
+// Unplug asks the running guest to let the device go and waits until QEMU says that
+// it has (libvirt: VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED): the call that asks comes
+// back before. After the limit it is ErrHeld; the guest may still follow later.
+func (d *Domain) Unplug(ctx context.Context, device Device, limit time.Duration) error {
+	events, stop, err := d.removals(ctx, device.Alias)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	err = d.Detach(ctx, device.Text, Live)
+	if err != nil && !strings.Contains(err.Error(), "process of unplug") {
+		if gone, asked := d.gone(ctx, device); asked == nil && gone {
+			return nil
+		}
+		return err
+	}
+	deadline := time.After(limit)
+	for {
+		select {
+		case gone := <-events:
+			if !gone {
+				return fmt.Errorf("%w: it refused", ErrHeld)
+			}
+		case <-time.After(time.Second): // an event is lost with its connection
+		case <-deadline:
+			return fmt.Errorf("%w within %s", ErrHeld, limit)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if gone, err := d.gone(ctx, device); err != nil || gone {
+			return err
+		}
+	}
+}
+
+// gone says whether the domain runs without the device, or not at all.
+func (d *Domain) gone(ctx context.Context, device Device) (bool, error) {
+	state, err := d.State(ctx)
+	if err != nil || state == Off {
+		return err == nil, err
+	}
+	live, _, err := d.Devices(ctx, Live)
+	return !slices.ContainsFunc(live, func(o Device) bool { return o.Target == device.Target }), err
+}
+
+// removals tells of the end of unplugging a device: true when it is gone, false
+// when the guest refused.
+func (d *Domain) removals(ctx context.Context, alias string) (events chan bool, stop func(), err error) {
+	events = make(chan bool, 4)
+	tell := func(name string, gone bool) {
+		if name == alias {
+			select {
+			case events <- gone:
+			default:
+			}
+		}
+	}
+	var conn *libvirt.Connect
+	var ids []int
+	err = d.conn.do(ctx, func(l *libvirt.Connect) error {
+		conn, ids = l, nil
+		domain, err := l.LookupDomainByUUIDString(d.UUID)
+		if err != nil {
+			return err
+		}
+		defer domain.Free()
+		id, err := l.DomainEventDeviceRemovedRegister(domain, func(_ *libvirt.Connect, _ *libvirt.Domain, e *libvirt.DomainEventDeviceRemoved) {
+			tell(e.DevAlias, true)
+		})
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+		id, err = l.DomainEventDeviceRemovalFailedRegister(domain, func(_ *libvirt.Connect, _ *libvirt.Domain, e *libvirt.DomainEventDeviceRemovalFailed) {
+			tell(e.DevAlias, false)
+		})
+		if err == nil {
+			ids = append(ids, id)
+		}
+		return err
+	})
+	stop = func() {
+		for _, id := range ids {
+			_ = conn.DomainEventDeregister(id)
+		}
+	}
+	return events, stop, err
+}
+
+// WithMedium is a drive's element with another medium in it, "" for none. All else
+// stays as it is.
+func WithMedium(element, path string) (string, error) {
+	for _, name := range []string{"source", "backingStore"} {
+		for _, s := range slices.Backward(spans(element, []string{"disk", name})) {
+			element = element[:s[0]] + element[s[1]:]
+		}
+	}
+	start, err := startTag(element)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString("<disk")
+	for _, a := range start.Attr {
+		if a.Name.Local == "type" {
+			a.Value = "file"
+		}
+		fmt.Fprintf(&b, " %s='%s'", a.Name.Local, escaped(a.Value))
+	}
+	b.WriteString(">")
+	if path != "" {
+		fmt.Fprintf(&b, "<source file='%s'/>", escaped(path))
+	}
+	_, rest, _ := strings.Cut(element, ">")
+	return b.String() + rest, nil
+}
+
+func startTag(element string) (xml.StartElement, error) {
+	token, err := xml.NewDecoder(strings.NewReader(element)).Token()
+	start, ok := token.(xml.StartElement)
+	if err == nil && (!ok || start.Name.Local != "disk") {
+		err = io.ErrUnexpectedEOF
+	}
+	return start, err
+}

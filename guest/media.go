@@ -1,0 +1,358 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// MediaRequest is a medium that is to be in a drive.
+type MediaRequest struct {
+	// ISO is its path; "" ejects what is in.
+	ISO string
+	// Target is the drive, Bus that of a new one; "" chooses.
+	Target, Bus string
+	Where       Where
+	// Force takes a medium out that the guest has locked.
+	Force bool
+	// Windows says that it brings drivers for Windows.
+	Windows bool
+}
+
+// medium is what the job has to know.
+type medium struct {
+	Target string `json:"target"`
+	ISO    string `json:"iso"`
+	Force  bool   `json:"force,omitempty"`
+	// Old are the drive's elements before, by scope; New is the element of a
+	// drive that is added.
+	Old map[domain.Scope]string `json:"old,omitempty"`
+	New string                  `json:"new,omitempty"`
+	Was map[domain.Scope]string `json:"was,omitempty"`
+	// Notes and ToDo are for people.
+	Notes []string `json:"notes,omitempty"`
+	ToDo  []string `json:"todo,omitempty"`
+}
+
+// Insert puts a medium into a domain's drive. A domain without one gets it.
+func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*Outcome, error) {
+	full, err := findISO(r.ISO)
+	if err != nil {
+		return nil, err
+	}
+	p := &inserting{domain: d, request: r, medium: medium{ISO: full, Force: r.Force}}
+	return p.run(ctx, o)
+}
+
+// Eject takes the medium out of a domain's drive.
+func Eject(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*Outcome, error) {
+	p := &inserting{domain: d, request: r, medium: medium{Force: r.Force}}
+	return p.run(ctx, o)
+}
+
+// findISO refuses a file that is no medium.
+func findISO(path string) (string, error) {
+	img, err := locate(path)
+	if err != nil {
+		return "", err
+	}
+	if img.Block {
+		return "", plan.Refuse(plan.NotISO, path, "%s is a block device, not an ISO image", path)
+	}
+	iso, err := isISO(img.Path)
+	if err == nil && !iso {
+		err = plan.Refuse(plan.NotISO, path, "%s has no volume descriptor of ISO 9660 or UDF: it is no medium", path)
+	}
+	return img.Path, err
+}
+
+// isISO looks for a volume descriptor: from sector 16 on, of 2048 bytes each, with
+// its name behind the first byte (ECMA-119 §8.1, ECMA-167 part 2 §9.1).
+func isISO(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	for sector := range int64(4) {
+		name := make([]byte, 5)
+		if _, err := f.ReadAt(name, (16+sector)*2048+1); err != nil {
+			if errors.Is(err, io.EOF) {
+				return false, nil
+			}
+			return false, err
+		}
+		if isOneOf(string(name), "CD001", "BEA01", "NSR02", "NSR03") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// virtioWin is where distributions and people put the drivers' ISO.
+var virtioWin = []string{
+	"/usr/share/virtio-win/virtio-win.iso", "/usr/share/virtio-win/*.iso",
+	"/var/lib/libvirt/images/virtio-win*.iso", "/var/lib/libvirt/boot/virtio-win*.iso", "/usr/share/virtio-win*.iso",
+}
+
+// FindVirtioWin finds the ISO with Windows' virtio drivers, the newest by name.
+func FindVirtioWin() (string, error) {
+	for _, pattern := range virtioWin {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			slices.Sort(found)
+			return found[len(found)-1], nil
+		}
+	}
+	return "", plan.Refuse(plan.NotFound, "virtio-win.iso", "there is no virtio-win ISO in %s", strings.Join(virtioWin, ", "))
+}
+
+// inserting is a medium on its way to be a job.
+type inserting struct {
+	medium
+	domain  *domain.Domain
+	request MediaRequest
+	survey  domain.Survey
+	scopes  []domain.Scope
+	drives  map[domain.Scope][]domain.Device
+	buses   []string // of the controllers there are
+	system  string   // the bus of the first disk
+	steps   []plan.Step
+}
+
+func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if len(p.steps) == 0 {
+		return &Outcome{State: journal.Cancelled, Said: []string{"nothing to do"}}, nil
+	}
+	t := plan.Target{Path: p.ISO, Format: "raw", Guest: &plan.Guest{Disk: p.Target}}
+	running := slices.Contains(p.scopes, domain.Live)
+	j, err := openDeviceJob(ctx, Medium, p.domain, t, running, nil, p.steps, &p.medium, o)
+	if err != nil {
+		return nil, err
+	}
+	return j.runDeviceJob(ctx)
+}
+
+func (p *inserting) prepare(ctx context.Context) error {
+	var err error
+	if p.survey, err = p.domain.Survey(ctx, true); err != nil {
+		return err
+	}
+	if err := judgeForDevices(p.domain, p.survey); err != nil {
+		return err
+	}
+	if p.scopes, err = scopes(p.domain, p.survey, p.request.Where); err != nil {
+		return err
+	}
+	if err := p.findDrives(ctx); err != nil {
+		return err
+	}
+	if err := p.choose(); err != nil {
+		return err
+	}
+	if p.Target == "" {
+		if err := p.addDrive(ctx); err != nil {
+			return err
+		}
+	} else if err := p.change(); err != nil {
+		return err
+	}
+	if p.ISO != "" && (p.request.Windows || p.windows(ctx)) {
+		p.ToDo = windowsDrivers(p.domain.Name, p.system)
+	}
+	return nil
+}
+
+func (p *inserting) findDrives(ctx context.Context) error {
+	p.drives = map[domain.Scope][]domain.Device{}
+	for _, scope := range p.scopes {
+		devices, controllers, err := p.domain.Devices(ctx, scope)
+		if err != nil {
+			return err
+		}
+		p.buses = append(p.buses, controllers...)
+		for _, d := range devices {
+			if d.Device == "cdrom" {
+				p.drives[scope] = append(p.drives[scope], d)
+			} else if p.system == "" {
+				p.system = d.Bus
+			}
+		}
+	}
+	return nil
+}
+
+// all are the drives of either definition, each once.
+func (p *inserting) all() []domain.Device {
+	var all []domain.Device
+	for _, scope := range p.scopes {
+		for _, d := range p.drives[scope] {
+			if !slices.ContainsFunc(all, func(o domain.Device) bool { return o.Target == d.Target }) {
+				all = append(all, d)
+			}
+		}
+	}
+	return all
+}
+
+// choose finds the drive: the one that is named; else the only one, or the only one
+// with a medium to eject, or the first empty one. None is "".
+func (p *inserting) choose() error {
+	all := p.all()
+	var names []string
+	for _, d := range all {
+		names = append(names, d.Target)
+	}
+	if p.request.Target != "" {
+		if isOneOf(p.request.Target, names...) {
+			p.Target = p.request.Target
+			return nil
+		}
+		if p.ISO == "" || len(names) > 0 {
+			return plan.Refuse(plan.NotFound, p.request.Target, "domain %s has no drive %s; it has %s", p.domain.Name, p.request.Target, orNone(names))
+		}
+		return nil
+	}
+	fits := slices.DeleteFunc(slices.Clone(all), func(d domain.Device) bool { return (d.Source == "") != (p.ISO != "") })
+	switch {
+	case len(all) == 1:
+		p.Target = all[0].Target
+	case p.ISO == "" && len(fits) == 0, len(all) == 0:
+	case p.ISO != "" && len(fits) > 0, len(fits) == 1:
+		p.Target = fits[0].Target
+	default:
+		return plan.Refuse(plan.AmbiguousDisk, p.domain.Name, "domain %s has %d drives: %s", p.domain.Name, len(all), strings.Join(names, ", "))
+	}
+	return nil
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// change changes the medium of a drive there is.
+func (p *inserting) change() error {
+	p.Old, p.Was = map[domain.Scope]string{}, map[domain.Scope]string{}
+	for _, scope := range p.scopes {
+		i := slices.IndexFunc(p.drives[scope], func(d domain.Device) bool { return d.Target == p.Target })
+		if i < 0 {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s has no drive %s (%s)", p.domain.Name, p.Target, scope))
+			continue
+		}
+		drive := p.drives[scope][i]
+		if drive.Source == p.ISO {
+			continue
+		}
+		p.Old[scope], p.Was[scope] = drive.Text, drive.Source
+		what := fmt.Sprintf("%s into %s", filepath.Base(p.ISO), p.Target)
+		if p.ISO == "" {
+			what = fmt.Sprintf("%s out of %s", filepath.Base(drive.Source), p.Target)
+		}
+		p.steps = append(p.steps, plan.Step{Kind: plan.StepMedium, Device: string(scope), Summary: what + " " + whereText(scope)})
+	}
+	return nil
+}
+
+func whereText(s domain.Scope) string {
+	if s == domain.Live {
+		return "in the running guest"
+	}
+	return "in the definition"
+}
+
+// addDrive gives the domain a drive. A running guest gets one only on a bus that
+// takes devices while it runs.
+func (p *inserting) addDrive(ctx context.Context) error {
+	if p.ISO == "" {
+		return nil
+	}
+	taken, err := targets(ctx, p.domain, p.survey.State == domain.Running)
+	if err != nil {
+		return err
+	}
+	bus := p.newBus()
+	if p.Target = p.request.Target; p.Target == "" {
+		p.Target = freeTarget(bus, taken)
+	}
+	if source, ok := taken[p.Target]; ok {
+		return plan.Refuse(plan.TargetTaken, p.domain.Name, "%s has a disk %s already: %s", p.domain.Name, p.Target, source)
+	}
+	if slices.Contains(p.scopes, domain.Live) && isOneOf(bus, "ide", "sata") {
+		if err := p.onlyLater(bus); err != nil {
+			return err
+		}
+	}
+	drive := domain.NewDisk{Path: p.ISO, Format: "raw", Target: p.Target, Bus: bus, Device: "cdrom", ReadOnlyMedia: true}
+	p.New = drive.XML()
+	for _, scope := range p.scopes {
+		kind := plan.StepDefine
+		if scope == domain.Live {
+			kind = plan.StepPlug
+		}
+		p.steps = append(p.steps, plan.Step{Kind: kind, Summary: fmt.Sprintf("a drive %s (%s) with %s %s", p.Target, bus, filepath.Base(p.ISO), whereText(scope))})
+	}
+	return nil
+}
+
+// newBus is the bus of a new drive: the one that was asked for, or goes with the
+// target, else what the machine has.
+func (p *inserting) newBus() string {
+	switch bus := busOf(p.request.Target); {
+	case p.request.Bus != "":
+		return p.request.Bus
+	case bus != "" && bus != "virtio":
+		return bus
+	case isOneOf("sata", p.buses...):
+		return "sata"
+	}
+	return "ide"
+}
+
+// onlyLater leaves a drive that a running guest cannot get to its next start.
+func (p *inserting) onlyLater(bus string) error {
+	if p.request.Where == OnlyRunning || p.request.Where == Both || !p.survey.Persistent {
+		return plan.Refuse(plan.NoHotplug, p.domain.Name, "%s has no drive, and a running guest cannot get one on the bus %s", p.domain.Name, bus)
+	}
+	p.scopes = []domain.Scope{domain.Config}
+	p.Notes = append(p.Notes, fmt.Sprintf("%s had no drive, and gets one on the bus %s at its next start: a running guest can get one on scsi or usb (--bus)", p.domain.Name, bus))
+	return nil
+}
+
+// windows asks the agent, else the definition's metadata (libosinfo) and whether it
+// has Windows' own enlightenments.
+func (p *inserting) windows(ctx context.Context) bool {
+	if p.survey.Agent {
+		return p.domain.OS(ctx) == "mswindows"
+	}
+	text, err := p.domain.XML(ctx)
+	return err == nil && (strings.Contains(text, "http://microsoft.com/win") || strings.Contains(text, "<hyperv"))
+}
+
+// windowsDrivers says how a Windows gets from IDE or SATA to virtio.
+func windowsDrivers(name, bus string) []string {
+	if bus == "virtio" || bus == "scsi" {
+		return []string{"when Windows is installed on a virtio disk, choose Load driver in its setup: viostor (virtio-blk) or vioscsi (virtio-scsi), in the folder amd64 of its version"}
+	}
+	return []string{
+		"install the drivers in Windows from the ISO: virtio-win-guest-tools.exe, or in the Device Manager",
+		"let Windows bind the driver before its system disk needs it: give it a small virtio disk, and take it away again when Windows has shown it\n" +
+			fmt.Sprintf("virt-grow disk add %s --size 1G --path /var/lib/libvirt/images/%s-bind.qcow2\n", name, name) +
+			fmt.Sprintf("virt-grow disk detach %s vdb --delete", name),
+		"shut Windows down fully, then change the system disk's bus: in its <target>, dev='vda' bus='virtio', and delete its <address>\n" +
+			fmt.Sprintf("virsh edit %s", name),
+	}
+}

@@ -1,0 +1,123 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+)
+
+// mediumJob is the job as its steps see it.
+type mediumJob struct {
+	slot
+	*medium
+}
+
+func openMedium(j *job) (errand, error) {
+	m := &mediumJob{medium: &medium{}}
+	if err := j.told(m.medium); err != nil {
+		return errand{}, err
+	}
+	m.slot = slot{job: j, target: m.Target, path: m.ISO}
+	return errand{
+		handlers: map[plan.StepKind]apply.Handler{
+			plan.StepMedium: {Do: m.insert, Undo: m.putBack},
+			plan.StepDefine: {Do: m.define, Undo: m.undefineDrive},
+			plan.StepPlug:   {Do: m.plug, Undo: m.unplugDrive},
+		},
+		result: m.result,
+	}, nil
+}
+
+// drive is the drive as it is now.
+func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Device, error) {
+	devices, _, err := m.domain.Devices(ctx, scope)
+	if err != nil {
+		return domain.Device{}, err
+	}
+	i := slices.IndexFunc(devices, func(d domain.Device) bool { return d.Target == m.Target })
+	if i < 0 {
+		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.held.ID, "somebody took the drive %s out of %s", m.Target, m.domain.Name)
+	}
+	return devices[i], nil
+}
+
+func (m *mediumJob) insert(ctx context.Context, s plan.Step) error {
+	scope := domain.Scope(s.Device)
+	now, err := m.drive(ctx, scope)
+	if err != nil || now.Source == m.ISO {
+		return err
+	}
+	element, err := domain.WithMedium(now.Text, m.ISO)
+	if err != nil {
+		return err
+	}
+	err = m.domain.Update(ctx, element, scope, m.Force)
+	if now, asked := m.drive(ctx, scope); asked == nil && now.Source == m.ISO {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("the drive %s of %s is still as it was (%s)", m.Target, m.domain.Name, scope)
+	}
+	return err
+}
+
+// putBack puts the medium in again that was in before.
+func (m *mediumJob) putBack(ctx context.Context, s plan.Step) error {
+	scope := domain.Scope(s.Device)
+	state, err := m.domain.State(ctx)
+	if err != nil || scope == domain.Live && state == domain.Off {
+		return err
+	}
+	now, err := m.drive(ctx, scope)
+	if err != nil {
+		return err
+	}
+	if now.Source != m.Was[scope] {
+		if err := m.domain.Update(ctx, m.Old[scope], scope, m.Force); err != nil {
+			return err
+		}
+	}
+	if scope == domain.Live {
+		return nil
+	}
+	return m.restoreDefinition(ctx)
+}
+
+func (m *mediumJob) define(ctx context.Context, _ plan.Step) error {
+	return m.put(ctx, m.New, domain.Config)
+}
+
+func (m *mediumJob) undefineDrive(ctx context.Context, _ plan.Step) error {
+	return errors.Join(m.undefine(ctx), m.restoreDefinition(ctx))
+}
+
+func (m *mediumJob) plug(ctx context.Context, _ plan.Step) error {
+	return m.put(ctx, m.New, domain.Live)
+}
+
+func (m *mediumJob) unplugDrive(ctx context.Context, _ plan.Step) error {
+	return m.unplug(ctx, ReleaseLimit)
+}
+
+func (m *mediumJob) result(out *Outcome) {
+	was := m.Was[domain.Live]
+	if was == "" {
+		was = m.Was[domain.Config]
+	}
+	first := fmt.Sprintf("%s is in drive %s of %s", filepath.Base(m.ISO), m.Target, m.domain.Name)
+	if m.ISO == "" {
+		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.domain.Name)
+	}
+	out.Said = append(out.Said, first)
+	if m.ISO != "" && was != "" {
+		out.Said = append(out.Said, "before, it was "+was)
+	}
+	out.Said = append(out.Said, m.Notes...)
+	out.ToDo = append(out.ToDo, m.ToDo...)
+}

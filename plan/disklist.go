@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// DiskList are a domain's disks.
+type DiskList struct {
+	Domain string `json:"domain"`
+	UUID   string `json:"uuid"`
+	// State is the domain's: "running", "off", …
+	State string       `json:"state"`
+	Disks []ListedDisk `json:"disks"`
+}
+
+// ListedDisk is one of them: what the domain's definition says, and what its files
+// are. Of a domain that runs it is what it runs with.
+type ListedDisk struct {
+	Target string `json:"target"`
+	Bus    string `json:"bus"`
+	Device string `json:"device"` // "disk", "cdrom", "floppy", "lun"
+	// Kind is "file", "block", "network", "volume", …; "" for an empty drive.
+	Kind string `json:"kind"`
+	// Source is a path, or where on the network it is.
+	Source string `json:"source"`
+	// Format is the definition's, which the guest's view depends on.
+	Format    string `json:"format"`
+	Serial    string `json:"serial,omitempty"`
+	Cache     string `json:"cache,omitempty"`
+	ReadOnly  bool   `json:"readonly,omitempty"`
+	Shareable bool   `json:"shareable,omitempty"`
+	// Size is the virtual size, Allocated what the image takes on the host, without
+	// what lies below it.
+	Size      size.Bytes `json:"size,omitempty"`
+	Allocated size.Bytes `json:"allocated,omitempty"`
+	// Backing is the chain below, nearest first; Depth counts the image as well.
+	Backing []Link  `json:"backing,omitempty"`
+	Depth   int     `json:"depth,omitempty"`
+	Inside  *Inside `json:"inside,omitempty"`
+	// Warnings are what is wrong with it.
+	Warnings []*Refusal `json:"warnings"`
+}
+
+// Warn adds a warning.
+func (d *ListedDisk) Warn(reason Reason, subject, format string, args ...any) {
+	d.Warnings = append(d.Warnings, Refuse(reason, subject, format, args...))
+}
+
+// Inside is what an image held when it was last looked at.
+type Inside struct {
+	At time.Time `json:"at"`
+	// Current says that nobody has written to the image since.
+	Current bool `json:"current"`
+	// Table is "gpt" or "mbr", OS the system's name; "" for none.
+	Table    string        `json:"table,omitempty"`
+	OS       string        `json:"os,omitempty"`
+	Contents []InsideThing `json:"contents"`
+}
+
+// InsideThing is a file system, or what else a device of the disk holds.
+type InsideThing struct {
+	Device  string     `json:"device"`
+	Type    string     `json:"type"`
+	Label   string     `json:"label,omitempty"`
+	UUID    string     `json:"uuid,omitempty"`
+	Size    size.Bytes `json:"size,omitempty"`
+	Used    size.Bytes `json:"used,omitempty"`
+	Mounted []string   `json:"mounted,omitempty"`
+}
+
+// longest is how much is kept of a text that a guest chose.
+const longest = 200
+
+// InsideOf is the short of a layout.
+func InsideOf(l *Layout, at time.Time) *Inside {
+	in := &Inside{At: at.UTC().Truncate(time.Second), Current: true, Contents: []InsideThing{}}
+	if l.Table != nil {
+		in.Table = string(l.Table.Kind)
+	}
+	if l.OS != nil && l.OS.Product != "unknown" { // libguestfs' word
+		in.OS = clip(l.OS.Product)
+	}
+	for _, d := range l.Devices {
+		c := d.Content
+		if c.Type == "" {
+			continue
+		}
+		thing := InsideThing{Device: d.Name, Type: c.Type, Label: clip(c.Label), UUID: c.UUID, Size: c.Size, Used: c.Used}
+		for _, where := range c.Mounted {
+			thing.Mounted = append(thing.Mounted, clip(where))
+		}
+		in.Contents = append(in.Contents, thing)
+	}
+	return in
+}
+
+func clip(text string) string { return string([]rune(text)[:min(len([]rune(text)), longest)]) }

@@ -1,0 +1,210 @@
+// Package fstab adds lines to and takes lines from the text of an fstab(5), and
+// leaves every other byte as it is. It is pure: text goes in, text comes out.
+//
+// It reads what mount(8) reads: blank lines, comments and lines it makes no sense
+// of are passed over, and kept.
+package fstab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Entry is one line: what is mounted, where and how.
+type Entry struct {
+	Spec    string // "UUID=…", "LABEL=…", "/dev/vda1", "server:/share"
+	Mount   string // "/data"; "none" for swap
+	Type    string // "xfs"
+	Options string // "defaults,nofail"
+	// Dump and Pass are the last two fields: whether dump(8) saves it, and when
+	// fsck(8) checks it at boot, 0 for never.
+	Dump, Pass int
+}
+
+// String is the entry's line, without its end.
+func (e Entry) String() string {
+	fields := []string{e.Spec, e.Mount, e.Type, e.Options}
+	for i, f := range fields {
+		fields[i] = escape(f)
+	}
+	return fmt.Sprintf("%s %d %d", strings.Join(fields, " "), e.Dump, e.Pass)
+}
+
+// Entries are the lines that mount something.
+func Entries(text []byte) []Entry {
+	var all []Entry
+	for line := range bytes.Lines(text) {
+		if e, ok := parse(string(line)); ok {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// parse reads a line. Options may be left out, as may the two numbers; a number
+// that is none counts as 0.
+func parse(line string) (Entry, bool) {
+	fields := strings.FieldsFunc(strings.TrimRight(line, "\r\n"), func(r rune) bool { return r == ' ' || r == '\t' })
+	if len(fields) < 3 || strings.HasPrefix(fields[0], "#") {
+		return Entry{}, false
+	}
+	e := Entry{Spec: unescape(fields[0]), Mount: unescape(fields[1]), Type: unescape(fields[2]), Options: "defaults"}
+	if len(fields) > 3 {
+		e.Options = unescape(fields[3])
+	}
+	if len(fields) > 4 {
+		e.Dump, _ = strconv.Atoi(fields[4])
+	}
+	if len(fields) > 5 {
+		e.Pass, _ = strconv.Atoi(fields[5])
+	}
+	return e, true
+}
+
+// Errors of Add and Remove.
+var (
+	// ErrTaken says that a line for the mount point or the file system is there.
+	ErrTaken = errors.New("fstab has it already")
+	// ErrAbsent says that there is no such line.
+	ErrAbsent = errors.New("fstab has no such line")
+	// ErrInvalid says that the entry cannot be written.
+	ErrInvalid = errors.New("cannot be written into fstab")
+)
+
+// Add puts the entry behind the last line. A text whose last line has no end
+// keeps that habit, so that Remove gives the same bytes back.
+func Add(text []byte, e Entry) ([]byte, error) {
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	if other, ok := Conflict(text, e); ok {
+		return nil, fmt.Errorf("%w: %s", ErrTaken, other)
+	}
+	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+		return fmt.Appendf(slices.Clip(text), "\n%s", e), nil
+	}
+	return fmt.Appendf(slices.Clip(text), "%s\n", e), nil
+}
+
+// Conflict finds a line for the same mount point or the same file system.
+func Conflict(text []byte, e Entry) (Entry, bool) {
+	for _, other := range Entries(text) {
+		sameMount := strings.HasPrefix(e.Mount, "/") && strings.HasPrefix(other.Mount, "/") && path.Clean(e.Mount) == path.Clean(other.Mount)
+		if sameMount || SameSpec(e.Spec, other.Spec) {
+			return other, true
+		}
+	}
+	return Entry{}, false
+}
+
+// SameSpec compares what two lines mount. A UUID may be in quotes, of either case,
+// or behind /dev/disk/by-uuid.
+func SameSpec(a, b string) bool { return normal(a) == normal(b) }
+
+func normal(spec string) string {
+	for _, by := range []string{"uuid", "label", "partuuid", "partlabel"} {
+		if rest, ok := strings.CutPrefix(spec, "/dev/disk/by-"+by+"/"); ok {
+			spec = strings.ToUpper(by) + "=" + rest
+		}
+	}
+	tag, value, ok := strings.Cut(spec, "=")
+	if !ok || strings.HasPrefix(spec, "/") {
+		return spec
+	}
+	value = strings.Trim(value, `"'`)
+	if tag = strings.ToUpper(tag); strings.HasSuffix(tag, "UUID") {
+		value = strings.ToLower(value)
+	}
+	return tag + "=" + value
+}
+
+// Remove takes out the last line that says the same as the entry: that mounts the
+// same there. Options may have been changed since.
+func Remove(text []byte, e Entry) ([]byte, error) {
+	lines := slices.Collect(bytes.Lines(text))
+	for i, line := range slices.Backward(lines) {
+		other, ok := parse(string(line))
+		if !ok || other.Mount != e.Mount || !SameSpec(other.Spec, e.Spec) {
+			continue
+		}
+		last := i == len(lines)-1 && !bytes.HasSuffix(line, []byte("\n"))
+		rest := bytes.Join(slices.Delete(slices.Clone(lines), i, i+1), nil)
+		if last {
+			rest = bytes.TrimSuffix(rest, []byte("\n"))
+		}
+		return rest, nil
+	}
+	return nil, fmt.Errorf("%w: %s on %s", ErrAbsent, e.Spec, e.Mount)
+}
+
+// check refuses an entry that would be read back as something else, or break the
+// text.
+func (e Entry) check() error {
+	for _, f := range []string{e.Spec, e.Mount, e.Type, e.Options} {
+		if f == "" || strings.ContainsRune(f, 0) {
+			return fmt.Errorf("%w: a field is empty, or has a zero byte: %q", ErrInvalid, f)
+		}
+	}
+	if back, ok := parse(e.String()); !ok || back != e {
+		return fmt.Errorf("%w: %s", ErrInvalid, e)
+	}
+	return nil
+}
+
+// escaped are the characters that fstab(5) wants as a backslash and three octal
+// digits.
+const escaped = " \t\n\r\\#"
+
+func escape(field string) string {
+	var b strings.Builder
+	for i := range len(field) {
+		if strings.IndexByte(escaped, field[i]) >= 0 {
+			fmt.Fprintf(&b, `\%03o`, field[i])
+			continue
+		}
+		b.WriteByte(field[i])
+	}
+	return b.String()
+}
+
+// unescape decodes octal escapes; any other backslash stands for itself.
+func unescape(field string) string {
+	var b strings.Builder
+	for i := 0; i < len(field); i++ {
+		if field[i] == '\\' && i+3 < len(field) {
+			if n, err := strconv.ParseUint(field[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(field[i])
+	}
+	return b.String()
+}
+
+// For is the entry of a file system of that type, in blkid's words, by its UUID.
+// The guest boots without it (nofail). options, if not empty, take the place of
+// "defaults".
+func For(uuid, fs, mount, options string) Entry {
+	e := Entry{Spec: "UUID=" + uuid, Mount: mount, Type: fs, Options: "defaults"}
+	switch fs {
+	case "ext2", "ext3", "ext4":
+		e.Pass = 2 // fsck(8); XFS and btrfs check themselves when they are mounted
+	case "ntfs":
+		// The kernel's driver. Without a mask every file is everybody's.
+		e.Type, e.Options = "ntfs3", "defaults,umask=022"
+	}
+	if options != "" {
+		e.Options = options
+	}
+	if !slices.Contains(strings.Split(e.Options, ","), "nofail") {
+		e.Options += ",nofail"
+	}
+	return e
+}
