@@ -94,7 +94,7 @@ func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
 	return a.openLVM(ctx)
 }
 
-// volumes lists what has a file system or is encrypted, in the disks' order.
+// volumes lists what has a file system or is encrypted, by name.
 func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
 	var all map[string]string
 	if err := a.do(ctx, func() (e error) { all, e = a.g.List_filesystems(); return }); err != nil {
@@ -104,6 +104,32 @@ func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
 	for _, mountable := range slices.Sorted(maps.Keys(all)) {
 		if kind := all[mountable]; kind != "" && kind != "unknown" && kind != "swap" {
 			found = append(found, volume{mountable, kind})
+		}
+	}
+	containers, err := a.containers(ctx, all)
+	return append(found, containers...), err
+}
+
+// containers lists the LUKS containers. List_filesystems leaves them out, as it does
+// PVs, and lists what it does not know: so they are among what it does not list.
+func (a *Appliance) containers(ctx context.Context, listed map[string]string) ([]volume, error) {
+	var found []volume
+	for _, list := range []func() ([]string, error){a.g.List_devices, a.g.List_partitions, a.g.Lvs} {
+		var devices []string
+		if err := a.do(ctx, func() (e error) { devices, e = list(); return }); err != nil {
+			return nil, err
+		}
+		for _, device := range devices {
+			if _, ok := listed[device]; ok {
+				continue
+			}
+			kind, err := a.fsType(ctx, device)
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			if kind == plan.ContentLUKS {
+				found = append(found, volume{device, kind})
+			}
 		}
 	}
 	return found, nil
