@@ -126,6 +126,7 @@ func (x *tenant) total(t *testing.T, at string) int {
 // TestOnline grows data disks of a running guest through libvirt and QMP, which
 // writes to them all the time.
 func TestOnline(t *testing.T) {
+	quick(t)
 	h := newHouse(t)
 	x := h.furnish(t, lab.Spec{Name: "online"}, false, rooms...)
 	for _, c := range []struct{ via, size string }{{"libvirt", "600M"}, {"qmp", "900M"}} {
