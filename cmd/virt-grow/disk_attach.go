@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -118,20 +117,6 @@ func (p *program) onDevices(c *cli.Context, name string, work func(*domain.Domai
 		}
 		return work(d, o)
 	})
-}
-
-// domainNamed connects to libvirt and finds a domain, which keeps the connection.
-func (p *program) domainNamed(ctx context.Context, name string) (*domain.Domain, error) {
-	conn, err := domain.Connect(p.connect)
-	if err != nil {
-		return nil, err
-	}
-	d, err := conn.Find(ctx, name)
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return d, nil
 }
 
 var (

@@ -8,7 +8,6 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
-	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -51,16 +50,12 @@ func (p *program) diskList(c *cli.Context) error {
 }
 
 func (p *program) disksOf(ctx context.Context, name string, look bool, o guest.SessionOptions) (*plan.DiskList, error) {
-	conn, err := domain.Connect(p.connect)
+	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err
-	}
-	d, err := conn.Find(ctx, name)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
 	}
 	stop := p.looking("looking at the disks of " + d.Name)
 	list, err := guest.ListDisks(ctx, d, look, o)
 	stop()
-	return list, errors.Join(err, conn.Close())
+	return list, errors.Join(err, d.Close())
 }

@@ -132,9 +132,21 @@ func windowEnd(text string, now time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// openDomain connects to libvirt and finds the disk. The image keeps the
-// connection.
+// openDomain finds a domain's disk. The image keeps the connection.
 func (p *program) openDomain(ctx context.Context, name string, o guest.DomainOptions) (*guest.Image, error) {
+	d, err := p.domainNamed(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	img, err := guest.OpenDomain(ctx, d, o)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return img, nil
+}
+
+// domainNamed connects to libvirt and finds a domain, which keeps the connection.
+func (p *program) domainNamed(ctx context.Context, name string) (*domain.Domain, error) {
 	conn, err := domain.Connect(p.connect)
 	if err != nil {
 		return nil, err
@@ -143,9 +155,5 @@ func (p *program) openDomain(ctx context.Context, name string, o guest.DomainOpt
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	img, err := guest.OpenDomain(ctx, d, o)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return img, nil
+	return d, nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/appliance"
-	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
 // inFiles are the commands about files inside a guest.
@@ -99,17 +98,13 @@ func (t target) disks(ctx context.Context) (*guest.Disks, error) {
 	if t.domain == "" {
 		return guest.OpenImageDisks(ctx, t.path, t.open)
 	}
-	conn, err := domain.Connect(t.program.connect)
+	d, err := t.program.domainNamed(ctx, t.domain)
 	if err != nil {
 		return nil, err
 	}
-	d, err := conn.Find(ctx, t.domain)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
 	g, err := guest.OpenDomainDisks(ctx, d, t.open.Sector)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, d.Close())
 	}
 	return g, nil
 }

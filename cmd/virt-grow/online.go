@@ -86,21 +86,17 @@ func onlineOptions(c *cli.Context) (guest.OnlineOptions, error) {
 	return o, nil
 }
 
-// planOnline connects to libvirt, and looks. The plan keeps the connection.
+// planOnline finds the domain, and looks. The plan keeps the connection.
 func (p *program) planOnline(ctx context.Context, name string, o guest.OnlineOptions) (*guest.Online, error) {
-	conn, err := domain.Connect(p.connect)
+	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err
-	}
-	d, err := conn.Find(ctx, name)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
 	}
 	stop := p.looking("looking at " + name)
 	made, err := guest.PlanOnline(ctx, d, o)
 	stop()
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, d.Close())
 	}
 	return made, nil
 }

@@ -163,13 +163,9 @@ func (p *program) thawUnlessTold(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, err := domain.Connect(p.connect)
+	d, err := p.domainNamed(c.Context, name)
 	if err != nil {
 		return err
-	}
-	d, err := conn.Find(c.Context, name)
-	if err != nil {
-		return errors.Join(err, conn.Close())
 	}
 	fmt.Fprintln(p.out, "ready")
 	if _, err := bufio.NewReader(p.in).ReadString('\n'); err == nil {
