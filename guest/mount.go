@@ -160,12 +160,17 @@ func (m *mountJob) entryFor(ctx context.Context) (fstab.Entry, error) {
 	return e, nil
 }
 
-// activate activates the volume groups on a disk, as udev's rule does where there is
-// udev (lvm2: 69-dm-lvm.rules).
+var validGroup = regexp.MustCompile(`^[A-Za-z0-9+_.][A-Za-z0-9+_.-]*$`)
+
+// activate activates the volume groups on a disk, where udev has not done it.
 func (j *job) activate(ctx context.Context, blocks []domain.Block) {
 	for _, b := range domain.All(blocks) {
-		if b.FS == plan.ContentPV && len(b.Below) == 0 {
-			_, _ = j.domain.Output(ctx, "", "lvm", "pvscan", "--cache", "--activate", "ay", b.Name)
+		if b.FS != plan.ContentPV || len(b.Below) > 0 {
+			continue
+		}
+		out, err := j.domain.Output(ctx, "", "lvm", "pvs", "--noheadings", "--options", "vg_name", b.Name)
+		if group := strings.TrimSpace(string(out)); err == nil && validGroup.MatchString(group) {
+			_, _ = j.domain.Output(ctx, "", "lvm", "vgchange", "--activate", "y", group)
 		}
 	}
 }
