@@ -39,7 +39,7 @@ func (f *Files) CopyOut(ctx context.Context, p, dest string) (c Copied, err erro
 		c.To = filepath.Join(dest, baseOf(e.Name))
 	}
 	if _, err := os.Lstat(c.To); err == nil {
-		return c, plan.Refuse(plan.Exists, c.To, "%s is there already", c.To)
+		return c, plan.Refuse(plan.FileExists, c.To, "%s is there already", c.To)
 	}
 	part, err := os.MkdirTemp(filepath.Dir(c.To), ".virt-grow-")
 	if err != nil {
@@ -57,7 +57,7 @@ func (f *Files) CopyOut(ctx context.Context, p, dest string) (c Copied, err erro
 	}
 	// Not over what came to be there meanwhile; a folder's rename refuses by itself.
 	if _, err := os.Lstat(c.To); err == nil {
-		return c, plan.Refuse(plan.Exists, c.To, "%s is there already", c.To)
+		return c, plan.Refuse(plan.FileExists, c.To, "%s is there already", c.To)
 	}
 	return c, os.Rename(whole, c.To)
 }

@@ -38,7 +38,6 @@ const (
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"
 	NotAFile          Reason = "not-a-file"
-	Exists            Reason = "exists"
 
 	// About new files.
 	FileExists Reason = "file-exists"

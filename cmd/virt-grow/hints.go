@@ -49,7 +49,6 @@ var hints = map[plan.Reason]string{
 	plan.TooLarge:          "give less with --size, or take another file system: --fs xfs",
 	plan.BadLabel:          "give a shorter one with --label, or none",
 	plan.NotAFile:          "VIRT-GROW ls lists what is in a folder, copy-out copies one out; larger files: copy-out, change it, copy-in",
-	plan.Exists:            "move it away, or give another name: nothing is overwritten on this host",
 	plan.CacheUnsafe:       "virsh edit: take cache='unsafe' out of the driver, or make it writeback",
 	plan.DefinitionsDiffer: "compare them: virsh dumpxml SUBJECT, and with --inactive; virsh update-device --config brings the definition up to date",
 	plan.BackingMissing:    "put SUBJECT back from a backup, or if it has moved: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
