@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -76,6 +77,17 @@ func (p *Online) summary() string {
 		return "as far as it has to"
 	}
 	return strings.Join(slices.Compact(programs), ", ")
+}
+
+// LeftInside are the commands that a guest has not run yet, as a person would type
+// them, of a job that grows its disk.
+func (f Facts) LeftInside() []string {
+	var o onlineFacts
+	if f.Kind != OnlineGrowth || json.Unmarshal(f.Errand, &o) != nil {
+		return nil
+	}
+	o.Plan.Commands = o.Left
+	return o.Plan.Lines()
 }
 
 // online is such a job at work.

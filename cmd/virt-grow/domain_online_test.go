@@ -265,7 +265,8 @@ func TestOnlineCutOff(t *testing.T) {
 			grow(t, point+"=kill")
 			id, state := x.job(t)
 			code, out := x.run(t, "", "status", id)
-			if code != 0 || state != "working" || !strings.Contains(out, "resume "+id) || strings.Contains(out, "rollback "+id) {
+			if code != 0 || state != "working" || !strings.Contains(out, "resume "+id) || strings.Contains(out, "rollback "+id) ||
+				strings.Contains(out, "resize2fs /dev/vdb1") != (point != "inside/after") {
 				t.Errorf("exit %d, %s\n%s", code, state, out)
 			}
 			if code, out := x.run(t, "", "rollback", id); code != 3 || !strings.Contains(out, "not made smaller") {

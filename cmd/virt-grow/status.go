@@ -58,6 +58,9 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 			s.Others = append(s.Others, *file(side.Path))
 		}
 		s.Text = explain(j, facts)
+		if !j.Record.State.Ended() {
+			s.LeftInside = facts.LeftInside()
+		}
 	} else {
 		s.Text = "It ended before it did anything."
 	}

@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -83,6 +84,8 @@ type Status struct {
 	Others []File `json:"others,omitempty"`
 	// Processes are those that the job started and that still run.
 	Processes []Process `json:"processes,omitempty"`
+	// LeftInside are the commands that the guest has still to run.
+	LeftInside []string `json:"left_inside,omitempty"`
 	// Commands are what can be run now, the best first.
 	Commands []Command `json:"commands,omitempty"`
 }
@@ -143,6 +146,10 @@ func Statuses(w io.Writer, s Style, j Status) error {
 		p.paragraph("", "The error: %s", j.Error)
 	}
 	p.stepList(j.Steps)
+	if len(j.LeftInside) > 0 {
+		p.head("Left to run in the guest")
+		p.verbatim(strings.Join(j.LeftInside, "\n"))
+	}
 	p.commands(j.Commands)
 	_, err := io.WriteString(w, p.b.String())
 	return err
