@@ -1,6 +1,6 @@
 module github.com/virt-grow/virt-grow
 
-go 1.24
+go 1.24.0
 
 replace libguestfs.org/guestfs => ./third_party/libguestfs
 
@@ -20,6 +20,7 @@ require (
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/urfave/cli/v2 v2.27.7
 	github.com/xrash/smetrics v0.0.0-20240521201337-686a1a2994c1 // indirect
+	golang.org/x/sync v0.19.0
 	golang.org/x/sys v0.30.0
 	golang.org/x/term v0.28.0
 	pgregory.net/rapid v1.2.0

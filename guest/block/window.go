@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -73,15 +75,33 @@ var ErrCopyDiffers = errors.New("the copy differs from what was copied")
 // and reads them back. They come from the image, which nobody writes to: so the
 // two places may overlap, and doing it again does no harm.
 func (g *Gate) CopyIn(ctx context.Context, o Overlay, n, from, to size.Bytes) (err error) {
-	if err := g.offer(ctx, o); err != nil {
+	source, done, err := g.source(ctx, o)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, g.withdraw(ctx)) }()
-	source, target := g.window(sourceNode, from, n), g.window(g.Name, to, n)
-	if err := convert(ctx, source, target); err != nil {
-		return err
+	defer func() { err = errors.Join(err, done()) }()
+	return inParts(ctx, n, func(ctx context.Context, at, part size.Bytes) error {
+		source, target := source(from+at, part), g.window(g.Name, to+at, part)
+		if err := convert(ctx, source, target); err != nil {
+			return err
+		}
+		return compare(ctx, source, target)
+	})
+}
+
+// inParts does the work on parts of n bytes at the same time: qemu-img compare waits
+// for one read after the other. The first error ends it.
+func inParts(ctx context.Context, n size.Bytes, work func(ctx context.Context, at, part size.Bytes) error) error {
+	part := max((n / 4).Up(size.MiB), 16*size.MiB)
+	parts, ctx := errgroup.WithContext(ctx)
+	for at := size.Bytes(0); at < n; at += part {
+		parts.Go(func() error { return work(ctx, at, min(part, n-at)) })
 	}
-	_, err = Run(ctx, "qemu-img", "compare", "-q", "--image-opts", source, target)
+	return parts.Wait()
+}
+
+func compare(ctx context.Context, a, b string) error {
+	_, err := Run(ctx, "qemu-img", "compare", "-q", "--image-opts", a, b)
 	var exit *ExecError
 	if errors.As(err, &exit) && exit.Code() == 1 {
 		return ErrCopyDiffers
@@ -89,9 +109,32 @@ func (g *Gate) CopyIn(ctx context.Context, o Overlay, n, from, to size.Bytes) (e
 	return err
 }
 
-// sourceNode is the overlay's image as an export of its own. A window straight
-// on an image with a backing file does not do: there qemu-img compare takes for
-// zeros what only the backing file has (QEMU 7.2).
+// source gives windows on the overlay's image: straight on the file, or where that
+// does not do through an export of the gate's. A window straight on an image with a
+// backing file is one: there qemu-img compare takes for zeros what only the backing
+// file has (QEMU 7.2).
+func (g *Gate) source(ctx context.Context, o Overlay) (window func(at, n size.Bytes) string, done func() error, err error) {
+	if o.protocol()["driver"] != "nbd" && o.alone(ctx) {
+		straight := func(at, n size.Bytes) string {
+			return fmt.Sprintf("driver=raw,offset=%d,size=%d,file.driver=%s,file.file.driver=%s,file.file.filename=%s",
+				int64(at), int64(n), o.Format, driverOf(o.Image), option(o.Image))
+		}
+		return straight, func() error { return nil }, nil
+	}
+	if err := g.offer(ctx, o); err != nil {
+		return nil, nil, err
+	}
+	exported := func(at, n size.Bytes) string { return g.window(sourceNode, at, n) }
+	return exported, func() error { return g.withdraw(ctx) }, nil
+}
+
+// alone says that the image has no backing file.
+func (o Overlay) alone(ctx context.Context) bool {
+	info, err := Inspect(ctx, o.Image, o.Format, Shared)
+	return err == nil && info.Backing == ""
+}
+
+// sourceNode is the overlay's image as an export of its own.
 const sourceNode = "source"
 
 // offer exports the overlay's image, to be read.

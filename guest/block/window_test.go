@@ -92,3 +92,56 @@ func imageOf(t *testing.T, dir, format string, data []byte) string {
 	}
 	return image
 }
+
+// BenchmarkCopyIn holds a move, which copies and reads back, against cp of the same
+// until it is on the disk.
+func BenchmarkCopyIn(b *testing.B) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("/var/tmp", "vg")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const n = 400 * size.MiB
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
+	image := filepath.Join(dir, "image.raw")
+	if err := os.WriteFile(image, data, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("cp", func(b *testing.B) {
+		b.SetBytes(int64(n))
+		for range b.N {
+			if _, err := Run(ctx, "sh", "-c", `cp "$1" "$2" && sync "$2"`, "sh", image, filepath.Join(dir, "copy")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("move", func(b *testing.B) {
+		b.SetBytes(int64(n))
+		for range b.N {
+			b.StopTimer()
+			o := Overlay{Image: image, Format: "raw", Path: filepath.Join(dir, "overlay")}
+			if err := o.Create(ctx, 2*n); err != nil {
+				b.Fatal(err)
+			}
+			g, err := StartGate(ctx, dir, 2*n)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := g.Open(ctx, o.Path); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			err = g.CopyIn(ctx, o, n, 0, n)
+			b.StopTimer()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := g.Stop(); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+}
