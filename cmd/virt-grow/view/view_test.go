@@ -128,6 +128,14 @@ func diskList(when time.Time) *plan.DiskList {
 	return l
 }
 
+// grownOnline is a running guest's disk, with what a guest can make up in its names.
+func grownOnline() Online {
+	return Online{Guest: "dev7", Disk: "vdb", Path: "/img/data.qcow2", Format: "qcow2", From: 20 << 30, To: 30 << 30,
+		Via: "libvirt", Sent: `virDomainBlockResize("vdb", 32212254720, VIR_DOMAIN_BLOCK_RESIZE_BYTES)`, InGuest: "agent",
+		Commands: []string{"growpart /dev/vdb 1", "xfs_growfs '/srv/\x1b[2Jmy data'"},
+		ToDo:     []string{"in the guest, as root:\nresize2fs /dev/vdb1"}, Notes: []string{"the guest has 2 disks of this size"}}
+}
+
 func TestGolden(t *testing.T) {
 	wide := Style{Width: 100, Unicode: true}
 	plain := Style{}
@@ -147,6 +155,7 @@ func TestGolden(t *testing.T) {
 		"inspect-lvm-narrow":    func(w io.Writer) error { return Inspect(w, Style{Width: 40, Unicode: true}, inspection(lvm())) },
 		"inspect-hostile":       func(w io.Writer) error { return Inspect(w, wide, inspection(hostile())) },
 		"inspect-hostile-ascii": func(w io.Writer) error { return Inspect(w, plain, inspection(hostile())) },
+		"online":                func(w io.Writer) error { return OnlinePlan(w, plain, grownOnline()) },
 		"plan":                  func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: grownPlan(), Overlay: "/img"}) },
 		"plan-color": func(w io.Writer) error {
 			return Plan(w, color, PlanText{Plan: grownPlan(), Overlay: "/img", Keep: true, Exact: true})
