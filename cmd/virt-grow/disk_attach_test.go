@@ -234,7 +234,7 @@ func TestDiskAttachOff(t *testing.T) {
 // TestDiskAdd: created, attached and mounted in one job, of a guest that runs and of
 // one that is off.
 func TestDiskAdd(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	for _, off := range []bool{false, true} {
 		name := map[bool]string{false: "adds", true: "addsoff"}[off]
@@ -273,7 +273,7 @@ var (
 // TestDiskLVM: a disk with a volume group is mounted, refused while it is in use, and
 // deactivated before it goes.
 func TestDiskLVM(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "volumes", lab.Spec{}, false, disk{"lvm", "qcow2"})
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
@@ -368,16 +368,14 @@ func TestDiskKilled(t *testing.T) {
 // TestDiskKilledOff does it to a guest that is off, in the edit of its fstab, and to a
 // disk that the job makes itself.
 func TestDiskKilledOff(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "cut", lab.Spec{}, true, disk{"xfs", "qcow2"})
 	fstab := offlineFstab(t, x.disks[0])
 	image := filepath.Join(h.dir, "cut-vdb.qcow2")
 	add := []string{"disk", "add", x.Name, "--size", "400M", "--fs", "xfs", "--mount", "/data"}
-	points := []string{"define/after", "commit:vda/after"}
-	if everything() {
-		points = append(points, "create/after", "format/after", "name/after", "fstab/after", "write/after", "save-undo:vda/after", "commit:vda/before")
-	}
+	points := []string{"define/after", "commit:vda/after", "create/after", "format/after", "name/after",
+		"fstab/after", "write/after", "save-undo:vda/after", "commit:vda/before"}
 	for _, point := range points {
 		t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) {
 			if code, out := x.run(t, point+"=kill", add...); code != -1 {

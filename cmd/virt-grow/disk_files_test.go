@@ -145,7 +145,7 @@ func TestDiskCreateKilled(t *testing.T) {
 
 // TestDiskCreateKilledInside: one with a file system.
 func TestDiskCreateKilledInside(t *testing.T) {
-	long(t)
+	rest(t)
 	c := newFiles(t)
 	target := filepath.Join(c.dir, "data.raw")
 	c.ways(t, target, []string{"format/before", "format/after"}, func(t *testing.T) {

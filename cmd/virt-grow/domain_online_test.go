@@ -217,6 +217,9 @@ func TestOnlineAgents(t *testing.T) {
 		{"forbids", lab.Spec{Cmdline: []string{"agent-without=guest-exec"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name != "forbids" {
+				rest(t)
+			}
 			c.spec.Name = c.name
 			x := h.furnish(t, c.spec, false, rooms[2])
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "600M", "--in-guest", "agent", "--yes")
@@ -309,6 +312,7 @@ func TestOnlineCutOff(t *testing.T) {
 		x.inside(t, "mv /sbin/kept /sbin/lsblk")
 	})
 	t.Run("the agent hangs", func(t *testing.T) {
+		rest(t)
 		begun := x.launch(t, "container/after=stop", "online", x.Name, "--disk", "vdb", "--size", fmt.Sprintf("%dM", size+100), "--yes")
 		size += 100
 		begun.whileStopped(t, func() {

@@ -15,8 +15,8 @@ import (
 // editPoints are the boundaries of the steps of an edit. The long matrices have those
 // that leave the most behind, VIRT_GROW_LONG=all has all.
 var (
-	editPoints      = []string{"write/before", "save-undo/after", "commit/after", "clean-up/after"}
-	otherEditPoints = []string{"write/after", "save-undo/before", "commit/before", "clean-up/before"}
+	editPoints      = []string{"save-undo/after", "commit/after"}
+	otherEditPoints = []string{"write/before", "write/after", "save-undo/before", "commit/before", "clean-up/before", "clean-up/after"}
 )
 
 // TestEditKilled ends the program with SIGKILL at the boundaries of the steps, and in
@@ -25,9 +25,10 @@ var (
 func TestEditKilled(t *testing.T) {
 	long(t)
 	program := buildWithFaults(t)
-	points := editPoints
+	points, waits := editPoints, []time.Duration{time.Second}
 	if everything() {
 		points = slices.Concat(editPoints, otherEditPoints)
+		waits = []time.Duration{0, time.Second, 3 * time.Second}
 	}
 	for i, point := range points {
 		format := []string{"raw", "qcow2"}[i%2]
@@ -40,7 +41,7 @@ func TestEditKilled(t *testing.T) {
 			c.bothWays(t, point, before)
 		})
 	}
-	for _, wait := range []time.Duration{0, time.Second, 3 * time.Second} {
+	for _, wait := range waits {
 		t.Run("in-write/"+wait.String(), func(t *testing.T) {
 			c := newCrash(t, program, "none-ext4", "qcow2")
 			before := keep(t, c.seen(t))
@@ -140,7 +141,7 @@ func (c *crash) readme(t *testing.T) string {
 // TestEditFails: an edit that fails after the commit has begun is taken back, and one
 // that is interrupted changes nothing.
 func TestEditFails(t *testing.T) {
-	long(t)
+	rest(t)
 	program := buildWithFaults(t)
 	c := newCrash(t, program, "none-ext4", "qcow2")
 	before := keep(t, c.seen(t))

@@ -242,7 +242,7 @@ func (x *tenant) refusesRunning(t *testing.T) {
 
 // TestFilesOfImages: paths on Windows, on data disks, and what is refused.
 func TestFilesOfImages(t *testing.T) {
-	long(t)
+	rest(t)
 	program := buildWithFaults(t)
 	t.Run("windows", func(t *testing.T) {
 		c := newCrash(t, program, "gpt-windows", "raw")
@@ -398,7 +398,7 @@ umount /
 // TestEditOverDisks: a file system that lies on two disks is committed to both, or to
 // none: also when the program is killed between the two.
 func TestEditOverDisks(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	spec := lab.Spec{}
 	var paths []string
