@@ -41,7 +41,7 @@ func infoBlock(text string) []Drive {
 
 var (
 	blockHead  = regexp.MustCompile(`^([A-Za-z0-9_.#-]+)(?: \(([^() ]+)\))?: (.+)$`)
-	blockTail  = regexp.MustCompile(`^(.*) \(([A-Za-z0-9_-]+)((?:, [a-z -]+)*)\)$`)
+	blockTail  = regexp.MustCompile(`^(.+) \(([A-Za-z0-9_-]+)((?:, [a-z -]+)*)\)$`)
 	blockPairs = regexp.MustCompile(`^(?:type=[a-z]+ )?removable=[01] `)
 	blockFile  = regexp.MustCompile(`(?:^| )file=(.+?)(?: backing_file=.*)? ro=([01]) drv=([^ ]+)(?: |$)`)
 )
