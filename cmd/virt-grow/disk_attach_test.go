@@ -192,7 +192,7 @@ func offlineFstab(t *testing.T, image string) string {
 // TestDiskAttachOff: the same on a guest that is off: it has the disk mounted when it
 // boots, and is as before when the disk is gone.
 func TestDiskAttachOff(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "off", lab.Spec{}, true, disk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.raw", dataUUID)

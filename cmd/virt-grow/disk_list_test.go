@@ -271,7 +271,7 @@ func (h *house) redefine(t *testing.T, name, word, into string) {
 // TestDiskListInspect: what is inside the disks of a guest that runs, looked at in
 // one appliance, and how long that counts.
 func TestDiskListInspect(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	ctx := context.Background()
 	x := h.moveIn(t, "looked", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "raw"}, disk{"lvm", "qcow2"})

@@ -15,8 +15,8 @@ import (
 // editPoints are the boundaries of the steps of an edit. The long matrices have those
 // that leave the most behind, VIRT_GROW_LONG=all has all.
 var (
-	editPoints      = []string{"save-undo/after", "commit/after"}
-	otherEditPoints = []string{"write/before", "write/after", "save-undo/before", "commit/before", "clean-up/before", "clean-up/after"}
+	editPoints      = []string{"commit/after"}
+	otherEditPoints = []string{"write/before", "write/after", "save-undo/before", "save-undo/after", "commit/before", "clean-up/before", "clean-up/after"}
 )
 
 // TestEditKilled ends the program with SIGKILL at the boundaries of the steps, and in
