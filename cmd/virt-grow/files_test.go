@@ -138,7 +138,7 @@ func (x *tenant) plainly(t *testing.T, args ...string) (int, string) {
 // TestFilesOfDomain: the paths of a guest with two disks are the guest's own, off and
 // running.
 func TestFilesOfDomain(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "files", lab.Spec{}, true, disk{"lvm", "qcow2"}, disk{"ntfs-data", "raw"})
 	other := h.moveIn(t, "other", lab.Spec{}, true, disk{"xfs", "qcow2"})
