@@ -159,10 +159,7 @@ type attaching struct {
 // prepare finds out all there is to know, and refuses what would not work.
 func (p *attaching) prepare(ctx context.Context) error {
 	var err error
-	if p.survey, err = p.domain.Survey(ctx, true); err != nil {
-		return err
-	}
-	if err := judgeForDevices(p.domain, p.survey); err != nil {
+	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
 		return err
 	}
 	if p.scopes, err = scopes(p.domain, p.survey, p.request.Where); err != nil {

@@ -95,14 +95,11 @@ type detaching struct {
 
 func (p *detaching) prepare(ctx context.Context) error {
 	var err error
-	if p.survey, err = p.domain.Survey(ctx, true); err != nil {
+	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
 		return err
 	}
-	if err := judgeForDevices(p.domain, p.survey); err != nil {
+	if err := judgeBlocked(p.domain, p.survey); err != nil {
 		return err
-	}
-	if len(p.survey.Blocked) > 0 {
-		return plan.Refuse(plan.DomainJob, p.domain.Name, "domain %s has a block job under way on %s", p.domain.Name, strings.Join(p.survey.Blocked, ", "))
 	}
 	if err := p.locate(ctx); err != nil {
 		return err

@@ -50,10 +50,18 @@ func judgeForDevices(d *domain.Domain, s domain.Survey) error {
 		return refuse(plan.DomainState, "is paused or suspended: it cannot take or let go of a device")
 	case s.Saved:
 		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest with the devices it had")
-	case s.Job:
-		return refuse(plan.DomainJob, "has a job under way: a backup, a migration or a save")
 	}
-	return nil
+	return judgeJob(d, s)
+}
+
+// surveyForDevices asks what is known of a domain, and refuses one whose devices are
+// not to be touched now.
+func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Survey, error) {
+	s, err := d.Survey(ctx, true)
+	if err == nil {
+		err = judgeForDevices(d, s)
+	}
+	return s, err
 }
 
 // domainLock keeps two jobs from changing the devices of one domain at a time.

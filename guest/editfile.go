@@ -13,11 +13,6 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-func init() {
-	openErrands[Editing] = openFileChange
-	openErrands[CopyingIn] = openFileChange
-}
-
 // openFileChange takes up a job that is nothing but a change of files.
 func openFileChange(j *job) (errand, error) {
 	c := &fileChange{}

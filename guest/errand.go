@@ -36,6 +36,8 @@ var openErrands = map[Kind]func(*job) (errand, error){
 	Medium:         openMedium,
 	DiskCreation:   openCreationErrand,
 	DiskConversion: openConversionErrand,
+	Editing:        openFileChange,
+	CopyingIn:      openFileChange,
 }
 
 // errOnlyForward says that what was done cannot be taken back.

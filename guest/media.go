@@ -146,10 +146,7 @@ func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
 
 func (p *inserting) prepare(ctx context.Context) error {
 	var err error
-	if p.survey, err = p.domain.Survey(ctx, true); err != nil {
-		return err
-	}
-	if err := judgeForDevices(p.domain, p.survey); err != nil {
+	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
 		return err
 	}
 	if p.scopes, err = scopes(p.domain, p.survey, p.request.Where); err != nil {

@@ -66,10 +66,11 @@ type Online struct {
 	// Seconds is how long one command may take.
 	Seconds float64 `json:"seconds"`
 
-	// Seen is the guest before, Before its file systems.
-	Seen   live.Guest  `json:"-"`
-	Before []domain.FS `json:"-"`
-	Disk   live.Disk   `json:"-"`
+	// Seen is the guest before, Before its file systems, Disk what tells the disk from
+	// others there.
+	Seen   live.Guest  `json:"seen"`
+	Before []domain.FS `json:"before,omitempty"`
+	Disk   live.Disk   `json:"disk"`
 
 	domain *domain.Domain
 	image  *Image
@@ -106,20 +107,10 @@ func (p *Online) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
 
 // judgeOnline refuses domains whose disks cannot be resized now.
 func judgeOnline(d *domain.Domain, s domain.Survey) error {
-	refuse := func(reason plan.Reason, format string, args ...any) error {
-		return plan.Refuse(reason, d.Name, "domain %s %s", d.Name, fmt.Sprintf(format, args...))
+	if s.State != domain.Running {
+		return plan.Refuse(plan.DomainState, d.Name, "domain %s does not run (%s): it is grown with virt-grow grow", d.Name, s.State)
 	}
-	switch {
-	case s.State != domain.Running:
-		return refuse(plan.DomainState, "does not run (%s): it is grown with virt-grow grow", s.State)
-	case s.Checkpoints > 0:
-		return refuse(plan.Checkpoint, "has %d checkpoint(s): their bitmaps do not survive a change of the disk's size", s.Checkpoints)
-	case s.Job:
-		return refuse(plan.DomainJob, "has a job under way: a backup, a migration or a save")
-	case len(s.Blocked) > 0:
-		return refuse(plan.DomainJob, "has a block job under way on %s", strings.Join(s.Blocked, ", "))
-	}
-	return nil
+	return judgeResize(d, s)
 }
 
 // findDisk finds the disk in the running definition, or else in QEMU itself, and how

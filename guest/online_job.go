@@ -21,10 +21,7 @@ import (
 
 // onlineFacts are what a job that grows a running guest's disk has to know.
 type onlineFacts struct {
-	Plan   *Online     `json:"plan"`
-	Seen   live.Guest  `json:"seen"`
-	Disk   live.Disk   `json:"disk"`
-	Before []domain.FS `json:"before,omitempty"`
+	Plan *Online `json:"plan"`
 	// Ran are the commands that the guest has run, the last one perhaps without
 	// success; Left are those that it has not.
 	Ran  []live.Ran     `json:"ran,omitempty"`
@@ -37,7 +34,7 @@ type onlineFacts struct {
 // GrowOnline carries a plan out as a job: forward only, for a running disk cannot be
 // made smaller again.
 func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
-	facts := onlineFacts{Plan: p, Seen: p.Seen, Disk: p.Disk, Before: p.Before, Left: p.Commands}
+	facts := onlineFacts{Plan: p, Left: p.Commands}
 	locks, err := locksOf(p.image)
 	if err != nil {
 		return nil, err
@@ -228,7 +225,7 @@ func (o *online) needed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if disk, ok := g.Grown(o.Seen, o.Plan.From, o.Plan.To, o.Disk); ok {
+		if disk, ok := g.Grown(o.Plan.Seen, o.Plan.From, o.Plan.To, o.Plan.Disk); ok {
 			stack, err := g.Stack(disk.Path, o.Plan.Grow)
 			if err != nil {
 				return err
@@ -248,10 +245,10 @@ func (o *online) needed(ctx context.Context) error {
 // knows says that the plan is fresh, and its disk has grown in the guest: nothing is
 // looked for again then.
 func (o *online) knows(ctx context.Context) bool {
-	if o.record.State != journal.Opening || o.Disk.Path == "" || len(o.Left) == 0 {
+	if o.record.State != journal.Opening || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
 		return false
 	}
-	ran, err := o.domain.Run(ctx, o.Disk.SizeProbe(), "")
+	ran, err := o.domain.Run(ctx, o.Plan.Disk.SizeProbe(), "")
 	return err == nil && strings.TrimSpace(string(ran.Out)) == strconv.FormatInt(int64(o.Plan.To/512), 10)
 }
 
@@ -322,7 +319,7 @@ func (o *online) seen(ctx context.Context) error {
 func (o *online) grew(after []domain.FS) error {
 	at := o.Top.Mounted
 	if o.Plan.Windows {
-		at = driveThatGrew(o.Before, after)
+		at = driveThatGrew(o.Plan.Before, after)
 	}
 	now, ok := mounted(after, at)
 	if !ok && (at != "" || o.Plan.Windows) {
@@ -336,7 +333,7 @@ func (o *online) grew(after []domain.FS) error {
 		return fmt.Errorf("the guest agent says that %s has %d bytes, on a disk of %d", at, int64(now.Total), int64(o.Plan.To))
 	}
 	// What a file system keeps for itself grows as well.
-	was, _ := mounted(o.Before, at)
+	was, _ := mounted(o.Plan.Before, at)
 	if want := was.Total + o.gain()*3/4; now.Total < want {
 		return fmt.Errorf("the guest agent says that %s has %s, at least %s were expected", at, now.Total, want)
 	}
@@ -346,7 +343,7 @@ func (o *online) grew(after []domain.FS) error {
 // gain is by how much the file system has to have grown: it was on a disk that had
 // its old size.
 func (o *online) gain() size.Bytes {
-	if len(o.Before) == 0 || o.Plan.From == o.Plan.To {
+	if len(o.Plan.Before) == 0 || o.Plan.From == o.Plan.To {
 		return 0
 	}
 	return o.Plan.To - o.Plan.From - live.Slack
@@ -370,7 +367,7 @@ func (o *online) result(out *Outcome) {
 	} else {
 		out.Said = append(out.Said, fmt.Sprintf("%s %s has %s", g.Name, g.Disk, p.To))
 	}
-	if was, ok := mounted(o.Before, o.Top.Mounted); ok && o.Total > 0 {
+	if was, ok := mounted(o.Plan.Before, o.Top.Mounted); ok && o.Total > 0 {
 		out.Said = append(out.Said, fmt.Sprintf("%s (%s) in the guest: %s → %s", was.MountPoint, was.Type, was.Total, o.Total))
 	}
 	if p.InGuest == ByPerson {

@@ -147,14 +147,38 @@ func judgeDomain(d *domain.Domain, s domain.Survey) error {
 		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest, which knows the disk as it was")
 	case s.State == domain.Held:
 		return refuse(plan.DomainState, "is paused or suspended: it can neither be shut down nor is it off")
-	case s.Checkpoints > 0:
-		return refuse(plan.Checkpoint, "has %d checkpoint(s): their bitmaps do not survive a change of the disk's size", s.Checkpoints)
-	case s.Job:
-		return refuse(plan.DomainJob, "has a job under way: a backup, a migration or a save")
-	case len(s.Blocked) > 0:
-		return refuse(plan.DomainJob, "has a block job under way on %s", strings.Join(s.Blocked, ", "))
-	case s.AfterPowerOff != "" && s.AfterPowerOff != "destroy":
+	}
+	if err := judgeResize(d, s); err != nil {
+		return err
+	}
+	if s.AfterPowerOff != "" && s.AfterPowerOff != "destroy" {
 		return refuse(plan.DomainState, "does not stay off when it shuts down (on_poweroff is %s)", s.AfterPowerOff)
+	}
+	return nil
+}
+
+// judgeResize refuses domains whose disks cannot get another size now, running or
+// not.
+func judgeResize(d *domain.Domain, s domain.Survey) error {
+	if s.Checkpoints > 0 {
+		return plan.Refuse(plan.Checkpoint, d.Name, "domain %s has %d checkpoint(s): their bitmaps do not survive a change of the disk's size", d.Name, s.Checkpoints)
+	}
+	if err := judgeJob(d, s); err != nil {
+		return err
+	}
+	return judgeBlocked(d, s)
+}
+
+func judgeJob(d *domain.Domain, s domain.Survey) error {
+	if s.Job {
+		return plan.Refuse(plan.DomainJob, d.Name, "domain %s has a job under way: a backup, a migration or a save", d.Name)
+	}
+	return nil
+}
+
+func judgeBlocked(d *domain.Domain, s domain.Survey) error {
+	if len(s.Blocked) > 0 {
+		return plan.Refuse(plan.DomainJob, d.Name, "domain %s has a block job under way on %s", d.Name, strings.Join(s.Blocked, ", "))
 	}
 	return nil
 }
