@@ -13,12 +13,16 @@ import (
 // Neighbours that stand between a partition and the room behind them move to
 // the end of that room: their order, numbers and identities stay, and the next
 // growth finds what is left of the room right behind the partition that grew.
+//
+// What moves does so by a multiple of Granule, so that it keeps its alignment,
+// whatever that is: what begins two sectors before a MiB will do so again, and
+// with it the logical partition that stands two sectors behind it, on a MiB.
 
 // unit is what has a place among others: a partition, or the extended one with
 // all that is in it.
 type unit struct {
 	device *Device
-	// lead is kept free in front of a logical partition, for its EBR.
+	// lead is what a logical partition takes in front of it, from its EBR on.
 	lead size.Bytes
 	// grows says that it is to have need bytes, or all there is for 0.
 	grows bool
@@ -35,6 +39,31 @@ func (u unit) fills() bool { return u.grows && u.need == 0 }
 
 func (u unit) moves() bool { return u.start != u.device.Start }
 
+// from is the first place at or behind at that a unit can move to.
+func (u unit) from(at size.Bytes) size.Bytes {
+	return u.device.Start + (at - u.device.Start).Up(Granule)
+}
+
+// upTo is the last place that a unit of n bytes can move to if it is to end at
+// limit or before.
+func (u unit) upTo(limit, n size.Bytes) size.Bytes {
+	return u.device.Start + (limit - n - u.device.Start).Down(Granule)
+}
+
+// pageSize is what file systems, LUKS and the kernel's page cache count in. A size
+// that is no multiple of it is of no use to them.
+const pageSize = 4 * size.KiB
+
+// fill is the end of a unit that takes all there is before limit. That is on a
+// whole Granule, or behind the last one in whole pages; an extended partition is
+// only a frame.
+func (u unit) fill(limit size.Bytes) size.Bytes {
+	if u.device.Extended {
+		return max(u.end, limit)
+	}
+	return max(u.end, limit.Down(Granule), u.start+(limit-u.start).Down(pageSize))
+}
+
 // line puts the units behind each other, with their parts of room more for those
 // that fill, and each as far to the left as it can be without moving left. It says where
 // the last one ends.
@@ -44,7 +73,7 @@ func line(units []unit, room, weights size.Bytes) size.Bytes {
 		u := &units[i]
 		u.start = u.device.Start
 		if i > 0 && u.start-u.lead < at {
-			u.start = (at + u.lead).Up(Granule)
+			u.start = u.from(at + u.lead)
 		}
 		n := max(u.device.Size, u.need)
 		if u.fills() {
@@ -101,11 +130,11 @@ func place(units []unit, limit size.Bytes) (missing size.Bytes) {
 		u := &units[i]
 		if u.moves() {
 			n := u.end - u.start
-			u.start = (limit - n).Down(Granule)
+			u.start = u.upTo(limit, n)
 			u.end = u.start + n
 		}
 		if u.fills() && !u.share {
-			u.end = max(limit.Down(Granule), u.end)
+			u.end = u.fill(limit)
 		}
 		limit = u.start - u.lead
 	}
@@ -194,9 +223,7 @@ func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit 
 		if percent, ok := b.shares[d]; ok {
 			u.share, u.weight = true, size.Bytes(percent)
 		}
-		if container != nil {
-			u.lead = Granule
-		}
+		u.lead = b.before.Table.Lead(d.Number)
 		units = append(units, u)
 	}
 	slices.SortFunc(units, func(a, b unit) int { return cmp.Compare(a.device.Start, b.device.Start) })

@@ -107,6 +107,17 @@ func (t *Table) nextLogicalUse(p Partition) (start size.Bytes, owner *Partition,
 	return start, owner, ok
 }
 
+// Lead is how far in front of a logical partition the EBR stands that moves along
+// with it. It is 0 for other partitions, and for the one in the first EBR, which
+// belongs to the start of the extended partition.
+func (t *Table) Lead(number int) size.Bytes {
+	p, ok := t.Partition(number)
+	if !ok || p.Role != Logical || len(t.ebrs) == 0 || t.mbr[number].sector == t.ebrs[0].lba {
+		return 0
+	}
+	return max(0, p.Start-t.offset(t.mbr[number].sector))
+}
+
 // ebrOwner is the first logical partition an EBR describes; of an EBR without
 // any, it is the extended partition.
 func (t *Table) ebrOwner(e ebr) Partition {
