@@ -25,7 +25,8 @@ type OnlineOptions struct {
 	Via domain.Channel
 	// InGuest is who grows what is inside; "" is the agent if it can, else a person.
 	InGuest InGuest
-	// Grow names what grows inside; "" is what lies at the disk's end.
+	// Grow names what grows inside; "" is the root or the only file system, "none" the
+	// container only.
 	Grow string
 	// Patience is how long the guest may take for one command.
 	Patience time.Duration
@@ -55,8 +56,9 @@ type Online struct {
 	// Sent is what is sent to QEMU; "" if the disk has its size already.
 	Sent    string  `json:"sent,omitempty"`
 	InGuest InGuest `json:"in_guest"`
-	// Windows says that its commands are a script.
+	// Windows says that its commands are a script, for the drive of that letter.
 	Windows bool   `json:"windows,omitempty"`
+	Letter  string `json:"letter,omitempty"`
 	Grow    string `json:"grow,omitempty"`
 	// Commands are what is run in the guest, as far as is known before.
 	Commands []live.Command `json:"commands,omitempty"`
@@ -79,6 +81,9 @@ type Online struct {
 // PlanOnline looks at the disk and the guest, and refuses what would not work. The
 // plan keeps the connection: Close ends it.
 func PlanOnline(ctx context.Context, d *domain.Domain, o OnlineOptions) (*Online, error) {
+	if o.Grow == plan.WhereNone {
+		o.Grow, o.InGuest = "", ByNobody
+	}
 	survey, err := d.Survey(ctx, o.InGuest != ByNobody)
 	if err != nil {
 		return nil, err

@@ -379,7 +379,7 @@ func (o *online) result(out *Outcome) {
 // Lines are the commands as a person would type them.
 func (p *Online) Lines() []string {
 	if p.Windows && len(p.Commands) > 0 {
-		return strings.Split(live.WindowsScript(p.To), "\n")
+		return strings.Split(live.WindowsScript(p.To, p.Letter), "\n")
 	}
 	var lines []string
 	for _, c := range p.Commands {

@@ -16,7 +16,8 @@ import (
 const probeLimit = time.Minute
 
 // lookInside finds out what the guest has to do: by asking it, or where it cannot be
-// asked by looking at the disk.
+// asked by looking at the disk. What cannot be grown is refused here, before anything is
+// sent to QEMU.
 func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOptions) error {
 	if p.InGuest == ByNobody {
 		return nil
@@ -25,22 +26,112 @@ func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOption
 		p.Before, _ = p.domain.FileSystems(ctx) // one that cannot say is not held to it
 		p.Windows = p.isWindows(ctx)
 	}
+	look := p.readImage
+	switch {
+	case s.Exec && p.Windows:
+		look = p.askWindows
+	case s.Exec:
+		look = p.ask
+	}
+	if err := look(ctx, o.Session); err != nil {
+		return err
+	}
 	if p.afterRestart() {
-		p.InGuest = ByPerson
-		return nil
+		p.InGuest, p.Commands = ByPerson, nil
 	}
-	if p.Windows {
-		p.Commands = []live.Command{{What: "fs", Argv: plan.PowerShell(live.WindowsScript(p.To))}}
-		return nil
+	return nil
+}
+
+// readImage looks at the image of a guest that cannot be asked.
+func (p *Online) readImage(ctx context.Context, o SessionOptions) error {
+	r := plan.Request{}
+	if p.Grow != "" {
+		r.Grow = []plan.Where{{Name: strings.TrimSuffix(p.Grow, `\`)}}
 	}
-	if s.Exec {
-		return p.ask(ctx)
-	}
-	layout, err := Look(ctx, p.image, o.Session, func(*plan.Layout) plan.Closeness { return plan.LookAtContents }, nil)
+	layout, err := Look(ctx, p.image, o, needs(r), nil)
 	if err != nil {
 		return fmt.Errorf("cannot see what is on the disk: %w", err)
 	}
+	if p.Windows = p.Windows || looksLikeWindows(layout); p.Windows {
+		return p.computeWindows([]live.WindowsDisk{live.WindowsFromLayout(layout)})
+	}
 	return p.compute(live.FromLayout(layout, p.Target.Guest.Disk), "/dev/"+p.Target.Guest.Disk)
+}
+
+// looksLikeWindows reports whether a disk is of a Windows: by its system, or because
+// NTFS is all that is on it.
+func looksLikeWindows(l *plan.Layout) bool {
+	if l.OS != nil {
+		return l.OS.Type == "windows"
+	}
+	ntfs := false
+	for _, d := range l.Devices {
+		if d.Content.Growable() && d.Content.Type != "ntfs" {
+			return false
+		}
+		ntfs = ntfs || d.Content.Type == "ntfs"
+	}
+	return ntfs
+}
+
+// askWindows has PowerShell say what is on the disk.
+func (p *Online) askWindows(ctx context.Context, _ SessionOptions) error {
+	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not say within %s what disks it has", probeLimit))
+	defer stop()
+	ran, err := p.domain.Run(ctx, plan.PowerShell(live.WindowsProbe()), "")
+	if err != nil {
+		return fmt.Errorf("cannot ask the guest for its disks: %w", err)
+	}
+	if ran.Status != 0 {
+		return plan.Refuse(plan.ToolMissing, "PowerShell", "PowerShell in %s does not list its disks: %s", p.domain.Name, domain.FirstLine(ran.Err, ran.Out))
+	}
+	all, err := live.ReadWindowsProbe(string(ran.Out))
+	if err != nil {
+		return err
+	}
+	disks := live.WindowsDisks(all, p.From, p.Disk)
+	if len(disks) == 0 {
+		return p.noSuchDisk()
+	}
+	return p.computeWindows(disks)
+}
+
+// computeWindows makes the script. Of several disks of one size each has to be one that
+// it can extend.
+func (p *Online) computeWindows(disks []live.WindowsDisk) error {
+	letter := ""
+	for _, disk := range disks {
+		part, err := disk.Target(p.Grow, p.To)
+		if err != nil {
+			return oneOf(err, len(disks))
+		}
+		letter = part.Letter
+	}
+	if len(disks) == 1 && letter != live.Unknown {
+		p.Letter = letter
+	}
+	p.noteSeveral(len(disks))
+	p.Commands = []live.Command{{What: "fs", Argv: plan.PowerShell(live.WindowsScript(p.To, p.Letter))}}
+	return nil
+}
+
+// oneOf adds to a refusal that the disk it is about is one of several that are alike.
+func oneOf(err error, n int) error {
+	r, refused := plan.IsRefusal(err)
+	if n < 2 || !refused {
+		return err
+	}
+	return plan.Refuse(r.Reason, r.Subject, "%s (the guest has %d disks of this size: this is one of them)", r.Text, n)
+}
+
+func (p *Online) noteSeveral(n int) {
+	if n > 1 {
+		p.Notes = append(p.Notes, fmt.Sprintf("the guest has %d disks of this size: which of them it is shows when it grows", n))
+	}
+}
+
+func (p *Online) noSuchDisk() error {
+	return plan.Refuse(plan.NotFound, p.domain.Name, "the guest has no disk of %d bytes, as QEMU has", int64(p.From))
 }
 
 // isWindows sees it by the drive letters, or asks.
@@ -56,20 +147,26 @@ func (p *Online) afterRestart() bool {
 	return p.Sent != "" && live.RebootOnly(p.Target.Guest.Bus)
 }
 
-// ask asks the guest. Which of several disks of one size it is shows when it grows.
-func (p *Online) ask(ctx context.Context) error {
+// ask asks the guest. Which of several disks of one size it is shows when it grows; so
+// what is asked for has to be possible on each of them.
+func (p *Online) ask(ctx context.Context, _ SessionOptions) error {
 	var err error
 	if p.Seen, err = probe(ctx, p.domain); err != nil {
 		return err
 	}
 	disks := p.Seen.Disks(p.From, p.Disk)
-	switch len(disks) {
-	case 0:
-		return plan.Refuse(plan.NotFound, p.domain.Name, "the guest has no disk of %d bytes, as QEMU has", int64(p.From))
-	case 1:
-		return p.compute(p.Seen, disks[0].Path)
+	if len(disks) == 0 {
+		return p.noSuchDisk()
 	}
-	p.Notes = append(p.Notes, fmt.Sprintf("the guest has %d disks of this size: which of them it is shows when it grows", len(disks)))
+	for _, disk := range disks {
+		if err := p.compute(p.Seen, disk.Path); err != nil {
+			return oneOf(err, len(disks))
+		}
+	}
+	if len(disks) > 1 {
+		p.Disk.Path, p.Top, p.Commands = "", live.Device{}, nil
+	}
+	p.noteSeveral(len(disks))
 	return nil
 }
 

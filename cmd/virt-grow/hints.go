@@ -11,8 +11,9 @@ import (
 )
 
 // hints say for every reason what to do, with the command to run. In them,
-// SUBJECT is what the refusal is about, and VIRT-GROW is the program with the
-// flags that this run needed to find its jobs.
+// SUBJECT is what the refusal is about, VIRT-GROW is the program with the flags that
+// this run needed to find its jobs, and OFFLINE is the command that does what online
+// was to do while the guest is off.
 var hints = map[plan.Reason]string{
 	plan.Shrink:            "give a size above the present one (virt-grow inspect shows it), or +10G for that much more",
 	plan.FormatMissing:     "look the format up in the guest's configuration (virsh dumpxml: driver type=…) and say --format qcow2 or --format raw; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
@@ -26,6 +27,7 @@ var hints = map[plan.Reason]string{
 	plan.DynamicDisk:       "grow the container only with --grow none, then extend the volume in Windows with diskpart",
 	plan.StorageSpaces:     "grow the container only with --grow none, then in Windows: Resize-VirtualDisk and Resize-Partition",
 	plan.NTFSHibernated:    "shut Windows down fully: shutdown /s /f /t 0; or turn fast startup off for good: powercfg /h off",
+	plan.Hibernated:        "start the guest, let it wake up, and shut it down; or, if its memory may be lost, make the swap anew (mkswap -U UUID), or delete hiberfil.sys (powercfg /h off)",
 	plan.NTFSDirty:         "start Windows, run chkdsk /f on the drive, and shut down with shutdown /s /f /t 0; or have Windows extend it by itself: --ntfs guest",
 	plan.FSDamaged:         "repair it with the guest's own tools, on a copy first: e2fsck -f (ext), xfs_repair (XFS), btrfs scrub (btrfs), chkdsk /f (NTFS)",
 	plan.FSLimit:           "ask for a smaller size: --size, or --grow WHERE=SIZE; more needs a new file system",
@@ -70,6 +72,7 @@ var hints = map[plan.Reason]string{
 	plan.NoRehearsal:       "virt-grow plan SUBJECT estimates without one",
 	plan.NoAgent:           "start qemu-guest-agent in the guest, give the domain its channel (org.qemu.guest_agent.0), and let it run programs (RHEL: /etc/sysconfig/qemu-ga); or do without: online --in-guest print, attach without --mount, detach with --even-mounted",
 	plan.HMPUnnamed:        "leave --via out, or use --via libvirt or --via qmp",
+	plan.ToolMissing:       "install SUBJECT in the guest, or grow it while it is off: virt-grow grow",
 	plan.ShutdownTimeout:   "see what it is busy with (virsh console SUBJECT), give it longer with --shutdown-timeout, or allow --force-off. It runs on as before; a guest that still follows the request later has to be started: virsh start SUBJECT",
 	plan.HealthCheck:       "the guest has its old image again. Give it longer with --boot-timeout, or see on its console why it did not come up",
 	plan.TargetTaken:       "take another --target, or leave it out: the next free one is taken (virsh domblklist SUBJECT)",
@@ -101,6 +104,12 @@ var hintsOf = map[string]map[plan.Reason]string{
 		plan.ChainShared:    "what is written to an image breaks those on top of it: virsh blockpull makes one independent of it",
 	},
 	"disk attach": attachHints, "disk add": attachHints,
+	"online": {
+		plan.ImmovableNeighbor: "OFFLINE moves what stands behind, with the guest off for it",
+		plan.UnsupportedLayout: "OFFLINE grows what can be grown while the guest is off; --in-guest none grows the disk alone, and leaves what is inside to you",
+		plan.UnknownContent:    "name what is to grow with --grow (lsblk in the guest lists it); --in-guest none grows the disk alone",
+		plan.ToolMissing:       "install SUBJECT in the guest; or do it while the guest is off: OFFLINE",
+	},
 	"disk detach": {
 		plan.DiskUnsupported: "virsh detach-disk takes it out of the definition",
 		plan.DiskShared:      "the image is somebody else's as well: detach it without --delete",
@@ -175,6 +184,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 		hint = hints[r.Reason]
 	}
 	text := strings.ReplaceAll(hint, "SUBJECT", quoted(subject))
+	text = strings.ReplaceAll(text, "OFFLINE", p.offline)
 	return strings.ReplaceAll(text, "VIRT-GROW", p.line())
 }
 

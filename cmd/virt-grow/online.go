@@ -23,7 +23,7 @@ func (p *program) onlineCommand() *cli.Command {
 			&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill (it has grown already: use the room)"},
 			&cli.StringFlag{Name: "via", Value: "auto", Usage: "how QEMU is told: `auto`, libvirt, qmp or hmp"},
 			&cli.StringFlag{Name: "in-guest", Value: "auto", Usage: "who grows what is inside: `auto`, agent, print (the commands, for you to type) or none"},
-			&cli.StringFlag{Name: "grow", Usage: "`WHERE` inside: a mount point, a device or vg/lv, as the guest has it", DefaultText: "what lies at the disk's end"},
+			&cli.StringFlag{Name: "grow", Usage: "`WHERE` inside: a mount point, a device, vg/lv or UUID=… as the guest has it, or a drive letter; none is the container only", DefaultText: "the root or the only file system"},
 			&cli.DurationFlag{Name: "guest-timeout", Value: guest.Patience, Usage: "wait `TIME` for a command in the guest"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree beforehand", DisableDefaultText: true},
@@ -52,12 +52,22 @@ func (p *program) online(c *cli.Context) error {
 		}
 	}
 	p.subject, o.Session = name, p.session(keyring{})
+	p.offline = offlineCommand(name, o.Disk, c.String("size"))
 	made, err := p.planOnline(c.Context, name, o)
 	if err != nil {
 		return err
 	}
 	defer made.Close()
 	return p.growOnline(c, made, run)
+}
+
+// offlineCommand is what grows the disk while the guest is off.
+func offlineCommand(name, disk, size string) string {
+	line := "virt-grow grow " + quoted(name)
+	if disk != "" {
+		line += " --disk " + quoted(disk)
+	}
+	return line + " --size " + quoted(size)
 }
 
 // onlineOptions reads the flags.

@@ -57,6 +57,8 @@ type program struct {
 
 	// subject is the TARGET as the user named it.
 	subject string
+	// offline is the command that does what online was to do while the guest is off.
+	offline string
 	// path is the one inside it, if there is one.
 	path string
 	// job is the job of this run, once it has a name; events are its, with

@@ -66,32 +66,36 @@ const room = size.MiB
 const Slack = 4 * size.MiB
 
 // Commands are what grows a stack, when its disk has grown to that size. Those that
-// would do nothing are left out, as far as that can be seen.
+// would do nothing are left out, as far as that can be seen. There are none at all
+// where some layer could not be grown.
 func (g Guest) Commands(stack []Device, disk size.Bytes) ([]Command, error) {
+	if err := g.growable(stack, disk); err != nil {
+		return nil, err
+	}
 	var all []Command
 	for i, d := range stack {
 		switch {
 		case d.Kind == "part" && disk-d.Start-d.Size > room:
 			all = append(all, g.partition(d)...)
 		case d.Kind == "lvm":
-			vg, lv, ok := volume(d)
-			if !ok {
-				return nil, plan.Refuse(plan.UnsupportedLayout, d.Path, "%s in the guest is not named as a logical volume is", d.Path)
-			}
+			vg, lv, _ := volume(d)
 			all = append(all,
 				Command{What: "pv", Argv: []string{"pvresize", stack[i-1].Path}},
 				Command{What: "lv", Asks: true, Argv: []string{"vgs", "--noheadings", "-o", "vg_free_count", vg}},
 				Command{What: "lv", Argv: []string{"lvextend", "-l", "+100%FREE", vg + "/" + lv}})
 		}
 	}
-	top := stack[len(stack)-1]
-	grow, err := top.fileSystem()
-	return append(all, grow...), err
+	all = append(all, g.content(stack[len(stack)-1]))
+	if err := g.hasTools(all); err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // partition grows the last partition to the disk's end.
 func (g Guest) partition(d Device) []Command {
-	if g.Tools["growpart"] {
+	// growpart(1) is a script around one of the two.
+	if g.Tools == nil || g.Tools["growpart"] && (g.Tools["sfdisk"] || g.Tools["sgdisk"]) {
 		return []Command{{What: "partition", Argv: []string{"growpart", d.Parent, d.Number()}, Nothing: 1}}
 	}
 	return []Command{
@@ -100,34 +104,40 @@ func (g Guest) partition(d Device) []Command {
 	}
 }
 
-// fileSystem grows what is on the top of a stack.
-func (d Device) fileSystem() ([]Command, error) {
-	var argv []string
-	byMount := true
+// content grows what is on the top of a stack.
+func (g Guest) content(d Device) Command {
+	c := Command{What: "fs"}
 	switch d.FS {
 	case "ext2", "ext3", "ext4":
-		argv, byMount = []string{"resize2fs", d.Path}, false
+		c.Argv = []string{"resize2fs", d.Path}
+		return c
 	case "xfs":
-		argv = []string{"xfs_growfs"}
+		c.Argv = []string{"xfs_growfs"}
 	case "btrfs":
-		argv = []string{"btrfs", "filesystem", "resize", "max"}
-	case "LVM2_member":
-		return []Command{{What: "pv", Argv: []string{"pvresize", d.Path}}}, nil
-	case "swap", "vfat", "":
-		return nil, nil // what cannot grow, or is not there: the partition was all
-	default:
-		return nil, plan.Refuse(plan.UnsupportedLayout, d.Path, "%s in the guest: %s has to be grown by hand", d.Path, d.FS)
+		size := "max"
+		if id := g.Btrfs[d.Path].ID; id > 1 {
+			size = fmt.Sprintf("%d:max", id) // without a number it is device 1
+		}
+		c.Argv = []string{"btrfs", "filesystem", "resize", size}
+	default: // growable lets nothing else pass
+		return Command{What: "pv", Argv: []string{"pvresize", d.Path}}
 	}
-	c := Command{What: "fs", Argv: argv}
-	switch {
-	case d.Mounted == "":
-		return nil, plan.Refuse(plan.UnsupportedLayout, d.Path, "%s (%s) is not mounted in the guest: it grows only while it is", d.Path, d.FS)
-	case byMount && d.Mounted == Unknown:
+	if d.Mounted == Unknown {
 		c.MountOf = d.UUID
-	case byMount:
+	} else {
 		c.Argv = append(c.Argv, d.Mounted)
 	}
-	return []Command{c}, nil
+	return c
+}
+
+// hasTools refuses what the guest has no program for.
+func (g Guest) hasTools(commands []Command) error {
+	for _, c := range commands {
+		if tool := c.Argv[0]; g.Tools != nil && !g.Tools[tool] {
+			return plan.Refuse(plan.ToolMissing, tool, "the guest has no program %s", tool)
+		}
+	}
+	return nil
 }
 
 // volume reads a logical volume's names off its device mapper's name.
@@ -154,52 +164,4 @@ func doubled(name string) string { return strings.ReplaceAll(name, "-", "--") }
 func cutPath(where string) (vg, lv string, ok bool) {
 	vg, lv, ok = strings.Cut(strings.TrimPrefix(where, "/dev/"), "/")
 	return vg, lv, ok && vg != "" && lv != "" && !strings.Contains(lv, "/")
-}
-
-// FromLayout is the guest as its image shows it, with its disk called as the kernel
-// most likely does: that, and where things are mounted, only the guest knows.
-func FromLayout(l *plan.Layout, disk string) Guest {
-	g := Guest{Tools: map[string]bool{"growpart": true}}
-	path := map[string]string{}
-	for _, d := range l.Devices {
-		at := "/dev/" + disk
-		switch d.Kind {
-		case plan.Partition:
-			at = partitionPath("/dev/"+disk, d.Number)
-		case plan.LV:
-			vg, lv, _ := cutPath(d.Name)
-			at = "/dev/mapper/" + doubled(vg) + "-" + doubled(lv)
-		case plan.Crypt:
-			at = "/dev/mapper/" + d.Name
-		}
-		path[d.Name] = at
-	}
-	kinds := map[plan.DeviceKind]string{plan.Disk: "disk", plan.Partition: "part", plan.LV: "lvm", plan.Crypt: "crypt"}
-	for _, d := range l.Devices {
-		if d.Extended {
-			continue
-		}
-		to := Device{Path: path[d.Name], Parent: path[d.Parent], Kind: kinds[d.Kind], Start: d.Start, Size: d.Size,
-			FS: d.Content.Type, UUID: d.Content.UUID, Mounted: Unknown}
-		if d.Kind == plan.LV {
-			for _, group := range l.Groups {
-				if group.Name == d.Group && len(group.PVs) > 0 {
-					to.Parent = path[group.PVs[len(group.PVs)-1]]
-				}
-			}
-		}
-		if d.Kind == plan.Disk {
-			to.Parent = ""
-		}
-		g.Devices = append(g.Devices, to)
-	}
-	return g
-}
-
-// partitionPath is the kernel's name of a partition.
-func partitionPath(disk string, number int) string {
-	if strings.Trim(disk[len(disk)-1:], "0123456789") == "" {
-		return fmt.Sprintf("%sp%d", disk, number)
-	}
-	return fmt.Sprintf("%s%d", disk, number)
 }

@@ -12,7 +12,9 @@ import (
 	"path"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
 )
 
 // Device is one block device as a Linux guest has it.
@@ -31,6 +33,13 @@ type Device struct {
 	UUID string
 	// Mounted is where; "" for nowhere, and Unknown where nobody can tell.
 	Mounted string
+	// Mounts are all places where it is mounted, as far as they are known: a btrfs
+	// has one for each subvolume.
+	Mounts []string
+	// ReadOnly says that nothing of it is mounted to be written to.
+	ReadOnly bool
+	// Problem is what an appliance that looked at the image found wrong with it.
+	Problem *plan.Refusal
 	// Serial and Address tell disks of one size apart.
 	Serial, Address string
 }
@@ -48,12 +57,56 @@ const Unknown = "?"
 // Guest is what was found out about a Linux guest.
 type Guest struct {
 	Devices []Device
-	// Tools are the programs it has, of those in Tools.
+	// Tools are the programs it has, of those in Tools; nil where only the image was
+	// seen, and nobody can tell.
 	Tools map[string]bool
+	// Tables are the partition tables, by the disk's path.
+	Tables map[string]Table
+	// Ext are the superblocks of the mounted ext file systems, by device.
+	Ext map[string]Ext
+	// Btrfs are the devices of btrfs file systems, by path.
+	Btrfs map[string]Btrfs
+	// LVs, VGs and PVs are what the guest's LVM says of them, by "vg/lv", name and
+	// path.
+	LVs map[string]LV
+	VGs map[string]string // vgs(8)'s attributes: "wz--n-"
+	PVs map[string]string // pvs(8)'s attributes: "a--"
+}
+
+// Table is what counts of a disk's partition table.
+type Table struct {
+	// Kind is "" where it is not known.
+	Kind table.Kind
+	// Sector is the disk's logical sector.
+	Sector size.Bytes
+	// Extended are the numbers of an MBR's extended partitions.
+	Extended []int
+	// Problem is why the table may not be edited; "" where nothing is known of one.
+	Problem string
+}
+
+// Ext is what counts of an ext file system's superblock.
+type Ext struct {
+	Block    size.Bytes
+	Bits64   bool
+	Bigalloc bool
+}
+
+// Btrfs is a device of a btrfs.
+type Btrfs struct {
+	// ID is the device's number in its file system, which has that many devices.
+	ID, Devices int
+}
+
+// LV is what counts of a logical volume.
+type LV struct {
+	// Segments are the types of its parts, Attr is lvs(8)'s lv_attr.
+	Segments []string
+	Attr     string
 }
 
 // Tools are the programs that may be asked for.
-var Tools = []string{"growpart", "sfdisk", "partx", "pvresize", "lvextend", "xfs_growfs", "resize2fs", "btrfs"}
+var Tools = []string{"growpart", "sfdisk", "sgdisk", "partx", "pvresize", "vgs", "lvextend", "xfs_growfs", "resize2fs", "btrfs"}
 
 // Number is a partition's, read off its name as the kernel makes them: "vdb1",
 // "nvme0n1p1"; "" for no such name.

@@ -3,6 +3,7 @@ package live
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -50,34 +51,86 @@ func (g Guest) Grown(before Guest, from, to size.Bytes, meant Disk) (Device, boo
 	return fits[0], true
 }
 
-// Stack is what lies on the disk, from the disk itself up to what grows last: the
-// file system, or the only thing there is. where names it, by mount point, device or
-// vg/lv; "" takes the one at the disk's end.
+// Stack is what lies on the disk, from the disk itself up to what is to grow. where
+// names that by mount point, device, vg/lv or UUID=…; "" is the one sensible answer, if
+// there is exactly one: the root, or the only file system that can grow.
 func (g Guest) Stack(disk, where string) ([]Device, error) {
 	i := slices.IndexFunc(g.Devices, func(d Device) bool { return d.Path == disk && d.Kind == "disk" })
 	if i < 0 {
 		return nil, fmt.Errorf("the guest has no disk %s", disk)
 	}
-	var named [][]Device
-	for _, stack := range g.stacks(g.Devices[i]) {
-		if where == "" || stack[len(stack)-1].is(where) {
-			named = append(named, stack)
+	all := g.stacks(g.Devices[i])
+	if where == "" {
+		return chooseAlone(all, disk)
+	}
+	named := having(all, func(d Device) bool { return d.is(where) })
+	if len(named) == 0 {
+		return nil, plan.Refuse(plan.NotFound, where, "there is no %s on %s in the guest", where, disk)
+	}
+	return only(named, disk)
+}
+
+// chooseAlone gives the root, or the only file system that can grow.
+func chooseAlone(all [][]Device, disk string) ([]Device, error) {
+	if root := having(all, func(d Device) bool { return d.Mounted == "/" || slices.Contains(d.Mounts, "/") }); len(root) > 0 {
+		return only(root, disk)
+	}
+	found := having(all, func(d Device) bool { return growsMounted[d.FS] })
+	if len(found) > 0 {
+		return only(found, disk)
+	}
+	var held []string
+	for _, s := range all {
+		if top := s[len(s)-1]; top.FS != "" {
+			held = append(held, top.name()+" holds "+top.FS)
 		}
 	}
-	if where == "" {
-		named = atEnd(named)
+	if len(held) == 0 {
+		return nil, plan.Refuse(plan.UnknownContent, disk, "nothing on %s in the guest can grow: there is no file system", disk)
 	}
-	switch len(named) {
-	case 0:
-		return nil, plan.Refuse(plan.NotFound, where, "there is no %s on %s in the guest", where, disk)
-	case 1:
-		return named[0], g.growable(named[0])
+	return nil, plan.Refuse(plan.UnknownContent, disk, "nothing on %s in the guest can grow by itself: %s", disk, strings.Join(held, ", "))
+}
+
+// growsMounted are the file systems that grow while they are mounted.
+var growsMounted = map[string]bool{"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true}
+
+// only gives the stack with the one device at its top. Of several ways up to it that
+// is the one on the partition furthest back, behind which the new room is.
+func only(stacks [][]Device, disk string) ([]Device, error) {
+	var paths, names []string
+	best := stacks[0]
+	for _, s := range stacks {
+		if top := s[len(s)-1]; !slices.Contains(paths, top.Path) {
+			paths = append(paths, top.Path)
+			names = append(names, fmt.Sprintf("%s (%s)", top.called(), top.FS))
+		}
+		if startOf(s) > startOf(best) {
+			best = s
+		}
 	}
-	var names []string
-	for _, s := range named {
-		names = append(names, s[len(s)-1].called())
+	if len(paths) > 1 {
+		return nil, plan.Refuse(plan.AmbiguousTarget, disk, "several could grow on %s: %s", disk, strings.Join(names, ", "))
 	}
-	return nil, plan.Refuse(plan.AmbiguousTarget, disk, "several could grow on %s: %v", disk, names)
+	return best, nil
+}
+
+// startOf is where the partition of a stack begins.
+func startOf(stack []Device) size.Bytes {
+	if len(stack) < 2 {
+		return 0
+	}
+	return stack[1].Start
+}
+
+// having keeps the stacks whose top is as wanted.
+func having(stacks [][]Device, want func(Device) bool) [][]Device {
+	var kept [][]Device
+	for _, s := range stacks {
+		if want(s[len(s)-1]) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
 }
 
 // maxStacks and maxLayers bound what a guest can have us look at.
@@ -86,87 +139,39 @@ const (
 	maxLayers = 8
 )
 
-// stacks are all ways up from a disk to a device that nothing lies on.
+// stacks are all ways up from a disk to each of the devices on it, and to itself.
 func (g Guest) stacks(disk Device) [][]Device {
-	var whole [][]Device
-	open := [][]Device{{disk}}
-	for len(open) > 0 && len(open)+len(whole) < maxStacks {
-		below := open[0]
-		open = open[1:]
-		above := g.on(below[len(below)-1].Path)
-		if len(above) == 0 || len(below) == maxLayers {
-			whole = append(whole, below)
+	all := [][]Device{{disk}}
+	for i := 0; i < len(all) && len(all) < maxStacks; i++ {
+		below := all[i]
+		if len(below) == maxLayers {
+			continue
 		}
-		if len(below) < maxLayers {
-			for _, d := range above {
-				open = append(open, append(slices.Clone(below), d))
-			}
+		for _, d := range g.on(below[len(below)-1].Path) {
+			all = append(all, append(slices.Clone(below), d))
 		}
 	}
-	return whole
+	return all
 }
 
-// atEnd keeps what lies on the disk's last partition: a live disk's other partitions
-// have no room to grow into.
-func atEnd(stacks [][]Device) [][]Device {
-	var last size.Bytes = -1
-	for _, s := range stacks {
-		if len(s) > 1 {
-			last = max(last, s[1].Start)
-		}
-	}
-	return slices.DeleteFunc(stacks, func(s []Device) bool { return len(s) > 1 && s[1].Start != last })
-}
-
-// is says whether the device is what a person named.
+// is reports whether the device is what a person named.
 func (d Device) is(where string) bool {
-	return d.Mounted == where || d.Path == where || d.name() == where || d.Path == "/dev/mapper/"+mapperName(where)
+	if uuid, ok := strings.CutPrefix(where, "UUID="); ok {
+		return uuid != "" && strings.EqualFold(uuid, d.UUID)
+	}
+	return d.Mounted == where || slices.Contains(d.Mounts, where) ||
+		d.Path == where || d.name() == where || d.Path == "/dev/mapper/"+mapperName(where)
 }
 
 // called is the device's name for people.
 func (d Device) called() string {
-	if d.Mounted != "" && d.Mounted != Unknown {
+	switch {
+	case d.Mounted != "" && d.Mounted != Unknown:
 		return d.Mounted
+	case len(d.Mounts) > 0:
+		return d.Mounts[0]
 	}
 	return d.Path
-}
-
-// growable refuses what these commands cannot grow.
-func (g Guest) growable(stack []Device) error {
-	for i, d := range stack {
-		refuse := func(format string, args ...any) error {
-			return plan.Refuse(plan.UnsupportedLayout, d.Path, "%s in the guest: %s", d.Path, fmt.Sprintf(format, args...))
-		}
-		switch {
-		case i == 0:
-			continue
-		case d.Kind == "part" && i == 1 && g.behind(d):
-			return plan.Refuse(plan.ImmovableNeighbor, d.Path, "%s in the guest is not the last partition of %s: what stands behind it can only be moved offline", d.Path, d.Parent)
-		case d.Kind == "part" && i == 1 && g.logical(d):
-			return refuse("it is a logical partition, which only grows offline")
-		case d.Kind == "part" && i == 1 && d.Number() != "":
-			continue
-		case d.Kind == "lvm" && stack[i-1].Kind != "lvm":
-			continue
-		case d.Kind == "lvm":
-			return refuse("it is no plain logical volume")
-		case d.Kind == "crypt":
-			return refuse("it is encrypted: run cryptsetup resize %s there, with its key, and grow what lies on it", quoted(d.name()))
-		}
-		return refuse("it is a %s, which has to be grown by hand", d.Kind)
-	}
-	return nil
-}
-
-// behind says whether another partition begins behind one.
-func (g Guest) behind(d Device) bool {
-	return slices.ContainsFunc(g.on(d.Parent), func(o Device) bool { return o.Start > d.Start })
-}
-
-// logical says whether a partition lies in an extended one, of which the kernel shows
-// no more than its first sectors.
-func (g Guest) logical(d Device) bool {
-	return slices.ContainsFunc(g.on(d.Parent), func(o Device) bool { return o.Size <= 4096 && o.Start < d.Start }) && len(d.Number()) > 0 && d.Number() >= "5"
 }
 
 // mapperName is the device mapper's name of "vg/lv": a hyphen in either is doubled.

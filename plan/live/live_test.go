@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"maps"
 	"math/rand"
 	"os/exec"
 	"slices"
@@ -41,11 +42,25 @@ lrwxrwxrwx 1 root root 0 Nov 23 10:00 vda -> ../devices/pci0000:00/0000:00:05.0/
 lrwxrwxrwx 1 root root 0 Nov 23 10:00 vdb -> ../devices/pci0000:00/0000:00:06.0/virtio3/block/vdb
 lrwxrwxrwx 1 root root 0 Nov 23 10:00 vdc -> ../devices/pci0000:00/0000:00:02.1/0000:07:00.0/virtio4/block/vdc
 lrwxrwxrwx 1 root root 0 Nov 23 10:00 sda -> ../devices/pci0000:00/0000:00:08.0/virtio5/host2/target2:0:0/2:0:0:3/block/sda
-mount /dev/vda1 ext4
-mount /dev/sda1 btrfs
+mount /dev/vda1 / ext4 rw,relatime 0 0
+mount /dev/vdb /data xfs rw,relatime 0 0
+mount /dev/sda1 /mnt/b btrfs rw,relatime 0 0
+btrfs 1
+devid    1 size 1072693248 used 126000000 path /dev/sda1
+lvs vg-a|my-data|linear|-wi-ao----
+lvs vg-a|logs|linear|-wi-ao----
+lvs vg-a|logs|linear|-wi-ao----
+vgs vg-a|wz--n-
+pvs /dev/vdc1|a--
 tool growpart
 tool sfdisk
 tool partx
+tool pvresize
+tool vgs
+tool lvextend
+tool xfs_growfs
+tool resize2fs
+tool btrfs
 `
 
 func guestOf(t *testing.T, text string) Guest {
@@ -67,17 +82,17 @@ func TestReadProbe(t *testing.T) {
 		return g.Devices[i]
 	}
 	for _, want := range []Device{
-		{Path: "/dev/vdb", Kind: "disk", Size: 20 * size.GiB, FS: "xfs", Mounted: "/data", UUID: "0c2e5b7a-0000-4000-8000-000000000001", Serial: "d-0001", Address: "pci 0000:00:06.0"},
+		{Path: "/dev/vdb", Kind: "disk", Size: 20 * size.GiB, FS: "xfs", Mounted: "/data", Mounts: []string{"/data"}, UUID: "0c2e5b7a-0000-4000-8000-000000000001", Serial: "d-0001", Address: "pci 0000:00:06.0"},
 		{Path: "/dev/vdc", Kind: "disk", Size: 20 * size.GiB, Serial: "d-0002", Address: "pci 0000:07:00.0"},
 		{Path: "/dev/sda", Kind: "disk", Size: size.GiB, Serial: "QEMU", Address: "scsi 0:3"},
-		{Path: "/dev/sda1", Parent: "/dev/sda", Kind: "part", Start: size.MiB, Size: size.GiB - size.MiB, FS: "btrfs", Mounted: "/mnt/b"},
+		{Path: "/dev/sda1", Parent: "/dev/sda", Kind: "part", Start: size.MiB, Size: size.GiB - size.MiB, FS: "btrfs", Mounted: "/mnt/b", Mounts: []string{"/mnt/b"}},
 		{Path: "/dev/mapper/vg--a-my--data", Parent: "/dev/vdc1", Kind: "lvm", Size: 10 * size.GiB, FS: "xfs", Mounted: "/srv/my data", UUID: "0c2e5b7a-0000-4000-8000-000000000002"},
 	} {
 		if diff := cmp.Diff(want, find(want.Path)); diff != "" {
 			t.Errorf("%s: %s", want.Path, diff)
 		}
 	}
-	if !g.Tools["growpart"] || g.Tools["btrfs"] {
+	if !g.Tools["growpart"] || g.Tools["sgdisk"] {
 		t.Errorf("tools: %v", g.Tools)
 	}
 }
@@ -147,13 +162,13 @@ func TestCommands(t *testing.T) {
 	for _, c := range []struct {
 		what, disk, where string
 		to                size.Bytes
-		tools             string
+		without           string // the tool the guest does not have
 		want              []string
 		refused           plan.Reason
 	}{
 		{what: "a whole disk", disk: "/dev/vdb", to: 30 * size.GiB, want: []string{"xfs_growfs /data"}},
-		{what: "the last partition is vda1", disk: "/dev/vda", to: 20 * size.GiB, want: []string{"growpart /dev/vda 1", "resize2fs /dev/vda1"}},
-		{what: "without growpart", disk: "/dev/vda", to: 20 * size.GiB, tools: "sfdisk",
+		{what: "the root", disk: "/dev/vda", to: 20 * size.GiB, want: []string{"growpart /dev/vda 1", "resize2fs /dev/vda1"}},
+		{what: "without growpart", disk: "/dev/vda", to: 20 * size.GiB, without: "growpart",
 			want: []string{"echo ', +' | sfdisk --no-reread --force -N 1 /dev/vda", "partx --update --nr 1 /dev/vda", "resize2fs /dev/vda1"}},
 		{what: "two volumes", disk: "/dev/vdc", to: 30 * size.GiB, refused: plan.AmbiguousTarget},
 		{what: "one of them", disk: "/dev/vdc", where: "/srv/my data", to: 30 * size.GiB,
@@ -165,12 +180,18 @@ func TestCommands(t *testing.T) {
 		{what: "known only as mounted", disk: "/dev/sda", to: 2 * size.GiB, want: []string{"growpart /dev/sda 1", "btrfs filesystem resize max /mnt/b"}},
 		{what: "not there", disk: "/dev/vdb", where: "/nowhere", to: 30 * size.GiB, refused: plan.NotFound},
 		{what: "not the last", disk: "/dev/vda", where: "/boot/efi", to: 20 * size.GiB, refused: plan.ImmovableNeighbor},
+		{what: "the PV itself", disk: "/dev/vdc", where: "vdc1", to: 30 * size.GiB, want: []string{"growpart /dev/vdc 1", "pvresize /dev/vdc1"}},
+		{what: "by its UUID", disk: "/dev/vdb", where: "UUID=0C2E5B7A-0000-4000-8000-000000000001", to: 30 * size.GiB, want: []string{"xfs_growfs /data"}},
+		{what: "an EFI partition that is last", disk: "/dev/vda", where: "vda15", to: 20 * size.GiB, refused: plan.ImmovableNeighbor},
+		{what: "no lvextend", disk: "/dev/vdc", where: "vg-a/logs", to: 30 * size.GiB, without: "lvextend", refused: plan.ToolMissing},
+		{what: "an MBR beyond 2 TiB", disk: "/dev/vda", to: 3 * size.TiB, refused: plan.MBRLimit},
 		{what: "encrypted", disk: "/dev/nvme0n1", to: 2 * size.GiB, refused: plan.UnsupportedLayout},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			g := g
-			if c.tools != "" {
-				g.Tools = map[string]bool{c.tools: true}
+			if c.without != "" {
+				g.Tools = maps.Clone(g.Tools)
+				delete(g.Tools, c.without)
 			}
 			stack, err := g.Stack(c.disk, c.where)
 			var commands []Command
@@ -194,7 +215,8 @@ func TestCommands(t *testing.T) {
 
 // TestUnmounted: what only grows mounted is not left to fail in the guest.
 func TestUnmounted(t *testing.T) {
-	g := guestOf(t, strings.Replace(debian, `MOUNTPOINT="/data"`, `MOUNTPOINT=""`, 1))
+	text := strings.Replace(debian, `MOUNTPOINT="/data"`, `MOUNTPOINT=""`, 1)
+	g := guestOf(t, strings.Replace(text, "mount /dev/vdb /data xfs rw,relatime 0 0\n", "", 1))
 	stack, err := g.Stack("/dev/vdb", "")
 	if err == nil {
 		_, err = g.Commands(stack, 30*size.GiB)

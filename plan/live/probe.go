@@ -1,26 +1,41 @@
 package live
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
 )
 
 // Probe is the program that says what a Linux guest has: lsblk(8), util-linux 2.23
 // or later, where partitions begin (which lsblk tells only from 2.38 on), what is
 // mounted (without udev, lsblk knows no file systems), what the disks are attached to,
+// the four entries of each disk's MBR, what LVM, ext and btrfs say of themselves,
 // and what programs there are.
 // Nothing is ever put into it.
 func Probe() []string {
-	return []string{"/bin/sh", "-c", `lsblk -bpP -o NAME,PKNAME,TYPE,SIZE,FSTYPE,MOUNTPOINT,UUID,SERIAL || exit 1
+	return []string{"/bin/sh", "-c", `PATH=$PATH:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL
+lsblk -bpP -o NAME,PKNAME,TYPE,SIZE,FSTYPE,MOUNTPOINT,UUID,SERIAL || exit 1
 for f in /sys/class/block/*/start; do read n < "$f" && echo "start $f $n"; done
 ls -l /sys/block
-while read d at fs rest; do case "$d" in /dev/*) echo "mount $d $fs";; esac; done < /proc/self/mounts
+for f in /sys/block/*/queue/logical_block_size; do
+  read n < "$f" && d=${f#/sys/block/} && d=${d%%/*} && echo "sector $d $n" || continue
+  case "$d" in loop*|ram*|sr*|fd*|zram*|nbd*|dm-*|md*) continue;; esac
+  echo "mbr $d" $(od -A n -v -t x1 -j 446 -N 66 "/dev/$d" 2> /dev/null)
+done
+sed -n 's,^/dev/,mount &,p' /proc/self/mounts
+while read -r d at fs rest; do case "$fs" in ext[234]) echo "ext $d" $(od -A n -v -t x1 -j 1024 -N 256 "$d" 2> /dev/null);; esac; done < /proc/self/mounts
+btrfs filesystem show 2> /dev/null | sed -n -e 's/^.*Total devices \([0-9]*\).*/btrfs \1/p' -e 's/^[[:space:]]*devid/devid/p'
+lvs --noheadings --separator '|' -o vg_name,lv_name,segtype,lv_attr 2> /dev/null | sed 's/^ */lvs /'
+vgs --noheadings --separator '|' -o vg_name,vg_attr 2> /dev/null | sed 's/^ */vgs /'
+pvs --noheadings --separator '|' -o pv_name,pv_attr 2> /dev/null | sed 's/^ */pvs /'
 for t in ` + strings.Join(Tools, " ") + `; do command -v "$t" > /dev/null && echo "tool $t"; done; true`}
 }
 
@@ -34,48 +49,190 @@ const maxDevices = 4096
 
 // ReadProbe reads what Probe printed.
 func ReadProbe(text string) (Guest, error) {
-	g := Guest{Tools: map[string]bool{}}
-	starts, mounts, addresses := map[string]size.Bytes{}, map[string]string{}, map[string]string{}
+	r := reader{
+		Guest: Guest{Tools: map[string]bool{}, Tables: map[string]Table{}, Ext: map[string]Ext{}, Btrfs: map[string]Btrfs{},
+			LVs: map[string]LV{}, VGs: map[string]string{}, PVs: map[string]string{}},
+		starts: map[string]size.Bytes{}, mounts: map[string][]mount{}, addresses: map[string]string{},
+	}
 	for line := range strings.Lines(text) {
-		words := strings.Fields(line)
-		switch {
-		case len(words) == 2 && words[0] == "tool":
-			g.Tools[words[1]] = true
-		case len(words) == 3 && words[0] == "mount":
-			mounts[words[1]] = words[2]
-		case len(words) == 3 && words[0] == "start":
-			sectors, err := strconv.ParseInt(words[2], 10, 54)
-			if err != nil || sectors < 0 {
-				return g, fmt.Errorf("the guest says that %q begins at sector %q", words[1], words[2])
+		if err := r.line(line); err != nil {
+			return r.Guest, err
+		}
+		if len(r.Devices) > maxDevices {
+			return r.Guest, fmt.Errorf("the guest names more than %d block devices", maxDevices)
+		}
+	}
+	if len(r.Devices) == 0 {
+		return r.Guest, errors.New("the guest names no block device")
+	}
+	for i := range r.Devices {
+		r.complete(&r.Devices[i])
+	}
+	return r.Guest, nil
+}
+
+// reader gathers what the lines say.
+type reader struct {
+	Guest
+	starts    map[string]size.Bytes
+	mounts    map[string][]mount
+	addresses map[string]string
+	// devices is how many devices the btrfs has that is being listed.
+	devices int
+}
+
+// mount is a line of /proc/self/mounts.
+type mount struct {
+	at, fs   string
+	readOnly bool
+}
+
+// line reads one line, by its first word.
+func (r *reader) line(line string) error {
+	words := strings.Fields(line)
+	switch {
+	case len(words) == 2 && words[0] == "tool":
+		r.Tools[words[1]] = true
+	case len(words) > 4 && words[0] == "mount":
+		options := strings.Split(words[4], ",")
+		r.mounts[words[1]] = append(r.mounts[words[1]], mount{octal(words[2]), words[3], slices.Contains(options, "ro")})
+	case len(words) == 3 && words[0] == "start":
+		return r.start(words[1], words[2])
+	case len(words) == 3 && words[0] == "sector":
+		n, err := strconv.ParseInt(words[2], 10, 32)
+		if err != nil || n < 512 {
+			return fmt.Errorf("the guest says that %q has sectors of %q bytes", words[1], words[2])
+		}
+		t := r.Tables["/dev/"+words[1]]
+		t.Sector = size.Bytes(n)
+		r.Tables["/dev/"+words[1]] = t
+	case len(words) > 1 && words[0] == "mbr":
+		r.mbr("/dev/"+words[1], words[2:])
+	case len(words) > 1 && words[0] == "ext":
+		r.ext(words[1], words[2:])
+	case len(words) == 2 && (words[0] == "lvs" || words[0] == "vgs" || words[0] == "pvs"):
+		r.lvm(words[0], strings.Split(words[1], "|"))
+	case len(words) == 2 && words[0] == "btrfs":
+		r.devices, _ = strconv.Atoi(words[1])
+	case len(words) > 7 && words[0] == "devid":
+		id, _ := strconv.Atoi(words[1])
+		r.Btrfs[words[7]] = Btrfs{ID: id, Devices: r.devices}
+	case len(words) > 3 && words[len(words)-2] == "->":
+		link := words[len(words)-1]
+		r.addresses["/dev/"+path.Base(link)] = address(link)
+	case len(words) > 1 && words[0] != "total" && !slices.Contains(firstWords, words[0]):
+		d, err := readPairs(line)
+		r.Devices = append(r.Devices, d)
+		return err
+	}
+	return nil
+}
+
+// firstWords begin lines that are of no use when they are shorter than they should be.
+var firstWords = []string{"mount", "ext", "mbr", "lvs", "vgs", "pvs", "btrfs", "devid"}
+
+// start reads where a partition begins.
+func (r *reader) start(file, sector string) error {
+	sectors, err := strconv.ParseInt(sector, 10, 54)
+	if err != nil || sectors < 0 {
+		return fmt.Errorf("the guest says that %q begins at sector %q", file, sector)
+	}
+	// The kernel counts these in 512 bytes, whatever the disk's sector.
+	r.starts[strings.TrimSuffix(strings.TrimPrefix(file, "/sys/class/block/"), "/start")] = size.Bytes(sectors) * 512
+	return nil
+}
+
+// mbr reads the four entries and the signature at byte 446 of a disk, in hexadecimal.
+func (r *reader) mbr(disk string, words []string) {
+	b, ok := hexBytes(words, 66)
+	if !ok || b[64] != 0x55 || b[65] != 0xaa {
+		return
+	}
+	t := r.Tables[disk]
+	t.Kind = table.MBR
+	for i := range 4 {
+		switch b[16*i+4] {
+		case 0xee:
+			t.Kind = table.GPT
+		case 0x05, 0x0f, 0x85:
+			t.Extended = append(t.Extended, i+1)
+		}
+	}
+	if t.Kind == table.GPT {
+		t.Extended = nil
+	}
+	r.Tables[disk] = t
+}
+
+// ext reads the first 256 bytes of a superblock (ext4's fs/ext4/ext4.h: struct
+// ext4_super_block), in hexadecimal.
+func (r *reader) ext(device string, words []string) {
+	b, ok := hexBytes(words, 256)
+	if !ok || b[0x38] != 0x53 || b[0x39] != 0xef || b[0x18] > 6 {
+		return
+	}
+	r.Ext[device] = Ext{Block: 1024 << b[0x18], Bits64: b[0x60]&0x80 != 0, Bigalloc: b[0x65]&0x02 != 0}
+}
+
+// hexBytes reads n bytes as od(1) prints them.
+func hexBytes(words []string, n int) ([]byte, bool) {
+	if len(words) != n {
+		return nil, false
+	}
+	b, err := hex.DecodeString(strings.Join(words, ""))
+	return b, err == nil && len(b) == n
+}
+
+// lvm reads a line of lvs, vgs or pvs.
+func (r *reader) lvm(what string, fields []string) {
+	switch {
+	case what == "lvs" && len(fields) == 4:
+		name := fields[0] + "/" + fields[1]
+		r.LVs[name] = LV{Segments: append(r.LVs[name].Segments, fields[2]), Attr: fields[3]}
+	case what == "vgs" && len(fields) == 2:
+		r.VGs[fields[0]] = fields[1]
+	case what == "pvs" && len(fields) == 2:
+		r.PVs[fields[0]] = fields[1]
+	}
+}
+
+// complete adds to a device what other lines say of it.
+func (r *reader) complete(d *Device) {
+	d.Start, d.Address = r.starts[d.name()], r.addresses[d.Path]
+	mounts := r.mounts[d.Path]
+	d.ReadOnly = len(mounts) > 0
+	for _, m := range mounts {
+		d.Mounts = append(d.Mounts, m.at)
+		d.ReadOnly = d.ReadOnly && m.readOnly
+	}
+	if d.FS == "" && d.Mounted == "[SWAP]" {
+		d.FS = "swap"
+	}
+	if len(mounts) == 0 {
+		return
+	}
+	if d.FS == "" {
+		d.FS = mounts[0].fs
+	}
+	if d.Mounted == "" {
+		d.Mounted = mounts[0].at
+	}
+}
+
+// octal takes the kernel's \ooo in a mount point back.
+func octal(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
 			}
-			// The kernel counts these in 512 bytes, whatever the disk's sector.
-			starts[strings.TrimSuffix(strings.TrimPrefix(words[1], "/sys/class/block/"), "/start")] = size.Bytes(sectors) * 512
-		case len(words) > 3 && words[len(words)-2] == "->":
-			link := words[len(words)-1]
-			addresses["/dev/"+path.Base(link)] = address(link)
-		case len(words) > 1 && words[0] != "total":
-			d, err := readPairs(line)
-			if err != nil {
-				return g, err
-			}
-			g.Devices = append(g.Devices, d)
 		}
-		if len(g.Devices) > maxDevices {
-			return g, fmt.Errorf("the guest names more than %d block devices", maxDevices)
-		}
+		b.WriteByte(s[i])
 	}
-	if len(g.Devices) == 0 {
-		return g, errors.New("the guest names no block device")
-	}
-	for i := range g.Devices {
-		d := &g.Devices[i]
-		d.Start = starts[d.name()]
-		d.Address = addresses[d.Path]
-		if d.FS == "" {
-			d.FS = mounts[d.Path]
-		}
-	}
-	return g, nil
+	return b.String()
 }
 
 var (

@@ -274,8 +274,11 @@ func drives() any {
 	return all
 }
 
-// powerShell runs one of the two scripts it knows.
+// powerShell runs one of the scripts it knows.
 func (a *windowsAgent) powerShell(script string) (string, error) {
+	if strings.Contains(script, "'disk|{0}") && strings.Contains(script, "'part|{0}") {
+		return a.listDisks()
+	}
 	if !strings.Contains(script, "Get-Disk") || !strings.Contains(script, "Initialize-Disk") || !strings.Contains(script, "Format-Volume") {
 		return a.extend(script)
 	}
@@ -284,6 +287,33 @@ func (a *windowsAgent) powerShell(script string) (string, error) {
 		return "", errors.New("Initialize-Disk : Access to a CIM resource was not available")
 	}
 	return "E\r\n", nil
+}
+
+// listDisks says what is on the disk of the NTFS, in the words of the script that asks:
+// everything behind the NTFS is a recovery partition.
+func (a *windowsAgent) listDisks() (string, error) {
+	device, disk, _, err := dataPartition()
+	if err != nil {
+		return "", err
+	}
+	number := func(of, what string) int64 {
+		text, _ := os.ReadFile("/sys/class/block/" + filepath.Base(of) + "/" + what)
+		n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		return n
+	}
+	lines := []string{fmt.Sprintf("disk|1|%d|512|GPT|", number(disk, "size")*512)}
+	parts, _ := filepath.Glob("/sys/class/block/" + filepath.Base(disk) + "[0-9]*")
+	for _, part := range parts {
+		kind, letter, fs := "Recovery", "\x00", ""
+		switch at := number(part, "start"); {
+		case filepath.Base(part) == filepath.Base(device):
+			kind, letter, fs = "Basic", "D", "NTFS"
+		case at < number(device, "start"):
+			kind = "Reserved"
+		}
+		lines = append(lines, fmt.Sprintf("part|%d|%d|%d|%s|%s|%s", number(part, "partition"), number(part, "start")*512, number(part, "size")*512, kind, letter, fs))
+	}
+	return strings.Join(lines, "\r\n") + "\r\n", nil
 }
 
 // extend does what the script says: the partition of that GUID, and the NTFS on

@@ -1,0 +1,100 @@
+package live
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// FromLayout is the guest as its image shows it, with its disk called as the kernel
+// most likely does: that, and where things are mounted, only the guest knows.
+func FromLayout(l *plan.Layout, disk string) Guest {
+	at := "/dev/" + disk
+	g := Guest{Tables: map[string]Table{at: tableOf(l)}}
+	path := pathsOf(l, at)
+	kinds := map[plan.DeviceKind]string{plan.Disk: "disk", plan.Partition: "part", plan.LV: "lvm", plan.Crypt: "crypt"}
+	for _, d := range l.Devices {
+		to := Device{Path: path[d.Name], Parent: path[d.Parent], Kind: kinds[d.Kind], Start: d.Start, Size: d.Size,
+			FS: d.Content.Type, UUID: d.Content.UUID, Mounted: Unknown, Mounts: d.Content.Mounted, Problem: d.Content.Problem}
+		switch {
+		case d.Kind == plan.Disk:
+			to.Parent = ""
+		case d.Kind == plan.LV:
+			group := groupOf(l, d)
+			to.Parent = path[lastPV(l, group)]
+			if group.Missing > 0 && to.Problem == nil {
+				to.Problem = plan.Refuse(plan.UnsupportedLayout, d.Name, "volume group %s lacks %d of its physical volumes on this disk", group.Name, group.Missing)
+			}
+		}
+		if l.OS != nil && l.OS.Type == "linux" && l.OS.Root == d.Name {
+			to.Mounts = append([]string{"/"}, to.Mounts...)
+		}
+		g.Devices = append(g.Devices, to)
+	}
+	return g
+}
+
+// pathsOf are the paths that the kernel most likely gives the devices.
+func pathsOf(l *plan.Layout, disk string) map[string]string {
+	path := map[string]string{}
+	for _, d := range l.Devices {
+		at := disk
+		switch d.Kind {
+		case plan.Partition:
+			at = partitionPath(disk, d.Number)
+		case plan.LV:
+			vg, lv, _ := cutPath(d.Name)
+			at = "/dev/mapper/" + doubled(vg) + "-" + doubled(lv)
+		case plan.Crypt:
+			at = "/dev/mapper/" + d.Name
+		}
+		path[d.Name] = at
+	}
+	return path
+}
+
+func tableOf(l *plan.Layout) Table {
+	if l.Table == nil {
+		return Table{Sector: l.Sector}
+	}
+	t := Table{Kind: l.Table.Kind, Sector: l.Sector}
+	if err := l.Table.Err(); err != nil {
+		t.Problem = err.Error()
+	}
+	for _, p := range l.Table.Partitions {
+		if p.Role == table.Extended {
+			t.Extended = append(t.Extended, p.Number)
+		}
+	}
+	return t
+}
+
+func groupOf(l *plan.Layout, lv plan.Device) plan.Group {
+	for _, g := range l.Groups {
+		if g.Name == lv.Group {
+			return g
+		}
+	}
+	return plan.Group{}
+}
+
+// lastPV is the one furthest back on the disk.
+func lastPV(l *plan.Layout, g plan.Group) string {
+	var last plan.Device
+	for _, name := range g.PVs {
+		if d, ok := l.Find(name); ok && (last.Name == "" || d.Start > last.Start) {
+			last = *d
+		}
+	}
+	return last.Name
+}
+
+// partitionPath is the kernel's name of a partition.
+func partitionPath(disk string, number int) string {
+	if strings.Trim(disk[len(disk)-1:], "0123456789") == "" {
+		return fmt.Sprintf("%sp%d", disk, number)
+	}
+	return fmt.Sprintf("%s%d", disk, number)
+}
