@@ -184,6 +184,7 @@ func (p *program) present(o *guest.Options, made *plan.Plan) {
 var outcomes = map[journal.JobState]string{
 	journal.Finished: view.Done, journal.Waiting: view.Waiting,
 	journal.RolledBack: view.RolledBack, journal.Cancelled: view.Unchanged,
+	journal.Closed: view.Closed,
 }
 
 // ended shows a run that ended well.

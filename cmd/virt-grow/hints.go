@@ -126,8 +126,20 @@ var attachHints = map[plan.Reason]string{
 }
 
 // hint says what to do about an error; "" where nothing helps but the error's
-// own text.
+// own text. A job that neither goes on nor back can still be closed.
 func (p *program) hint(err error) string {
+	text := p.hintAlone(err)
+	r, refused := refusal(err)
+	if p.job == "" || !isOneOf(p.command, "resume", "rollback") || isInterrupt(err) || refused && isOneOf(string(r.Reason), string(plan.JobState), string(plan.JobActive), string(plan.Locked)) {
+		return text
+	}
+	if text != "" {
+		text += ". "
+	}
+	return text + "If nothing else ends it: " + p.line("accept", p.job, "--as-is") + " closes it as it is"
+}
+
+func (p *program) hintAlone(err error) string {
 	var failure *guest.Failure
 	if errors.As(err, &failure) && !failure.Restored {
 		return p.hintUnrestored(failure)
@@ -143,7 +155,7 @@ func (p *program) hint(err error) string {
 	}
 	switch {
 	case errors.Is(err, journal.ErrDamaged):
-		return "keep the job's folder and its overlay; virt-grow status says where they are"
+		return "keep the job's folder and its overlay; virt-grow status says where they are, and accept JOB --as-is moves the folder out of the way"
 	case errors.As(err, new(*usageError)):
 		return strings.TrimSpace("virt-grow "+p.command) + " --help shows how"
 	}
@@ -154,7 +166,7 @@ func (p *program) hint(err error) string {
 func (p *program) hintUnrestored(f *guest.Failure) string {
 	back := p.line("rollback", f.Job)
 	if f.Forward {
-		return "when the cause is mended: " + p.line("resume", f.Job) + " finishes it"
+		return "when the cause is mended: " + p.line("resume", f.Job) + " finishes it. If it cannot be: " + p.line("accept", f.Job) + " closes it as it is, and lists what is left"
 	}
 	if f.Errand && f.Begun {
 		return "when the cause is mended: " + back + " takes it back, " + p.line("resume", f.Job) + " finishes it"
@@ -192,6 +204,8 @@ func (p *program) hintFor(r *plan.Refusal) string {
 // something on it.
 func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
+	case isOneOf(p.command, "resume", "accept", "rollback") && p.job != "":
+		return "put " + quoted(r.Subject) + " back, and run it again" // what the job needs is gone
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
 	case p.command == "disk list" && r.Subject != p.subject:

@@ -96,10 +96,18 @@ func (p *program) commands(j journal.Listed) []view.Command {
 		"status":   "see what is known of it",
 	}
 	var commands []view.Command
+	if facts, err := factsOf(j.Record); err == nil && facts.Kind.Closable(j.Record) {
+		all["accept"] = "close it as it is: the rest is left to you"
+	}
 	for _, name := range commandsFor(j) {
 		commands = append(commands, view.Command{Line: p.line(name, j.ID), What: all[name]})
 	}
 	return commands
+}
+
+// closing is the command that ends a job which nothing else ends.
+func (p *program) closing(id string) view.Command {
+	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else ends it"}
 }
 
 func commandsFor(j journal.Listed) []string {
@@ -112,7 +120,7 @@ func commandsFor(j journal.Listed) []string {
 	case err == nil && facts.Kind == guest.Rehearsing:
 		return []string{"rollback"}
 	case err == nil && facts.Kind.InPlace(j.Record):
-		return []string{"resume"}
+		return []string{"resume", "accept"}
 	case j.Record.State == journal.Waiting:
 		return []string{"accept", "rollback"}
 	case j.Record.State == journal.Committing && err == nil && facts.Target.Guest != nil && facts.Target.Guest.Trial:

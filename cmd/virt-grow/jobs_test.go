@@ -89,7 +89,7 @@ func TestStatus(t *testing.T) {
 			if !strings.Contains(doc.Text, c.says) || doc.Next != line(c.next) {
 				t.Errorf("says %q, next %q, want %q", doc.Text, doc.Next, line(c.next))
 			}
-			if c.otherwise != "" && (len(doc.Commands) != 2 || doc.Commands[1].Command != line(c.otherwise)) {
+			if c.otherwise != "" && (len(doc.Commands) != 3 || doc.Commands[1].Command != line(c.otherwise) || doc.Commands[2].Command != line("accept")+" --as-is") {
 				t.Errorf("commands: %v", doc.Commands)
 			}
 			if got := try(t, state, "status", j.ID); got.exit != 0 || !strings.Contains(got.out, line(c.next)) {

@@ -44,9 +44,12 @@ func (p *program) status(c *cli.Context) error {
 func (p *program) statusOf(j journal.Listed) view.Status {
 	s := view.Status{Job: p.listed(j), Changed: j.Record.Changed, Error: j.Record.Error, Commands: p.commands(j)}
 	if j.Err != nil {
-		s.Text, s.Error, s.Commands = p.damagedText(j.ID), j.Err.Error(), nil
+		s.Text, s.Error, s.Commands = p.damagedText(j.ID), j.Err.Error(), []view.Command{p.closing(j.ID)}
 		s.Next = ""
 		return s
+	}
+	if len(s.Commands) > 0 && !j.Running && !facts(j).Kind.Closable(j.Record) {
+		s.Commands = append(s.Commands, p.closing(j.ID))
 	}
 	if facts, err := factsOf(j.Record); err == nil {
 		s.OldSize, s.NewSize = facts.OldSize, facts.NewSize
@@ -78,6 +81,12 @@ func (p *program) statusOf(j journal.Listed) view.Status {
 	return s
 }
 
+// facts are a job's; none where its journal does not say.
+func facts(j journal.Listed) guest.Facts {
+	f, _ := factsOf(j.Record)
+	return f
+}
+
 // file looks at one of the job's files.
 func file(path string) *view.File {
 	n, err := block.Allocated(path)
@@ -89,6 +98,8 @@ func explain(j journal.Listed, facts guest.Facts) string {
 	r := j.Record
 	commit := r.Done[string(plan.StepCommit)] || r.Running == string(plan.StepCommit)
 	switch {
+	case r.State == journal.Closed:
+		return "It was closed as it was" + at(r) + ": nothing more is done or taken back."
 	case facts.Kind == guest.Rehearsing && j.Running:
 		return "It is a rehearsal, and runs: the image is only read."
 	case facts.Kind == guest.Rehearsing:
@@ -136,7 +147,7 @@ func explainErrand(j journal.Listed, facts guest.Facts) string {
 	case j.Running:
 		return "It runs" + at(r) + "."
 	case facts.Kind.InPlace(r):
-		return "It ended before it was done" + at(r) + ". What is done stays, resume does what is left."
+		return "It ended before it was done" + at(r) + ". What is done stays: resume does what is left, accept closes it as it is."
 	}
 	return "It ended before it was done" + at(r) + ". Resume does what is left, rollback takes back what is done."
 }
@@ -175,7 +186,7 @@ func (p *program) damagedText(id string) string {
 	text := fmt.Sprintf("The job's journal cannot be read, and is not half believed. Its folder is %s.", dir)
 	saved, err := p.planOf(id)
 	if err != nil {
-		return text + " It has no plan: the image was not touched. Move the folder away to be rid of the job."
+		return text + " It has no plan: the image was not touched. accept --as-is moves the folder away."
 	}
 	base := filepath.Join(filepath.Dir(saved.Target.Path), filepath.Base(saved.Target.Path)+".virt-grow-"+id)
 	return text + fmt.Sprintf(" If %s.undo.qcow2 is not there (or wherever --scratch-dir pointed), the commit had not begun and the image is untouched: delete the overlay %s.qcow2, if it is there, and move the folder away."+

@@ -25,15 +25,17 @@ const (
 	// saved undo.
 	Committing JobState = "committing"
 	// Finished, RolledBack and Cancelled are ends: grown; undone; given up
-	// before anything was done.
+	// before anything was done. Closed is one, too: a person has decided that nothing
+	// more is done or taken back.
 	Finished   JobState = "done"
 	RolledBack JobState = "rolled-back"
 	Cancelled  JobState = "cancelled"
+	Closed     JobState = "closed"
 )
 
 // Ended says whether the state is an end.
 func (s JobState) Ended() bool {
-	return s == Finished || s == RolledBack || s == Cancelled
+	return s == Finished || s == RolledBack || s == Cancelled || s == Closed
 }
 
 // Proc is a program that was started for a job. Pid and start time together

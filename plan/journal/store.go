@@ -101,6 +101,28 @@ func (s Store) hold(id string) (*Job, error) {
 	return &Job{ID: id, Dir: s.dir(id), Log: log, lock: lock}, nil
 }
 
+// SetAside moves a job's folder out of the way of all others, as it is, and gives its new
+// place: for a job whose journal cannot be read or written any more.
+func (s Store) SetAside(name string) (id, dir string, err error) {
+	if id, err = s.resolve(name); err != nil {
+		return "", "", err
+	}
+	lock := flock.New(filepath.Join(s.dir(id), lockFile))
+	if err := take(lock); err != nil {
+		return id, "", fmt.Errorf("job %s: %w", id, err)
+	}
+	defer lock.Close()
+	aside := filepath.Join(s.Dir, "closed")
+	if err := os.MkdirAll(aside, 0o700); err != nil {
+		return id, "", err
+	}
+	dir = filepath.Join(aside, id)
+	if err := os.Rename(s.dir(id), dir); err != nil {
+		return id, "", err
+	}
+	return id, dir, errors.Join(syncDir(aside), syncDir(filepath.Join(s.Dir, "jobs")))
+}
+
 func take(lock *flock.Flock) error {
 	ok, err := lock.TryLock()
 	if err == nil && !ok {

@@ -34,6 +34,7 @@ const (
 	Planned    = "planned"     // a dry run: nothing was done
 	Rehearsed  = "rehearsed"   // the edit works; nothing was changed
 	Cancelled  = "cancelled"   // a job that had not been agreed to was given up
+	Closed     = "closed"      // ended as it is by a person: nothing more is done or taken back
 	Refused    = "refused"
 	Failed     = "failed"      // before the image was touched
 	Restored   = "restored"    // after, and everything was put back
@@ -59,6 +60,11 @@ func Results(w io.Writer, s Style, r Result) error {
 		p.head("Job %s is rolled back: everything is as it was before.", r.Job)
 	case Cancelled:
 		p.head("Job %s is closed: nobody had agreed to its plan, and nothing was changed.", r.Job)
+	case Closed:
+		p.head("Job %s is closed as it is: nothing more is done or taken back.", r.Job)
+		for _, line := range r.Said {
+			p.paragraph("  ", "%s", line)
+		}
 	case Planned:
 		p.head("Nothing was done: a dry run.")
 	case Unchanged:

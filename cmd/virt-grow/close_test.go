@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// makeJobOf writes the journal of a job of that kind on a domain that is gone, in a
+// libvirt that is not there, and on an image that is not there either.
+func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, entries ...journal.Entry) string {
+	t.Helper()
+	j, err := journal.Store{Dir: state}.Create(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := guest.Facts{Kind: kind, Agreed: true, Steps: steps, Locks: []string{"disk-1-1"}, Overlay: filepath.Join(state, "o.qcow2"),
+		Target: plan.Target{Path: filepath.Join(state, "gone.qcow2"), Format: "qcow2", Guest: &plan.Guest{Connect: "qemu+unix:///system?socket=/nowhere", Name: "gone", UUID: "0b1f", Disk: "vda"}},
+		Errand: json.RawMessage(`{"plan":{"in_guest":"agent"},"left":[{"what":"fs","argv":["xfs_growfs","/"]}]}`)}
+	data, err := json.Marshal(facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: data}}, entries...) {
+		e.Time = time.Now()
+		if err := j.Log.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return j.ID
+}
+
+// TestClose: whatever a job needs is gone, and some command ends it all the same.
+func TestClose(t *testing.T) {
+	done := func(step plan.StepKind) journal.Entry { return journal.Entry{Kind: journal.Done, Step: string(step)} }
+	online := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "have the guest use it"}}
+	for _, c := range []struct {
+		what    string
+		kind    guest.Kind
+		steps   []plan.Step
+		entries []journal.Entry
+		accept  bool // without --as-is
+		says    []string
+	}{
+		{what: "online, the disk has grown", kind: guest.OnlineGrowth, steps: online, accept: true,
+			entries: []journal.Entry{entered(journal.Working), begun("container"), done(plan.StepContainer), begun("inside")},
+			says:    []string{"done: grow vda of gone", "begun, and perhaps done in part: have the guest use it", "xfs_growfs /"}},
+		{what: "online, nothing was sent", kind: guest.OnlineGrowth, steps: online, entries: []journal.Entry{entered(journal.Working)}, says: []string{"not done: grow vda of gone"}},
+		{what: "growth that looks", kind: guest.Growth},
+		{what: "growth that edits", kind: guest.Growth, entries: []journal.Entry{entered(journal.Editing), begun("fs:sda1")}},
+		{what: "growth in its trial", kind: guest.Growth, entries: []journal.Entry{entered(journal.Trial), begun("health")}, says: []string{"kept: "}},
+		{what: "growth that waits", kind: guest.Growth, entries: []journal.Entry{entered(journal.Waiting)}},
+		{what: "growth in its commit", kind: guest.Growth, entries: []journal.Entry{entered(journal.Committing), begun("commit")}},
+		{what: "growth in its pivot", kind: guest.Growth, entries: []journal.Entry{entered(journal.Committing), begun("pivot:vda")}},
+		{what: "rehearsal", kind: guest.Rehearsing, entries: []journal.Entry{entered(journal.Editing)}},
+		{what: "attach", kind: guest.DiskAttach, steps: []plan.Step{{Kind: plan.StepPlug, Summary: "plug"}}, entries: []journal.Entry{entered(journal.Working), begun("plug")}},
+		{what: "detach", kind: guest.DiskDetach, steps: []plan.Step{{Kind: plan.StepUnplug, Summary: "unplug"}}, entries: []journal.Entry{entered(journal.Working), begun("unplug")}},
+		{what: "medium", kind: guest.Medium, steps: []plan.Step{{Kind: plan.StepMedium, Summary: "insert"}}, entries: []journal.Entry{entered(journal.Working), begun("medium")}},
+		{what: "edit", kind: guest.Editing, steps: []plan.Step{{Kind: plan.StepCommit, Summary: "commit"}}, entries: []journal.Entry{entered(journal.Working), begun("commit")}},
+		{what: "a kind of another version", kind: "unheard-of", steps: []plan.Step{{Kind: "strange", Summary: "strange"}}, entries: []journal.Entry{entered(journal.Working)}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			state := t.TempDir()
+			if err := os.WriteFile(filepath.Join(state, "o.qcow2"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			id := makeJobOf(t, state, c.kind, c.steps, c.entries...)
+			for _, command := range []string{"resume", "rollback"} {
+				if got := try(t, state, command, id); got.exit == 0 || !strings.Contains(got.err, "accept "+id+" --as-is") {
+					t.Errorf("%s: exit %d, %q", command, got.exit, got.err)
+				}
+			}
+			words := []string{"accept", id, "--json"}
+			if !c.accept {
+				words = append(words, "--as-is")
+			}
+			got := try(t, state, words...)
+			if got.exit != 0 || !strings.Contains(got.out, `"outcome":"closed"`) || !strings.Contains(got.out, `"changed":false`) {
+				t.Errorf("accept: exit %d, %s%s", got.exit, got.out, got.err)
+			}
+			for _, say := range c.says {
+				if !strings.Contains(got.out, say) {
+					t.Errorf("it does not say %q: %s", say, got.out)
+				}
+			}
+			if got := try(t, state, "jobs", "--json"); !strings.Contains(got.out, `"closed"`) || strings.Contains(got.out, "virt-grow --state") {
+				t.Errorf("jobs: %s", got.out)
+			}
+			if got := try(t, state, "status", id); !strings.Contains(got.out, "closed as it was") {
+				t.Errorf("status: %s", got.out)
+			}
+			if got := try(t, state, "accept", id, "--as-is"); got.exit != exitRefused {
+				t.Errorf("twice: exit %d, %s", got.exit, got.err)
+			}
+			if _, err := os.Stat(filepath.Join(state, "o.qcow2")); err != nil {
+				t.Error("the overlay is gone")
+			}
+		})
+	}
+}
+
+// TestCloseDamaged: a job whose journal cannot be read is moved out of the way, whole.
+func TestCloseDamaged(t *testing.T) {
+	state := t.TempDir()
+	id := makeJobOf(t, state, guest.Growth, nil, entered(journal.Editing))
+	damage(t, filepath.Join(state, "jobs", id, "journal"))
+	if got := try(t, state, "resume", id); got.exit != exitUnrestored || !strings.Contains(got.err, "--as-is") {
+		t.Errorf("resume: exit %d, %s", got.exit, got.err)
+	}
+	if got := try(t, state, "accept", id, "--as-is"); got.exit != 0 || !strings.Contains(got.out, filepath.Join(state, "closed", id)) {
+		t.Errorf("exit %d, %s%s", got.exit, got.out, got.err)
+	}
+	if got := try(t, state, "jobs"); !strings.Contains(got.out, "no jobs") {
+		t.Errorf("%s", got.out)
+	}
+	if _, err := os.Stat(filepath.Join(state, "closed", id, "journal")); err != nil {
+		t.Error(err)
+	}
+}

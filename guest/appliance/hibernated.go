@@ -1,0 +1,209 @@
+package appliance
+
+import (
+	"context"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/memory"
+)
+
+// held is what a device holds, in blkid's word.
+type held struct{ device, kind string }
+
+// FindMemoryImage looks for the memory of a hibernated system on the disk of a layout,
+// and notes it there. Of a disk that a running guest writes to it is not asked.
+func (a *Appliance) FindMemoryImage(ctx context.Context, l *plan.Layout) error {
+	var devices []held
+	for _, d := range l.Devices {
+		if p := d.Content.Problem; d.Content.Type == "ntfs" && p != nil && p.Reason == plan.NTFSHibernated {
+			l.Hibernated = p
+			return nil
+		}
+		// NTFS has been asked by Probe.
+		if d.Content.Type != "ntfs" && (d.Content.Type == memory.Type || d.Content.Problem == nil) {
+			devices = append(devices, held{d.Name, d.Content.Type})
+		}
+	}
+	var err error
+	l.Hibernated, err = a.memoryImage(ctx, devices)
+	return err
+}
+
+// Hibernated refuses disks on which a system waits to be resumed: all that are in the
+// appliance are looked at. Nothing stays mounted.
+func (a *Appliance) Hibernated(ctx context.Context) (*plan.Refusal, error) {
+	if _, _, err := a.openAll(ctx); err != nil {
+		return nil, err
+	}
+	var all map[string]string
+	if err := a.do(ctx, func() (e error) { all, e = a.g.List_filesystems(); return }); err != nil {
+		return nil, err
+	}
+	var devices []held
+	for _, mountable := range slices.Sorted(maps.Keys(all)) {
+		if !strings.HasPrefix(mountable, subvolume) {
+			devices = append(devices, held{nameOf(mountable), all[mountable]})
+		}
+	}
+	for _, o := range a.open {
+		if o.crypt == "" || slices.ContainsFunc(devices, func(h held) bool { return h.device == o.crypt }) {
+			continue
+		}
+		if kind, err := a.fsType(ctx, path(o.crypt)); err == nil {
+			devices = append(devices, held{o.crypt, kind})
+		}
+	}
+	return a.memoryImage(ctx, devices)
+}
+
+// memoryImage looks at each device: its own header, its hiberfil.sys, and the swap files
+// in its file system.
+func (a *Appliance) memoryImage(ctx context.Context, devices []held) (*plan.Refusal, error) {
+	// Where a boot loader says that a swap file begins counts for any file system.
+	var offsets []int64
+	var mounted []string
+	for _, d := range devices {
+		switch d.kind {
+		case memory.Type:
+			return a.asleep(d.device, "the swap"), nil
+		case "ntfs":
+			var code int
+			err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(d.device)); return })
+			if err == nil && code == ntfsHibernated {
+				return plan.Refuse(plan.Hibernated, a.shown(d.device), "Windows on %s is hibernated, or was shut down with fast startup", a.shown(d.device)), nil
+			}
+		case "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs":
+			at, file, err := a.suspendedFile(ctx, d.device)
+			if err != nil {
+				return nil, err
+			}
+			if file != "" {
+				return a.asleep(d.device, file+", a swap file"), nil
+			}
+			offsets, mounted = append(offsets, at...), append(mounted, d.device)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	for _, device := range mounted {
+		for _, page := range offsets {
+			if a.suspendedAt(ctx, device, page) {
+				return a.asleep(device, "the swap file that the boot loader names"), nil
+			}
+		}
+	}
+	return nil, ctx.Err()
+}
+
+func (a *Appliance) asleep(device, where string) *plan.Refusal {
+	name := a.shown(device)
+	return plan.Refuse(plan.Hibernated, name, "a hibernated system waits to be resumed: %s on %s holds the image of its memory", where, name)
+}
+
+// Where swap files lie by custom, and what says where else; below the top of a file
+// system or of a subvolume that distributions make.
+const (
+	subvolumes  = "/{,@/,@rootfs/,root/,@swap/,swap/}"
+	customFiles = subvolumes + "{swapfile*,swap.img*,swap,*.swap,swap/swapfile*,swap/*.swap,var/swap,var/swapfile*,var/swap/swapfile*,var/cache/swap/*}"
+	fstabs      = subvolumes + "etc/fstab"
+	units       = subvolumes + "etc/systemd/system/*.swap"
+	loaders     = subvolumes + "{,boot/}{etc/default/grub,etc/kernel/cmdline,grub/grub.cfg,grub2/grub.cfg,grub2/grubenv,loader/entries/*.conf,extlinux/extlinux.conf}"
+)
+
+// suspendedFile looks for a swap file with a memory image in one file system, and for
+// what its boot loader says of others. One that cannot be mounted has none: whoever
+// needs it finds out why.
+func (a *Appliance) suspendedFile(ctx context.Context, device string) (offsets []int64, file string, err error) {
+	if err := a.do(ctx, func() error { return a.g.Mount_ro(path(device), "/") }); err != nil {
+		return nil, "", ctx.Err()
+	}
+	defer func() {
+		if e := a.do(ctx, a.g.Umount_all); err == nil {
+			err = e
+		}
+	}()
+	files := a.glob(ctx, customFiles)
+	for _, name := range a.glob(ctx, fstabs) {
+		files = append(files, anywhere(memory.SwapFiles(a.text(ctx, name)), name)...)
+	}
+	for _, name := range a.glob(ctx, units) {
+		files = append(files, anywhere([]string{memory.UnitFile(string(a.text(ctx, name)))}, name)...)
+	}
+	slices.Sort(files)
+	for _, name := range slices.Compact(files) {
+		if memory.Suspended(a.head(ctx, name, memory.HeaderSize)) {
+			return nil, name, ctx.Err()
+		}
+	}
+	for _, name := range a.glob(ctx, loaders) {
+		offsets = append(offsets, memory.ResumeOffsets(string(a.text(ctx, name)))...)
+	}
+	return offsets, "", ctx.Err()
+}
+
+// anywhere are the places where a file of the guest's tree may be in one of its file
+// systems: below the subvolume of whoever names it, and below every mount point that its
+// path may begin with.
+func anywhere(files []string, namedBy string) []string {
+	top, _, _ := strings.Cut(namedBy, "/etc/")
+	var all []string
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		all = append(all, filepath.Join("/", top, file))
+		for rest := file; rest != ""; {
+			all = append(all, rest)
+			i := strings.IndexByte(rest[1:], '/')
+			if i < 0 {
+				break
+			}
+			rest = rest[1+i:]
+		}
+	}
+	return all
+}
+
+// glob are the files that match; none where that cannot be said.
+func (a *Appliance) glob(ctx context.Context, pattern string) []string {
+	var names []string
+	_ = a.do(ctx, func() (e error) { names, e = a.g.Glob_expand(pattern, nil); return })
+	return slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, "/") })
+}
+
+// maxText bounds what is read of a guest's configuration.
+const maxText = 256 << 10
+
+func (a *Appliance) text(ctx context.Context, name string) []byte { return a.head(ctx, name, maxText) }
+
+// head is the beginning of a plain file; nothing of anything else.
+func (a *Appliance) head(ctx context.Context, name string, n int) []byte {
+	var plain bool
+	if err := a.do(ctx, func() (e error) { plain, e = a.g.Is_file(name, nil); return }); err != nil || !plain {
+		return nil
+	}
+	var head []byte
+	_ = a.do(ctx, func() (e error) { head, e = a.g.Pread(name, n, 0); return })
+	return head
+}
+
+// suspendedAt looks at a page of a device: a kernel counts resume_offset in its own
+// pages.
+func (a *Appliance) suspendedAt(ctx context.Context, device string, page int64) bool {
+	for _, bytes := range []int64{4 << 10, 16 << 10, 64 << 10} {
+		var head []byte
+		err := a.do(ctx, func() (e error) {
+			head, e = a.g.Pread_device(path(device), int(bytes), page*bytes)
+			return
+		})
+		if err == nil && memory.Suspended(head) {
+			return true
+		}
+	}
+	return false
+}
