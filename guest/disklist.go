@@ -349,7 +349,11 @@ func (s *Session) lookAt(ctx context.Context, img *Image, dir string, disk size.
 	if look.Err = s.peek(ctx, img, dir, disk); look.Err != nil {
 		return look
 	}
-	if look.Layout, look.Err = s.read(ctx, img.Size, Always); look.Err != nil {
+	read := s.readOff
+	if img.access == block.Shared {
+		read = s.read
+	}
+	if look.Layout, look.Err = read(ctx, img.Size, Always); look.Err != nil {
 		look.Err = fmt.Errorf("cannot read %s: %w", img.Path, look.Err)
 		return look
 	}

@@ -63,6 +63,9 @@ func changeFiles(ctx context.Context, g *Disks, mount string, kind Kind, o Optio
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
+	if err := in.awake(ctx); err != nil {
+		return nil, err
+	}
 	if err := in.openTree(ctx, mount); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,9 @@ func Grow(ctx context.Context, img *Image, r plan.Request, o Options) (*Outcome,
 	if err := unix.Access(img.Path, unix.W_OK); err != nil {
 		return nil, fmt.Errorf("cannot write to %s: %w", img.Path, err)
 	}
+	if err := img.othersAwake(ctx, o.Session); err != nil {
+		return nil, err
+	}
 	j, err := openJob(img, r, newSize, o)
 	if err != nil {
 		return nil, err
@@ -263,7 +266,7 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 		return false, err
 	}
 	j.note("looking at the disk")
-	layout, err := s.read(ctx, j.facts.OldSize, needs(j.facts.Request))
+	layout, err := s.readOff(ctx, j.facts.OldSize, needs(j.facts.Request))
 	if err != nil {
 		return false, err
 	}

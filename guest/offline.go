@@ -25,6 +25,9 @@ func (p *fstabVisit) prepare(ctx context.Context, o *Options, change func([]plan
 	if p.visit, err = p.disks.enter(ctx, o.Session); err != nil {
 		return nil, err
 	}
+	if err := p.visit.awake(ctx); err != nil {
+		return nil, err
+	}
 	var found []plan.Content
 	if i := slices.IndexFunc(p.visit.drives, func(d drive) bool { return d.Target == p.target }); i >= 0 {
 		if found, err = p.visit.app.On(ctx, i); err != nil {

@@ -28,6 +28,7 @@ func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOption
 	}
 	look := p.readImage
 	switch {
+	case p.afterRestart(): // what it uses the disk for then, its fstab says
 	case s.Exec && p.Windows:
 		look = p.askWindows
 	case s.Exec:

@@ -173,6 +173,16 @@ func (s *Session) read(ctx context.Context, disk size.Bytes, inspect Inspection)
 	return layout, err
 }
 
+// readOff is read for a disk that nobody writes to: what waits to be resumed is looked
+// for as well.
+func (s *Session) readOff(ctx context.Context, disk size.Bytes, inspect Inspection) (*plan.Layout, error) {
+	layout, err := s.read(ctx, disk, inspect)
+	if err != nil {
+		return nil, err
+	}
+	return layout, s.app.FindMemoryImage(ctx, layout)
+}
+
 // Look reads what is on an image, through a throw-away overlay: the image is
 // only read. try, if not nil, may go on in the appliance with what was found.
 func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection, try func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
@@ -190,7 +200,11 @@ func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection,
 	if err := s.peek(ctx, img, dir, img.Size); err != nil {
 		return nil, err
 	}
-	layout, err := s.read(ctx, img.Size, inspect)
+	read := s.readOff
+	if img.access == block.Shared {
+		read = s.read
+	}
+	layout, err := read(ctx, img.Size, inspect)
 	if err == nil {
 		o.Seen.saw(stamps, layout, at)
 	}
@@ -241,6 +255,9 @@ func imageError(path string, err error) error {
 // would begin with: a plan that is shown is one that can be carried out.
 func MakePlan(ctx context.Context, img *Image, r plan.Request, o SessionOptions) (*plan.Plan, error) {
 	if _, err := r.NewSize(img.Size); err != nil {
+		return nil, err
+	}
+	if err := img.othersAwake(ctx, o); err != nil {
 		return nil, err
 	}
 	var p *plan.Plan

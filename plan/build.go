@@ -21,6 +21,9 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	if target.Block && newSize != l.Size {
 		return nil, Refuse(UnsupportedLayout, target.Path, "cannot make the block device %s bigger: it has %s, %s were asked for", target.Path, l.Size, newSize)
 	}
+	if l.Hibernated != nil {
+		return nil, l.Hibernated
+	}
 	if err := readable(l); err != nil && !r.ContainerOnly() {
 		return nil, err
 	}

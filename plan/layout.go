@@ -24,6 +24,9 @@ type Layout struct {
 	OS      *OS      `json:"os,omitempty"`
 	// ByOffset are the places on the disk that an fstab mounts by their offset.
 	ByOffset []Offset `json:"by_offset,omitempty"`
+	// Hibernated says where on the disk a system's memory waits to be resumed; nil
+	// where nobody looked, or it does not.
+	Hibernated *Refusal `json:"hibernated,omitempty"`
 }
 
 // OS is the operating system that inspection found.
@@ -230,7 +233,7 @@ func (l *Layout) startOnDisk(d *Device) size.Bytes {
 // the time (used space) is left out, and so is what only people read.
 func (l *Layout) Fingerprint() string {
 	c := l.Clone()
-	c.OS, c.ByOffset = nil, nil // nobody looks for them twice
+	c.OS, c.ByOffset, c.Hibernated = nil, nil, nil // nobody looks for them twice
 	for i := range c.Devices {
 		content := &c.Devices[i].Content
 		content.Used = 0

@@ -43,6 +43,7 @@ var forbidden = map[string][]string{
 	"plan":         impure,
 	"plan/size":    append([]string{"time"}, impure...),
 	"plan/fstab":   append([]string{"time"}, impure...),
+	"plan/memory":  append([]string{"time"}, impure...),
 	"plan/live":    append([]string{"time"}, impure...),
 	"plan/table":   append([]string{"time"}, impure...),
 	"plan/apply":   append([]string{"os"}, outside...),

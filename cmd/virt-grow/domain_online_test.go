@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -382,8 +381,8 @@ func TestOnlineSays(t *testing.T) {
 	long(t)
 	h := newHouse(t)
 	ide := filepath.Join(h.dir, "ide.qcow2")
-	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", ide, "64M").CombinedOutput(); err != nil {
-		t.Fatalf("%v %s", err, out)
+	if err := testimages.Copy("gpt-ext4", ide, "qcow2"); err != nil {
+		t.Fatal(err)
 	}
 	other := rooms[1]
 	other.at = "/mnt/other"

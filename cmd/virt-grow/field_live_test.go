@@ -71,3 +71,97 @@ func TestOnlineSwapLast(t *testing.T) {
 		t.Errorf("%d jobs are left", len(entries))
 	}
 }
+
+// suspended makes a swap of 64 MiB with the signature of a memory image at the end of
+// its first page.
+const suspended = `truncate -s 64M sw; mkswap -q sw 2> /dev/null
+printf 'S1SUSPEND\0' | dd of=sw bs=1 seek=4086 conv=notrunc status=none
+`
+
+// hibernatedImage makes a disk with an EFI partition, a root of that kind, and a swap,
+// with what the script "sw" makes in it. The root holds what lies in the directory root.
+func hibernatedImage(t *testing.T, fs, script string) string {
+	t.Helper()
+	dir := t.TempDir()
+	make := map[string]string{"ext4": "mkfs.ext4 -q -d root fs", "xfs": "mkfs.xfs -q fs"}[fs]
+	shell(t, dir, "PATH=$PATH:/usr/sbin:/sbin; mkdir -p root/etc\n"+script+`
+truncate -s 420M h.raw
+printf 'label: gpt\n2048,65536,U\n67584,655360,L\n722944,131072,S\n' | sfdisk -q h.raw
+truncate -s 320M fs; `+make+`
+dd if=fs of=h.raw bs=512 seek=67584 conv=notrunc,sparse status=none
+dd if=sw of=h.raw bs=512 seek=722944 conv=notrunc,sparse status=none
+rm -rf fs sw root`)
+	return filepath.Join(dir, "h.raw")
+}
+
+// TestMemoryImage: a system that waits to be resumed keeps its disk from every change.
+func TestMemoryImage(t *testing.T) {
+	long(t)
+	const swapFile = "printf 'UUID=1 / ext4 defaults 0 1\\n/var/lib/s none swap sw 0 0\\n' > root/etc/fstab; mkdir -p root/var/lib; mv sw root/var/lib/s; truncate -s 64M sw; mkswap -q sw 2> /dev/null"
+	file := filepath.Join(t.TempDir(), "hello")
+	if err := os.WriteFile(file, []byte("hello\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, fs, script, says string
+		exit                   int
+		runs                   [][]string
+	}{
+		{what: "swap partition", fs: "xfs", script: suspended, exit: 3, says: "the swap on sda3 holds the image of its memory", runs: [][]string{
+			{"grow", "--size", "+512M", "--grow", "sda2", "--yes"}, {"grow", "--size", "+512M", "--grow", "none", "--yes"},
+			{"copy-in", file}, {"plan", "--size", "+512M"}}},
+		{what: "swap file", fs: "ext4", script: suspended + swapFile, exit: 3, says: "/var/lib/s, a swap file on sda2 holds the image of its memory", runs: [][]string{
+			{"grow", "--size", "+512M", "--yes"}, {"copy-in", file}}},
+		{what: "swap that holds nothing", fs: "ext4", script: "truncate -s 64M sw; mkswap -q sw 2> /dev/null; echo '/swapfile none swap sw 0 0' > root/etc/fstab; cp sw root/swapfile", runs: [][]string{
+			{"grow", "--size", "+512M", "--yes"}}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			image := hibernatedImage(t, c.fs, c.script)
+			was := sums(t, []string{image})
+			for _, words := range c.runs {
+				line := append([]string{words[0], "--format", "raw", image}, words[1:]...)
+				if words[0] == "copy-in" {
+					line = []string{"copy-in", "--format", "raw", words[1], image + ":/"}
+				}
+				r := try(t, t.TempDir(), line...)
+				if r.exit != c.exit || !strings.Contains(r.err, c.says) {
+					t.Errorf("%v: exit %d\n%s%s", words, r.exit, r.out, r.err)
+				}
+				if same := sums(t, []string{image}) == was; same != (c.exit != 0) {
+					t.Errorf("%v: the image is the same: %v", words, same)
+				}
+			}
+		})
+	}
+}
+
+// TestMemoryImageInspect: what waits to be resumed is a finding.
+func TestMemoryImageInspect(t *testing.T) {
+	rest(t)
+	r := try(t, t.TempDir(), "inspect", "--format", "raw", hibernatedImage(t, "xfs", suspended))
+	if r.exit != 0 || !strings.Contains(r.out, "holds the image of its memory") {
+		t.Errorf("exit %d\n%s%s", r.exit, r.out, r.err)
+	}
+}
+
+// TestMemoryImageElsewhere: the memory image is on another disk of the domain than the
+// one that is to change.
+func TestMemoryImageElsewhere(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	data, swap := filepath.Join(h.dir, "data.raw"), filepath.Join(h.dir, "swap.raw")
+	shell(t, h.dir, "PATH=$PATH:/usr/sbin:/sbin\n"+suspended+`mv sw swap.raw
+truncate -s 202M data.raw; printf 'label: gpt\n2048,409600,L\n' | sfdisk -q data.raw
+truncate -s 200M fs; mkfs.ext4 -q fs; dd if=fs of=data.raw bs=512 seek=2048 conv=notrunc,sparse status=none; rm fs`)
+	x := h.moveIn(t, "elsewhere", lab.Spec{Disks: []lab.Disk{{Path: data, Format: "raw", Target: "vda"}, {Path: swap, Format: "raw", Target: "vdb"}}}, true)
+	was := sums(t, x.disks)
+	for _, line := range []string{"grow elsewhere --disk vda --size +512M --yes --no-trial", "plan elsewhere --disk vda --size +512M"} {
+		code, out := x.run(t, "", strings.Fields(line)...)
+		if code != 3 || !strings.Contains(out, "the swap on vdb holds the image of its memory") {
+			t.Errorf("%s: exit %d\n%s", line, code, out)
+		}
+	}
+	if sums(t, x.disks) != was {
+		t.Error("the images have changed")
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"libguestfs.org/guestfs"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/memory"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -102,7 +103,7 @@ func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
 	}
 	var found []volume
 	for _, mountable := range slices.Sorted(maps.Keys(all)) {
-		if kind := all[mountable]; kind != "" && kind != "unknown" && kind != "swap" {
+		if kind := all[mountable]; kind != "" && kind != "unknown" && kind != "swap" && kind != memory.Type {
 			found = append(found, volume{mountable, kind})
 		}
 	}

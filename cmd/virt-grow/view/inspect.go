@@ -112,6 +112,10 @@ func (p *page) problems(in Inspection) {
 			tell("-", "partition table: "+problem.Text)
 		}
 	}
+	if r := in.Layout.Hibernated; r != nil && r.Reason == plan.Hibernated {
+		tell("!", r.Text)
+		p.hint("    ", in.hint(r))
+	}
 	for _, d := range in.Layout.Devices {
 		if problem := d.Content.Problem; problem != nil {
 			tell("!", problem.Text)
