@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/virt-grow/virt-grow/guest/block"
@@ -12,7 +13,7 @@ import (
 
 // othersAwake refuses to change the disk of a domain that is off when one of its other
 // disks holds the memory of a hibernated system: that system goes on with all of them as
-// it remembers them. A disk that cannot be read is none that a guest could resume from.
+// it remembers them. Of one that cannot be read here a note is made.
 func (img *Image) othersAwake(ctx context.Context, o SessionOptions) error {
 	if img.owner == nil || img.owner.survey.State != domain.Off {
 		return nil
@@ -23,9 +24,12 @@ func (img *Image) othersAwake(ctx context.Context, o SessionOptions) error {
 			continue
 		}
 		open := OpenOptions{Format: disk.Format, Sector: size.Bytes(disk.Sector), keeps: true, access: block.Shared}
-		if other, err := Open(ctx, disk.Source, open); err == nil {
-			others.images, others.disks = append(others.images, other), append(others.disks, disk)
+		other, err := Open(ctx, disk.Source, open)
+		if err != nil {
+			img.Notes = append(img.Notes, fmt.Sprintf("%s was not looked at for the memory image of a hibernated system: %v", disk.Target, err))
+			continue
 		}
+		others.images, others.disks = append(others.images, other), append(others.disks, disk)
 	}
 	if len(others.images) == 0 {
 		return nil

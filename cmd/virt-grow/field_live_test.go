@@ -72,6 +72,24 @@ func TestOnlineSwapLast(t *testing.T) {
 	}
 }
 
+// TestOnlineWindowsRecovery: a recovery partition behind the drive is named before
+// anything is sent to QEMU, whether Windows is asked for its partitions or the image is
+// read.
+func TestOnlineWindowsRecovery(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	for _, kind := range []string{"able", "no-exec"} {
+		t.Run(kind, func(t *testing.T) {
+			x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-winre", "qcow2"})
+			was := sizeOf(t, x.disks[1])
+			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "2G", "--yes")
+			if code != 3 || !strings.Contains(out, "in Windows, and can only be moved while it is off") || sizeOf(t, x.disks[1]) != was {
+				t.Errorf("exit %d\n%s", code, out)
+			}
+		})
+	}
+}
+
 // suspended makes a swap of 64 MiB with the signature of a memory image at the end of
 // its first page.
 const suspended = `truncate -s 64M sw; mkswap -q sw 2> /dev/null

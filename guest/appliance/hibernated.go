@@ -23,8 +23,9 @@ func (a *Appliance) FindMemoryImage(ctx context.Context, l *plan.Layout) error {
 			l.Hibernated = p
 			return nil
 		}
-		// NTFS has been asked by Probe.
-		if d.Content.Type != "ntfs" && (d.Content.Type == memory.Type || d.Content.Problem == nil) {
+		// NTFS has been asked by Probe, and what it could not mount is not mounted here.
+		p := d.Content.Problem
+		if d.Content.Type != "ntfs" && (p == nil || p.Reason != plan.FSDamaged && p.Reason != plan.NewerFeature) {
 			devices = append(devices, held{d.Name, d.Content.Type})
 		}
 	}

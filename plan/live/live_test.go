@@ -254,6 +254,27 @@ func TestFromLayout(t *testing.T) {
 	}
 }
 
+// TestFromLayoutSwapLast: where the image is read, the root is what grows as well, and
+// what stands behind it is named.
+func TestFromLayoutSwapLast(t *testing.T) {
+	l := &plan.Layout{OS: &plan.OS{Type: "linux", Root: "sda2"}, Devices: []plan.Device{
+		{Name: "sda", Kind: plan.Disk, Size: 2 * size.GiB},
+		{Name: "sda1", Kind: plan.Partition, Parent: "sda", Number: 1, Start: size.MiB, Size: 36 * size.MiB, Content: plan.Content{Type: "vfat"}},
+		{Name: "sda2", Kind: plan.Partition, Parent: "sda", Number: 2, Start: 37 * size.MiB, Size: size.GiB, Content: plan.Content{Type: "ext4", Mounted: []string{"/"}}},
+		{Name: "sda3", Kind: plan.Partition, Parent: "sda", Number: 3, Start: 37*size.MiB + size.GiB, Size: 62 * size.MiB, Content: plan.Content{Type: "swap"}},
+	}}
+	for where, want := range map[string]plan.Reason{"": plan.ImmovableNeighbor, "/": plan.ImmovableNeighbor, "vda3": plan.UnknownContent} {
+		g := FromLayout(l, "vda")
+		stack, err := g.Stack("/dev/vda", where)
+		if err == nil {
+			_, err = g.Commands(stack, 3*size.GiB)
+		}
+		if r, ok := plan.IsRefusal(err); !ok || r.Reason != want {
+			t.Errorf("%q: %v", where, err)
+		}
+	}
+}
+
 // TestLineIsOneCommand: whatever a guest calls its devices, a shell takes a printed
 // line for one command with those words.
 func TestLineIsOneCommand(t *testing.T) {
@@ -306,8 +327,21 @@ func FuzzReadProbe(f *testing.F) {
 			if d.Kind != "disk" {
 				continue
 			}
-			if stack, err := g.Stack(d.Path, ""); err == nil {
-				_, _ = g.Commands(stack, d.Size+size.GiB)
+			stack, err := g.Stack(d.Path, "")
+			if err != nil {
+				continue
+			}
+			commands, err := g.Commands(stack, d.Size+size.GiB)
+			if err != nil && commands != nil {
+				t.Errorf("%v, and %v", err, commands)
+			}
+			if err != nil || len(stack) < 2 {
+				continue
+			}
+			for _, o := range g.on(d.Path) {
+				if o.Kind == "part" && o.Start > stack[1].Start {
+					t.Errorf("%s stands behind %s: %v", o.Path, stack[1].Path, commands)
+				}
 			}
 		}
 	})
