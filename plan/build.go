@@ -38,7 +38,7 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	p := &Plan{
 		Schema: Schema, Target: target, Request: r,
 		OldSize: l.Size, NewSize: newSize,
-		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings,
+		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings, ToDo: b.todo,
 		Writes: writes(l, b.steps), Fingerprint: l.Fingerprint(),
 	}
 	for i, d := range chosen {
@@ -107,6 +107,8 @@ type builder struct {
 	deleted       []*Device
 	steps         []Step
 	warnings      []string
+	// todo is what is left to a person.
+	todo []string
 	// extensions are what Windows is to do.
 	extensions []extension
 	// recoveries find the recovery partitions that move, in the terms of the
@@ -167,6 +169,7 @@ func (b *builder) build(chosen []*Device) error {
 		}
 	}
 	b.check(goals)
+	b.todo = b.afterwards(goals)
 	return nil
 }
 
@@ -209,7 +212,7 @@ func (b *builder) sound(stack []*Device) error {
 		if d == last && b.request.PartitionOnly && d.Kind == Partition && !alwaysStops(d.Content.Problem) {
 			continue
 		}
-		if p := d.Content.Problem; p != nil && !(b.byGuest(d) && p.Reason == NTFSDirty) {
+		if p := d.Content.Problem; p != nil && !(b.byGuest(d) && windowsCan(p)) {
 			return p
 		}
 		for _, note := range d.Content.Notes {
@@ -224,6 +227,9 @@ func (b *builder) sound(stack []*Device) error {
 	}
 	return Refuse(UnknownContent, last.Name, "cannot grow what %s holds (%s)", last.Name, contentName(last.Content.Type))
 }
+
+// windowsCan says whether a problem is one of ntfsresize's, and none for Windows.
+func windowsCan(p *Refusal) bool { return p.Reason == NTFSDirty || p.Reason == NTFSBadClusters }
 
 // readable refuses a damaged table: what the partitions hold was not even
 // looked at, because the kernel may see others than the table says.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/table"
 )
 
 // Closeness is how closely a disk has to be looked at.
@@ -95,19 +97,39 @@ func refuseNothingToGrow(l *Layout) error {
 			blocked = d
 		}
 	}
-	if blocked != nil {
+	foreign := l.foreign()
+	if blocked != nil && (blocked.Content.Problem.Reason != UnknownContent || foreign == nil || foreign.Size <= blocked.Size) {
 		return blocked.Content.Problem
 	}
 	var held []string
 	for _, d := range l.Devices {
 		if d.Content.Type != ContentNone {
-			held = append(held, d.Name+" holds "+d.Content.Type)
+			held = append(held, d.Name+" holds "+contentName(d.Content.Type))
 		}
 	}
-	if len(held) == 0 {
+	switch {
+	case len(held) == 0:
 		return Refuse(UnknownContent, l.Devices[0].Name, "nothing on the disk can grow: it is empty")
+	case foreign == nil:
+		return Refuse(UnknownContent, l.Devices[0].Name, "nothing on the disk can grow by itself: %s", strings.Join(held, ", "))
 	}
-	return Refuse(UnknownContent, l.Devices[0].Name, "nothing on the disk can grow by itself: %s", strings.Join(held, ", "))
+	return Refuse(UnknownContent, foreign.Name, "nothing on the disk can grow by itself: %s; %s can grow without its content, with --partition-only", strings.Join(held, ", "), foreign.Name)
+}
+
+// foreign is the largest partition with a content that only its own system can grow,
+// nil if there is none.
+func (l *Layout) foreign() *Device {
+	var found *Device
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		switch {
+		case d.Kind != Partition || d.Extended || d.Content.Problem != nil:
+		case d.Content.Type == ContentNone, d.Content.Type == "vfat", d.Content.Type == "swap":
+		case found == nil || d.Size > found.Size:
+			found = d
+		}
+	}
+	return found
 }
 
 // describe lists devices with what tells them apart.
@@ -173,7 +195,7 @@ func (l *Layout) refuseNotFound(name string) error {
 }
 
 func (l *Layout) matching(name string) []*Device {
-	is := matcher(name)
+	is := l.matcher(name)
 	var found []*Device
 	for i := range l.Devices {
 		if is(&l.Devices[i]) {
@@ -184,7 +206,16 @@ func (l *Layout) matching(name string) []*Device {
 }
 
 // matcher turns WHERE into a test of one device.
-func matcher(name string) func(*Device) bool {
+func (l *Layout) matcher(name string) func(*Device) bool {
+	if guid, ok := strings.CutPrefix(name, "PARTUUID="); ok {
+		return func(d *Device) bool {
+			p, ok := l.entry(d)
+			return ok && guid != "" && strings.EqualFold(partUUID(l.Table, p), guid)
+		}
+	}
+	if label, ok := strings.CutPrefix(name, "PARTLABEL="); ok {
+		return func(d *Device) bool { p, ok := l.entry(d); return ok && label != "" && p.Name == label }
+	}
 	if uuid, ok := strings.CutPrefix(name, "UUID="); ok {
 		return func(d *Device) bool { return uuid != "" && strings.EqualFold(d.Content.UUID, uuid) }
 	}
@@ -209,6 +240,23 @@ func matcher(name string) func(*Device) bool {
 	return func(d *Device) bool {
 		return d.Name == plain || d.Kind == LV && mapperName(d.Name) == strings.TrimPrefix(plain, "mapper/")
 	}
+}
+
+// entry is a partition's in the table.
+func (l *Layout) entry(d *Device) (p table.Partition, ok bool) {
+	if d.Kind != Partition || l.Table == nil {
+		return p, false
+	}
+	return l.Table.Partition(d.Number)
+}
+
+// partUUID is what Linux calls a partition by: its GUID, or on an MBR disk the disk's
+// signature and its number in hexadecimal.
+func partUUID(t *table.Table, p table.Partition) string {
+	if t.Kind == table.MBR {
+		return fmt.Sprintf("%s-%02x", strings.TrimPrefix(t.ID, "0x"), p.Number)
+	}
+	return p.GUID
 }
 
 // mapperName is how device-mapper writes vg/lv: hyphens doubled, joined by one.

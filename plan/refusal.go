@@ -21,6 +21,7 @@ const (
 	NTFSHibernated    Reason = "ntfs-hibernated"
 	Hibernated        Reason = "hibernated"
 	NTFSDirty         Reason = "ntfs-dirty"
+	NTFSBadClusters   Reason = "ntfs-bad-clusters"
 	FSDamaged         Reason = "fs-damaged"
 	FSLimit           Reason = "fs-limit"
 	TableDamaged      Reason = "table-damaged"

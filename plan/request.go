@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,6 +104,7 @@ const maxSize = 1024 * size.PiB
 // Where names what should grow.
 type Where struct {
 	// Name is a mount point, drive letter, device, vg/lv, UUID=…, LABEL=…,
+	// PARTUUID=…, PARTLABEL=…,
 	// or "none": the container only.
 	Name string `json:"name"`
 	// Amount is how big it should become; Fill when the user gave none.
@@ -112,12 +114,14 @@ type Where struct {
 // WhereNone asks for a bigger container and nothing else.
 const WhereNone = "none"
 
-// ParseWhere reads WHERE or WHERE=SIZE. UUID= and LABEL= hold a "=" of their
-// own.
+// tags are the names that hold a "=" of their own.
+var tags = []string{"UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="}
+
+// ParseWhere reads WHERE or WHERE=SIZE.
 func ParseWhere(s string) (Where, error) {
 	w := Where{Name: s, Amount: Amount{Mode: Fill}}
 	from := 0
-	for _, prefix := range []string{"UUID=", "LABEL="} {
+	for _, prefix := range tags {
 		if strings.HasPrefix(s, prefix) {
 			from = len(prefix)
 		}
@@ -129,7 +133,7 @@ func ParseWhere(s string) (Where, error) {
 		}
 		w.Name, w.Amount = s[:from+i], amount
 	}
-	if w.Name == "" || w.Name == "UUID=" || w.Name == "LABEL=" {
+	if w.Name == "" || slices.Contains(tags, w.Name) {
 		return Where{}, fmt.Errorf("%q does not say what should grow (examples: /data, C:, sda3, vg/root, UUID=…)", s)
 	}
 	if w.Name == WhereNone && w.Amount.Mode != Fill {

@@ -137,7 +137,7 @@ func oldWindows() *plan.Layout {
 // TestNTFSGuestProblems: Windows extends what ntfsresize would not touch, but
 // nothing is done to a disk that it has not let go of.
 func TestNTFSGuestProblems(t *testing.T) {
-	for reason, goes := range map[plan.Reason]bool{plan.NTFSDirty: true, plan.NTFSHibernated: false, plan.FSDamaged: false} {
+	for reason, goes := range map[plan.Reason]bool{plan.NTFSDirty: true, plan.NTFSBadClusters: true, plan.NTFSHibernated: false, plan.FSDamaged: false} {
 		l := windows()
 		d, _ := l.Find("sda3")
 		d.Content.Problem = plan.Refuse(reason, "sda3", "problem")

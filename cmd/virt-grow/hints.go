@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,7 +20,7 @@ var hints = map[plan.Reason]string{
 	plan.FormatMissing:     "look the format up in the guest's configuration (virsh dumpxml: driver type=…) and say --format qcow2 or --format raw; for a backing file: qemu-img rebase -u -b BACKING -F FORMAT IMAGE",
 	plan.FormatMismatch:    "check the guest's configuration (virsh dumpxml: driver type=…): a raw driver on a qcow2 file shows the guest a tiny disk. Correct the driver there, and use --format with the format the file really has",
 	plan.FormatUnsupported: "convert it first: qemu-img convert -O qcow2 SUBJECT NEW.qcow2",
-	plan.UnknownContent:    "grow the container only with --grow none, or a partition without its content with --grow sda3 --partition-only, and let the guest do the rest",
+	plan.UnknownContent:    "grow the container only with --grow none, or a partition without its content with --grow SUBJECT --partition-only, and let the guest do the rest",
 	plan.UnsupportedLayout: "see virt-grow inspect; what lies on several disks, or is no plain volume, has to grow from inside the guest: --grow none makes only the container bigger",
 	plan.NewerFeature:      "update libguestfs and its appliance (virt-grow doctor shows what it supports), or use --partition-only and grow the file system inside the guest",
 	plan.LUKSLocked:        "give the key: --key SUBJECT:file:PATH or --key SUBJECT:prompt",
@@ -29,12 +30,13 @@ var hints = map[plan.Reason]string{
 	plan.NTFSHibernated:    "shut Windows down fully: shutdown /s /f /t 0; or turn fast startup off for good: powercfg /h off",
 	plan.Hibernated:        "start the guest, let it wake up, and shut it down; or, if its memory may be lost, make the swap anew (mkswap -U UUID), or delete hiberfil.sys (powercfg /h off)",
 	plan.NTFSDirty:         "start Windows, run chkdsk /f on the drive, and shut down with shutdown /s /f /t 0; or have Windows extend it by itself: --ntfs guest",
+	plan.NTFSBadClusters:   "have Windows extend it by itself: --ntfs guest. A disk image has no bad sectors of its own: they were copied from a real disk, and chkdsk C: /b in Windows clears those that are none",
 	plan.FSDamaged:         "repair it with the guest's own tools, on a copy first: e2fsck -f (ext), xfs_repair (XFS), btrfs scrub (btrfs), chkdsk /f (NTFS)",
 	plan.FSLimit:           "ask for a smaller size: --size, or --grow WHERE=SIZE; more needs a new file system",
 	plan.TableDamaged:      "repair the table first, on a copy: gdisk (GPT: r, then b or d; x, then e moves the backup) or fdisk (MBR)",
 	plan.ImmovableNeighbor: "leave --no-move out, and what can move does; else delete SUBJECT inside the guest first (swap can be made anew elsewhere), or grow what stands last",
 	plan.MBRLimit:          "an MBR ends at 2 TiB with sectors of 512 bytes: keep the disk below, add a second disk, or convert the table to GPT (Windows: mbr2gpt; Linux: gdisk)",
-	plan.AmbiguousTarget:   "say which: --grow with a mount point (--grow /data), a drive letter (--grow C:), a device (--grow sda3), a volume (--grow vg/lv), UUID=… or LABEL=…; --grow none grows the container only",
+	plan.AmbiguousTarget:   "say which: --grow with a mount point (--grow /data), a drive letter (--grow C:), a device (--grow sda3), a volume (--grow vg/lv), UUID=…, LABEL=… or PARTLABEL=…; --grow none grows the container only",
 	plan.NotFound:          "virt-grow inspect lists what is on the disk",
 	plan.InternalSnapshot:  "make it version 3: qemu-img amend -f qcow2 -o compat=1.1 SUBJECT; or delete the snapshots: qemu-img snapshot -l SUBJECT lists them, -d NAME deletes one",
 	plan.NoSpace:           "make room in SUBJECT, or put the overlay elsewhere with --scratch-dir",
@@ -191,6 +193,9 @@ func (p *program) hintFor(r *plan.Refusal) string {
 			subject = "JOB"
 		}
 	}
+	if r.Reason == plan.UnknownContent && !aPartition.MatchString(subject) {
+		subject = "WHERE"
+	}
 	hint, ok := hintsOf[p.command][r.Reason]
 	if !ok {
 		hint = hints[r.Reason]
@@ -199,6 +204,10 @@ func (p *program) hintFor(r *plan.Refusal) string {
 	text = strings.ReplaceAll(text, "OFFLINE", p.offline)
 	return strings.ReplaceAll(text, "VIRT-GROW", p.line())
 }
+
+// aPartition is the name of one. A volume or a whole disk is none that could grow
+// without its content.
+var aPartition = regexp.MustCompile(`^sda[0-9]+$`)
 
 // hintNotFound knows what was looked for by the command: a job, the image, or
 // something on it.

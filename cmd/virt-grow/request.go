@@ -9,7 +9,7 @@ import (
 func requestFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill; rounded up to 1 MiB"},
-		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, or none; may be repeated, several without a size share what is left; SIZE may be a share of it: 60%"},
+		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, PARTUUID=…, PARTLABEL=…, or none; may be repeated, several without a size share what is left; SIZE may be a share of it: 60%"},
 		&cli.StringSliceFlag{Name: "delete", Usage: "drop `PARTITION`, as sda4, with all that is on it, instead of moving it"},
 		&cli.BoolFlag{Name: "no-move", Usage: "refuse where partitions behind the target would have to move", DisableDefaultText: true},
 		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "who grows an NTFS: `offline`, by ntfsresize, or guest, by Windows itself after its start"},

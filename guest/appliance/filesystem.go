@@ -161,15 +161,21 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 		return err
 	}
 	c.Role = windowsRole(u.names)
-	if c.Problem != nil {
+	if c.Problem == nil {
+		device, err := a.deviceSize(ctx, name)
+		if err != nil {
+			return err
+		}
+		a.ntfsCluster[name] = u.block
+		if err := a.askNTFSResize(ctx, name, c, sameNTFSSize(u.total, u.block, device)); err != nil {
+			return err
+		}
+	}
+	// A volume in use is dirty until Windows has shut down; bad clusters stay.
+	if c.Problem != nil && c.Problem.Reason != plan.NTFSDirty {
 		return nil
 	}
-	device, err := a.deviceSize(ctx, name)
-	if err != nil {
-		return err
-	}
-	a.ntfsCluster[name] = u.block
-	return a.askNTFSResize(ctx, name, c, sameNTFSSize(u.total, u.block, device))
+	return a.askBadClusters(ctx, name, c)
 }
 
 // windowsRole tells Windows' own volumes by their top folder.

@@ -1,0 +1,55 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// growers say how a content takes the room of a partition that has grown without it.
+// PART stands for the partition as its system calls it.
+var growers = map[string]string{
+	"ext2": "resize2fs PART", "ext3": "resize2fs PART", "ext4": "resize2fs PART",
+	"xfs":   "xfs_growfs where it is mounted",
+	"btrfs": "btrfs filesystem resize max where it is mounted (btrfs filesystem show says the device's number, if it is not 1)",
+	"f2fs":  "resize.f2fs PART, while it is not mounted",
+	"jfs":   "mount -o remount,resize where it is mounted",
+	"swap":  "swapoff PART, mkswap with -U and the old UUID, swapon PART",
+	"ufs":   "growfs PART (FreeBSD, for the root: service growfs onestart)",
+
+	"zfs_member":        "zpool online -e POOL PART (zpool status names both)",
+	"linux_raid_member": "when all members have grown: mdadm --grow /dev/mdN --size=max, then what lies on the array",
+	"bcachefs":          "bcachefs device resize PART",
+	ContentPV:           "pvresize PART, then lvextend -r for a volume",
+	ContentLUKS:         "cryptsetup resize NAME, then what is in it",
+
+	"ntfs":      "diskpart: select volume, extend filesystem",
+	"ReFS":      "diskpart: select volume, extend filesystem",
+	"BitLocker": "diskpart: select volume, extend filesystem",
+	"apfs":      "diskutil apfs resizeContainer PART 0",
+	"hfsplus":   "diskutil resizeVolume PART R",
+}
+
+// afterwards says what is left to be done in the guest for partitions that have grown
+// without what they hold.
+func (b *builder) afterwards(goals []goal) (todo []string) {
+	for _, g := range goals {
+		if !b.request.PartitionOnly || g.Kind != Partition || b.now(g.Name).Size == g.Size {
+			continue
+		}
+		command, known := growers[g.Content.Type]
+		if !known {
+			command = "grow it with its own tool"
+		}
+		command = strings.ReplaceAll(command, "PART", "PARTITION")
+		todo = append(todo, fmt.Sprintf("what %s holds (%s) has its old size; in the guest, with PARTITION for number %d of this disk:\n%s", g.Name, contentName(g.Content.Type), g.Number, command))
+		if p, ok := b.before.entry(g.Device); ok && b.before.Table.Kind == table.MBR && bsdSlice[p.Type] {
+			b.warn(fmt.Sprintf("%s is a slice of a BSD: if there is a BSD label in it, its partitions stay as they are. In the guest, grow the last one first (FreeBSD: gpart resize -i 1 on the slice, OpenBSD and NetBSD: disklabel -E or -i), then its file system", g.Name))
+		}
+	}
+	return todo
+}
+
+// bsdSlice are the MBR types of FreeBSD, OpenBSD and NetBSD.
+var bsdSlice = map[string]bool{"0xa5": true, "0xa6": true, "0xa9": true}
