@@ -120,6 +120,8 @@ type builder struct {
 	room map[string]size.Bytes
 	// sharing counts the targets that still want what is left of a group.
 	sharing map[string]int
+	// grown is the volume of each group that grew last.
+	grown map[string]*Device
 }
 
 // goal is one target: the device, what it lies on from the disk up, and how big
@@ -134,6 +136,9 @@ type goal struct {
 func (b *builder) build(chosen []*Device) error {
 	b.after.Size = b.newSize
 	b.after.Devices[0].Size = b.newSize
+	if err := b.diskEndsWell(); err != nil {
+		return err
+	}
 	if len(chosen) == 0 {
 		if b.newSize > b.before.Size {
 			b.warn("only the container grows: the partition table and the file systems stay as they are")
@@ -158,6 +163,9 @@ func (b *builder) build(chosen []*Device) error {
 	if err := b.growPartitions(goals); err != nil {
 		return err
 	}
+	if err := b.endsWell(goals); err != nil {
+		return err
+	}
 	for _, g := range goals {
 		if b.byGuest(g.Device) {
 			continue
@@ -176,7 +184,7 @@ func (b *builder) build(chosen []*Device) error {
 // goals are the targets: those with a size, those with a share of what is left,
 // and those that take the rest.
 func (b *builder) goals(chosen []*Device) ([]goal, error) {
-	b.sharing, b.room = map[string]int{}, map[string]size.Bytes{}
+	b.sharing, b.room, b.grown = map[string]int{}, map[string]size.Bytes{}, map[string]*Device{}
 	var sized, sharing, filling []goal
 	for i, d := range chosen {
 		g := goal{Device: d, stack: b.before.stack(d)}
@@ -288,7 +296,7 @@ func (b *builder) grow(d *Device, target bool, g goal) error {
 	}
 	switch {
 	case d.Content.Type == ContentPV:
-		b.growPV(d)
+		return b.growPV(d)
 	case target && !b.request.PartitionOnly:
 		return b.growFS(d)
 	}
@@ -507,6 +515,9 @@ func (b *builder) writeTable(ends []End) error {
 	if len(what) == 0 {
 		return nil
 	}
+	if b.before.Held != nil {
+		return b.before.Held
+	}
 	step.Summary = "write the " + strings.ToUpper(string(grown.Kind)) + ": " + strings.Join(what, ", ")
 	b.after.Table = grown
 	b.steps = append(b.steps, step)
@@ -524,55 +535,6 @@ func (b *builder) growCrypt(d *Device) {
 	b.now(d.Name).Size = to
 	b.steps = append(b.steps, Step{Kind: StepCrypt, Device: d.Name, From: d.Size, To: to,
 		Summary: fmt.Sprintf("grow LUKS %s %s → %s", d.Parent, d.Size, to)})
-}
-
-func (b *builder) growPV(d *Device) {
-	now := b.now(d.Name)
-	g := b.after.group(d.Content.Group)
-	if g == nil || g.Extent == 0 {
-		return
-	}
-	to := (now.Size - d.Content.Offset).Down(g.Extent)
-	if to <= now.Content.Size {
-		return
-	}
-	g.Free += to - d.Content.Size
-	now.Content.Size = to
-	b.steps = append(b.steps, Step{Kind: StepPV, Device: d.Name, From: d.Content.Size, To: to,
-		Summary: fmt.Sprintf("grow PV %s of %s %s → %s", d.Name, g.Name, d.Content.Size, to)})
-}
-
-// growLV grows a volume that is a target, or that a target lies on; several that
-// take what is left share it.
-func (b *builder) growLV(d *Device, target bool, asked goal) error {
-	g := b.after.group(d.Group)
-	if g.Missing > 0 {
-		return Refuse(UnsupportedLayout, g.Name, "volume group %s lies on %d more disk(s) that are not here", g.Name, g.Missing)
-	}
-	to := d.Size + g.Free
-	switch n := b.sharing[d.Group]; {
-	case asked.want > 0:
-		to = asked.want.Up(g.Extent)
-	case target && asked.share > 0:
-		if _, begun := b.room[d.Group]; !begun {
-			b.room[d.Group] = g.Free
-		}
-		to = d.Size + (b.room[d.Group] * size.Bytes(asked.share) / 100).Down(g.Extent)
-	case target && n > 0:
-		to = d.Size + (g.Free / size.Bytes(n)).Down(g.Extent)
-		b.sharing[d.Group]--
-	}
-	if to > d.Size+g.Free {
-		return Refuse(NoRoom, d.Name, "cannot grow %s to %s: volume group %s will have %s free, %s needed", d.Name, to, g.Name, g.Free, to-d.Size)
-	}
-	if to <= d.Size {
-		return nil
-	}
-	g.Free -= to - d.Size
-	b.now(d.Name).Size = to
-	b.steps = append(b.steps, Step{Kind: StepLV, Device: d.Name, From: d.Size, To: to,
-		Summary: fmt.Sprintf("grow LV %s %s → %s", d.Name, d.Size, to)})
-	return nil
 }
 
 // growFS grows the file system when its device grew, or when it does not fill

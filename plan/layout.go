@@ -27,6 +27,9 @@ type Layout struct {
 	// Hibernated says where on the disk a system's memory waits to be resumed; nil
 	// where nobody looked, or it does not.
 	Hibernated *Refusal `json:"hibernated,omitempty"`
+	// Held says what holds partitions of the disk in the appliance, so that no other
+	// table can be written: nil for nothing that cannot be stopped.
+	Held *Refusal `json:"held,omitempty"`
 }
 
 // OS is the operating system that inspection found.
@@ -75,6 +78,11 @@ type Device struct {
 	Type     string     `json:"type,omitempty"` // for people: "EFI system"
 	Extended bool       `json:"extended,omitempty"`
 	Content  Content    `json:"content"`
+	// AtEnd names what keeps its metadata in the device's last sectors, where it is
+	// looked for: FormatAtEnd.
+	AtEnd string `json:"at_end,omitempty"`
+	// Allocation is what LVM says of an LV; nil where that is not known.
+	Allocation *Allocation `json:"allocation,omitempty"`
 }
 
 // End is where the device ends on the disk, exclusive.
@@ -101,6 +109,12 @@ type Content struct {
 	Used size.Bytes `json:"used,omitempty"`
 	// Offset is where a PV's extents or a LUKS payload begin.
 	Offset size.Bytes `json:"offset,omitempty"`
+	// Tail is what a PV keeps behind its extents: a second metadata area.
+	Tail size.Bytes `json:"tail,omitempty"`
+	// Free is what no volume has of a PV's extents; Fixed says that LVM gives none of
+	// them to a volume (pvchange -xn).
+	Free  size.Bytes `json:"free,omitempty"`
+	Fixed bool       `json:"not_allocatable,omitempty"`
 	// Unit is the size of an XFS allocation group: growing adds whole ones.
 	Unit size.Bytes `json:"unit,omitempty"`
 	// Max is the largest size the content can be grown to; 0 where no limit
@@ -140,7 +154,9 @@ func (c Content) Growable() bool { return slices.Contains(growable, c.Type) }
 type Group struct {
 	Name   string     `json:"name"`
 	Extent size.Bytes `json:"extent"`
-	Free   size.Bytes `json:"free"`
+	// Free is what its volumes can have yet: PVs that take no new extents, and those
+	// that are missing, do not count.
+	Free size.Bytes `json:"free"`
 	// PVs are the devices that hold it.
 	PVs []string `json:"pvs"`
 	// Missing counts PVs that are not on this disk.
@@ -173,51 +189,6 @@ func (l *Layout) Clone() *Layout {
 	return &c
 }
 
-// stack gives the devices from the disk up to d: what has to grow before d.
-// An LV lies on its group's last PV.
-func (l *Layout) stack(d *Device) []*Device {
-	var up []*Device
-	for d != nil {
-		up = append(up, d)
-		d = l.below(d)
-	}
-	slices.Reverse(up)
-	return up
-}
-
-// below gives the device that d lies on, nil for the disk.
-func (l *Layout) below(d *Device) *Device {
-	name := d.Parent
-	if d.Kind == LV {
-		name = l.growingPV(d.Group)
-	}
-	if name == "" {
-		return nil
-	}
-	parent, _ := l.Find(name)
-	return parent
-}
-
-// growingPV is the PV of a group that grows: the one furthest back on the
-// disk, behind which the new room is.
-func (l *Layout) growingPV(group string) string {
-	g := l.group(group)
-	if g == nil || len(g.PVs) == 0 {
-		return ""
-	}
-	best, bestStart := g.PVs[0], size.Bytes(-1)
-	for _, name := range g.PVs {
-		pv, ok := l.Find(name)
-		if !ok {
-			continue
-		}
-		if start := l.startOnDisk(pv); start > bestStart {
-			best, bestStart = name, start
-		}
-	}
-	return best
-}
-
 func (l *Layout) startOnDisk(d *Device) size.Bytes {
 	for d != nil && d.Kind != Partition && d.Kind != Disk {
 		d = l.below(d)
@@ -233,7 +204,7 @@ func (l *Layout) startOnDisk(d *Device) size.Bytes {
 // the time (used space) is left out, and so is what only people read.
 func (l *Layout) Fingerprint() string {
 	c := l.Clone()
-	c.OS, c.ByOffset, c.Hibernated = nil, nil, nil // nobody looks for them twice
+	c.OS, c.ByOffset, c.Hibernated, c.Held = nil, nil, nil, nil // nobody looks for them twice
 	for i := range c.Devices {
 		content := &c.Devices[i].Content
 		content.Used = 0

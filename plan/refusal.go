@@ -93,7 +93,20 @@ type Refusal struct {
 	Text string `json:"text"`
 	// Subject is the device, path or job the text is about, for the hint.
 	Subject string `json:"subject,omitempty"`
+	// Way is the way that leads on, where the reason alone does not tell.
+	Way Way `json:"way,omitempty"`
 }
+
+// Way names another way to the goal, for the hint.
+type Way string
+
+// The ways on.
+const (
+	// WayOnline is that the guest grows it itself: what it lies on is complete there.
+	WayOnline Way = "online"
+	// WayEvenUnknown is to say that the content is known to bear it.
+	WayEvenUnknown Way = "even-unknown"
+)
 
 func (r *Refusal) Error() string { return r.Text }
 

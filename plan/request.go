@@ -151,6 +151,8 @@ type Request struct {
 	Delete []string `json:"delete,omitempty"`
 	// PartitionOnly leaves what the partition holds as it is.
 	PartitionOnly bool `json:"partition_only,omitempty"`
+	// EvenUnknown makes a partition longer whose content is not known to bear that.
+	EvenUnknown bool `json:"even_unknown,omitempty"`
 	// NoMove refuses where partitions behind the target would have to move.
 	NoMove bool `json:"no_move,omitempty"`
 	// NTFS is who grows an NTFS; "" is virt-grow.

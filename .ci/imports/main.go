@@ -42,6 +42,7 @@ var (
 var forbidden = map[string][]string{
 	"plan":         impure,
 	"plan/size":    append([]string{"time"}, impure...),
+	"plan/lvm":     append([]string{"time"}, impure...),
 	"plan/fstab":   append([]string{"time"}, impure...),
 	"plan/memory":  append([]string{"time"}, impure...),
 	"plan/live":    append([]string{"time"}, impure...),

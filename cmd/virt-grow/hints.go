@@ -87,6 +87,22 @@ var hints = map[plan.Reason]string{
 	plan.Window:            "take a longer window (--window-end, --max-outage), or a smaller change",
 }
 
+// hintsOfWay are those of refusals that name another way to the goal. In them, ONLINE is the
+// same growth as a run of the online command.
+var hintsOfWay = map[plan.Way]string{
+	plan.WayEvenUnknown: "if you know that it finds its own size and keeps nothing there: add --even-unknown; else --grow none makes the container bigger, and the rest is the guest's",
+	plan.WayOnline:      "the guest has all of it, and can grow it while it runs: ONLINE; or --grow none makes only the container bigger",
+}
+
+// hintOnline is the command that has the guest grow what is in a volume group.
+func (p *program) hintOnline(r *plan.Refusal) string {
+	online := p.atRunTime
+	if online == "" {
+		online = "virt-grow online DOMAIN --disk DISK --size SIZE --grow " + quoted(r.Subject) + "/LV"
+	}
+	return strings.Replace(hintsOfWay[plan.WayOnline], "ONLINE", online, 1)
+}
+
 // hintsOf are those of a command, where they are others.
 var hintsOf = map[string]map[plan.Reason]string{
 	"disk create": {
@@ -183,6 +199,10 @@ func (p *program) hintFor(r *plan.Refusal) string {
 	switch {
 	case r.Reason == plan.NotFound:
 		return p.hintNotFound(r)
+	case r.Way == plan.WayOnline:
+		return p.hintOnline(r)
+	case r.Way != "":
+		return hintsOfWay[r.Way]
 	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
 		return "say which with --mount DEVICE: its files are then below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}

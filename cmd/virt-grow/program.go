@@ -59,6 +59,9 @@ type program struct {
 	subject string
 	// offline is the command that does what online was to do while the guest is off.
 	offline string
+	// atRunTime is the command line that grows the same while the guest runs; "" where
+	// there is no guest.
+	atRunTime string
 	// path is the one inside it, if there is one.
 	path string
 	// job is the job of this run, once it has a name; events are its, with

@@ -14,6 +14,7 @@ func requestFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "no-move", Usage: "refuse where partitions behind the target would have to move", DisableDefaultText: true},
 		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "who grows an NTFS: `offline`, by ntfsresize, or guest, by Windows itself after its start"},
 		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition and leave what it holds", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "even-unknown", Usage: "with --partition-only: also where nobody knows whether the content keeps something at the partition's end", DisableDefaultText: true},
 	}
 }
 
@@ -51,7 +52,10 @@ func request(c *cli.Context) (plan.Request, error) {
 	if len(r.Delete) > 0 && (len(r.Grow) == 0 || r.ContainerOnly()) {
 		return r, usage("--delete wants --grow with what is to have the room, as --grow C:")
 	}
-	r.PartitionOnly, r.NoMove = c.Bool("partition-only"), c.Bool("no-move")
+	r.PartitionOnly, r.NoMove, r.EvenUnknown = c.Bool("partition-only"), c.Bool("no-move"), c.Bool("even-unknown")
+	if r.EvenUnknown && !r.PartitionOnly {
+		return r, usage("--even-unknown is for --partition-only")
+	}
 	if r.PartitionOnly && len(r.Grow) == 0 {
 		return r, usage("--partition-only wants --grow with the partition, as --grow sda3")
 	}

@@ -60,12 +60,27 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 		err = noneOf(c, onlyForDomains, "is for domains; "+name+" is an image")
 	} else {
 		t.domain = name
+		p.atRunTime = onlineLine(c, name)
 		if t.treat, err = domainOptions(c); err == nil {
 			t.treat.Scratch, t.treat.Sector = c.String("scratch-dir"), t.open.Sector
 			err = noneOf(c, []string{"format", "keep-overlay"}, "is for images; "+name+" is taken for a domain (an image's path has a / in it)")
 		}
 	}
 	return t, err
+}
+
+// onlineLine is what was asked for as a run of the online command.
+func onlineLine(c *cli.Context, name string) string {
+	line := []string{"virt-grow online", quoted(name)}
+	for _, flag := range []string{"disk", "size"} {
+		if value := c.String(flag); value != "" {
+			line = append(line, "--"+flag, quoted(value))
+		}
+	}
+	for _, where := range c.StringSlice("grow") {
+		line = append(line, "--grow", quoted(where))
+	}
+	return strings.Join(line, " ")
 }
 
 // noneOf refuses flags that were given and mean nothing here.

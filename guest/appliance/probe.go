@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"libguestfs.org/guestfs"
-
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/plan/table"
@@ -24,7 +22,11 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 	t, err := table.Read(a.reader(ctx), disk, a.sector)
 	switch {
 	case errors.Is(err, table.ErrNoTable):
+		a.disk = disk
 		l.Devices = []plan.Device{{Name: "sda", Kind: plan.Disk, Size: disk}}
+		if err := a.probeEnds(ctx, l); err != nil {
+			return nil, err
+		}
 		if err := a.probeContent(ctx, l, "sda"); err != nil {
 			return nil, err
 		}
@@ -39,7 +41,7 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 	if err := a.probeGroups(ctx, l); err != nil {
 		return nil, err
 	}
-	return l, nil
+	return l, a.probeHeld(ctx, l)
 }
 
 // ProbeAgain is Probe for a disk that was probed a moment ago, when its guest
@@ -81,6 +83,9 @@ func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout) error {
 	}
 	if slices.ContainsFunc(l.Table.Problems, func(p table.Problem) bool { return p.Fatal }) {
 		return nil // the kernel may see other partitions than the table says
+	}
+	if err := a.probeEnds(ctx, l); err != nil {
+		return err
 	}
 	for _, p := range l.Table.Partitions {
 		name := fmt.Sprintf("sda%d", p.Number)
@@ -184,6 +189,11 @@ func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Cont
 		return plan.Content{}, nil
 	}
 	c := plan.Content{Type: plan.ContentUnknown}
+	if len(head) > 516 && string(head[512:516]) == "\x57\x45\x56\x82" {
+		c.Type = "bsd" // blkid's word for it
+		c.Problem = plan.Refuse(plan.UnknownContent, name, "%s holds a BSD label with partitions of its own", name)
+		return c, nil
+	}
 	if len(head) > 11 && string(head[3:11]) == "-FVE-FS-" {
 		c.Type, c.Problem = "BitLocker", bitLocker(name)
 	} else {
@@ -219,143 +229,8 @@ func (a *Appliance) probeCrypt(ctx context.Context, l *plan.Layout, name string)
 	return a.probeContent(ctx, l, inner)
 }
 
-// probeGroups activates the volume groups and looks at their volumes.
-func (a *Appliance) probeGroups(ctx context.Context, l *plan.Layout) error {
-	if !slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Content.Type == plan.ContentPV }) {
-		return nil
-	}
-	if err := a.openLVM(ctx); err != nil {
-		return err
-	}
-	if err := a.listPVs(ctx, l); err != nil {
-		return err
-	}
-	return a.listLVs(ctx, l)
-}
-
-func (a *Appliance) listPVs(ctx context.Context, l *plan.Layout) error {
-	pvs, err := a.physicalVolumes(ctx)
-	if err != nil {
-		return err
-	}
-	var vgs *[]guestfs.VG
-	if err := a.do(ctx, func() (e error) { vgs, e = a.g.Vgs_full(); return }); err != nil {
-		return err
-	}
-	members := map[string][]string{} // VG → UUIDs of its PVs
-	for _, vg := range *vgs {
-		var uuids []string
-		if err := a.do(ctx, func() (e error) { uuids, e = a.g.Vgpvuuids(vg.Vg_name); return }); err != nil {
-			return err
-		}
-		members[vg.Vg_name] = uuids
-		l.Groups = append(l.Groups, plan.Group{Name: vg.Vg_name,
-			Extent: size.Bytes(vg.Vg_extent_size), Free: size.Bytes(vg.Vg_free), Missing: int(vg.Pv_count)})
-	}
-	for _, pv := range pvs {
-		if err := a.placePV(ctx, l, pv, members); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// physicalVolumes lists the PVs under the names that our calls use. The kernel
-// in the appliance may have called the disk sdb: libguestfs translates device
-// names everywhere but in the structs of pvs_full, which come in the same
-// order.
-func (a *Appliance) physicalVolumes(ctx context.Context) ([]guestfs.PV, error) {
-	var names []string
-	var full *[]guestfs.PV
-	if err := a.do(ctx, func() (e error) { names, e = a.g.Pvs(); return }); err != nil {
-		return nil, err
-	}
-	if err := a.do(ctx, func() (e error) { full, e = a.g.Pvs_full(); return }); err != nil {
-		return nil, err
-	}
-	if len(names) != len(*full) {
-		return nil, fmt.Errorf("LVM lists %d PVs, and then %d", len(names), len(*full))
-	}
-	for i := range names {
-		(*full)[i].Pv_name = names[i]
-	}
-	return *full, nil
-}
-
-// placePV notes a PV at its device and in its group. LVM's own list gives PVs
-// that are missing a name that is no device here.
-func (a *Appliance) placePV(ctx context.Context, l *plan.Layout, pv guestfs.PV, members map[string][]string) error {
-	d, ok := l.Find(nameOf(pv.Pv_name))
-	if !ok {
-		return nil
-	}
-	var uuid string
-	if err := a.do(ctx, func() (e error) { uuid, e = a.g.Pvuuid(pv.Pv_name); return }); err != nil {
-		return err
-	}
-	d.Content.Size, d.Content.Used = size.Bytes(pv.Pv_size), size.Bytes(pv.Pv_used)
-	d.Content.Offset = size.Bytes(pv.Pe_start)
-	for i := range l.Groups {
-		g := &l.Groups[i]
-		if slices.Contains(members[g.Name], uuid) {
-			d.Content.Group = g.Name
-			g.PVs = append(g.PVs, d.Name)
-			g.Missing--
-		}
-	}
-	return nil
-}
-
 // nameOf turns the appliance's path of a device into our name for it.
 func nameOf(devicePath string) string {
 	devicePath = strings.TrimPrefix(devicePath, "/dev/mapper/")
 	return strings.TrimPrefix(devicePath, "/dev/")
-}
-
-func (a *Appliance) listLVs(ctx context.Context, l *plan.Layout) error {
-	var paths []string
-	var full *[]guestfs.LV
-	if err := a.do(ctx, func() (e error) { paths, e = a.g.Lvs(); return }); err != nil {
-		return err
-	}
-	if err := a.do(ctx, func() (e error) { full, e = a.g.Lvs_full(); return }); err != nil {
-		return err
-	}
-	for _, lv := range paths {
-		name := nameOf(lv)
-		n, err := a.deviceSize(ctx, name)
-		if err != nil {
-			continue // not active: a part of something else, or its PV is missing
-		}
-		group, short, _ := strings.Cut(name, "/")
-		l.Devices = append(l.Devices, plan.Device{Name: name, Kind: plan.LV, Group: group, Size: n})
-		if err := a.probeContent(ctx, l, name); err != nil {
-			return err
-		}
-		if kind := unusual(short, *full); kind != "" {
-			d, _ := l.Find(name)
-			d.Content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is %s, not a plain volume", name, kind)
-		}
-	}
-	return nil
-}
-
-// unusual says what kind a volume of that name is, "" for a plain one. The
-// binding does not tell two groups' volumes of one name apart; then all of
-// them have to be plain. The letters are lvs(8)'s volume types.
-func unusual(name string, all []guestfs.LV) string {
-	kinds := map[byte]string{
-		'C': "cached", 'm': "a mirror", 'M': "a mirror", 'o': "the origin of a snapshot", 'O': "the origin of a snapshot",
-		'r': "RAID", 'R': "RAID", 's': "a snapshot", 'S': "a snapshot", 'p': "being moved", 'v': "virtual", 'V': "thin", 'd': "VDO",
-	}
-	for _, lv := range all {
-		if lv.Lv_name != name || lv.Lv_attr == "" || lv.Lv_attr[0] == '-' {
-			continue
-		}
-		if kind := kinds[lv.Lv_attr[0]]; kind != "" {
-			return kind
-		}
-		return fmt.Sprintf("of type %q", lv.Lv_attr[:1])
-	}
-	return ""
 }

@@ -53,11 +53,11 @@ func (a *Appliance) keysFor(device, uuid string) ([]string, error) {
 
 // openLVM finds the volume groups and activates them.
 func (a *Appliance) openLVM(ctx context.Context) error {
+	a.groups = true // some may be active even if it fails
 	if err := a.do(ctx, func() error { return a.g.Lvm_scan(true) }); err != nil {
 		return err
 	}
 	a.open = append(a.open, opened{})
-	a.groups = true
 	return nil
 }
 

@@ -84,15 +84,36 @@ func (a *Appliance) isOpen(device string) bool {
 }
 
 // openGroups activates the volume groups there are, if any; anew looks for those that
-// an opened container has brought.
+// an opened container has brought. One that LVM leaves to others makes its scan fail
+// for all: then it gets to see the others alone.
 func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
+	var names []string
 	if !anew {
-		var pvs []string
-		if err := a.do(ctx, func() (e error) { pvs, e = a.g.Pvs(); return }); err != nil || len(pvs) == 0 {
+		if err := a.do(ctx, func() (e error) { names, e = a.g.Pvs(); return }); err != nil || len(names) == 0 {
 			return err
 		}
 	}
-	return a.openLVM(ctx)
+	failed := a.openLVM(ctx)
+	if failed == nil || ctx.Err() != nil {
+		return failed
+	}
+	if err := a.do(ctx, func() (e error) { names, e = a.g.Pvs(); return }); err != nil {
+		return err
+	}
+	var devices []string
+	for _, name := range names {
+		if strings.HasPrefix(name, "/dev/") { // LVM has a word in brackets for one that is missing
+			devices = append(devices, nameOf(name))
+		}
+	}
+	pvs, err := a.readPVs(ctx, devices)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(pvs, func(p pv) bool { return p.problem != nil }) {
+		return failed
+	}
+	return a.openGroupsOf(ctx, pvs)
 }
 
 // volumes lists what has a file system or is encrypted, by name.

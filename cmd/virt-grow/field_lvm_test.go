@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/lab"
+)
+
+// fieldDisk is a disk of MiB with a GPT; a partition is its first sector and its
+// length.
+type fieldDisk struct {
+	name  string
+	mib   int
+	parts [][2]int
+}
+
+// fieldDisks makes disks, and fills all of them in one appliance: there every
+// partition is /dev/disk/by-partlabel/NAME-NUMBER, P/NAME-NUMBER in the lines.
+func fieldDisks(t *testing.T, dir string, lines []string, disks ...fieldDisk) {
+	t.Helper()
+	var paths []string
+	for _, d := range disks {
+		path := filepath.Join(dir, d.name+".raw")
+		script := "label: gpt\n"
+		for i, p := range d.parts {
+			script += fmt.Sprintf("start=%d, size=%d, type=L, name=%s-%d\n", p[0], p[1], d.name, i+1)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, int64(d.mib)<<20); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("sfdisk", "-q", path)
+		cmd.Stdin = strings.NewReader(script)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("sfdisk: %v\n%s", err, out)
+		}
+		paths = append(paths, path)
+	}
+	var commands strings.Builder
+	for _, line := range lines {
+		fmt.Fprintf(&commands, "debug sh \"(%s) 2>&1\"\n", strings.ReplaceAll(line, "P/", "/dev/disk/by-partlabel/"))
+	}
+	t.Log(fish(t, "--rw", commands.String(), paths...))
+}
+
+// fieldRun grows an image, and gives the exit code with the last event.
+func fieldRun(t *testing.T, image string, words ...string) (exit int, result struct{ Reason, Error, Hint string }) {
+	t.Helper()
+	r := try(t, t.TempDir(), append([]string{"--json", "grow", image, "--yes"}, words...)...)
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &result); err != nil {
+		t.Fatalf("%s\n%s", r.out, r.err)
+	}
+	return r.exit, result
+}
+
+// fieldLayout is what inspect says of an image.
+func fieldLayout(t *testing.T, image string) (sizes, contents map[string]int64) {
+	t.Helper()
+	r := try(t, t.TempDir(), "--json", "inspect", image)
+	var document struct {
+		Layout struct {
+			Devices []struct {
+				Name    string
+				Size    int64
+				Content struct{ Size int64 }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(r.out), &document); err != nil {
+		t.Fatalf("%s\n%s", r.out, r.err)
+	}
+	sizes, contents = map[string]int64{}, map[string]int64{}
+	for _, d := range document.Layout.Devices {
+		sizes[d.Name], contents[d.Name] = d.Size, d.Content.Size
+	}
+	return sizes, contents
+}
+
+func hashOf(t *testing.T, path string) [32]byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(data)
+}
+
+// TestFieldVolumes: volume groups as people have them. What LVM can grow is grown to
+// the byte that was shown, and what it cannot, or should not, is refused before
+// anything is written.
+func TestFieldVolumes(t *testing.T) {
+	long(t)
+	dir := t.TempDir()
+	one := [][2]int{{2048, 264192}} // 129 MiB
+	fieldDisks(t, dir, []string{
+		"lvm pvcreate -y --pvmetadatacopies 2 P/mdas-1 && lvm vgcreate mdas P/mdas-1 && lvm lvcreate -y -Wn -L 100M -n d mdas && mkfs.ext4 -q /dev/mdas/d",
+		"lvm vgcreate striped P/striped-1 P/striped-2 && lvm lvcreate -y -Wn -i2 -L 200M -n d striped && mkfs.ext4 -q /dev/striped/d",
+		"lvm vgcreate -s 512k half P/half-1 && lvm lvcreate -y -Wn -l 101 -n d half && mkfs.ext4 -q /dev/half/d",
+		"lvm vgcreate fixed P/fixed-1 && lvm lvcreate -y -Wn -L 60M -n d fixed && mkfs.ext4 -q /dev/fixed/d && lvm pvchange -xn P/fixed-1",
+		"lvm pvcreate -y --dataalignment 3M --setphysicalvolumesize 64M P/small-1 && lvm vgcreate small P/small-1 && lvm lvcreate -y -Wn -L 40M -n d small && lvm lvchange --alloc contiguous small/d && mkfs.ext4 -q /dev/small/d",
+		"lvm vgcreate pair P/pair-1 P/other-1 && lvm lvcreate -y -Wn -L 20M -n near pair P/pair-1 && lvm lvcreate -y -Wn -L 180M -n d pair && mkfs.ext4 -q /dev/pair/d && mkfs.ext4 -q /dev/pair/near",
+		"lvm vgcreate own P/whose-1 && lvm lvcreate -y -Wn -L 20M -n d own && lvm lvcreate -y -Wn -L 20M -n skip own && mkfs.ext4 -q /dev/own/d && lvm lvchange -ky own/skip",
+		"lvm vgcreate exported P/whose-2 && lvm lvcreate -y -Wn -L 20M -n d exported && lvm vgchange -an exported && lvm vgexport exported",
+		"lvm vgcreate foreign P/whose-3 && lvm lvcreate -y -Wn -L 20M -n d foreign && lvm vgchange -an foreign",
+		"lvm vgcreate shared P/whose-4 && lvm lvcreate -y -Wn -L 20M -n d shared && lvm vgchange -an shared && lvm vgcfgbackup -f /tmp/shared shared && sed -i 's/max_lv = 0/lock_type = \\\"sanlock\\\" max_lv = 0/' /tmp/shared && lvm vgcfgrestore --force -f /tmp/shared shared",
+		"mkfs.ext4 -q P/whose-5 && lvm vgchange -y --systemid otherhost foreign",
+		"lvm vgchange -an mdas striped half fixed small pair own",
+	},
+		fieldDisk{"mdas", 131, one}, fieldDisk{"half", 131, one}, fieldDisk{"fixed", 131, one}, fieldDisk{"small", 131, one},
+		fieldDisk{"striped", 402, [][2]int{{2048, 307200}, {309248, 307200}}},
+		fieldDisk{"pair", 131, one}, fieldDisk{"other", 131, one},
+		fieldDisk{"whose", 400, [][2]int{{2048, 65536}, {67584, 65536}, {133120, 65536}, {198656, 65536}, {264192, 204800}}})
+	const mib = int64(1) << 20
+	for _, c := range []struct {
+		image string
+		words string
+		exit  int
+		says  string
+		hint  string
+		pv    int64 // of sda1, or 0
+		lv    map[string]int64
+	}{
+		{image: "mdas", words: "--size +512M --grow mdas/d", pv: 636 * mib, lv: map[string]int64{"mdas/d": 636 * mib}},
+		{image: "half", words: "--size +300M --grow half/d", pv: 428 * mib, lv: map[string]int64{"half/d": 428 * mib}},
+		// 129 + 300 MiB, less 3 at the start, in extents of 4.
+		{image: "small", words: "--size +300M --grow small/d", pv: 424 * mib, lv: map[string]int64{"small/d": 424 * mib}},
+		{image: "whose", words: "--size +100M --grow own/d --no-move", exit: 3, says: "sda2"},
+		{image: "whose", words: "--size +100M --grow own/skip", exit: 3, says: "own/skip is not activated"},
+		{image: "whose", words: "--size +100M --grow foreign/d", exit: 3, says: `belongs to another host than this appliance, to the one with LVM's system ID "otherhost"`, hint: "virt-grow online"},
+		{image: "whose", words: "--size +100M --grow shared/d", exit: 3, says: "is shared by several hosts (lock type sanlock)", hint: "virt-grow online"},
+		{image: "whose", words: "--size +100M --grow exported/d", exit: 3, says: "is exported"},
+		{image: "whose", words: "--size +100M --grow sda5"},
+		{image: "whose", words: "--size +100M --grow own/d", lv: map[string]int64{"own/d": 108 * mib}},
+		{image: "striped", words: "--size +256M --grow striped/d", exit: 3, says: "is striped over 2 PVs"},
+		{image: "fixed", words: "--size +256M --grow fixed/d", exit: 3, says: "pvchange -xn"},
+		{image: "pair", words: "--size +256M --grow pair/d", exit: 3, says: "has 1 PV(s) that are not here", hint: "virt-grow online"},
+		{image: "pair", words: "--size +256M --grow pair/near", exit: 3, says: "has 1 PV(s) that are not here", hint: "virt-grow online"},
+	} {
+		t.Run(c.image+" "+c.words, func(t *testing.T) {
+			image := filepath.Join(dir, c.image+".raw")
+			was := hashOf(t, image)
+			exit, result := fieldRun(t, image, strings.Fields(c.words)...)
+			if exit != c.exit || !strings.Contains(result.Error, c.says) || !strings.Contains(result.Hint, c.hint) {
+				t.Fatalf("exit %d, %+v", exit, result)
+			}
+			if c.exit == 3 {
+				if hashOf(t, image) != was {
+					t.Error("the image is not what it was")
+				}
+				if !strings.Contains(c.words, "--no-move") && result.Reason != "unsupported-layout" {
+					t.Errorf("reason %q", result.Reason)
+				}
+				return
+			}
+			sizes, contents := fieldLayout(t, image)
+			if c.pv != 0 && contents["sda1"] != c.pv {
+				t.Errorf("the PV has %d bytes, want %d", contents["sda1"], c.pv)
+			}
+			for name, want := range c.lv {
+				if sizes[name] != want || contents[name] != want {
+					t.Errorf("%s has %d bytes, and holds %d, want %d", name, sizes[name], contents[name], want)
+				}
+			}
+		})
+	}
+}
+
+// TestFieldArrays: udev in the appliance assembles arrays, also those that lack a half,
+// and they hold their partitions. A plain partition beside them grows all the same, and
+// so does a member, alone, unless it keeps its metadata at its end.
+func TestFieldArrays(t *testing.T) {
+	long(t)
+	dir := t.TempDir()
+	create := "mdadm --create /dev/md9 --level=1 --raid-devices=2 --run"
+	fieldDisks(t, dir, []string{
+		create + " --metadata=1.2 P/beside-1 missing && mdadm --stop /dev/md9",
+		create + " --metadata=1.0 P/beside-2 P/beside-3 && mkfs.ext4 -q /dev/md9 && mdadm --wait /dev/md9; mdadm --stop /dev/md9",
+		// Both halves, one of them on a disk that is not here: it stays inactive.
+		create + " --metadata=1.2 P/beside-4 P/away-1 && mdadm --wait /dev/md9; mdadm --stop /dev/md9",
+		"mkfs.xfs -q P/beside-5",
+		create + " --metadata=1.2 P/onmd-1 P/onmd-2 && lvm vgcreate onmd /dev/md9 && lvm lvcreate -y -Wn -L 20M -n d onmd && mkfs.ext4 -q /dev/onmd/d && lvm vgchange -an onmd && mdadm --wait /dev/md9; mdadm --stop /dev/md9",
+		"mkfs.ext4 -q P/onmd-3",
+		create + " --metadata=0.90 P/v09-1 missing && mkfs.ext4 -q /dev/md9 && mdadm --stop /dev/md9",
+		create + " --metadata=1.0 P/v10-1 missing && mkfs.ext4 -q /dev/md9 && mdadm --stop /dev/md9",
+		create + " --metadata=1.2 P/v12-1 missing && mkfs.ext4 -q /dev/md9 && mdadm --stop /dev/md9",
+	},
+		fieldDisk{"beside", 500, [][2]int{{2048, 65536}, {67584, 65536}, {133120, 65536}, {198656, 32768}, {231424, 753664}}},
+		fieldDisk{"away", 20, [][2]int{{2048, 32768}}},
+		fieldDisk{"onmd", 300, [][2]int{{2048, 131072}, {133120, 131072}, {264192, 204800}}},
+		fieldDisk{"v09", 300, [][2]int{{2048, 262144}}}, fieldDisk{"v10", 300, [][2]int{{2048, 262144}, {264192, 65536}}}, fieldDisk{"v12", 300, [][2]int{{2048, 262144}}})
+	const mib = int64(1) << 20
+	for _, c := range []struct {
+		image, words string
+		exit         int
+		says         string
+		grown        string
+		size         int64
+	}{
+		{image: "beside", words: "--size +512M --grow sda5", grown: "sda5", size: 880*mib - mib},
+		{image: "onmd", words: "--size +100M --grow sda3", grown: "sda3", size: 200*mib + 70*mib},
+		{image: "v09", words: "--size +256M --grow sda1 --partition-only", exit: 3, says: "metadata 0.90"},
+		{image: "v10", words: "--size +256M --grow sda1 --partition-only", exit: 3, says: "metadata 1.0"},
+		{image: "v12", words: "--size +256M --grow sda1 --partition-only", grown: "sda1", size: 554 * mib},
+	} {
+		t.Run(c.image, func(t *testing.T) {
+			image := filepath.Join(dir, c.image+".raw")
+			was := hashOf(t, image)
+			exit, result := fieldRun(t, image, strings.Fields(c.words)...)
+			if exit != c.exit || !strings.Contains(result.Error, c.says) {
+				t.Fatalf("exit %d, %+v", exit, result)
+			}
+			if c.exit == 3 {
+				if result.Reason != "unsupported-layout" || hashOf(t, image) != was {
+					t.Errorf("reason %q; or the image is not what it was", result.Reason)
+				}
+				return
+			}
+			if n := partitionSize(t, image, c.grown); n < c.size-2*mib || n > c.size+2*mib {
+				t.Errorf("%s has %d bytes, want some %d", c.grown, n, c.size)
+			}
+		})
+	}
+	// The member is still found, and as it was.
+	out := fish(t, "--ro", "debug sh \"mdadm --examine /dev/sda1\"\n", filepath.Join(dir, "v12.raw"))
+	if !strings.Contains(out, "Version : 1.2") || !strings.Contains(out, "Raid Devices : 2") {
+		t.Errorf("mdadm --examine:\n%s", out)
+	}
+}
+
+// partitionSize is a partition's size, as sfdisk has it.
+func partitionSize(t *testing.T, image, name string) int64 {
+	t.Helper()
+	out, err := exec.Command("sfdisk", "--json", image).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table struct {
+		PartitionTable struct {
+			Partitions []struct {
+				Node string
+				Size int64
+			}
+		}
+	}
+	if err := json.Unmarshal(out, &table); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range table.PartitionTable.Partitions {
+		if p.Node == image+strings.TrimPrefix(name, "sda") {
+			return p.Size * 512
+		}
+	}
+	t.Fatalf("no %s in %s", name, out)
+	return 0
+}
+
+// TestFieldEnds: whatever is looked for in the last sectors keeps its place there.
+func TestFieldEnds(t *testing.T) {
+	long(t)
+	const sectors = 262144
+	for _, c := range []struct {
+		name  string
+		at    int // sectors before the partition's end
+		bytes string
+		ufs   bool
+		words string
+		exit  int
+		says  string
+	}{
+		{name: "ufs", ufs: true},
+		{name: "geom", ufs: true, at: 1, bytes: "GEOM::JOURNAL", exit: 3, says: "GEOM::JOURNAL"},
+		{name: "eli", at: 1, bytes: "GEOM::ELI", words: "--even-unknown", exit: 3, says: "GEOM::ELI"},
+		{name: "unknown", at: sectors, bytes: "what only its owner knows", exit: 3, says: "unknown content"},
+		{name: "known", at: sectors, bytes: "what only its owner knows", words: "--even-unknown"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			image := filepath.Join(t.TempDir(), "a.raw")
+			data := make([]byte, 140<<20)
+			if c.ufs {
+				copy(data[2048*512+65536+1372:], "\x19\x01\x54\x19")
+			}
+			copy(data[(2048+sectors-c.at)*512:], c.bytes)
+			if err := os.WriteFile(image, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("sfdisk", "-q", image)
+			cmd.Stdin = strings.NewReader(fmt.Sprintf("label: gpt\n2048,%d,L\n", sectors))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			was := hashOf(t, image)
+			exit, result := fieldRun(t, image, append(strings.Fields(c.words), "--size", "+64M", "--grow", "sda1", "--partition-only")...)
+			if exit != c.exit || !strings.Contains(result.Error, c.says) {
+				t.Fatalf("exit %d, %+v", exit, result)
+			}
+			if c.exit == 3 && (result.Reason != "unsupported-layout" || result.Hint == "" || hashOf(t, image) != was) {
+				t.Errorf("%+v; or the image is not what it was", result)
+			}
+		})
+	}
+}
+
+// TestFieldGroupOverDisks: a volume on two disks of a guest. Offline it is refused,
+// with the command that does it, and that command does it.
+func TestFieldGroupOverDisks(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	root := filepath.Join(h.dir, "root.qcow2")
+	if err := lab.Image(context.Background(), "xfs", "qcow2", root); err != nil {
+		t.Fatal(err)
+	}
+	fieldDisks(t, h.dir, []string{
+		"lvm vgcreate pair P/one-1 P/two-1 && lvm lvcreate -y -Wn -L 400M -n data pair && mkfs.xfs -q /dev/pair/data && lvm vgchange -an pair",
+	}, fieldDisk{"one", 252, [][2]int{{2048, 512000}}}, fieldDisk{"two", 252, [][2]int{{2048, 512000}}})
+	spec := lab.Spec{Cmdline: []string{"load=ext4,dm-mod"}, Disks: []lab.Disk{{Path: root, Format: "qcow2", Target: "vda"}}}
+	for i, name := range []string{"one", "two"} {
+		path := filepath.Join(h.dir, name+".raw")
+		openTo(t, path)
+		spec.Disks = append(spec.Disks, lab.Disk{Path: path, Format: "raw", Target: fmt.Sprintf("vd%c", 'b'+i)})
+	}
+	x := h.moveIn(t, "pair", spec, false)
+	x.inside(t, "vgchange -a y; mkdir -p /mnt/data && mount -t xfs /dev/mapper/pair-data /mnt/data && echo kept > /mnt/data/f")
+	was := x.total(t, "/mnt/data")
+
+	words := []string{x.Name, "--disk", "vdc", "--size", "+256M", "--grow", "pair/data", "--yes"}
+	code, out := x.run(t, "", append([]string{"grow", "--json"}, words...)...)
+	if code != 3 || !strings.Contains(out, `"reason":"unsupported-layout"`) || !strings.Contains(out, "has 1 PV(s)") ||
+		!strings.Contains(out, "virt-grow online pair --disk vdc --size +256M --grow pair/data") {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	if now := x.infos(t); now != x.info {
+		t.Errorf("the guest is %s, and was %s", now, x.info)
+	}
+	if got := x.inside(t, "cat /mnt/data/f"); !strings.HasPrefix(got, "kept") { // it was not stopped
+		t.Errorf("the file holds %q", got)
+	}
+
+	x.must(t, append([]string{"online"}, words...)...)
+	if now := x.total(t, "/mnt/data"); now < was+250 {
+		t.Errorf("%d MiB, and %d before", now, was)
+	}
+	if got := x.inside(t, "cat /mnt/data/f"); !strings.HasPrefix(got, "kept") {
+		t.Errorf("the file holds %q", got)
+	}
+}

@@ -1,0 +1,135 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// release lets go of what udev in the appliance makes of partitions by itself: md
+// arrays, also those that lack a member, and volume groups on them. They hold their
+// partitions, and the kernel reads no table again while one is held.
+func (a *Appliance) release(ctx context.Context) error {
+	var arrays []string
+	if err := a.do(ctx, func() (e error) { arrays, e = a.g.List_md_devices(); return }); err != nil {
+		return err
+	}
+	if a.groups || len(arrays) > 0 {
+		if err := a.do(ctx, func() error { return a.g.Vg_activate_all(false) }); err != nil {
+			return err
+		}
+	}
+	var failed []error
+	for _, array := range arrays {
+		if err := a.do(ctx, func() error { return a.g.Md_stop(array) }); err != nil {
+			failed = append(failed, err) // one that lies below another stops after it
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.blocked = errors.Join(failed...)
+	return nil
+}
+
+// claims says whether something in the appliance or in its kernel may take a device
+// that holds this for itself.
+func claims(content string) bool {
+	return strings.HasSuffix(content, "_raid_member") ||
+		slices.Contains([]string{"bcache", "mpath_member", "drbd", "zfs_member", "LVM1_member"}, content)
+}
+
+// probeHeld finds out whether the partitions can be let go of, where something may
+// hold them: that is to be known before a guest is stopped.
+func (a *Appliance) probeHeld(ctx context.Context, l *plan.Layout) error {
+	if a.known != nil {
+		l.Held = a.known.Held
+		return nil
+	}
+	var claimed []string
+	for _, d := range l.Devices {
+		if d.Kind == plan.Partition && claims(d.Content.Type) {
+			claimed = append(claimed, fmt.Sprintf("%s (%s)", d.Name, d.Content.Type))
+		}
+	}
+	if l.Table == nil || len(claimed) == 0 {
+		return nil
+	}
+	a.claimed = true
+	stack := a.open
+	if err := a.closeStack(ctx); err != nil {
+		return err
+	}
+	if err := a.Refresh(ctx); err != nil {
+		if ctx.Err() != nil || !busy(err) {
+			return err
+		}
+		l.Held = a.held(ctx, claimed)
+	}
+	return a.reopen(ctx, stack)
+}
+
+// held names what holds partitions: the arrays there are, or else what the partitions
+// hold.
+func (a *Appliance) held(ctx context.Context, claimed []string) *plan.Refusal {
+	var arrays []string
+	_ = a.do(ctx, func() (e error) { arrays, e = a.g.List_md_devices(); return })
+	text := strings.Join(claimed, ", ")
+	if len(arrays) > 0 {
+		text += ", held by " + strings.Join(arrays, ", ")
+	}
+	if a.blocked != nil {
+		text += fmt.Sprintf(" (%v)", a.blocked)
+	}
+	return plan.Refuse(plan.UnsupportedLayout, "sda", "the partition table cannot be changed in the appliance, where partitions are in use: %s", text)
+}
+
+func busy(err error) bool { return strings.Contains(err.Error(), "busy") }
+
+// probeEnds looks at the last sectors of the disk and of its partitions, where some
+// kinds of content keep their metadata. What is in the disk's own last sectors and
+// belongs to a partition is that partition's.
+func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout) error {
+	last := size.Bytes(0)
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		if d.Kind != plan.Partition || d.Extended {
+			continue
+		}
+		last = max(last, d.End())
+		var err error
+		if d.AtEnd, err = a.atEnd(ctx, d.Start, d.End()); err != nil {
+			return err
+		}
+	}
+	disk := &l.Devices[0]
+	if last > l.Size {
+		return nil
+	}
+	tail, err := a.tail(ctx, last, l.Size)
+	if err == nil {
+		disk.AtEnd = plan.FormatAtEnd(tail, l.Size)
+	}
+	return err
+}
+
+// atEnd names what the bytes of the disk between two places end with.
+func (a *Appliance) atEnd(ctx context.Context, from, to size.Bytes) (string, error) {
+	tail, err := a.tail(ctx, from, to)
+	return plan.FormatAtEnd(tail, to-from), err
+}
+
+// tail reads up to plan.EndRoom bytes before a place on the disk. A table may say
+// that a partition goes on beyond it: then there is nothing to see.
+func (a *Appliance) tail(ctx context.Context, from, to size.Bytes) ([]byte, error) {
+	n := min(plan.EndRoom, to-from)
+	if n <= 0 || to > a.disk {
+		return nil, nil
+	}
+	return a.export.Read(ctx, n, to-n)
+}

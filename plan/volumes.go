@@ -1,0 +1,239 @@
+package plan
+
+import (
+	"math"
+	"slices"
+
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Allocation is what LVM says of a logical volume, as far as a growth depends on it.
+type Allocation struct {
+	// Policy is the allocation policy: "normal" and "anywhere" take extents anywhere
+	// in the group, "cling" on the PV that the volume ends on, "contiguous" right
+	// behind its end.
+	Policy string `json:"policy,omitempty"`
+	// PV is the device that the volume ends on. Behind is what is free right behind it
+	// there, and Last says that nothing follows that.
+	PV     string     `json:"pv,omitempty"`
+	Behind size.Bytes `json:"behind,omitempty"`
+	Last   bool       `json:"last,omitempty"`
+}
+
+// The allocation policies that bind a volume to a place.
+const (
+	policyCling      = "cling"
+	policyContiguous = "contiguous"
+)
+
+// bound says that the volume cannot take extents anywhere in its group.
+func (v *Allocation) bound() bool {
+	return v != nil && v.PV != "" && (v.Policy == policyCling || v.Policy == policyContiguous)
+}
+
+// stack gives the devices from the disk up to d: what has to grow before d.
+// An LV lies on the PV that growingPV gives.
+func (l *Layout) stack(d *Device) []*Device {
+	var up []*Device
+	for d != nil {
+		up = append(up, d)
+		d = l.below(d)
+	}
+	slices.Reverse(up)
+	return up
+}
+
+// below gives the device that d lies on, nil for the disk.
+func (l *Layout) below(d *Device) *Device {
+	name := d.Parent
+	if d.Kind == LV {
+		name = l.growingPV(d)
+	}
+	if name == "" {
+		return nil
+	}
+	parent, _ := l.Find(name)
+	return parent
+}
+
+// growingPV is the PV that has to grow for a volume: the one furthest back on the
+// disk, behind which the new room is, of those that take new extents; or the one that
+// the volume cannot leave.
+func (l *Layout) growingPV(lv *Device) string {
+	g := l.group(lv.Group)
+	if g == nil || len(g.PVs) == 0 {
+		return ""
+	}
+	if lv.Allocation.bound() {
+		return lv.Allocation.PV
+	}
+	best, bestStart, bestFixed := g.PVs[0], size.Bytes(-1), true
+	for _, name := range g.PVs {
+		pv, ok := l.Find(name)
+		if !ok {
+			continue
+		}
+		start, fixed := l.startOnDisk(pv), pv.Content.Fixed
+		if start > bestStart && fixed == bestFixed || bestFixed && !fixed {
+			best, bestStart, bestFixed = name, start, fixed
+		}
+	}
+	return best
+}
+
+// mostExtents is how many extents LVM can count (MAX_EXTENT_COUNT).
+const mostExtents = math.MaxUint32
+
+// growPV takes a PV to its device's end. Its extents begin at its own offset and are
+// whole; a second metadata area stands behind them.
+func (b *builder) growPV(d *Device) error {
+	now := b.now(d.Name)
+	g := b.after.group(d.Content.Group)
+	if g == nil || g.Extent == 0 {
+		return nil
+	}
+	to := (now.Size - d.Content.Offset - d.Content.Tail).Down(g.Extent)
+	if to <= now.Content.Size {
+		return nil
+	}
+	if to/g.Extent > mostExtents {
+		return Refuse(FSLimit, d.Name, "a PV can have %s at most with extents of %s, %s would have %s", mostExtents*g.Extent, g.Extent, d.Name, to)
+	}
+	added := to - d.Content.Size
+	if !d.Content.Fixed {
+		g.Free += added
+	}
+	now.Content.Size = to
+	now.Content.Free += added
+	b.steps = append(b.steps, Step{Kind: StepPV, Device: d.Name, From: d.Content.Size, To: to,
+		Summary: fmt.Sprintf("grow PV %s of %s %s → %s", d.Name, g.Name, d.Content.Size, to)})
+	return nil
+}
+
+// growLV grows a volume that is a target, or that a target lies on; several that
+// take what is left share it.
+func (b *builder) growLV(d *Device, target bool, asked goal) error {
+	g := b.after.group(d.Group)
+	if g.Missing > 0 {
+		return RefuseMissing(*g)
+	}
+	if err := b.oneByOne(d); err != nil {
+		return err
+	}
+	reach := b.reach(d, g)
+	most := b.whole(d, g, d.Size+reach)
+	to := most
+	switch n := b.sharing[d.Group]; {
+	case asked.want > 0:
+		to = asked.want.Up(volumeUnit(g))
+		if to > most && asked.want <= most {
+			to = most
+		}
+	case target && asked.share > 0:
+		if _, begun := b.room[d.Group]; !begun {
+			b.room[d.Group] = g.Free
+		}
+		to = b.whole(d, g, min(d.Size+reach, d.Size+(b.room[d.Group]*size.Bytes(asked.share)/100).Down(g.Extent)))
+	case target && n > 0:
+		to = b.whole(d, g, min(d.Size+reach, d.Size+(g.Free/size.Bytes(n)).Down(g.Extent)))
+		b.sharing[d.Group]--
+	}
+	switch {
+	case to > most:
+		return Refuse(NoRoom, d.Name, "cannot grow %s to %s: volume group %s will have %s free for it, %s needed", d.Name, to, g.Name, reach, to-d.Size)
+	case to/g.Extent > mostExtents:
+		return Refuse(FSLimit, d.Name, "a volume can have %s at most with extents of %s, %s would have %s", mostExtents*g.Extent, g.Extent, d.Name, to)
+	case to <= d.Size:
+		return b.outOfReach(d, g, reach)
+	}
+	b.grown[d.Group] = d
+	g.Free -= to - d.Size
+	b.now(d.Name).Size = to
+	b.steps = append(b.steps, Step{Kind: StepLV, Device: d.Name, From: d.Size, To: to,
+		Summary: fmt.Sprintf("grow LV %s %s → %s", d.Name, d.Size, to)})
+	return nil
+}
+
+// RefuseMissing says that PVs of a group are on other disks.
+func RefuseMissing(g Group) *Refusal {
+	r := Refuse(UnsupportedLayout, g.Name, "volume group %s has %d PV(s) that are not here but on other disks", g.Name, g.Missing)
+	r.Way = WayOnline
+	return r
+}
+
+// reach is how much LVM can add to a volume.
+func (b *builder) reach(d *Device, g *Group) size.Bytes {
+	if !d.Allocation.bound() {
+		return g.Free
+	}
+	was, _ := b.before.Find(d.Allocation.PV)
+	pv := b.now(d.Allocation.PV)
+	if pv == nil || pv.Content.Fixed {
+		return 0
+	}
+	if d.Allocation.Policy == policyCling {
+		return min(pv.Content.Free, g.Free)
+	}
+	reach := d.Allocation.Behind
+	if d.Allocation.Last {
+		reach += pv.Content.Size - was.Content.Size
+	}
+	return min(reach, g.Free)
+}
+
+// volumeUnit is what volumes grow by: whole extents and, as libguestfs asks LVM for a
+// number of MiB, whole MiB.
+func volumeUnit(g *Group) size.Bytes {
+	a, b := g.Extent, size.MiB
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return g.Extent / a * size.MiB
+}
+
+// whole rounds the size of a volume down to what LVM can be asked for: units, or all
+// that its group has free.
+func (b *builder) whole(d *Device, g *Group, to size.Bytes) size.Bytes {
+	if to == d.Size+g.Free && !d.Allocation.bound() && !b.hasFixed(g) {
+		return to
+	}
+	return max(to.Down(volumeUnit(g)), d.Size)
+}
+
+// hasFixed says whether PVs of the group have extents free that no volume gets.
+func (b *builder) hasFixed(g *Group) bool {
+	return slices.ContainsFunc(g.PVs, func(name string) bool {
+		pv := b.now(name)
+		return pv != nil && pv.Content.Fixed && pv.Content.Free > 0
+	})
+}
+
+// oneByOne refuses two volumes of one group where one is bound to a place: nobody can
+// say which extents LVM gives to the other.
+func (b *builder) oneByOne(d *Device) error {
+	before := b.grown[d.Group]
+	if before == nil || !d.Allocation.bound() && !before.Allocation.bound() {
+		return nil
+	}
+	return Refuse(UnsupportedLayout, d.Name, "%s and %s grow one after the other only: an allocation policy binds their extents to a place", before.Name, d.Name)
+}
+
+// outOfReach refuses where the group has extents that the volume cannot have: it is
+// not what was asked for that nothing grows.
+func (b *builder) outOfReach(d *Device, g *Group, reach size.Bytes) error {
+	for _, name := range g.PVs {
+		pv := b.now(name)
+		if pv == nil || pv.Content.Free < g.Extent {
+			continue
+		}
+		switch {
+		case pv.Content.Fixed:
+			return Refuse(UnsupportedLayout, d.Name, "cannot grow %s: PV %s has %s free, and is set to take no new extents (pvchange -xn)", d.Name, name, pv.Content.Free)
+		case d.Allocation.bound():
+			return Refuse(UnsupportedLayout, d.Name, "cannot grow %s: its allocation policy is %s, and %s are free where it could go on, on PV %s", d.Name, d.Allocation.Policy, reach, d.Allocation.PV)
+		}
+	}
+	return nil
+}
