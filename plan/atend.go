@@ -87,9 +87,9 @@ func (b *builder) endsWell(goals []goal) error {
 		kind := g.Content.Type
 		switch {
 		case g.AtEnd != "":
-			return Refuse(UnsupportedLayout, g.Name, "%s has %s, which keeps its metadata in the partition's last sectors and does not find it once the partition is longer", g.Name, g.AtEnd)
+			return refuseEnd(g.Name, "%s has %s, which keeps its metadata in the partition's last sectors and does not find it once the partition is longer", g.Name, g.AtEnd)
 		case strings.HasSuffix(kind, "_raid_member") && kind != "linux_raid_member", kind == "drbd":
-			return Refuse(UnsupportedLayout, g.Name, "%s is part of a %s, which keeps its metadata in the partition's last sectors and does not find it once the partition is longer", g.Name, strings.TrimSuffix(kind, "_member"))
+			return refuseEnd(g.Name, "%s is part of a %s, which keeps its metadata in the partition's last sectors and does not find it once the partition is longer", g.Name, strings.TrimSuffix(kind, "_member"))
 		case !bearsLength[kind] && !b.request.EvenUnknown:
 			r := Refuse(UnsupportedLayout, g.Name, "%s holds %s, which may keep something in the partition's last sectors and not find it once the partition is longer", g.Name, contentName(kind))
 			r.Way = WayEvenUnknown
@@ -105,5 +105,11 @@ func (b *builder) diskEndsWell() error {
 	if b.newSize == b.before.Size || disk.AtEnd == "" {
 		return nil
 	}
-	return Refuse(UnsupportedLayout, disk.Name, "the disk as a whole has %s, which keeps its metadata in the disk's last sectors and does not find it once the disk is larger", disk.AtEnd)
+	return refuseEnd(disk.Name, "the disk as a whole has %s, which keeps its metadata in the disk's last sectors and does not find it once the disk is larger", disk.AtEnd)
+}
+
+func refuseEnd(subject, format string, args ...any) *Refusal {
+	r := Refuse(UnsupportedLayout, subject, format, args...)
+	r.Way = WayRemake
+	return r
 }

@@ -106,6 +106,9 @@ const (
 	WayOnline Way = "online"
 	// WayEvenUnknown is to say that the content is known to bear it.
 	WayEvenUnknown Way = "even-unknown"
+	// WayRemake is that the owner of what is at the end takes it away and makes it
+	// again.
+	WayRemake Way = "remake"
 )
 
 func (r *Refusal) Error() string { return r.Text }

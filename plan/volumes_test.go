@@ -19,7 +19,7 @@ func group(extent size.Bytes, change func(l *plan.Layout, first, last, lv *plan.
 	}
 	l := layout(1002*MiB, t, map[int]plan.Content{1: pv(200 * MiB), 2: pv(0)})
 	l.Devices = append(l.Devices, plan.Device{Name: "vg/d", Kind: plan.LV, Group: "vg", Size: 200 * MiB, Content: fs("xfs", 200*MiB),
-		Allocation: &plan.Allocation{Policy: "normal", PV: "sda1", Behind: (499*MiB).Down(extent) - 200*MiB, Last: true}})
+		Allocation: &plan.Allocation{Policy: "normal", PV: "sda1", Behind: (499 * MiB).Down(extent) - 200*MiB, Last: true}})
 	l.Groups = []plan.Group{{Name: "vg", Extent: extent, PVs: []string{"sda1", "sda2"}}}
 	if change != nil {
 		change(l, &l.Devices[1], &l.Devices[2], &l.Devices[3])
@@ -104,7 +104,9 @@ func TestVolumeRefusals(t *testing.T) {
 			l.Devices = append(l.Devices, plan.Device{Name: "vg/e", Kind: plan.LV, Group: "vg", Size: 4 * MiB, Content: fs("ext4", 4*MiB)})
 		}), []string{"vg/d=+100M", "vg/e"}, plan.UnsupportedLayout, "one after the other"},
 		{"missing", group(4*MiB, func(l *plan.Layout, _, _, _ *plan.Device) { l.Groups[0].Missing = 1 }), []string{"vg/d"}, plan.UnsupportedLayout, "1 PV(s)"},
-		{"held", group(4*MiB, func(l *plan.Layout, _, _, _ *plan.Device) { l.Held = plan.Refuse(plan.UnsupportedLayout, "sda", "md127") }), []string{"vg/d"}, plan.UnsupportedLayout, "md127"},
+		{"held", group(4*MiB, func(l *plan.Layout, _, _, _ *plan.Device) {
+			l.Held = plan.Refuse(plan.UnsupportedLayout, "sda", "md127")
+		}), []string{"vg/d"}, plan.UnsupportedLayout, "md127"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := plan.Build(c.layout, target, request("+512M", c.grow...))

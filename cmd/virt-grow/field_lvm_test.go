@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/virt-grow/virt-grow/plan/lvm"
+	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/testimages/lab"
 )
 
@@ -106,7 +108,7 @@ func TestFieldVolumes(t *testing.T) {
 	fieldDisks(t, dir, []string{
 		"lvm pvcreate -y --pvmetadatacopies 2 P/mdas-1 && lvm vgcreate mdas P/mdas-1 && lvm lvcreate -y -Wn -L 100M -n d mdas && mkfs.ext4 -q /dev/mdas/d",
 		"lvm vgcreate striped P/striped-1 P/striped-2 && lvm lvcreate -y -Wn -i2 -L 200M -n d striped && mkfs.ext4 -q /dev/striped/d",
-		"lvm vgcreate -s 512k half P/half-1 && lvm lvcreate -y -Wn -l 101 -n d half && mkfs.ext4 -q /dev/half/d",
+		"lvm pvcreate -y --dataalignment 512k --metadatasize 1200k P/half-1 && lvm vgcreate -s 512k half P/half-1 && lvm lvcreate -y -Wn -l 101 -n d half && mkfs.ext4 -q /dev/half/d",
 		"lvm vgcreate fixed P/fixed-1 && lvm lvcreate -y -Wn -L 60M -n d fixed && mkfs.ext4 -q /dev/fixed/d && lvm pvchange -xn P/fixed-1",
 		"lvm pvcreate -y --dataalignment 3M --setphysicalvolumesize 64M P/small-1 && lvm vgcreate small P/small-1 && lvm lvcreate -y -Wn -L 40M -n d small && lvm lvchange --alloc contiguous small/d && mkfs.ext4 -q /dev/small/d",
 		"lvm vgcreate pair P/pair-1 P/other-1 && lvm lvcreate -y -Wn -L 20M -n near pair P/pair-1 && lvm lvcreate -y -Wn -L 180M -n d pair && mkfs.ext4 -q /dev/pair/d && mkfs.ext4 -q /dev/pair/near",
@@ -121,6 +123,11 @@ func TestFieldVolumes(t *testing.T) {
 		fieldDisk{"striped", 402, [][2]int{{2048, 307200}, {309248, 307200}}},
 		fieldDisk{"pair", 131, one}, fieldDisk{"other", 131, one},
 		fieldDisk{"whose", 400, [][2]int{{2048, 65536}, {67584, 65536}, {133120, 65536}, {198656, 65536}, {264192, 204800}}})
+	// A group that LVM refuses does not hide the others.
+	r := try(t, t.TempDir(), "--json", "df", filepath.Join(dir, "whose.raw"))
+	if r.exit != 0 || !strings.Contains(r.out, `"own/d"`) || strings.Contains(r.out, `"foreign/d"`) {
+		t.Errorf("df: exit %d\n%s%s", r.exit, r.out, r.err)
+	}
 	const mib = int64(1) << 20
 	for _, c := range []struct {
 		image string
@@ -132,12 +139,14 @@ func TestFieldVolumes(t *testing.T) {
 		lv    map[string]int64
 	}{
 		{image: "mdas", words: "--size +512M --grow mdas/d", pv: 636 * mib, lv: map[string]int64{"mdas/d": 636 * mib}},
-		{image: "half", words: "--size +300M --grow half/d", pv: 428 * mib, lv: map[string]int64{"half/d": 428 * mib}},
+		// Extents of half a MiB, from 1.5 MiB on: libguestfs's lvresize takes whole MiB.
+		{image: "half", words: "--size +300M --grow half/d=+101M", pv: 427*mib + mib/2, lv: map[string]int64{"half/d": 152 * mib}},
+		{image: "half", words: "--size fill --grow half/d", pv: 427*mib + mib/2, lv: map[string]int64{"half/d": 427*mib + mib/2}},
 		// 129 + 300 MiB, less 3 at the start, in extents of 4.
 		{image: "small", words: "--size +300M --grow small/d", pv: 424 * mib, lv: map[string]int64{"small/d": 424 * mib}},
 		{image: "whose", words: "--size +100M --grow own/d --no-move", exit: 3, says: "sda2"},
 		{image: "whose", words: "--size +100M --grow own/skip", exit: 3, says: "own/skip is not activated"},
-		{image: "whose", words: "--size +100M --grow foreign/d", exit: 3, says: `belongs to another host than this appliance, to the one with LVM's system ID "otherhost"`, hint: "virt-grow online"},
+		{image: "whose", words: "--size +100M --grow foreign/d", exit: 3, says: `belongs to another host: its system ID is "otherhost"`, hint: "virt-grow online"},
 		{image: "whose", words: "--size +100M --grow shared/d", exit: 3, says: "is shared by several hosts (lock type sanlock)", hint: "virt-grow online"},
 		{image: "whose", words: "--size +100M --grow exported/d", exit: 3, says: "is exported"},
 		{image: "whose", words: "--size +100M --grow sda5"},
@@ -173,6 +182,74 @@ func TestFieldVolumes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// pvOf reads a PV's own metadata out of an image, and gives its size, its extents' size,
+// and what pvresize is to make of it in a partition of that size.
+func pvOf(t *testing.T, image string, start, length size.Bytes) (now, grown size.Bytes) {
+	t.Helper()
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = data[start : start+length]
+	label, err := lvm.ReadLabel(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	area := label.Metadata[0]
+	text, used, err := lvm.ReadHeader(data[area.Offset:], area)
+	if err != nil || !used {
+		t.Fatal(used, err)
+	}
+	var all []byte
+	for _, p := range text.Pieces() {
+		all = append(all, data[p.Offset:p.Offset+p.Size]...)
+	}
+	g, err := text.Group(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pv, _ := g.PV(label.UUID)
+	return size.Bytes(pv.Count) * g.Extent, (length - pv.Start - label.Tail()).Down(g.Extent)
+}
+
+// TestPVSizes holds the arithmetic of a PV's size against LVM's own: PVs that are
+// smaller than their partitions are resized to them.
+func TestPVSizes(t *testing.T) {
+	long(t)
+	dir := t.TempDir()
+	disk := fieldDisk{name: "many", mib: 2}
+	lines, resize := []string{}, []string{}
+	for i, options := range []struct{ pv, vg string }{
+		{"", ""}, {"--pvmetadatacopies 2", ""}, {"--pvmetadatacopies 2 --metadatasize 5m", ""}, {"--pvmetadatacopies 2 --dataalignment 3m", "-s 1m"},
+		{"--dataalignment 8m", "-s 2m"}, {"--dataalignment 384k --metadatasize 300k", "-s 128k"}, {"--dataalignmentoffset 7s", "-s 512k"},
+		{"--pvmetadatacopies 2 --metadatasize 700k", "-s 384k"}, {"--bootloaderareasize 2m", "-s 8m"}, {"--pvmetadatacopies 2 --metadatasize 2m", "-s 32m"},
+	} {
+		n := 100*2048 + i*1000 // sectors
+		disk.parts = append(disk.parts, [2]int{disk.mib * 2048, n})
+		disk.mib += n/2048 + 1
+		name := fmt.Sprintf("P/many-%d", i+1)
+		lines = append(lines, fmt.Sprintf("lvm pvcreate -y --setphysicalvolumesize 50m %s %s && lvm vgcreate %s vg%d %s", options.pv, name, options.vg, i, name))
+		resize = append(resize, fmt.Sprintf("debug sh \"lvm pvresize /dev/disk/by-partlabel/many-%d 2>&1\"", i+1))
+	}
+	disk.mib += 2
+	fieldDisks(t, dir, lines, disk)
+	image := filepath.Join(dir, "many.raw")
+	var want []size.Bytes
+	for _, p := range disk.parts {
+		now, grown := pvOf(t, image, size.Bytes(p[0])*512, size.Bytes(p[1])*512)
+		if now >= grown {
+			t.Errorf("a PV of %d cannot grow to %d", now, grown)
+		}
+		want = append(want, grown)
+	}
+	fish(t, "--rw", strings.Join(resize, "\n")+"\n", image)
+	for i, p := range disk.parts {
+		if now, _ := pvOf(t, image, size.Bytes(p[0])*512, size.Bytes(p[1])*512); now != want[i] {
+			t.Errorf("%s: LVM made it %d, want %d", lines[i], now, want[i])
+		}
 	}
 }
 

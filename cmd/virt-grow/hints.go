@@ -91,6 +91,7 @@ var hints = map[plan.Reason]string{
 // same growth as a run of the online command.
 var hintsOfWay = map[plan.Way]string{
 	plan.WayEvenUnknown: "if you know that it finds its own size and keeps nothing there: add --even-unknown; else --grow none makes the container bigger, and the rest is the guest's",
+	plan.WayRemake:      "inside the guest, take SUBJECT out of its array or volume first, grow it, and put it in again: what is on it is kept by the other half, or has to be copied",
 	plan.WayOnline:      "the guest has all of it, and can grow it while it runs: ONLINE; or --grow none makes only the container bigger",
 }
 
@@ -202,7 +203,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 	case r.Way == plan.WayOnline:
 		return p.hintOnline(r)
 	case r.Way != "":
-		return hintsOfWay[r.Way]
+		return strings.ReplaceAll(hintsOfWay[r.Way], "SUBJECT", quoted(r.Subject))
 	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
 		return "say which with --mount DEVICE: its files are then below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}

@@ -65,6 +65,7 @@ func TestUsage(t *testing.T) {
 		{"grow --size +1G --yes A B", 64, "takes one TARGET"},
 		{"grow --size +1G A", 64, "no terminal to ask on: --yes"},
 		{"grow --size +1G --yes A --grow =", 64, "--grow"},
+		{"grow --size +1G --yes A --grow sda1 --even-unknown", 64, "--even-unknown is for --partition-only"},
 		{"grow --size +1G --yes A --partition-only", 64, "--partition-only wants --grow"},
 		{"grow --size +1G --yes A --delete sda2", 64, "--delete wants --grow"},
 		{"grow --size +1G --yes A --delete sda2 --grow none", 64, "--delete wants --grow"},

@@ -160,7 +160,7 @@ func foreign(g *lvm.Group) *plan.Refusal {
 	}
 	switch {
 	case g.SystemID != "":
-		return refuse("belongs to another host than this appliance, to the one with LVM's system ID %q", g.SystemID)
+		return refuse("belongs to another host: its system ID is %q, and the appliance has none", g.SystemID)
 	case g.LockType != "" && g.LockType != "none":
 		return refuse("is shared by several hosts (lock type %s), whose locks are not to be had here", g.LockType)
 	case g.Clustered:
