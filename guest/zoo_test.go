@@ -23,6 +23,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/plan/table"
 	"github.com/virt-grow/virt-grow/testimages"
+	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
 // grownTo is the size every image of the matrix grows to, so that one
@@ -258,7 +259,7 @@ func shortDirOf(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := private.Run(m)
 	if grownDir != "" {
 		os.RemoveAll(grownDir)
 	}

@@ -116,8 +116,11 @@ func (p *program) apply(c *cli.Context) error {
 	return nil
 }
 
-// defaultState is where jobs are kept.
+// defaultState is where jobs are kept if the command line does not say.
 func (p *program) defaultState() string {
+	if dir := p.env("VIRT_GROW_STATE_DIR"); dir != "" {
+		return dir
+	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/virt-grow"
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
 // quiet is a console nobody sits at. env holds what the environment says.
@@ -14,6 +16,9 @@ func quiet(env map[string]string) console {
 	return console{in: strings.NewReader(""), out: new(bytes.Buffer), err: new(bytes.Buffer),
 		env: func(name string) string { return env[name] }}
 }
+
+// TestMain keeps the tests away from the host's own jobs, domains and caches.
+func TestMain(m *testing.M) { os.Exit(private.Run(m)) }
 
 // ran is what a command line did.
 type ran struct {
@@ -210,7 +215,7 @@ func TestComplete(t *testing.T) {
 		"completion ":                "bash fish zsh",
 		"status ":                    "",
 	} {
-		c := quiet(map[string]string{"XDG_STATE_HOME": "/nowhere"})
+		c := quiet(map[string]string{"VIRT_GROW_STATE_DIR": "/nowhere"})
 		exit := execute(append([]string{"virt-grow", "__complete"}, strings.Split(line, " ")...), c)
 		got := strings.Join(strings.Fields(c.out.(*bytes.Buffer).String()), " ")
 		if exit != 0 || got != want {
@@ -220,7 +225,7 @@ func TestComplete(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	p := &program{console: quiet(map[string]string{"XDG_STATE_HOME": "/x"})}
+	p := &program{console: quiet(map[string]string{"VIRT_GROW_STATE_DIR": "/x"})}
 	p.state = p.defaultState()
 	if got := p.line("resume", "a"); got != "virt-grow resume a" {
 		t.Error(got)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
 // shared is the private libvirt of all tests here.
@@ -26,7 +28,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("LAB_ABANDON"); dir != "" {
 		abandon(dir)
 	}
-	code := m.Run()
+	code := private.Run(m)
 	if shared.l != nil {
 		err := shared.l.Stop()
 		if err == nil {
@@ -41,8 +43,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// private returns the shared libvirt, or skips the test under -short.
-func private(t *testing.T) *Libvirt {
+// privateLibvirt returns the shared libvirt, or skips the test under -short.
+func privateLibvirt(t *testing.T) *Libvirt {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("boots a guest: not under -short")
@@ -76,7 +78,7 @@ func check(t *testing.T, err error) {
 // define makes a guest with a first disk of its own.
 func define(t *testing.T, variant string, s Spec) *Guest {
 	t.Helper()
-	l := private(t)
+	l := privateLibvirt(t)
 	s.Disks = append([]Disk{{disk(t, l, nameOf(t), variant), "qcow2", "vda"}}, s.Disks...)
 	return defineOn(t, l, s)
 }
@@ -210,7 +212,7 @@ func TestXFSAgent(t *testing.T) {
 }
 
 func TestXFSPowerButton(t *testing.T) {
-	l := private(t)
+	l := privateLibvirt(t)
 	data := disk(t, l, t.Name(), "ntfs-data")
 	g := define(t, "xfs", Spec{Disks: []Disk{{data, "qcow2", "vdb"}}})
 	started, _ := boot(t, g)
@@ -300,7 +302,7 @@ func TestWritten(t *testing.T) {
 }
 
 func TestSlowWithoutAgentOnSCSI(t *testing.T) {
-	l := private(t)
+	l := privateLibvirt(t)
 	root := Disk{disk(t, l, t.Name(), "xfs"), "qcow2", "sda"}
 	g := defineOn(t, l, Spec{Disks: []Disk{root}, Cmdline: []string{"slow-shutdown=3", "no-agent"}})
 	boot(t, g)
@@ -369,7 +371,7 @@ func TestAgents(t *testing.T) {
 		{"windows", Spec{Cmdline: []string{"windows=able"}}, []string{"cmd.exe", "/c", "echo", "hello"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := private(t)
+			l := privateLibvirt(t)
 			c.spec.Disks = []Disk{{disk(t, l, nameOf(t), "ntfs-data"), "qcow2", "vdb"}}
 			g := define(t, "xfs", c.spec)
 			started, _ := boot(t, g)

@@ -63,7 +63,7 @@ func abandon(dir string) {
 }
 
 func TestAbandoned(t *testing.T) {
-	private(t)
+	privateLibvirt(t)
 	dir := temporary(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "LAB_ABANDON="+dir)
@@ -90,7 +90,7 @@ func TestAbandoned(t *testing.T) {
 }
 
 func TestDetached(t *testing.T) {
-	private(t)
+	privateLibvirt(t)
 	started, err := StartDetached(t.Context(), temporary(t))
 	check(t, err)
 	t.Cleanup(func() { _ = started.Stop() })
@@ -117,7 +117,7 @@ func TestDetached(t *testing.T) {
 }
 
 func TestStopWithoutDaemon(t *testing.T) {
-	private(t)
+	privateLibvirt(t)
 	l, err := Start(t.Context(), temporary(t))
 	check(t, err)
 	t.Cleanup(func() { _ = l.Stop() })

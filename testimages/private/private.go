@@ -1,0 +1,125 @@
+// Package private keeps tests away from what belongs to the user who runs them: the
+// state directory, the configuration, the libvirt, the caches and the home directory.
+package private
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Run runs the tests of a package with an environment of their own, and returns the
+// exit code for os.Exit. The run fails if a test has changed what is the host's.
+//
+// The cache of test images stays where it is, because making them takes minutes.
+func Run(m *testing.M) int {
+	watched := hostPlaces()
+	before := look(watched)
+	home, err := os.MkdirTemp("", "virt-grow-home")
+	if err == nil {
+		err = enter(home)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prepare an environment for the tests:", err)
+		return 1
+	}
+	code := m.Run()
+	if err := os.RemoveAll(home); err != nil {
+		fmt.Fprintln(os.Stderr, "remove the tests' home directory:", err)
+		code = 1
+	}
+	if changed := difference(before, look(watched)); len(changed) > 0 {
+		fmt.Fprintln(os.Stderr, "the tests have changed what belongs to the host:", strings.Join(changed, ", "))
+		code = 1
+	}
+	return code
+}
+
+// hostPlaces are the directories that the program uses when nothing in its
+// environment names others.
+func hostPlaces() []string {
+	places := []string{"/var/lib/virt-grow", "/etc/virt-grow"}
+	if home, err := os.UserHomeDir(); err == nil {
+		places = append(places, filepath.Join(home, ".local", "state", "virt-grow"), filepath.Join(home, ".config", "virt-grow"))
+	}
+	for variable, name := range map[string]string{"XDG_STATE_HOME": "virt-grow", "XDG_CONFIG_HOME": "virt-grow"} {
+		if dir := os.Getenv(variable); filepath.IsAbs(dir) {
+			places = append(places, filepath.Join(dir, name))
+		}
+	}
+	return places
+}
+
+// enter sets the environment. Go keeps its own directories, which it would look for
+// below the home directory.
+func enter(home string) error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	images := filepath.Join(cache, "virt-grow", "testimages")
+	if dir := os.Getenv("VIRT_GROW_TEST_CACHE"); dir != "" {
+		images = dir
+	}
+	env := map[string]string{
+		"HOME": home, "VIRT_GROW_TEST_CACHE": images,
+		"VIRT_GROW_STATE_DIR": filepath.Join(home, "state"),
+		"XDG_STATE_HOME":      filepath.Join(home, ".local", "state"),
+		"XDG_CONFIG_HOME":     filepath.Join(home, ".config"),
+		"XDG_DATA_HOME":       filepath.Join(home, ".local", "share"),
+		// The unpacked kernel of the appliance is worth keeping between runs.
+		"XDG_CACHE_HOME": filepath.Join(images, "cache"),
+		// A domain that a test did not define is not found.
+		"LIBVIRT_DEFAULT_URI": "qemu:///system?socket=" + filepath.Join(home, "no-libvirt"),
+	}
+	for _, name := range []string{"GOENV", "GOCACHE", "GOMODCACHE", "GOPATH"} {
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			return fmt.Errorf("go env %s: %w", name, err)
+		}
+		env[name] = strings.TrimSpace(string(out))
+	}
+	var errs []error
+	for name, value := range env {
+		errs = append(errs, os.Setenv(name, value))
+	}
+	return errors.Join(errs...)
+}
+
+// look notes down what is in the directories: a file's size, mode and time.
+func look(places []string) map[string]string {
+	seen := map[string]string{}
+	for _, place := range places {
+		_ = filepath.WalkDir(place, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // not there, or not ours to read
+			}
+			if info, err := d.Info(); err == nil {
+				seen[path] = fmt.Sprint(info.Size(), info.Mode(), info.ModTime().UnixNano())
+			}
+			return nil
+		})
+	}
+	return seen
+}
+
+// difference lists the paths that are in one of the two only, or differ.
+func difference(before, after map[string]string) []string {
+	var changed []string
+	for path := range after {
+		if after[path] != before[path] {
+			changed = append(changed, path)
+		}
+	}
+	for path := range before {
+		if _, ok := after[path]; !ok {
+			changed = append(changed, path)
+		}
+	}
+	return changed
+}
