@@ -130,7 +130,7 @@ func (g Guest) extended(d Device) bool {
 	if number, err := strconv.Atoi(d.Number()); err == nil && slices.Contains(t.Extended, number) {
 		return true
 	}
-	return t.Kind == "" && d.Size <= extendedSize
+	return t.Kind != table.GPT && len(t.Extended) == 0 && d.Size <= extendedSize
 }
 
 // logical reports whether a partition lies in an extended one.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
 )
 
 // debian is what Probe printed in a Debian 12 with its root on vda, and data disks
@@ -94,6 +95,29 @@ func TestReadProbe(t *testing.T) {
 	}
 	if !g.Tools["growpart"] || g.Tools["sgdisk"] {
 		t.Errorf("tools: %v", g.Tools)
+	}
+}
+
+// TestReadTables: what the MBR says counts more than what udev says, and that is taken
+// where the agent may not read the disk.
+func TestReadTables(t *testing.T) {
+	entry := func(kind string) string { return strings.Repeat("00 ", 4) + kind + strings.Repeat(" 00", 11) + " " }
+	none := entry("00")
+	for _, c := range []struct {
+		text string
+		want Table
+	}{
+		{"mbr vda " + entry("ee") + none + none + none + "55 aa", Table{Kind: table.GPT}},
+		{"mbr vda " + entry("83") + entry("05") + none + none + "55 aa\npttype /dev/vda gpt", Table{Kind: table.MBR, Extended: []int{2}}},
+		{"mbr vda\npttype /dev/vda gpt\nsector vda 4096", Table{Kind: table.GPT, Sector: 4096}},
+		{"pttype /dev/vda dos", Table{Kind: table.MBR}},
+		{"pttype /dev/vda", Table{}},
+		{"mbr vda " + none + none + none + none + "00 00", Table{}},
+	} {
+		g := guestOf(t, `NAME="/dev/vda" TYPE="disk" SIZE="5"`+"\n"+c.text+"\n")
+		if diff := cmp.Diff(c.want, g.Tables["/dev/vda"]); diff != "" {
+			t.Errorf("%s: %s", c.text, diff)
+		}
 	}
 }
 

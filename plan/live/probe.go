@@ -17,7 +17,7 @@ import (
 // Probe is the program that says what a Linux guest has: lsblk(8), util-linux 2.23
 // or later, where partitions begin (which lsblk tells only from 2.38 on), what is
 // mounted (without udev, lsblk knows no file systems), what the disks are attached to,
-// the four entries of each disk's MBR, what LVM, ext and btrfs say of themselves,
+// the four entries of each disk's MBR or udev's word for the table, what LVM, ext and btrfs say of themselves,
 // and what programs there are.
 // Nothing is ever put into it.
 func Probe() []string {
@@ -30,6 +30,7 @@ for f in /sys/block/*/queue/logical_block_size; do
   case "$d" in loop*|ram*|sr*|fd*|zram*|nbd*|dm-*|md*) continue;; esac
   echo "mbr $d" $(od -A n -v -t x1 -j 446 -N 66 "/dev/$d" 2> /dev/null)
 done
+lsblk -dnpr -o NAME,PTTYPE 2> /dev/null | sed 's/^/pttype /'
 sed -n 's,^/dev/,mount &,p' /proc/self/mounts
 while read -r d at fs rest; do case "$fs" in ext[234]) echo "ext $d" $(od -A n -v -t x1 -j 1024 -N 256 "$d" 2> /dev/null);; esac; done < /proc/self/mounts
 btrfs filesystem show 2> /dev/null | sed -n -e 's/^.*Total devices \([0-9]*\).*/btrfs \1/p' -e 's/^[[:space:]]*devid/devid/p'
@@ -106,6 +107,8 @@ func (r *reader) line(line string) error {
 		t := r.Tables["/dev/"+words[1]]
 		t.Sector = size.Bytes(n)
 		r.Tables["/dev/"+words[1]] = t
+	case len(words) == 3 && words[0] == "pttype":
+		r.pttype(words[1], words[2])
 	case len(words) > 1 && words[0] == "mbr":
 		r.mbr("/dev/"+words[1], words[2:])
 	case len(words) > 1 && words[0] == "ext":
@@ -129,7 +132,7 @@ func (r *reader) line(line string) error {
 }
 
 // firstWords begin lines that are of no use when they are shorter than they should be.
-var firstWords = []string{"mount", "ext", "mbr", "lvs", "vgs", "pvs", "btrfs", "devid"}
+var firstWords = []string{"mount", "pttype", "ext", "mbr", "lvs", "vgs", "pvs", "btrfs", "devid"}
 
 // start reads where a partition begins.
 func (r *reader) start(file, sector string) error {
@@ -140,6 +143,17 @@ func (r *reader) start(file, sector string) error {
 	// The kernel counts these in 512 bytes, whatever the disk's sector.
 	r.starts[strings.TrimSuffix(strings.TrimPrefix(file, "/sys/class/block/"), "/start")] = size.Bytes(sectors) * 512
 	return nil
+}
+
+// pttype takes udev's word for a disk's table (util-linux 2.31 or later), which an agent
+// has that may not read the disk itself.
+func (r *reader) pttype(disk, kind string) {
+	t := r.Tables[disk]
+	known := map[string]table.Kind{"gpt": table.GPT, "dos": table.MBR}[kind]
+	if t.Kind == "" && known != "" {
+		t.Kind = known
+		r.Tables[disk] = t
+	}
 }
 
 // mbr reads the four entries and the signature at byte 446 of a disk, in hexadecimal.

@@ -196,7 +196,8 @@ func WindowsFromLayout(l *plan.Layout) WindowsDisk {
 		if d.Content.Type == "BitLocker" {
 			p.FS = "NTFS" // Windows extends what it has unlocked
 		}
-		if l.OS == nil && p.FS == "NTFS" && d.Content.Role != plan.RoleWindowsRecovery {
+		recovery := d.Content.Role == plan.RoleWindowsRecovery || strings.Contains(d.Type, "recovery")
+		if l.OS == nil && p.FS == "NTFS" && !recovery {
 			p.Letter = Unknown // the letters are kept on another disk
 		}
 		if d.Extended {
