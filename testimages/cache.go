@@ -19,18 +19,23 @@ import (
 var sources embed.FS
 
 // Cache returns the folder that holds <name>.raw and <name>.json (see
-// ReadManifest) for every image, after building those that are missing. It is
+// ReadManifest) for the images called names, or for all of them when none is
+// named, after building those that are missing, in one appliance. It is
 // $VIRT_GROW_TEST_CACHE or a folder of the user's cache named after the
 // recipes. Test processes may call it at the same time: one builds, the others
 // wait.
-func Cache(ctx context.Context) (dir string, err error) {
+func Cache(ctx context.Context, names ...string) (dir string, err error) {
+	imgs, err := named(names)
+	if err != nil {
+		return "", err
+	}
 	if dir, err = cacheDir(); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	if len(missing(dir)) == 0 {
+	if len(missing(dir, imgs)) == 0 {
 		return dir, nil
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
@@ -41,12 +46,33 @@ func Cache(ctx context.Context) (dir string, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	if imgs := missing(dir); len(imgs) > 0 {
+	if imgs := missing(dir, imgs); len(imgs) > 0 {
 		if err := build(ctx, dir, imgs); err != nil {
 			return "", fmt.Errorf("build test images: %w", err)
 		}
 	}
 	return dir, nil
+}
+
+// named returns the recipes of some images and of those they start from, in the
+// order of All; without names, all.
+func named(names []string) ([]Image, error) {
+	all := All()
+	if len(names) == 0 {
+		return all, nil
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		i := index(all, name)
+		if i < 0 {
+			return nil, fmt.Errorf("no test image %q", name)
+		}
+		wanted[name] = true
+		if from := all[i].from; from != "" {
+			wanted[from] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(img Image) bool { return !wanted[img.Name] }), nil
 }
 
 func cacheDir() (string, error) {
@@ -72,8 +98,8 @@ func version() string {
 }
 
 // missing lists the images that are not in dir. The manifest is written last.
-func missing(dir string) []Image {
-	return slices.DeleteFunc(All(), func(img Image) bool {
+func missing(dir string, imgs []Image) []Image {
+	return slices.DeleteFunc(slices.Clone(imgs), func(img Image) bool {
 		_, err := os.Stat(manifestPath(dir, img.Name))
 		return err == nil
 	})
@@ -97,7 +123,7 @@ func ReadManifest(dir, name string) (Manifest, error) {
 // "qcow2", "qcow2v2" (compat=0.10), and "overlay", a qcow2 whose backing file is
 // a qcow2 copy beside it, dst+".base". "raw-is-qcow2" is copied as it is.
 func Copy(name, dst, format string) error {
-	dir, err := Cache(context.Background())
+	dir, err := Cache(context.Background(), name)
 	if err != nil {
 		return err
 	}

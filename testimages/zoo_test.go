@@ -118,6 +118,43 @@ func checkParts(t *testing.T, img Image) {
 	}
 }
 
+func TestNamed(t *testing.T) {
+	names := func(imgs []Image) (names []string) {
+		for _, img := range imgs {
+			names = append(names, img.Name)
+		}
+		return names
+	}
+	for _, test := range []struct{ ask, want []string }{
+		{nil, names(All())},
+		{[]string{"gpt-xfs", "none-random"}, []string{"none-random", "gpt-xfs"}},
+		{[]string{"gpt-xfs", "gpt-xfs"}, []string{"gpt-xfs"}},
+		{[]string{"mbr-nosig"}, []string{"mbr-ext4", "mbr-nosig"}},
+	} {
+		if got, err := named(test.ask); err != nil || !slices.Equal(names(got), test.want) {
+			t.Errorf("%q: %q, %v; want %q", test.ask, names(got), err, test.want)
+		}
+	}
+	if got, err := named([]string{"gpt-nothing"}); err == nil {
+		t.Errorf("an unknown name gives %q", names(got))
+	}
+}
+
+// An image is built alone when it alone is asked for.
+func TestCacheOne(t *testing.T) {
+	t.Setenv("VIRT_GROW_TEST_CACHE", t.TempDir())
+	dir, err := Cache(t.Context(), "none-random")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, img := range All() {
+		_, err := os.Stat(rawPath(dir, img.Name))
+		if (err == nil) != (img.Name == "none-random") {
+			t.Errorf("%s: %v", img.Name, err)
+		}
+	}
+}
+
 func TestZoo(t *testing.T) {
 	dir := zoo(t)
 	for _, img := range All() {
@@ -131,7 +168,7 @@ func TestZoo(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d", img.Name, st.Size(), img.Size)
 		}
 	}
-	if imgs := missing(dir); len(imgs) > 0 {
+	if imgs := missing(dir, All()); len(imgs) > 0 {
 		t.Errorf("%d images are missing", len(imgs))
 	}
 }

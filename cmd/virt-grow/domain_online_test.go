@@ -32,8 +32,14 @@ var rooms = []room{
 // files into each until it is asked whether they are all there.
 func (h *house) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *tenant {
 	t.Helper()
-	if _, err := testimages.Cache(context.Background()); err != nil {
-		t.Fatal(err)
+	var images []string
+	for _, r := range rooms {
+		images = append(images, r.image)
+	}
+	if len(images) > 0 {
+		if _, err := testimages.Cache(context.Background(), images...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	name := spec.Name
 	root := filepath.Join(h.dir, name+"-root.qcow2")

@@ -18,9 +18,6 @@ func TestKernelNTFS(t *testing.T) {
 	long(t)
 	ctx := context.Background()
 	h := newHouse(t)
-	if _, err := testimages.Cache(ctx); err != nil {
-		t.Fatal(err)
-	}
 	root := filepath.Join(h.dir, "root.qcow2")
 	if err := lab.Image(ctx, "xfs", "qcow2", root); err != nil {
 		t.Fatal(err)
@@ -30,6 +27,9 @@ func TestKernelNTFS(t *testing.T) {
 	names := []string{"gpt-windows-winre", "mbr-windows-data"}
 	if everything() {
 		names = append(names, "gpt-windows", "gpt-windows-old", "mbr-windows", "mbr-windows-winre")
+	}
+	if _, err := testimages.Cache(ctx, names...); err != nil {
+		t.Fatal(err)
 	}
 	for i, name := range names {
 		for j, when := range []string{"before", "after"} {
