@@ -51,6 +51,9 @@ func newHouseIn(t *testing.T, dir string) *house {
 	t.Helper()
 	var err error
 	h := &house{program: buildWithFaults(t), dir: dir}
+	if err := lab.Prepare(context.Background(), lab.Variants...); err != nil {
+		t.Fatal(err)
+	}
 	if h.Libvirt, err = lab.Start(context.Background(), filepath.Join(dir, "l")); err != nil {
 		t.Fatal(err)
 	}

@@ -90,36 +90,58 @@ func dataTree() tree {
 	return t
 }
 
-// build makes kernel, initramfs and images in a folder beside dir, and gives it
-// its name at the end. The caller holds the lock.
-func build(ctx context.Context, dir string, k kernel) error {
+// build makes files of cache in a directory beside dir, and moves them there when
+// they are complete; one appliance makes all the images. The caller holds the lock.
+func build(ctx context.Context, dir string, k kernel, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	tmp := dir + ".build"
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp+"/work", 0o755)); err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	init, err := compile(ctx, "init", tmp+"/work")
-	if err != nil {
+	var variants []string
+	for _, name := range names {
+		if variant, ok := strings.CutSuffix(name, ".qcow2"); ok {
+			variants = append(variants, variant)
+		} else if err := buildFile(ctx, tmp, k, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := buildImages(ctx, tmp, variants); err != nil {
 		return err
 	}
-	if _, err = compile(ctx, "keeper", tmp); err != nil {
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(tmp, name), filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildFile makes one of the files that are no images.
+func buildFile(ctx context.Context, tmp string, k kernel, name string) error {
+	switch name {
+	case "keeper":
+		_, err := compile(ctx, name, tmp)
 		return err
+	case "kernel":
+		unpacked, err := k.unpacked(ctx)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(tmp+"/kernel", unpacked, 0o444)
+	case plainInitramfs, ntfs3Initramfs:
+		init, err := compile(ctx, "init", tmp+"/work")
+		if err != nil {
+			return err
+		}
+		return create(filepath.Join(tmp, name), func(w io.Writer) error {
+			return writeInitramfs(ctx, w, k, init, name == ntfs3Initramfs)
+		})
 	}
-	unpacked, err := k.unpacked(ctx)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(tmp+"/kernel", unpacked, 0o444); err != nil {
-		return err
-	}
-	err = create(tmp+"/initramfs", func(w io.Writer) error { return writeInitramfs(ctx, w, k, init) })
-	if err != nil {
-		return fmt.Errorf("initramfs: %w", err)
-	}
-	if err := buildImages(ctx, tmp, init); err != nil {
-		return err
-	}
-	return errors.Join(os.RemoveAll(tmp+"/work"), os.Rename(tmp, dir))
+	return errors.New("no such file of the test guest")
 }
 
 // compile builds one of the programs this package needs, in dir, from the sources
@@ -146,10 +168,17 @@ func compile(ctx context.Context, name, dir string) (program string, err error) 
 	return program, nil
 }
 
-// buildImages makes all images in one appliance.
-func buildImages(ctx context.Context, tmp, init string) error {
+// buildImages makes images in one appliance.
+func buildImages(ctx context.Context, tmp string, variants []string) error {
+	if len(variants) == 0 {
+		return nil
+	}
+	init, err := compile(ctx, "init", tmp+"/work")
+	if err != nil {
+		return err
+	}
 	adds, script := "", "run\n"
-	for i, name := range Variants {
+	for i, name := range variants {
 		r, work := recipes[name], filepath.Join(tmp, "work", name)
 		if err := r.prepare(ctx, work, init); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -161,7 +190,7 @@ func buildImages(ctx context.Context, tmp, init string) error {
 	if err := guestfish(ctx, adds+script+"shutdown\n"); err != nil {
 		return err
 	}
-	for _, name := range Variants {
+	for _, name := range variants {
 		if err := compact(ctx, filepath.Join(tmp, "work", name+".raw"), imagePath(tmp, name)); err != nil {
 			return err
 		}

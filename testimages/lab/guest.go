@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/testimages/kvm"
@@ -55,7 +56,7 @@ type Guest struct {
 
 // Define defines a guest.
 func (l *Libvirt) Define(ctx context.Context, s Spec) (*Guest, error) {
-	if err := l.installBoot(ctx); err != nil {
+	if err := l.installBoot(ctx, s.initramfs()); err != nil {
 		return nil, err
 	}
 	g := l.Guest(s.Name)
@@ -204,8 +205,18 @@ func (g *Guest) xml(s Spec) (string, error) {
 	if memory == 0 {
 		memory = 384
 	}
-	return fmt.Sprintf(domainXML, kind, commandline(s.Drives), s.Name, memory, g.libvirt.path("boot/kernel"), g.libvirt.path("boot/initramfs"),
+	return fmt.Sprintf(domainXML, kind, commandline(s.Drives), s.Name, memory, g.libvirt.path("boot/kernel"), g.libvirt.path("boot/"+s.initramfs()),
 		strings.Join(append([]string{kernelCmdline}, s.Cmdline...), " "), cpu, devices), nil
+}
+
+// initramfs is the name of the initramfs that has what the guest loads.
+func (s Spec) initramfs() string {
+	for _, word := range s.Cmdline {
+		if modules, ok := strings.CutPrefix(word, "load="); ok && slices.Contains(strings.Split(modules, ","), ntfs3) {
+			return ntfs3Initramfs
+		}
+	}
+	return plainInitramfs
 }
 
 // commandline gives QEMU its drives. QEMU itself has to be let at their files.

@@ -28,12 +28,23 @@ var Variants = []string{"xfs", "lvm", "ntfs-data", "ntfs-winre"}
 //go:embed init/*.go keeper/*.go build.go initramfs.go kernel.go ntfs3.go root.go
 var sources embed.FS
 
+// Prepare makes images in one appliance, for those who will ask for several one by
+// one.
+func Prepare(ctx context.Context, variants ...string) error {
+	names := []string{}
+	for _, v := range variants {
+		names = append(names, v+".qcow2")
+	}
+	_, err := cache(ctx, names...)
+	return err
+}
+
 // Image makes a writable copy of an image at path, as "qcow2" or "raw".
 func Image(ctx context.Context, variant, format, path string) error {
 	if !slices.Contains(Variants, variant) {
 		return fmt.Errorf("no test guest %q, only %s", variant, strings.Join(Variants, ", "))
 	}
-	dir, err := cache(ctx)
+	dir, err := cache(ctx, variant+".qcow2")
 	if err != nil {
 		return err
 	}
@@ -44,18 +55,18 @@ func Image(ctx context.Context, variant, format, path string) error {
 }
 
 // installBoot copies kernel and initramfs to where QEMU can read them, which it
-// cannot in a user's cache.
-func (l *Libvirt) installBoot(ctx context.Context) error {
-	if _, err := os.Stat(l.path("boot/initramfs")); err == nil {
+// cannot in a user's cache. Those of guests that load ntfs3 have their own.
+func (l *Libvirt) installBoot(ctx context.Context, initramfs string) error {
+	if _, err := os.Stat(l.path("boot/" + initramfs)); err == nil {
 		return nil
 	}
-	dir, err := cache(ctx)
+	dir, err := cache(ctx, "kernel", initramfs)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
 		copyFile(l.path("boot/kernel"), filepath.Join(dir, "kernel")),
-		copyFile(l.path("boot/initramfs"), filepath.Join(dir, "initramfs")))
+		copyFile(l.path("boot/"+initramfs), filepath.Join(dir, initramfs)))
 }
 
 func copyFile(dst, src string) error {
@@ -74,11 +85,12 @@ func copyFile(dst, src string) error {
 
 func imagePath(dir, variant string) string { return filepath.Join(dir, variant+".qcow2") }
 
-// cache returns the folder with the images, kernel, initramfs and keeper, after
-// building them if they are missing. It is beside those of package testimages, and named
-// after the recipe and the kernel. Processes may call it at the same time: one
+// cache returns the directory with the files called names, after making those
+// that are missing: "kernel", "initramfs", "initramfs-ntfs3", "keeper", and an image
+// VARIANT.qcow2 for each of Variants. It is beside those of package testimages, and
+// named after the recipe and the kernel. Processes may call it at the same time: one
 // builds, the others wait.
-func cache(ctx context.Context) (dir string, err error) {
+func cache(ctx context.Context, names ...string) (dir string, err error) {
 	k, err := findKernel()
 	if err != nil {
 		return "", err
@@ -86,10 +98,10 @@ func cache(ctx context.Context) (dir string, err error) {
 	if dir, err = cacheDir(k); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	if complete(dir) {
+	if len(missing(dir, names)) == 0 {
 		return dir, nil
 	}
 	lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o644)
@@ -100,19 +112,19 @@ func cache(ctx context.Context) (dir string, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	if complete(dir) {
-		return dir, nil
-	}
-	if err := build(ctx, dir, k); err != nil {
+	if err := build(ctx, dir, k, missing(dir, names)); err != nil {
 		return "", fmt.Errorf("build test guest: %w", err)
 	}
 	return dir, nil
 }
 
-// complete says that a folder is there: it gets its name when all is in it.
-func complete(dir string) bool {
-	_, err := os.Stat(dir)
-	return err == nil
+// missing returns those of names that are not in dir: a file gets its name when it
+// is complete.
+func missing(dir string, names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
 }
 
 func cacheDir(k kernel) (string, error) {

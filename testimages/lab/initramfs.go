@@ -22,9 +22,16 @@ var modules = []struct {
 	{"9pnet_virtio", false}, {"9p", false}, {"button", false}, {"evdev", false}, {"dm-mod", false}, {"xfs", false}, {"ext4", false}, {"btrfs", false}, {"ntfs3", true}, {"fuse", true},
 }
 
+// The two there are: the demonstration and most tests need no ntfs3, which may have
+// to be built from the kernel's source.
+const (
+	plainInitramfs = "initramfs"
+	ntfs3Initramfs = "initramfs-ntfs3"
+)
+
 // writeInitramfs writes the initramfs: init, modules, and LVM's program. It is
 // not compressed: to unpack is slower than to read.
-func writeInitramfs(ctx context.Context, w io.Writer, k kernel, init string) error {
+func writeInitramfs(ctx context.Context, w io.Writer, k kernel, init string, withNTFS3 bool) error {
 	t := tree{}
 	if err := t.addPrograms(ctx, "lvm"); err != nil {
 		return err
@@ -35,8 +42,10 @@ func writeInitramfs(ctx context.Context, w io.Writer, k kernel, init string) err
 	if err := t.addModules(ctx, k); err != nil {
 		return err
 	}
-	if err := t.addNTFS3(ctx, k); err != nil {
-		return err
+	if withNTFS3 {
+		if err := t.addNTFS3(ctx, k); err != nil {
+			return err
+		}
 	}
 	t.addFile("/etc/lvm/lvm.conf", lvmConf)
 	return t.writeCPIO(w)

@@ -51,7 +51,10 @@ func privateLibvirt(t *testing.T) *Libvirt {
 	}
 	shared.once.Do(func() {
 		var dir string
-		if dir, shared.err = os.MkdirTemp("", "lab"); shared.err == nil {
+		if dir, shared.err = os.MkdirTemp("", "lab"); shared.err != nil {
+			return
+		}
+		if shared.err = Prepare(context.Background(), Variants...); shared.err == nil {
 			shared.l, shared.err = Start(context.Background(), dir)
 		}
 	})

@@ -95,7 +95,7 @@ func (l *Libvirt) mark() string { return "TMPDIR=" + l.path("tmp") }
 // keeper starts a process which starts the daemon, adopts the guests, and lives
 // as long as any of them. It reads from a pipe to this process, unless detached.
 func (l *Libvirt) keeper(ctx context.Context) (*exec.Cmd, error) {
-	cache, err := cache(ctx)
+	cache, err := cache(ctx, "keeper")
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,77 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What is asked for is made, and nothing else: no image for a kernel, no ntfs3 for
+// a guest that does not load it.
+func TestCacheOnDemand(t *testing.T) {
+	t.Setenv("VIRT_GROW_TEST_CACHE", t.TempDir())
+	dir, err := cache(t.Context(), "kernel", plainInitramfs)
+	check(t, err)
+	again, err := cache(t.Context(), "keeper", "kernel")
+	check(t, err)
+	if again != dir {
+		t.Errorf("two directories: %s and %s", dir, again)
+	}
+	files, err := os.ReadDir(dir)
+	check(t, err)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if want := []string{plainInitramfs, "keeper", "kernel"}; !slices.Equal(names, want) {
+		t.Errorf("made %q, want %q", names, want)
+	}
+	if left, _ := filepath.Glob(dir + ".build"); left != nil {
+		t.Errorf("left behind: %q", left)
+	}
+	if _, err := cache(t.Context(), "nothing"); err == nil {
+		t.Error("an unknown file was made")
+	}
+}
+
+func TestInitramfs(t *testing.T) {
+	for _, test := range []struct{ cmdline, want string }{
+		{"", plainInitramfs}, {"load=ext4,btrfs", plainInitramfs}, {"load=ext4,ntfs3", ntfs3Initramfs}, {"load=ntfs3", ntfs3Initramfs},
+	} {
+		if got := (Spec{Cmdline: []string{"no-agent", test.cmdline}}).initramfs(); got != test.want {
+			t.Errorf("%s: %s", test.cmdline, got)
+		}
+	}
+}
+
+// Images that are asked for together share an appliance, and one that is there is not
+// made again. A guestfish of its own counts and writes nothing.
+func TestPrepareSharesAppliance(t *testing.T) {
+	bin := t.TempDir()
+	script := "#!/bin/sh\ncat >>" + bin + "/script\necho >>" + bin + "/launches\n"
+	check(t, os.WriteFile(filepath.Join(bin, "guestfish"), []byte(script), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	t.Setenv("VIRT_GROW_TEST_CACHE", t.TempDir())
+	launches := func() int {
+		b, _ := os.ReadFile(bin + "/launches")
+		return len(b)
+	}
+
+	check(t, Prepare(t.Context(), "lvm", "ntfs-data"))
+	check(t, Prepare(t.Context(), "ntfs-data"))
+	if launches() != 1 {
+		t.Errorf("%d launches for two images", launches())
+	}
+	check(t, Image(t.Context(), "ntfs-data", "raw", filepath.Join(bin, "disk")))
+	check(t, Prepare(t.Context(), Variants...))
+	if launches() != 2 {
+		t.Errorf("%d launches for all images", launches())
+	}
+	b, err := os.ReadFile(bin + "/script")
+	check(t, err)
+	if n := strings.Count(string(b), "mkfs xfs "); n != 1 {
+		t.Errorf("the XFS image was made %d times", n)
+	}
+}
