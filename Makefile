@@ -14,18 +14,24 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GO_FOLDERS := cmd guest plan testimages .ci
 # ./... leaves out what begins with a dot.
-CI_PACKAGES := ./.ci/imports ./.ci/image ./.ci/guest
+CI_PACKAGES := ./.ci/imports ./.ci/setup ./.ci/image ./.ci/guest
 FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
 
-.PHONY: help deps binding build test test-all lint fuzz bench bench-online bench-outage demo clean
+.PHONY: help deps deps-demo deps-test binding build test test-all lint fuzz bench bench-online bench-outage demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing, check Go, prepare the libguestfs binding
-	@.ci/deps
+deps: ## install what building and running take, check Go, prepare the libguestfs binding
+	@.ci/deps run
+
+deps-demo:
+	@.ci/deps demo
+
+deps-test:
+	@.ci/deps test
 
 binding:
 	@.ci/deps binding
@@ -34,35 +40,35 @@ build: binding ## bin/virt-grow
 	CGO_ENABLED=1 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/virt-grow ./cmd/virt-grow
 
 # Two packages at a time: an emulated appliance takes about one processor.
-test: deps ## the whole suite, also on a fresh machine; at most 15 minutes
+test: deps-test ## the whole suite, also on a fresh machine; at most 15 minutes
 	go test -count=1 -p 2 -timeout 15m $(TEST) ./...
 
 # The other packages have nothing more to show than in make test. LONG=all takes
 # every point of the kill and fault tests, and more formats: 2½ hours.
 LONG ?= 1
-test-all: deps ## the long matrices
+test-all: deps-test ## the long matrices
 	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,60m) $(TEST) ./guest ./cmd/virt-grow ./testimages
 
 lint: binding ## gofmt, go vet, staticcheck, import directions
 	@unformatted=$$(gofmt -l $(GO_FOLDERS)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi
 	go vet ./... $(CI_PACKAGES)
 	go run $(STATICCHECK) ./... $(CI_PACKAGES)
-	go test ./.ci/imports
+	go test ./.ci/imports ./.ci/setup
 	go run ./.ci/imports
 
 fuzz: binding ## every fuzz target for FUZZTIME (30s)
 	@.ci/fuzz $(FUZZTIME)
 
-bench: deps build ## times and sizes against guestfish and virt-resize
+bench: deps-test build ## times and sizes against guestfish and virt-resize
 	@.ci/bench
 
-bench-online: deps build ## growing a running guest's disk, against virsh and the agent by hand
+bench-online: deps-test build ## growing a running guest's disk, against virsh and the agent by hand
 	@.ci/bench-online
 
-bench-outage: deps build ## how long a guest is away, against a bare restart and scripts
+bench-outage: deps-test build ## how long a guest is away, against a bare restart and scripts
 	@.ci/bench-outage
 
-demo: deps build ## grow two disks before your eyes, also on a fresh machine
+demo: deps-demo build ## grow two disks before your eyes, also on a fresh machine
 	@.ci/demo
 
 clean: ## remove what was built
