@@ -95,6 +95,14 @@ func busy(err error) bool { return strings.Contains(err.Error(), "busy") }
 // kinds of content keep their metadata. What is in the disk's own last sectors and
 // belongs to a partition is that partition's.
 func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout) error {
+	if a.known != nil {
+		for i := range l.Devices {
+			if was, ok := a.known.Find(l.Devices[i].Name); ok {
+				l.Devices[i].AtEnd = was.AtEnd
+			}
+		}
+		return nil
+	}
 	last := size.Bytes(0)
 	for i := range l.Devices {
 		d := &l.Devices[i]
