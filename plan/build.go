@@ -544,11 +544,12 @@ func (b *builder) growFS(d *Device) error {
 		return nil
 	}
 	now := b.now(d.Name)
-	if now.Size == d.Size && d.Size-d.Content.Size <= Tolerance(d.Content.Type) {
+	to := d.Content.Filled(now.Size)
+	if to == d.Content.Size {
 		return nil
 	}
-	if d.Content.Max > 0 && now.Size > d.Content.Max {
-		return Refuse(FSLimit, d.Name, "the %s on %s can grow to %s at most, %s were asked for", d.Content.Type, d.Name, d.Content.Max, now.Size)
+	if d.Content.Max > 0 && to > d.Content.Max {
+		return refuseLimit(d, now.Size)
 	}
 	if d.Content.Type == "xfs" && d.Content.Unit > 0 && now.Size/d.Content.Unit > 400 {
 		b.warn(fmt.Sprintf("%s: XFS will have %d allocation groups of %s: it was made for a disk far smaller, and gets slower", d.Name, int64(now.Size/d.Content.Unit), d.Content.Unit))
@@ -557,10 +558,21 @@ func (b *builder) growFS(d *Device) error {
 		b.warn(d.Name + ": ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot, which takes the longer the more files there are (--boot-timeout); with --ntfs guest, Windows extends it by itself, without one")
 	}
 	from := d.Content.Size
-	now.Content.Size = now.Size
-	b.steps = append(b.steps, Step{Kind: StepFS, Device: d.Name, Content: d.Content.Type, From: from, To: now.Size,
-		Summary: fmt.Sprintf("grow %s on %s %s → %s", d.Content.Type, d.Name, from, now.Size)})
+	now.Content.Size = to
+	b.steps = append(b.steps, Step{Kind: StepFS, Device: d.Name, Content: d.Content.Type, From: from, To: to,
+		Summary: fmt.Sprintf("grow %s on %s %s → %s", d.Content.Type, d.Name, from, to)})
 	return nil
+}
+
+// refuseLimit names the largest size that works.
+func refuseLimit(d *Device, asked size.Bytes) *Refusal {
+	text := fmt.Sprintf("the %s on %s can grow to %s at most, %s were asked for", d.Content.Type, d.Name, d.Content.Max, asked)
+	if d.Content.MaxWhy != "" {
+		text += ": " + d.Content.MaxWhy
+	}
+	r := Refuse(FSLimit, d.Name, "%s", text)
+	r.Size = d.Content.Max.Down(Granule)
+	return r
 }
 
 // check puts checks of the file systems before the steps that change them, and a
@@ -574,7 +586,7 @@ func (b *builder) check(goals []goal) {
 		now := b.now(g.Name)
 		verify := Step{Kind: StepVerify, Device: g.Name, From: g.Size, To: now.Size, Summary: "verify: table, sizes"}
 		if g.Content.Growable() && !b.request.PartitionOnly && !b.byGuest(g.Device) {
-			verify.Content = g.Content.Type
+			verify.Content, verify.To = g.Content.Type, now.Content.Size
 			verify.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", g.Content.Type)
 			check := Step{Kind: StepCheck, Device: g.Name, Content: g.Content.Type, Summary: fmt.Sprintf("check %s on %s", g.Content.Type, g.Name)}
 			if slices.ContainsFunc(g.stack, func(d *Device) bool { return b.now(d.Name).Start != d.Start }) {
@@ -590,18 +602,6 @@ func (b *builder) check(goals []goal) {
 }
 
 func (b *builder) warn(text string) { b.warnings = append(b.warnings, text) }
-
-// Tolerance is how much smaller than its device a file system of that type
-// may be and still fill it: ext4 gives up a last block group too small for its
-// own metadata, XFS one of less than 64 blocks, NTFS keeps the last sector for
-// the copy of its boot sector and rounds to clusters.
-func Tolerance(content string) size.Bytes {
-	switch content {
-	case "ext2", "ext3", "ext4":
-		return 4 * size.MiB
-	}
-	return size.MiB
-}
 
 // IsRefusal gives the refusal in err, if it is one.
 func IsRefusal(err error) (*Refusal, bool) {

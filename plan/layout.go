@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/superblock"
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
@@ -117,9 +118,16 @@ type Content struct {
 	Fixed bool       `json:"not_allocatable,omitempty"`
 	// Unit is the size of an XFS allocation group: growing adds whole ones.
 	Unit size.Bytes `json:"unit,omitempty"`
+	// Block is the unit that the content's size is a multiple of: an XFS's block, a
+	// btrfs's sector, an NTFS's cluster. SectorSize is an NTFS's.
+	Block      size.Bytes `json:"block,omitempty"`
+	SectorSize size.Bytes `json:"sector_size,omitempty"`
+	// Ext is what decides how an ext2, ext3 or ext4 grows.
+	Ext *superblock.Ext `json:"ext,omitempty"`
 	// Max is the largest size the content can be grown to; 0 where no limit
-	// is known.
-	Max size.Bytes `json:"max,omitempty"`
+	// is known. MaxWhy says what limits it.
+	Max    size.Bytes `json:"max,omitempty"`
+	MaxWhy string     `json:"max_why,omitempty"`
 	// Group is the volume group a PV belongs to.
 	Group string `json:"group,omitempty"`
 	// Mounted is where the guest mounts it, or its drive letter: "/", "C:".
@@ -211,6 +219,7 @@ func (l *Layout) Fingerprint() string {
 		content.Notes = nil
 		content.Mounted = nil
 		content.Problem = nil
+		content.MaxWhy = ""
 	}
 	facts := struct {
 		Layout *Layout

@@ -1,6 +1,10 @@
 package plan
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
 
 // Reason is the stable name of a refusal; scripts decide by it.
 type Reason string
@@ -14,6 +18,7 @@ const (
 	UnknownContent    Reason = "unknown-content"
 	UnsupportedLayout Reason = "unsupported-layout"
 	NewerFeature      Reason = "newer-feature"
+	NoDriver          Reason = "no-driver"
 	LUKSLocked        Reason = "luks-locked"
 	BitLocker         Reason = "bitlocker"
 	DynamicDisk       Reason = "dynamic-disk"
@@ -95,6 +100,8 @@ type Refusal struct {
 	Subject string `json:"subject,omitempty"`
 	// Way is the way that leads on, where the reason alone does not tell.
 	Way Way `json:"way,omitempty"`
+	// Size is the largest size that would not be refused, where there is one.
+	Size size.Bytes `json:"size,omitempty"`
 }
 
 // Way names another way to the goal, for the hint.

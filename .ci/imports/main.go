@@ -40,15 +40,16 @@ var (
 // planner may name times and spans, so time is free to plan alone; keeping the
 // journal on disk is what plan/journal is for.
 var forbidden = map[string][]string{
-	"plan":         impure,
-	"plan/size":    append([]string{"time"}, impure...),
-	"plan/lvm":     append([]string{"time"}, impure...),
-	"plan/fstab":   append([]string{"time"}, impure...),
-	"plan/memory":  append([]string{"time"}, impure...),
-	"plan/live":    append([]string{"time"}, impure...),
-	"plan/table":   append([]string{"time"}, impure...),
-	"plan/apply":   append([]string{"os"}, outside...),
-	"plan/journal": outside,
+	"plan":            impure,
+	"plan/size":       append([]string{"time"}, impure...),
+	"plan/fstab":      append([]string{"time"}, impure...),
+	"plan/memory":     append([]string{"time"}, impure...),
+	"plan/lvm":        append([]string{"time"}, impure...),
+	"plan/live":       append([]string{"time"}, impure...),
+	"plan/superblock": append([]string{"time"}, impure...),
+	"plan/table":      append([]string{"time"}, impure...),
+	"plan/apply":      append([]string{"os"}, outside...),
+	"plan/journal":    outside,
 }
 
 // pkg is what is needed of the output of go list -json.

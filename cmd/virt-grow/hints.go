@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // hints say for every reason what to do, with the command to run. In them,
@@ -23,6 +25,7 @@ var hints = map[plan.Reason]string{
 	plan.UnknownContent:    "grow the container only with --grow none, or a partition without its content with --grow SUBJECT --partition-only, and let the guest do the rest",
 	plan.UnsupportedLayout: "see virt-grow inspect; what lies on several disks, or is no plain volume, has to grow from inside the guest: --grow none makes only the container bigger",
 	plan.NewerFeature:      "update libguestfs and its appliance (virt-grow doctor shows what it supports), or use --partition-only and grow the file system inside the guest",
+	plan.NoDriver:          "install what the host's appliance needs (libguestfs-xfs for XFS; ntfs-3g, or on RHEL libguestfs-winsupport, for NTFS; a kernel that has SUBJECT), and see virt-grow doctor; or grow the partition alone with --partition-only and the file system inside the guest",
 	plan.LUKSLocked:        "give the key: --key SUBJECT:file:PATH or --key SUBJECT:prompt",
 	plan.BitLocker:         "in Windows: manage-bde -off C: decrypts; or grow the partition alone with --grow SUBJECT --partition-only after manage-bde -protectors -disable C:, and extend the volume in Windows (Resize-Partition)",
 	plan.DynamicDisk:       "grow the container only with --grow none, then extend the volume in Windows with diskpart",
@@ -207,6 +210,9 @@ func (p *program) hintFor(r *plan.Refusal) string {
 	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
 		return "say which with --mount DEVICE: its files are then below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}
+	if r.Reason == plan.FSLimit && r.Size > 0 {
+		return "--grow " + quoted(r.Subject+"="+argument(r.Size)) + " grows it that far; more needs a new file system"
+	}
 	subject := r.Subject
 	if subject == "" {
 		subject = "IMAGE"
@@ -229,6 +235,14 @@ func (p *program) hintFor(r *plan.Refusal) string {
 // aPartition is the name of one. A volume or a whole disk is none that could grow
 // without its content.
 var aPartition = regexp.MustCompile(`^sda[0-9]+$`)
+
+// argument is a size as --size and --grow take it.
+func argument(n size.Bytes) string {
+	if n%size.GiB == 0 {
+		return fmt.Sprintf("%dG", n/size.GiB)
+	}
+	return fmt.Sprintf("%dM", n/size.MiB)
+}
 
 // hintNotFound knows what was looked for by the command: a job, the image, or
 // something on it.

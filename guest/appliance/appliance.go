@@ -121,6 +121,8 @@ type Appliance struct {
 	known       *plan.Layout
 	closer      []string
 	ntfsCluster map[string]size.Bytes
+	// kernelRelease is uname(2)'s, once it was asked for.
+	kernelRelease string
 	// measured are file systems' sizes as they were when last mounted, for the
 	// ContentSize that follows.
 	measured map[string]size.Bytes

@@ -167,16 +167,27 @@ func (a *Appliance) DeviceSize(ctx context.Context, device string) (size.Bytes, 
 
 // ContentSize is a file system's or a PV's own idea of its size.
 func (a *Appliance) ContentSize(ctx context.Context, device, content string) (size.Bytes, error) {
-	var c plan.Content
 	switch content {
 	case plan.ContentPV:
 		return a.pvSize(ctx, device)
 	case "ext2", "ext3", "ext4":
-		err := a.probeExt(ctx, device, &c)
-		return c.Size, orProblem(err, c)
+		e, err := a.extHead(ctx, device)
+		if err != nil {
+			return 0, err
+		}
+		return e.Size(), nil
 	case "xfs":
-		sb, err := a.xfsSuperblock(ctx, device)
-		return sb.size(), err
+		x, _, err := a.xfsHead(ctx, device)
+		if err != nil {
+			return 0, err
+		}
+		return x.Size(), nil
+	case "btrfs":
+		s, err := a.btrfsHead(ctx, device)
+		if err != nil {
+			return 0, err
+		}
+		return s.Size, nil
 	}
 	if n, ok := a.measured[device]; ok {
 		delete(a.measured, device)
@@ -184,13 +195,6 @@ func (a *Appliance) ContentSize(ctx context.Context, device, content string) (si
 	}
 	u, err := a.statfs(ctx, device)
 	return u.total, err
-}
-
-func orProblem(err error, c plan.Content) error {
-	if err == nil && c.Problem != nil {
-		return c.Problem
-	}
-	return err
 }
 
 // VerifyFS checks the grown file system, mounts it read-only and lists its

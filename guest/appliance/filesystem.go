@@ -6,17 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"libguestfs.org/guestfs"
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
 // probeExt reads an ext2, ext3 or ext4's own numbers. tune2fs opens what it
-// knows all features of, so its refusal names those it does not.
+// knows all features of, so it says whether the tools here know them.
 func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) error {
 	var facts map[string]string
 	err := a.do(ctx, func() (e error) { facts, e = a.g.Tune2fs_l(path(name)); return })
@@ -24,41 +24,43 @@ func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) 
 		return err
 	}
 	if err != nil {
-		c.Problem = newerOrDamaged(name, c.Type, err)
+		c.Problem = a.judge(ctx, name, name, c.Type, err)
 		return nil
 	}
-	number := func(key string) size.Bytes {
-		n, _ := strconv.ParseInt(facts[key], 10, 64)
-		return size.Bytes(n)
+	e, err := a.extHead(ctx, name)
+	if err != nil {
+		return err
 	}
-	unit := number("Block size")
-	c.Size = number("Block count") * unit
-	c.Used = (number("Block count") - number("Free blocks")) * unit
-	features := " " + facts["Filesystem features"] + " "
-	if !strings.Contains(features, " 64bit ") {
-		// Block numbers of 32 bits: 16 TiB with blocks of 4 KiB.
-		c.Max = (1<<32 - 1) * unit
+	c.Ext, c.Size, c.Used = e, e.Size(), size.Bytes((e.Blocks-e.FreeBlocks)*e.BlockSize)
+	c.Max, c.MaxWhy = e.Max()
+	if feature, why := e.CannotGrow(); feature != "" {
+		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the %s on %s has the feature %s: %s", c.Type, name, feature, why)
+		return nil
 	}
 	if !strings.Contains(facts["Filesystem state"], "clean") || strings.Contains(facts["Filesystem state"], "not clean") {
 		c.Notes = append(c.Notes, "not cleanly unmounted: e2fsck runs first")
 	}
-	if strings.Contains(features, " needs_recovery ") {
+	if strings.Contains(" "+facts["Filesystem features"]+" ", " needs_recovery ") {
 		c.Notes = append(c.Notes, "not cleanly unmounted: its journal is replayed first, as at the next boot")
 	}
 	return nil
 }
 
-// newerOrDamaged tells a file system that the appliance is too old for from
-// one that is broken, by the words of e2fsprogs, xfsprogs and the kernel.
-func newerOrDamaged(name, fs string, err error) *plan.Refusal {
-	text := err.Error()
-	for _, words := range []string{"unsupported feature", "unknown incompat", "unknown compat", "unknown feature", "unsupported features", "unknown read-only"} {
-		if strings.Contains(strings.ToLower(text), words) {
-			return plan.Refuse(plan.NewerFeature, name, "the %s on %s has a feature that this appliance's tools do not know: %v", fs, name, err)
-		}
+func (a *Appliance) extHead(ctx context.Context, name string) (*superblock.Ext, error) {
+	head, err := a.block(ctx, name, superblock.ExtLen, superblock.ExtAt)
+	if err != nil {
+		return nil, err
 	}
-	return plan.Refuse(plan.FSDamaged, name, "the %s on %s is damaged: %v", fs, name, err)
+	e, err := superblock.ReadExt(head)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the superblock on %s: %w", name, err)
+	}
+	return e, nil
 }
+
+// fewGroups is how many allocation groups' headers a probe reads: a read takes some
+// hundredths of a second. The check reads all, if it has to.
+const fewGroups = 64
 
 func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) error {
 	// Mounting replays the log, which xfs_repair needs; norecovery would
@@ -67,45 +69,24 @@ func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) 
 	if err != nil || c.Problem != nil {
 		return err
 	}
-	sb, err := a.xfsSuperblock(ctx, name)
+	x, _, err := a.xfsHead(ctx, name)
 	if err != nil {
+		return fmt.Errorf("cannot read the superblock on %s: %w", name, err)
+	}
+	c.Size, c.Unit, c.Block = x.Size(), x.GroupSize(), size.Bytes(x.BlockSize)
+	c.Used = c.Size - (u.total - u.used) // statvfs(2) leaves the log out
+	if c.Problem, err = a.askWritable(ctx, name, c.Type, x.Unknown(a.kernelOf(ctx))); err != nil || c.Problem != nil {
 		return err
 	}
-	c.Size, c.Unit = sb.size(), sb.groupSize()
-	c.Used = c.Size - (u.total - u.used) // statvfs(2) leaves the log out
-	return nil
-}
-
-// xfsSuperblock are the first numbers of an XFS's superblock (xfs_format.h, struct
-// xfs_dsb; big-endian). xfs_info(8) takes fifty times as long to print them.
-type xfsSuperblock struct {
-	Magic       uint32 // "XFSB"
-	BlockSize   uint32 // bytes
-	Blocks      uint64 // in the data section, the log included
-	_           [68]byte
-	GroupBlocks uint32 // in an allocation group
-}
-
-const xfsMagic = 0x58465342
-
-func (sb xfsSuperblock) size() size.Bytes { return size.Bytes(sb.Blocks) * size.Bytes(sb.BlockSize) }
-
-func (sb xfsSuperblock) groupSize() size.Bytes {
-	return size.Bytes(sb.GroupBlocks) * size.Bytes(sb.BlockSize)
-}
-
-// xfsSuperblock reads it. What was mounted has to be unmounted before: a mounted
-// XFS keeps it in memory.
-func (a *Appliance) xfsSuperblock(ctx context.Context, name string) (sb xfsSuperblock, err error) {
-	var head []byte
-	err = a.do(ctx, func() (e error) { head, e = a.g.Pread_device(path(name), 512, 0); return })
-	if err != nil {
-		return sb, err
+	if x.Groups > fewGroups {
+		return nil
 	}
-	if _, err := binary.Decode(head, binary.BigEndian, &sb); err != nil || sb.Magic != xfsMagic {
-		return sb, fmt.Errorf("there is no XFS superblock on %s any more", name)
+	counts, err := a.xfsCounts(ctx, name, x)
+	if err == nil && counts != x.Counts() {
+		c.Notes = append(c.Notes, fmt.Sprintf("the XFS's superblock has %d blocks free and %d inodes, %d of them free; its groups have %d, %d and %d, which is what it is set to, as after an unclean unmount",
+			x.BlocksFree, x.Inodes, x.InodesFree, counts.BlocksFree, counts.Inodes, counts.InodesFree))
 	}
-	return sb, nil
+	return ctx.Err()
 }
 
 func (a *Appliance) probeBtrfs(ctx context.Context, name string, c *plan.Content) error {
@@ -115,14 +96,32 @@ func (a *Appliance) probeBtrfs(ctx context.Context, name string, c *plan.Content
 		return err
 	}
 	if err != nil {
-		c.Problem = newerOrDamaged(name, c.Type, err)
+		c.Problem = a.judge(ctx, name, name, c.Type, err)
 		return nil
 	}
 	if len(devices) != 1 {
 		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the btrfs on %s spans %d devices", name, len(devices))
 		return nil
 	}
-	_, err = a.measure(ctx, name, c)
+	if _, err = a.measure(ctx, name, c); err != nil || c.Problem != nil {
+		return err
+	}
+	s, err := a.btrfsHead(ctx, name)
+	if err != nil {
+		return fmt.Errorf("cannot read the superblock on %s: %w", name, err)
+	}
+	c.Size, c.Block = s.Size, s.Sector
+	switch {
+	case s.Devices > 1:
+		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the btrfs on %s spans %d devices", name, s.Devices)
+	case s.Seeding():
+		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the btrfs on %s is a seed, which is read-only", name)
+	case s.DeviceID != 1:
+		// libguestfs's btrfs_filesystem_resize takes no number of a device.
+		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is device %d of its btrfs, and offline only device 1 can be grown; --partition-only makes room, and in the guest it is then: btrfs filesystem resize %d:max MOUNTPOINT", name, s.DeviceID, s.DeviceID)
+	default:
+		c.Problem, err = a.askWritable(ctx, name, c.Type, s.Unknown(a.kernelOf(ctx)))
+	}
 	return err
 }
 
@@ -137,6 +136,10 @@ const (
 func (a *Appliance) askNTFSProbe(ctx context.Context, name string, c *plan.Content) error {
 	var code int
 	err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(name)); return })
+	if err != nil && ctx.Err() == nil && a.lacks(ctx, c.Type) != "" {
+		c.Problem = a.judge(ctx, name, name, c.Type, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -153,7 +156,7 @@ func (a *Appliance) askNTFSProbe(ctx context.Context, name string, c *plan.Conte
 }
 
 func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content) error {
-	if err := a.askNTFSProbe(ctx, name, c); err != nil || c.Problem != nil && c.Problem.Reason == plan.FSDamaged {
+	if err := a.askNTFSProbe(ctx, name, c); err != nil || c.Problem != nil && (c.Problem.Reason == plan.FSDamaged || c.Problem.Reason == plan.NoDriver) {
 		return err
 	}
 	u, err := a.measure(ctx, name, c)
@@ -166,7 +169,12 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 		if err != nil {
 			return err
 		}
-		a.ntfsCluster[name] = u.block
+		boot, err := a.block(ctx, name, 512, 0)
+		if err != nil {
+			return err
+		}
+		a.ntfsCluster[name], c.Block = u.block, u.block
+		c.SectorSize = size.Bytes(binary.LittleEndian.Uint16(boot[0x0b:]))
 		if err := a.askNTFSResize(ctx, name, c, sameNTFSSize(u.total, u.block, device)); err != nil {
 			return err
 		}
@@ -243,7 +251,7 @@ func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) (
 	}
 	if err != nil {
 		if c.Problem == nil {
-			c.Problem = newerOrDamaged(name, c.Type, err)
+			c.Problem = a.judge(ctx, name, name, c.Type, err)
 		}
 		return u, nil
 	}
@@ -261,7 +269,7 @@ func (a *Appliance) checkFS(ctx context.Context, device, content string) error {
 			return a.g.E2fsck(path(device), &guestfs.OptargsE2fsck{Correct_is_set: true, Correct: true})
 		})
 	case "xfs":
-		return a.xfsRepairDry(ctx, device)
+		return a.xfsCheck(ctx, device)
 	case "ntfs":
 		var code int
 		err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(device)); return })

@@ -16,17 +16,13 @@ import (
 // Probe leaves it to whoever needs it. Of a disk without an operating system,
 // with several, or damaged so that inspection gives up, only the fstabs are read.
 func (a *Appliance) Inspect(ctx context.Context, l *plan.Layout) error {
-	var roots []string
-	err := a.do(ctx, func() (e error) { roots, e = a.g.Inspect_os(); return })
-	if ctx.Err() != nil {
+	defer func() { _ = silently(a.g, a.g.Umount_all) }()
+	roots, err := a.systems(ctx)
+	if err != nil {
 		return err
 	}
-	defer func() { _ = silently(a.g, a.g.Umount_all) }()
 	if len(roots) == 1 {
 		return a.describeOS(ctx, l, roots[0])
-	}
-	if err := a.do(ctx, a.g.Umount_all); err != nil {
-		return err
 	}
 	return a.ReadFstabs(ctx, l)
 }

@@ -168,8 +168,8 @@ func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, er
 		// blkid exits with 8 when it finds more than one signature
 		// (blkid(8)): nobody can say what it is.
 		c := plan.Content{Type: plan.ContentUnknown}
-		c.Problem = plan.Refuse(plan.UnknownContent, name, "cannot tell what %s holds: %v", name, err)
-		return c, nil
+		c.Problem, err = a.ambiguous(ctx, name, err)
+		return c, err
 	}
 	return a.identifyByBytes(ctx, name)
 }

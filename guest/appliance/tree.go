@@ -120,7 +120,9 @@ func (t *Tree) mount(ctx context.Context, mounts map[string]string) error {
 		case ctx.Err() != nil:
 			return err
 		case point == "/":
-			return newerOrDamaged(t.a.shown(deviceOf(mountable)), "file system", err)
+			device := deviceOf(mountable)
+			kind, _ := t.a.fsType(ctx, path(device))
+			return t.a.judge(ctx, device, t.a.shown(device), kind, err)
 		default:
 			t.failed[point] = err
 		}

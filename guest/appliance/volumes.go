@@ -211,7 +211,7 @@ func (a *Appliance) howFull(ctx context.Context, v volume, locked *plan.Refusal)
 		return fs, context.Cause(ctx)
 	}
 	if err != nil {
-		fs.Problem = newerOrDamaged(fs.Device, v.kind, err)
+		fs.Problem = a.judge(ctx, v.device(), fs.Device, v.kind, err)
 	}
 	return fs, nil
 }
@@ -248,7 +248,10 @@ func (a *Appliance) systems(ctx context.Context) ([]string, error) {
 	var roots []string
 	_ = a.do(ctx, func() (e error) { roots, e = a.g.Inspect_os(); return })
 	slices.Sort(roots)
-	return roots, a.do(ctx, a.g.Umount_all)
+	if err := a.do(ctx, a.g.Umount_all); err != nil {
+		return nil, err
+	}
+	return a.guestRoots(ctx, roots)
 }
 
 // system is one operating system: where it mounts its volumes, or their letters.

@@ -165,7 +165,7 @@ func fills(ctx context.Context, r *Run, device, content string, want size.Bytes)
 	if err != nil {
 		return err
 	}
-	if got > want || want-got > plan.Tolerance(content) {
+	if got != want {
 		return fmt.Errorf("the %s on %s has %d bytes, %d were planned", content, device, int64(got), int64(want))
 	}
 	return nil

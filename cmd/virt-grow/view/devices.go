@@ -152,7 +152,7 @@ func note(d *plan.Device) string {
 // unfilled is how much of its device a file system leaves unused at the end.
 func unfilled(d *plan.Device) size.Bytes {
 	gap := d.Size - d.Content.Size
-	if !d.Content.Growable() || d.Content.Size == 0 || gap <= plan.Tolerance(d.Content.Type) {
+	if !d.Content.Growable() || d.Content.Size == 0 || d.Content.Fills(d.Size) {
 		return 0
 	}
 	return gap

@@ -115,9 +115,9 @@ func grows(pl *plan.Plan, chosen string) string {
 		return name + " gets room behind it"
 	}
 	if before.Size == after.Size {
-		return name + ": its content grows to fill its " + after.Size.String()
+		return name + ": its content grows to fill its " + after.Size.String() + less(after)
 	}
-	return name + " grows " + change(before.Size, after.Size)
+	return name + " grows " + change(before.Size, after.Size) + less(after)
 }
 
 // smallest share of the width that the map before growing is drawn in: below,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // Result is how a run ended well.
@@ -135,8 +136,17 @@ func (p *page) done(r Result) {
 		if from == to {
 			from, to = before.Content.Size, d.Content.Size
 		}
-		p.line("  %s  %s  %s", d.Name, strings.Join(append([]string{contentOf(&d)}, d.Content.Mounted...), " "), change(from, to))
+		p.line("  %s  %s  %s", d.Name, strings.Join(append([]string{contentOf(&d)}, d.Content.Mounted...), " "), change(from, to)+less(&d))
 	}
+}
+
+// less says what size a file system has that is noticeably smaller than its device:
+// an ext4 leaves out a last group that could hold little more than its own tables.
+func less(d *plan.Device) string {
+	if !d.Content.Growable() || d.Content.Size == 0 || d.Size-d.Content.Size < size.MiB {
+		return ""
+	}
+	return fmt.Sprintf(", of which the file system can use %s", d.Content.Size)
 }
 
 // Rehearsal prints how a rehearsal went.

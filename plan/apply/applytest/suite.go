@@ -82,7 +82,7 @@ func sizes(t *testing.T, ctx context.Context, e apply.Editor, l *plan.Layout) {
 			continue
 		}
 		n, err := e.ContentSize(ctx, d.Name, d.Content.Type)
-		if err != nil || n > d.Content.Size || d.Content.Size-n > plan.Tolerance(d.Content.Type) {
+		if err != nil || n != d.Content.Size {
 			t.Errorf("the %s on %s has %d bytes, want %d (%v)", d.Content.Type, d.Name, n, d.Content.Size, err)
 		}
 	}
