@@ -1,0 +1,157 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// fsImage makes a raw image with one GPT partition from 1 MiB on, and puts into it
+// the file system that the script makes in the file fs of that size.
+func fsImage(t *testing.T, dir string, fs size.Bytes, script string) string {
+	t.Helper()
+	shell(t, dir, fmt.Sprintf(`truncate -s %d fs
+%s
+truncate -s %d disk.raw
+printf 'label: gpt\n2048,%d,L\n' | sfdisk -q disk.raw
+dd if=fs of=disk.raw bs=512 seek=2048 conv=notrunc,sparse status=none; rm fs`, fs, script, fs+2*size.MiB, fs/512))
+	return filepath.Join(dir, "disk.raw")
+}
+
+func fileSum(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// TestFieldFileSystems has file systems as people have them: grown to the size that
+// was shown, or refused by their own name and left as they were.
+func TestFieldFileSystems(t *testing.T) {
+	long(t)
+	program := buildWithFaults(t)
+	const v6 = `mkfs.xfs -q fs; xfs_db -x -c 'sb 0' -c 'write -d features_incompat %s' fs >/dev/null`
+	for _, c := range []struct {
+		name   string
+		size   size.Bytes
+		script string
+		args   string
+		exit   int
+		says   []string
+		after  string // run on the file system afterwards
+	}{
+		{"a last group that is dropped", 200 * size.MiB, `mkfs.ext4 -q -b 4096 -i 4096 fs`, "--size 264M", 0, []string{"256 MiB"},
+			`dumpe2fs -h fs 2>/dev/null | grep -q '^Block count: *65536$'; e2fsck -fn fs`},
+		{"more than was reserved for", 32 * size.MiB, `mkfs.ext4 -q -b 4096 fs`, "--size 60G", 3, []string{"can grow to 32 GiB at most", "--grow sda1=32G"}, ""},
+		{"bigalloc", 200 * size.MiB, `mkfs.ext4 -q -O bigalloc fs`, "--size +256M", 3, []string{"bigalloc"}, ""},
+		{"a newer XFS", 320 * size.MiB, fmt.Sprintf(v6, "0x80b"), "--size +512M", 3, []string{"features", "0x800"}, ""},
+		{"an XFS in need of repair", 320 * size.MiB, fmt.Sprintf(v6, "0x1b"), "--size +512M", 3, []string{"is damaged"}, ""},
+		{"an XFS whose count is off", 320 * size.MiB, `mkfs.xfs -q fs
+n=$(xfs_db -c 'sb 0' -c 'p fdblocks' fs | awk '{print $3}')
+xfs_db -x -c 'sb 0' -c "write fdblocks $((n-1))" fs >/dev/null`, "--size +512M", 0, []string{"blocks free"}, `xfs_repair -n fs`},
+		{"two signatures", 200 * size.MiB, `mkfs.ext4 -q fs; truncate -s 320M x; mkfs.xfs -q x; dd if=x of=fs bs=512 count=1 conv=notrunc status=none; rm x`,
+			"--size +256M", 3, []string{"xfs and ext", "wipefs"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := &crash{program: program, dir: t.TempDir()}
+			x.state = filepath.Join(x.dir, "state")
+			image := fsImage(t, x.dir, c.size, c.script)
+			was := fileSum(t, image)
+			code, out := x.run(t, "", append([]string{"grow", image, "--format", "raw", "--yes"}, strings.Fields(c.args)...)...)
+			if code != c.exit {
+				t.Fatalf("exit %d\n%s", code, out)
+			}
+			for _, s := range c.says {
+				if !strings.Contains(out, s) {
+					t.Errorf("it does not say %q:\n%s", s, out)
+				}
+			}
+			if c.exit != 0 && fileSum(t, image) != was {
+				t.Error("the image has changed")
+			}
+			if c.after != "" {
+				shell(t, x.dir, `dd if=disk.raw of=fs bs=1M skip=1 conv=sparse status=none; sectors=$(sfdisk -l -o Sectors disk.raw | tail -n 1)
+truncate -s $((sectors*512)) fs
+`+c.after)
+			}
+		})
+	}
+}
+
+// TestFieldNoDriver has an appliance whose kernel lacks a driver: that is the host's
+// fault, and said so.
+func TestFieldNoDriver(t *testing.T) {
+	long(t)
+	t.Setenv("LIBGUESTFS_APPEND", "module_blacklist=btrfs")
+	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
+	x.state = filepath.Join(x.dir, "state")
+	image := fsImage(t, x.dir, 256*size.MiB, `mkfs.btrfs -q fs`)
+	code, out := x.run(t, "", "grow", image, "--format", "raw", "--yes", "--size", "+256M")
+	if code != 3 || !strings.Contains(out, "appliance has no btrfs") || strings.Contains(out, "damaged") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestFieldSnapshots has the snapshots that snapper makes of a root: they are not
+// systems of their own, and the default subvolume is the guest's.
+func TestFieldSnapshots(t *testing.T) {
+	long(t)
+	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
+	x.state = filepath.Join(x.dir, "state")
+	image := filepath.Join(x.dir, "s.raw")
+	shell(t, x.dir, `truncate -s 700M s.raw; printf 'label: gpt\n2048,,L\n' | sfdisk -q s.raw`)
+	fish(t, "--rw", `mkfs btrfs /dev/sda1 label:x
+mount /dev/sda1 /
+btrfs-subvolume-create /@
+mkdir-p /@/.snapshots/1
+btrfs-subvolume-create /@/.snapshots/1/snapshot
+mkdir-p /@/.snapshots/1/snapshot/etc
+mkdir-p /@/.snapshots/1/snapshot/usr/bin
+mkdir-p /@/.snapshots/1/snapshot/bin
+mkdir-p /@/.snapshots/1/snapshot/var
+write /@/.snapshots/1/snapshot/etc/os-release "ID=opensuse-leap\nNAME=openSUSE\nVERSION_ID=15.6\n"
+write /@/.snapshots/1/snapshot/etc/fstab "LABEL=x / btrfs defaults 0 0\n"
+mkdir-p /@/.snapshots/2
+btrfs-subvolume-snapshot /@/.snapshots/1/snapshot /@/.snapshots/2/snapshot
+write /@/.snapshots/2/snapshot/etc/os-release "ID=opensuse-leap\nNAME=openSUSE\nVERSION_ID=15.5\n"
+btrfs-subvolume-set-default 257 /
+`, image)
+	if code, out := x.run(t, "", "cat", image+":/etc/os-release", "--format", "raw"); code != 0 || !strings.Contains(out, "15.6") {
+		t.Errorf("cat: exit %d\n%s", code, out)
+	}
+	if code, out := x.run(t, "", "grow", image, "--format", "raw", "--yes", "--size", "+512M", "--grow", "/"); code != 0 {
+		t.Errorf("grow: exit %d\n%s", code, out)
+	}
+}
+
+// TestFieldBtrfsDevice has the only device of a btrfs that is not number 1.
+func TestFieldBtrfsDevice(t *testing.T) {
+	long(t)
+	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
+	x.state = filepath.Join(x.dir, "state")
+	image := filepath.Join(x.dir, "d.raw")
+	shell(t, x.dir, `truncate -s 702M d.raw; printf 'label: gpt\n2048,614400,L\n616448,614400,L\n' | sfdisk -q d.raw`)
+	fish(t, "--rw", `mkfs-btrfs /dev/sda1
+mount /dev/sda1 /
+btrfs-device-add /dev/sda2 /
+btrfs-device-delete /dev/sda1 /
+`, image)
+	was := fileSum(t, image)
+	code, out := x.run(t, "", "grow", image, "--format", "raw", "--yes", "--size", "+512M", "--grow", "sda2")
+	if code != 3 || !strings.Contains(out, "btrfs filesystem resize 2:max") || fileSum(t, image) != was {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
