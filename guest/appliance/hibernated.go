@@ -91,8 +91,10 @@ func (a *Appliance) memoryImage(ctx context.Context, devices []held) (*plan.Refu
 			return nil, context.Cause(ctx)
 		}
 	}
+	slices.Sort(offsets)
+	offsets = slices.Compact(offsets)
 	for _, device := range mounted {
-		for _, page := range offsets {
+		for _, page := range offsets[:min(len(offsets), maxOffsets)] {
 			if a.suspendedAt(ctx, device, page) {
 				return a.asleep(device, "the swap file that the boot loader names"), nil
 			}
@@ -136,7 +138,8 @@ func (a *Appliance) suspendedFile(ctx context.Context, device string) (offsets [
 		files = append(files, anywhere([]string{memory.UnitFile(string(a.text(ctx, name)))}, name)...)
 	}
 	slices.Sort(files)
-	for _, name := range slices.Compact(files) {
+	files = slices.Compact(files)
+	for _, name := range files[:min(len(files), maxFiles)] {
 		if memory.Suspended(a.head(ctx, name, memory.HeaderSize)) {
 			return nil, name, ctx.Err()
 		}
@@ -177,8 +180,12 @@ func (a *Appliance) glob(ctx context.Context, pattern string) []string {
 	return slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, "/") })
 }
 
-// maxText bounds what is read of a guest's configuration.
-const maxText = 256 << 10
+// What is read of a guest's configuration, and looked at because of it, is bounded.
+const (
+	maxText    = 256 << 10
+	maxFiles   = 300
+	maxOffsets = 32
+)
 
 func (a *Appliance) text(ctx context.Context, name string) []byte { return a.head(ctx, name, maxText) }
 
