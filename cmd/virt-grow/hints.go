@@ -23,7 +23,7 @@ var hints = map[plan.Reason]string{
 	plan.FormatMismatch:    "check the guest's configuration (virsh dumpxml: driver type=…): a raw driver on a qcow2 file shows the guest a tiny disk. Correct the driver there, and use --format with the format the file really has",
 	plan.FormatUnsupported: "convert it first: qemu-img convert -O qcow2 SUBJECT NEW.qcow2",
 	plan.UnknownContent:    "grow the container only with --grow none, or a partition without its content with --grow SUBJECT --partition-only, and let the guest do the rest",
-	plan.UnsupportedLayout: "see virt-grow inspect; what lies on several disks, or is no plain volume, has to grow from inside the guest: --grow none makes only the container bigger",
+	plan.UnsupportedLayout: "see virt-grow inspect; what lies on several disks, is no plain volume, or has a feature that cannot be grown here, has to grow from inside the guest or be made anew: --grow none makes only the container bigger, --partition-only a partition as well",
 	plan.NewerFeature:      "update libguestfs and its appliance (virt-grow doctor shows what it supports), or use --partition-only and grow the file system inside the guest",
 	plan.NoDriver:          "install what the host's appliance needs (libguestfs-xfs for XFS; ntfs-3g, or on RHEL libguestfs-winsupport, for NTFS; a kernel that has SUBJECT), and see virt-grow doctor; or grow the partition alone with --partition-only and the file system inside the guest",
 	plan.LUKSLocked:        "give the key: --key SUBJECT:file:PATH or --key SUBJECT:prompt",
