@@ -49,6 +49,7 @@ func up(ctx context.Context, dir, variant string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
+	say("compiling what looks after it, and starting a libvirt of its own")
 	l, err := lab.StartDetached(ctx, dir)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
@@ -61,14 +62,17 @@ func up(ctx context.Context, dir, variant string) error {
 }
 
 func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
+	say("making its disk: a small Linux on " + variant)
 	disk := lab.Disk{Path: filepath.Join(dir, "disk.qcow2"), Format: "qcow2", Target: "vda"}
 	if err := lab.Image(ctx, variant, disk.Format, disk.Path); err != nil {
 		return err
 	}
+	say("making its kernel and initramfs")
 	g, err := l.Define(ctx, lab.Spec{Name: name, Disks: []lab.Disk{disk}})
 	if err != nil {
 		return err
 	}
+	say("booting it, until its agent answers")
 	if err := g.Start(ctx); err != nil {
 		return err
 	}
@@ -76,6 +80,9 @@ func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
 	defer cancel()
 	return g.WaitAgent(ctx)
 }
+
+// say tells what is being done; standard output is for the URI.
+func say(what string) { fmt.Fprintln(os.Stderr, what) }
 
 func beats(dir string) error {
 	l, err := lab.Attach(dir)
