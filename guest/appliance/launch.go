@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,6 +22,9 @@ const (
 	launchLimit = 5 * time.Minute
 	kvmLimit    = time.Minute
 )
+
+// programName is what libguestfs takes this program for.
+const programName = "virt-grow"
 
 // ErrHung is an appliance that did not come up in time. It happens, seldom,
 // that one stops in the middle of its start; another one comes up.
@@ -124,7 +126,9 @@ func launchKernel(ctx context.Context, o Options, unpacked bool) (*Appliance, er
 func (a *Appliance) configure(o Options) error {
 	settings := []func() error{
 		func() error { return a.g.Set_backend("direct") },
-		func() error { return a.g.Set_program("virt-grow") },
+		// RHEL's libguestfs opens NTFS only for programs whose name begins with
+		// "virt-" (its patch to guestfs_available and mount); ours has to.
+		func() error { return a.g.Set_program(programName) },
 		// Ctrl-C at the terminal is for us, not for the appliance.
 		func() error { return a.g.Set_pgroup(true) },
 		// The appliance boots a tenth faster with a second processor: udev uses
@@ -174,13 +178,18 @@ func (d Drive) add(g *guestfs.Guestfs) error {
 	return g.Add_drive(d.Export, drive)
 }
 
-// boot launches. While it does, the appliance's QEMU is a child of ours that
-// libguestfs does not tell the number of yet.
+// boot launches. While it does, the appliance's QEMU is a child of the launching
+// thread, and libguestfs does not tell its number yet.
 func (a *Appliance) boot(ctx context.Context, o Options) error {
-	others := block.Children("qemu-system")
-	children := func() []int {
-		return slices.DeleteFunc(block.Children("qemu-system"), func(pid int) bool { return slices.Contains(others, pid) })
-	}
+	launching := make(chan int, 1)
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		launching <- unix.Gettid()
+		done <- silently(a.g, a.g.Launch)
+	}()
+	thread := <-launching
 	limited, stop := context.WithTimeoutCause(ctx, o.Limit, ErrHung)
 	defer stop()
 	ending, end := context.WithCancelCause(limited)
@@ -202,8 +211,6 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 			end(errOtherKernel)
 		}
 	}
-	done := make(chan error, 1)
-	go func() { done <- silently(a.g, a.g.Launch) }()
 	for {
 		select {
 		case err := <-done:
@@ -217,16 +224,25 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 			tell(a.pid)
 			return err
 		case <-ending.Done():
-			for _, pid := range children() {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
+			for _, pid := range block.ChildrenOf(thread) {
+				kill(pid)
 			}
 			time.Sleep(20 * time.Millisecond)
 		case <-time.After(50 * time.Millisecond):
 			// One of them only tells libguestfs what QEMU can do; which one
 			// stays is known at the end.
-			for _, pid := range children() {
+			for _, pid := range block.ChildrenOf(thread) {
 				tell(pid)
 			}
 		}
 	}
+}
+
+// kill ends a child with what it has started itself, if it leads a process group of
+// its own: LIBGUESTFS_HV may name a script that runs QEMU.
+func kill(pid int) {
+	if group, err := unix.Getpgid(pid); err == nil && group == pid {
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
 }

@@ -23,7 +23,11 @@ func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.R
 	var last error
 	for _, key := range keys {
 		last = a.do(ctx, func() error {
-			return a.g.Cryptsetup_open(path(device), key, cryptName(device), &guestfs.OptargsCryptsetup_open{})
+			version, err := a.g.Version()
+			if err != nil {
+				return err
+			}
+			return a.g.Cryptsetup_open(path(device), luksKey(*version, key), cryptName(device), &guestfs.OptargsCryptsetup_open{})
 		})
 		if ctx.Err() != nil {
 			return nil, last
@@ -35,6 +39,16 @@ func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.R
 		}
 	}
 	return plan.Refuse(plan.LUKSLocked, device, "%s is encrypted with LUKS, and none of the %d key(s) given opens it", device, len(keys)), nil
+}
+
+// luksKey is a key as that version of libguestfs wants it. Since 1.60, a key that
+// begins with "base64:" is decoded and "text:" is taken off (guestfs(3),
+// cryptsetup-open), so a key that is not to be changed is given with "text:".
+func luksKey(version guestfs.Version, key string) string {
+	if version.Major > 1 || version.Major == 1 && version.Minor >= 60 {
+		return "text:" + key
+	}
+	return key
 }
 
 func (a *Appliance) keysFor(device, uuid string) ([]string, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,25 +74,29 @@ func End(p journal.Proc, grace time.Duration) error {
 	return nil
 }
 
-// Children are the processes that this process started and that run a program
-// of one of these names.
-func Children(prefix string) []int {
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", os.Getpid()))
+// ChildrenOf returns the processes that a thread of this process started and that
+// run another program. Names do not matter: QEMU is called qemu-system-x86_64,
+// qemu-kvm (RHEL), or whatever LIBGUESTFS_HV says.
+func ChildrenOf(thread int) []int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", thread))
+	if err != nil {
+		return nil // the thread has ended
+	}
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return nil
+	}
 	var pids []int
-	for _, list := range lists {
-		data, err := os.ReadFile(list)
+	for _, word := range strings.Fields(string(data)) {
+		pid, err := strconv.Atoi(word)
 		if err != nil {
 			continue
 		}
-		for _, word := range strings.Fields(string(data)) {
-			pid, err := strconv.Atoi(word)
-			if err != nil {
-				continue
-			}
-			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-			if err == nil && strings.HasPrefix(filepath.Base(exe), prefix) {
-				pids = append(pids, pid)
-			}
+		// A child that still is this program is about to run another one, or
+		// belongs to libguestfs, which ends it itself.
+		program, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+		if err == nil && !os.SameFile(program, own) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids

@@ -107,7 +107,7 @@ func TestJudgeAppliance(t *testing.T) {
 		{"complete", appliance.Facts{Launch: time.Second}, [3]Level{OK, OK, OK}, ""},
 		{"slow", appliance.Facts{Launch: 2 * time.Minute}, [3]Level{Warn, OK, OK}, "doctor"},
 		{"no NTFS", appliance.Facts{Lacking: []string{"ntfs"}}, [3]Level{OK, Warn, OK}, "apt-get install ntfs-3g"},
-		{"RHEL's NTFS", appliance.Facts{NTFSError: errors.New("mount: unsupported")}, [3]Level{OK, Warn, OK}, ""},
+		{"RHEL's NTFS", appliance.Facts{NTFSError: errors.New("mount: unsupported")}, [3]Level{OK, Warn, OK}, "apt-get install ntfs-3g"},
 		{"no XFS, no LVM", appliance.Facts{Lacking: []string{"xfs", "LVM"}}, [3]Level{OK, OK, Warn}, "apt-get install libguestfs-xfs lvm2"},
 	}
 	for _, test := range tests {

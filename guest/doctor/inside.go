@@ -81,14 +81,15 @@ func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 }
 
 func judgeNTFS(s system, facts *appliance.Facts) Finding {
-	// RHEL has NTFS in a package of its own, and keeps it for virt-v2v.
+	// RHEL has NTFS in a package of its own, and keeps it for programs whose name
+	// begins with "virt-", as ours does.
 	mend := s.install("ntfs-3g", "ntfs-3g ntfsprogs   # RHEL: libguestfs-winsupport")
 	switch {
 	case slices.Contains(facts.Lacking, "ntfs"):
 		return Finding{"NTFS", Warn, "the appliance has no NTFS: Windows guests cannot be grown here", mend}
 	case facts.NTFSError != nil:
-		return Finding{Name: "NTFS", Level: Warn, Text: "the appliance has NTFS, but not for us (RHEL keeps it for virt-v2v): " +
-			facts.NTFSError.Error() + "; grow Windows guests from a Debian or Fedora host, or with --partition-only"}
+		return Finding{"NTFS", Warn, "the appliance has NTFS, but a trial with it failed: " + facts.NTFSError.Error() +
+			"; without it, Windows guests grow with --ntfs guest", mend}
 	}
 	return Finding{Name: "NTFS", Level: OK, Text: "made, resized and mounted one"}
 }
