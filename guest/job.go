@@ -236,6 +236,8 @@ func factsFor(img *Image, r plan.Request, newSize size.Bytes, o Options, held *j
 	if dir == "" {
 		dir = held.Dir // /dev is no place for files
 	}
+	// The overlay's name ends in .qcow2, because virt-aa-helper's own AppArmor profile
+	// lets it read files of such names only (usr.lib.libvirt.virt-aa-helper).
 	base := filepath.Join(dir, filepath.Base(img.Path)+".virt-grow-"+held.ID)
 	facts := Facts{
 		Target: img.Target, Request: r, OldSize: img.Size, NewSize: newSize,

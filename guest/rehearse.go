@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -49,8 +50,9 @@ type Rehearsal struct {
 // view is a view of the guest's disk, and its traces on this host.
 type view struct {
 	domain.View
-	// Dir is the folder of its socket.
-	Dir string `json:"dir"`
+	// Dir is the directory that was made for its socket; "" if the socket is in the
+	// domain's own.
+	Dir string `json:"dir,omitempty"`
 	// Freezing says that the guest's file systems may be frozen.
 	Freezing bool `json:"freezing,omitempty"`
 }
@@ -240,29 +242,42 @@ func (j *job) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 	return nil
 }
 
-// placeView names the view's files: the scratch file beside the overlay, the socket
-// where the guest's QEMU may make it.
+// placeView names the snapshot's files: the scratch file beside the overlay, the socket
+// in the directory that libvirt lets the domain's QEMU write to. The fallback for both
+// is the directory for temporary files, where a confined QEMU may not write.
 func (j *job) placeView() error {
-	dir, err := os.MkdirTemp("", "virt-grow-")
-	if err != nil {
-		return err
+	v := &view{}
+	v.Target, v.Scratch = j.guest().Disk, j.facts.Overlay+".scratch"
+	var err error
+	if v.Socket, err = j.domain.PlaceSocket("virt-grow-" + j.held.ID + ".sock"); err != nil {
+		if v.Dir, err = j.temporaryForQEMU(); err != nil {
+			return err
+		}
+		v.Socket = filepath.Join(v.Dir, "view.sock")
 	}
-	v := &view{Dir: dir}
-	v.Target, v.Socket, v.Scratch = j.guest().Disk, filepath.Join(dir, "view.sock"), j.facts.Overlay+".scratch"
-	if filepath.Dir(j.facts.Overlay) == j.held.Dir {
-		v.Scratch = filepath.Join(dir, "scratch") // QEMU cannot get into the job's folder
+	if filepath.Dir(j.facts.Overlay) == j.held.Dir { // QEMU cannot get into the job's directory
+		v.Scratch = strings.TrimSuffix(v.Socket, ".sock") + ".scratch"
 	}
 	j.facts.View = v
-	// libvirt has given the image to the user that QEMU runs as.
+	return nil
+}
+
+// temporaryForQEMU makes a directory that belongs to the user QEMU runs as: libvirt has
+// given the image to that user.
+func (j *job) temporaryForQEMU() (string, error) {
 	info, err := os.Stat(j.facts.Target.Path)
 	if err != nil {
-		return err
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "virt-grow-")
+	if err != nil {
+		return "", err
 	}
 	stat := info.Sys().(*syscall.Stat_t)
 	if err := os.Chown(dir, int(stat.Uid), int(stat.Gid)); err != nil && os.Geteuid() == 0 {
-		return err
+		return "", errors.Join(err, os.Remove(dir))
 	}
-	return nil
+	return dir, nil
 }
 
 // freeze freezes the guest's file systems, if that is wanted and can be done; thaw
@@ -364,8 +379,13 @@ func (j *job) endView(ctx context.Context) error {
 			return errors.Join(frozen, err)
 		}
 	}
-	if err := os.Remove(v.Scratch); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return errors.Join(frozen, err)
+	for _, file := range []string{v.Scratch, v.Socket} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return errors.Join(frozen, err)
+		}
+	}
+	if v.Dir == "" {
+		return frozen
 	}
 	return errors.Join(frozen, os.RemoveAll(v.Dir))
 }
