@@ -293,7 +293,7 @@ func (o *online) exec(ctx context.Context, c live.Command) (string, error) {
 const seenLimit = 20 * time.Second
 
 // seen asks the agent what the file system has now. It is not believed beyond what
-// the disk has.
+// the disk has, where that is all that the file system lies on.
 func (o *online) seen(ctx context.Context) error {
 	var why error
 	for end := time.Now().Add(seenLimit); time.Now().Before(end); {
@@ -329,7 +329,7 @@ func (o *online) grew(after []domain.FS) error {
 		return nil // no file system, or an agent before QEMU 3.0
 	}
 	o.Total, o.Top.Mounted = now.Total, at
-	if now.Total > o.Plan.To {
+	if o.onDiskAlone() && now.Total > o.Plan.To {
 		return fmt.Errorf("the guest agent says that %s has %d bytes, on a disk of %d", at, int64(now.Total), int64(o.Plan.To))
 	}
 	// What a file system keeps for itself grows as well.
@@ -338,6 +338,13 @@ func (o *online) grew(after []domain.FS) error {
 		return fmt.Errorf("the guest agent says that %s has %s, at least %s were expected", at, now.Total, want)
 	}
 	return nil
+}
+
+// onDiskAlone reports whether the file system can only be as large as the disk: a
+// volume has extents of its group's other disks as well.
+func (o *online) onDiskAlone() bool {
+	return o.Top.Kind != "lvm" && !slices.ContainsFunc(o.Plan.Commands, func(c live.Command) bool { return c.What == "lv" }) &&
+		!slices.ContainsFunc(o.Ran, func(r live.Ran) bool { return strings.HasPrefix(r.Line, "lvextend ") })
 }
 
 // gain is by how much the file system has to have grown: it was on a disk that had
