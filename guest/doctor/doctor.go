@@ -55,6 +55,9 @@ func Examine(ctx context.Context, o Options) []Finding {
 		examineTool(ctx, system, storageDaemon),
 		examineLibvirt(ctx, system, o.Connect),
 	}
+	if f, ok := examineConfinement(ctx, o.Connect); ok {
+		findings = append(findings, f)
+	}
 	kernels := findKernels("/")
 	if o.Quick {
 		findings = append(findings, judgeKVM(lookAtKVM(), o.Accel, nil), judgeKernels(system, kernels, false))

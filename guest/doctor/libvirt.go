@@ -14,7 +14,7 @@ func examineLibvirt(ctx context.Context, s system, uri string) Finding {
 	const name = "libvirt"
 	conn, err := domain.Connect(uri)
 	if err != nil {
-		mend := s.install("libvirt-daemon-system", "libvirt-daemon-driver-qemu") + "; sudo systemctl start libvirtd"
+		mend := s.install("libvirt-daemon-system", "libvirt-daemon-driver-qemu") + "; sudo systemctl start " + daemon("/")
 		var r *plan.Refusal
 		if errors.As(err, &r) && r.Reason == plan.RemoteHost {
 			mend = ""

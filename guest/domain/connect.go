@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -85,6 +86,25 @@ func (c *Conn) About(ctx context.Context) (version string, domains int, err erro
 		return err
 	})
 	return version, domains, err
+}
+
+// SecurityDrivers returns what libvirt confines guests with: "apparmor", "selinux", "dac".
+func (c *Conn) SecurityDrivers(ctx context.Context) (drivers []string, err error) {
+	var text string
+	err = c.do(ctx, func(l *libvirt.Connect) (err error) { text, err = l.GetCapabilities(); return err })
+	if err != nil {
+		return nil, err
+	}
+	var x libvirtxml.Caps
+	if err := x.Unmarshal(text); err != nil {
+		return nil, fmt.Errorf("cannot read libvirt's capabilities: %w", err)
+	}
+	for _, model := range x.Host.SecModel {
+		if model.Name != "none" {
+			drivers = append(drivers, model.Name)
+		}
+	}
+	return drivers, nil
 }
 
 // Close ends the connection.
