@@ -59,7 +59,7 @@ func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 			}
 			n, err := strconv.ParseInt(fields[i+1], 10, 64)
 			if err != nil || n < 0 || i == 0 && n > 1<<16 {
-				return nil, fmt.Errorf("Windows describes a disk as %.100q", line)
+				return nil, fmt.Errorf("the guest describes a disk as %.100q", line)
 			}
 			numbers[i] = n
 		}
@@ -70,14 +70,14 @@ func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 			d := &disks[len(disks)-1]
 			d.Parts = append(d.Parts, WindowsPart{Number: int(numbers[0]), Offset: size.Bytes(numbers[1]), Size: size.Bytes(numbers[2]), Type: fields[4], Letter: fields[5], FS: fields[6]})
 		case fields[0] != "":
-			return nil, fmt.Errorf("Windows describes a disk as %.100q", line)
+			return nil, fmt.Errorf("the guest describes a disk as %.100q", line)
 		}
 		if len(disks) > maxDevices || len(disks) > 0 && len(disks[len(disks)-1].Parts) > maxDevices {
-			return nil, fmt.Errorf("Windows names more than %d disks or partitions", maxDevices)
+			return nil, fmt.Errorf("the guest names more than %d disks or partitions", maxDevices)
 		}
 	}
 	if len(disks) == 0 {
-		return nil, errors.New("Windows names no disk")
+		return nil, errors.New("the guest names no disk")
 	}
 	return disks, nil
 }
