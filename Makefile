@@ -14,7 +14,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GO_FOLDERS := cmd guest plan testimages .ci
 # ./... leaves out what begins with a dot.
-CI_PACKAGES := ./.ci/imports ./.ci/setup ./.ci/image ./.ci/guest
+CI_PACKAGES := ./.ci/imports ./.ci/setup ./.ci/guest
 FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
