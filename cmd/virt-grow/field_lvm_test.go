@@ -115,7 +115,7 @@ func TestFieldVolumes(t *testing.T) {
 		"lvm vgcreate own P/whose-1 && lvm lvcreate -y -Wn -L 20M -n d own && lvm lvcreate -y -Wn -L 4M -n skip own && mkfs.ext4 -q /dev/own/d && lvm lvchange -ky own/skip",
 		"lvm vgcreate exported P/whose-2 && lvm lvcreate -y -Wn -L 20M -n d exported && lvm vgchange -an exported && lvm vgexport exported",
 		"lvm vgcreate foreign P/whose-3 && lvm lvcreate -y -Wn -L 20M -n d foreign && lvm vgchange -an foreign",
-		"lvm vgcreate shared P/whose-4 && lvm lvcreate -y -Wn -L 20M -n d shared && lvm vgchange -an shared && lvm vgcfgbackup -f /tmp/shared shared && sed -i 's/max_lv = 0/lock_type = \\\"sanlock\\\" max_lv = 0/' /tmp/shared && lvm vgcfgrestore --force -f /tmp/shared shared",
+		"lvm vgcreate shared P/whose-4 && lvm lvcreate -y -Wn -L 20M -n d shared && lvm vgchange -an shared && lvm vgcfgbackup -f /tmp/shared shared && sed -i /max_lv/ilock_type=sanlock /tmp/shared && lvm vgcfgrestore --force -f /tmp/shared shared",
 		"mkfs.ext4 -q P/whose-5 && lvm vgchange -y --systemid otherhost foreign",
 		"lvm vgchange -an mdas striped half fixed small pair own",
 	},
@@ -259,19 +259,23 @@ func TestPVSizes(t *testing.T) {
 func TestFieldArrays(t *testing.T) {
 	long(t)
 	dir := t.TempDir()
-	create := "mdadm --create /dev/md9 --level=1 --raid-devices=2 --run"
-	fieldDisks(t, dir, []string{
-		create + " --metadata=1.2 P/beside-1 missing && mdadm --stop /dev/md9",
-		create + " --metadata=1.0 P/beside-2 P/beside-3 && mkfs.ext4 -q /dev/md9 && mdadm --wait /dev/md9; mdadm --stop /dev/md9",
+	create := "mdadm --create MD --level=1 --raid-devices=2 --run"
+	lines := []string{
+		create + " --metadata=1.2 P/beside-1 missing && mdadm --stop MD",
+		create + " --metadata=1.0 P/beside-2 P/beside-3 && mkfs.ext4 -q MD && mdadm --wait MD; mdadm --stop MD",
 		// Both halves, one of them on a disk that is not here: it stays inactive.
-		create + " --metadata=1.2 P/beside-4 P/away-1 && mdadm --wait /dev/md9; mdadm --stop /dev/md9",
+		create + " --metadata=1.2 P/beside-4 P/away-1 && mdadm --wait MD; mdadm --stop MD",
 		"mkfs.xfs -q P/beside-5",
-		create + " --metadata=1.2 P/onmd-1 P/onmd-2 && lvm vgcreate onmd /dev/md9 && lvm lvcreate -y -Wn -L 20M -n d onmd && mkfs.ext4 -q /dev/onmd/d && lvm vgchange -an onmd && mdadm --wait /dev/md9; mdadm --stop /dev/md9",
+		create + " --metadata=1.2 P/onmd-1 P/onmd-2 && lvm vgcreate onmd MD && lvm lvcreate -y -Wn -L 20M -n d onmd && mkfs.ext4 -q /dev/onmd/d && lvm vgchange -an onmd && mdadm --wait MD; mdadm --stop MD",
 		"mkfs.ext4 -q P/onmd-3",
-		create + " --metadata=0.90 P/v09-1 missing && mkfs.ext4 -q /dev/md9 && mdadm --stop /dev/md9",
-		create + " --metadata=1.0 P/v10-1 missing && mkfs.ext4 -q /dev/md9 && mdadm --stop /dev/md9",
-		create + " --metadata=1.2 P/v12-1 missing && mkfs.ext4 -q /dev/md9 && mdadm --stop /dev/md9",
-	},
+		create + " --metadata=0.90 P/v09-1 missing && mkfs.ext4 -q MD && mdadm --stop MD",
+		create + " --metadata=1.0 P/v10-1 missing && mkfs.ext4 -q MD && mdadm --stop MD",
+		create + " --metadata=1.2 P/v12-1 missing && mkfs.ext4 -q MD && mdadm --stop MD",
+	}
+	for i := range lines { // a name that was just in use may be busy for a moment
+		lines[i] = strings.ReplaceAll(lines[i], "MD", fmt.Sprintf("/dev/md%d", 9-i))
+	}
+	fieldDisks(t, dir, lines,
 		fieldDisk{"beside", 500, [][2]int{{2048, 65536}, {67584, 65536}, {133120, 65536}, {198656, 32768}, {231424, 753664}}},
 		fieldDisk{"away", 20, [][2]int{{2048, 32768}}},
 		fieldDisk{"onmd", 300, [][2]int{{2048, 131072}, {133120, 131072}, {264192, 204800}}},

@@ -214,7 +214,7 @@ func (a *Appliance) refresh(ctx context.Context, disk string) error {
 			return err
 		}
 		time.Sleep(100 * time.Millisecond)
-		if err := a.release(ctx); err != nil {
+		if err := a.release(ctx, attempt%5 == 1); err != nil {
 			return err
 		}
 	}
@@ -294,7 +294,7 @@ func (a *Appliance) Settle(ctx context.Context) error {
 		return err
 	}
 	if a.claimed {
-		if err := a.release(ctx); err != nil {
+		if err := a.release(ctx, false); err != nil {
 			return err
 		}
 	}

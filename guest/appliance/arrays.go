@@ -13,8 +13,10 @@ import (
 
 // release lets go of what udev in the appliance makes of partitions by itself: md
 // arrays, also those that lack a member, and volume groups on them. They hold their
-// partitions, and the kernel reads no table again while one is held.
-func (a *Appliance) release(ctx context.Context) error {
+// partitions, and the kernel reads no table again while one is held. unlisted also
+// stops arrays that have not been started, because most of their members are away:
+// libguestfs lists none of them, so every name that mdadm may have given one is tried.
+func (a *Appliance) release(ctx context.Context, unlisted bool) error {
 	var arrays []string
 	if err := a.do(ctx, func() (e error) { arrays, e = a.g.List_md_devices(); return }); err != nil {
 		return err
@@ -24,10 +26,19 @@ func (a *Appliance) release(ctx context.Context) error {
 			return err
 		}
 	}
+	if unlisted {
+		for i := range mdNames {
+			arrays = append(arrays, fmt.Sprintf("/dev/md%d", mdNames-1-i))
+		}
+	}
 	var failed []error
 	for _, array := range arrays {
-		if err := a.do(ctx, func() error { return a.g.Md_stop(array) }); err != nil {
-			failed = append(failed, err) // one that lies below another stops after it
+		err := a.do(ctx, func() error { return a.g.Md_stop(array) })
+		if err != nil && !strings.Contains(err.Error(), "No such file") {
+			failed = append(failed, fmt.Errorf("%s: %w", array, err)) // one that lies below another stops after it
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	if ctx.Err() != nil {
@@ -36,6 +47,10 @@ func (a *Appliance) release(ctx context.Context) error {
 	a.blocked = errors.Join(failed...)
 	return nil
 }
+
+// mdNames is how many names there are for arrays: mdadm takes md127 first, then the
+// next lower one, and where an array's own name is a number it takes that (mdadm(8)).
+const mdNames = 128
 
 // claims says whether something in the appliance or in its kernel may take a device
 // that holds this for itself.
