@@ -287,7 +287,7 @@ func TestFieldArrays(t *testing.T) {
 		grown        string
 		size         int64
 	}{
-		{image: "beside", words: "--size +512M --grow sda5", grown: "sda5", size: 880*mib - mib},
+		{image: "beside", words: "--size +512M --grow sda5", grown: "sda5", size: 898 * mib},
 		{image: "onmd", words: "--size +100M --grow sda3", grown: "sda3", size: 200*mib + 70*mib},
 		{image: "v09", words: "--size +256M --grow sda1 --partition-only", exit: 3, says: "metadata 0.90"},
 		{image: "v10", words: "--size +256M --grow sda1 --partition-only", exit: 3, says: "metadata 1.0"},
