@@ -58,12 +58,24 @@ func fieldDisks(t *testing.T, dir string, lines []string, disks ...fieldDisk) {
 // fieldRun grows an image, and gives the exit code with the last event.
 func fieldRun(t *testing.T, image string, words ...string) (exit int, result struct{ Reason, Error, Hint string }) {
 	t.Helper()
-	r := try(t, t.TempDir(), append([]string{"--json", "grow", image, "--yes"}, words...)...)
+	r := try(t, shortState(t), append([]string{"--json", "grow", image, "--yes"}, words...)...)
 	lines := strings.Split(strings.TrimSpace(r.out), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &result); err != nil {
 		t.Fatalf("%s\n%s", r.out, r.err)
 	}
 	return r.exit, result
+}
+
+// shortState is a state directory whose path leaves room for a socket's, which
+// t.TempDir, with a test's name in it, does not.
+func shortState(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vgs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // fieldLayout is what inspect says of an image.
