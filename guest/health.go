@@ -85,8 +85,8 @@ func (h *hostGuest) answers(ctx context.Context) error {
 func (h *hostGuest) grown(ctx context.Context) error {
 	after, err := h.domain.FileSystems(ctx)
 	if err != nil {
-		// An agent that does not know the question answers all the same.
-		if h.domain.Ping(ctx) == nil && strings.Contains(err.Error(), "has not been found") {
+		if h.facts.excused(err) && h.domain.Ping(ctx) == nil {
+			h.note("the guest agent answers, and does not list file systems: the new size was not seen in the guest")
 			return nil
 		}
 		return err
@@ -100,6 +100,13 @@ func (h *hostGuest) grown(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// excused reports whether an agent that cannot list file systems passes the health
+// check all the same: one that could not before the outage either, or was not asked.
+// One that could before has lost something.
+func (f *Facts) excused(err error) bool {
+	return f.Unlisted || len(f.Before) == 0 && domain.Unsupported(err)
 }
 
 // sizeSeen holds the file systems that the agent sees now against those from

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -58,6 +59,35 @@ func TestWindow(t *testing.T) {
 		err := c.w.fits(p, now)
 		if r, refused := plan.IsRefusal(err); (err == nil) != c.fits || err != nil && (!refused || r.Reason != plan.Window) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestExcused: an agent that cannot list file systems is only held to it if it could
+// before the outage.
+func TestExcused(t *testing.T) {
+	before := []domain.FS{{MountPoint: "/", Type: "xfs", Total: size.GiB}}
+	unknown := errors.New("internal error: unable to execute QEMU agent command 'guest-get-fsinfo': The command guest-get-fsinfo has not been found")
+	disabled := errors.New("Requested operation is not valid: Command guest-get-fsinfo has been disabled for this instance")
+	stub := errors.New("guest agent command failed: this feature or command is not currently supported")
+	broken := errors.New("failed to get the block device of /")
+	for _, c := range []struct {
+		name  string
+		facts Facts
+		err   error
+		want  bool
+	}{
+		{"unknown, never asked", Facts{}, unknown, true},
+		{"disabled, never asked", Facts{}, disabled, true},
+		{"not for this system", Facts{}, stub, true},
+		{"broken, never asked", Facts{}, broken, false},
+		{"broken before, too", Facts{Unlisted: true}, broken, true},
+		{"disabled before, too", Facts{Unlisted: true}, disabled, true},
+		{"it could before", Facts{Before: before}, disabled, false},
+		{"it could before, and fails", Facts{Before: before}, broken, false},
+	} {
+		if got := c.facts.excused(c.err); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 }

@@ -38,8 +38,10 @@ type Facts struct {
 	Overlays []SideOverlay `json:"overlays,omitempty"`
 	// Locks name every disk the job is on.
 	Locks []string `json:"locks,omitempty"`
-	// Before is what the guest's agent saw before the outage.
-	Before []domain.FS `json:"before,omitempty"`
+	// Before is what the guest's agent saw before the outage. Unlisted says that it
+	// answered, and could not list file systems.
+	Before   []domain.FS `json:"before,omitempty"`
+	Unlisted bool        `json:"unlisted,omitempty"`
 	// ByHand are the volumes that Windows was to extend, and could not be told
 	// to.
 	ByHand []string `json:"by_hand,omitempty"`

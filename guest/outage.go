@@ -91,7 +91,12 @@ func (j *job) remember(ctx context.Context) error {
 	}
 	before, err := j.domain.FileSystems(ctx)
 	if err != nil {
-		return nil // an agent that cannot say is asked for no more later
+		// An agent that cannot list them now is not held to it after the start.
+		j.facts.Unlisted = j.domain.Ping(ctx) == nil
+		if !j.facts.Unlisted {
+			return nil
+		}
+		return j.writeFacts()
 	}
 	j.facts.Before = before
 	return j.writeFacts()

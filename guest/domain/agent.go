@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -63,6 +64,20 @@ func (d *Domain) command(ctx context.Context, name string, arguments, into any) 
 func (d *Domain) Ping(ctx context.Context) error {
 	var nothing map[string]any
 	return d.command(ctx, "guest-ping", nil, &nothing)
+}
+
+// Unsupported reports whether an agent's error says that it does not know a command or
+// may not carry it out. The texts are qemu-ga's on Linux ("has not been found", "has
+// been disabled"), its stubs for other systems ("not currently supported", "this
+// feature or command is not currently supported"), and libvirt's for both.
+func Unsupported(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	return slices.ContainsFunc([]string{"has not been found", "commandnotfound", "has been disabled", "is disabled",
+		"not supported", "unsupported", "not currently supported", "not implemented", "not allowed"},
+		func(words string) bool { return strings.Contains(text, words) })
 }
 
 // FileSystems are what the guest has mounted (qemu-ga: guest-get-fsinfo).
@@ -139,10 +154,8 @@ func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, 
 	var started struct{ Pid int64 }
 	err := d.command(ctx, "guest-exec", arguments, &started)
 	if err != nil {
-		for _, forbidden := range []string{"has been disabled", "has not been found"} {
-			if strings.Contains(err.Error(), forbidden) {
-				return Ran{}, fmt.Errorf("%w: %w", ErrMayNotExec, err)
-			}
+		if Unsupported(err) {
+			return Ran{}, fmt.Errorf("%w: %w", ErrMayNotExec, err)
 		}
 		return Ran{}, err
 	}
