@@ -66,6 +66,12 @@ func enter(home string) error {
 	if dir := os.Getenv("VIRT_GROW_TEST_CACHE"); dir != "" {
 		images = dir
 	}
+	// libvirt's test driver with a host that has no domains: one that a test did not
+	// define is not found.
+	empty := filepath.Join(home, "libvirt.xml")
+	if err := os.WriteFile(empty, []byte("<node/>\n"), 0o600); err != nil {
+		return err
+	}
 	env := map[string]string{
 		"HOME": home, "VIRT_GROW_TEST_CACHE": images,
 		"VIRT_GROW_STATE_DIR": filepath.Join(home, "state"),
@@ -74,8 +80,7 @@ func enter(home string) error {
 		"XDG_DATA_HOME":       filepath.Join(home, ".local", "share"),
 		// The unpacked kernel of the appliance is worth keeping between runs.
 		"XDG_CACHE_HOME": filepath.Join(images, "cache"),
-		// A domain that a test did not define is not found.
-		"LIBVIRT_DEFAULT_URI": "qemu:///system?socket=" + filepath.Join(home, "no-libvirt"),
+		"LIBVIRT_DEFAULT_URI": "test://" + empty,
 	}
 	for _, name := range []string{"GOENV", "GOCACHE", "GOMODCACHE", "GOPATH"} {
 		out, err := exec.Command("go", "env", name).Output()
