@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -28,9 +26,8 @@ func Grow(ctx context.Context, img *Image, r plan.Request, o Options) (*Outcome,
 	if err != nil {
 		return nil, err
 	}
-	// Better said now than when the commit fails.
-	if err := unix.Access(img.Path, unix.W_OK); err != nil {
-		return nil, fmt.Errorf("cannot write to %s: %w", img.Path, err)
+	if err := img.checkContainer(ctx, newSize, o.Scratch); err != nil {
+		return nil, err
 	}
 	if err := img.othersAwake(ctx, o.Session); err != nil {
 		return nil, err

@@ -95,6 +95,11 @@ func Open(ctx context.Context, path string, o OpenOptions) (*Image, error) {
 	if err := img.judge(); err != nil {
 		return nil, err
 	}
+	if img.access == block.Exclusive {
+		if err := img.checkBitmaps(ctx, nil); err != nil {
+			return nil, err
+		}
+	}
 	return img, img.findSector(ctx, o.Sector)
 }
 

@@ -218,6 +218,9 @@ func (p *Online) open(ctx context.Context, disk domain.Disk) error {
 	if err != nil {
 		return err
 	}
+	if err := img.checkBitmaps(ctx, p.domain); err != nil {
+		return err
+	}
 	img.owner = &owner{domain: p.domain}
 	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: disk.Target, Bus: disk.Bus, Running: true}
 	p.image, p.Target = img, img.Target
@@ -239,6 +242,9 @@ func (p *Online) measure(ctx context.Context, amount plan.Amount) error {
 			return plan.Refuse(plan.DiskUnsupported, p.image.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.image.Path, p.image.Size)
 		}
 		p.To = max(now, p.image.Size)
+	}
+	if err := p.image.checkSize(ctx, p.To); err != nil {
+		return err
 	}
 	p.Resize.To = p.To
 	if p.To > p.From {

@@ -83,6 +83,9 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*Image,
 	if err != nil {
 		return nil, err
 	}
+	if err := img.checkBitmaps(ctx, d); err != nil {
+		return nil, err
+	}
 	img.owner = &owner{domain: d, survey: survey}
 	img.Target.Guest = guestOf(d, survey, disk, o)
 	if err := img.planTrial(ctx, disk, o); err != nil {

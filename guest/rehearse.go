@@ -65,6 +65,9 @@ func Rehearse(ctx context.Context, img *Image, r plan.Request, o Options, q Rehe
 	if err != nil {
 		return nil, err
 	}
+	if err := img.checkSize(ctx, newSize); err != nil {
+		return nil, err
+	}
 	if g := img.Target.Guest; g != nil && g.Running && q.Quiesce == "yes" && !g.Health.Agent {
 		return nil, plan.Refuse(plan.NoRehearsal, g.Name, "--quiesce yes: no guest agent answers in %s", g.Name)
 	}

@@ -254,14 +254,18 @@ func imageError(path string, err error) error {
 // MakePlan looks at the image and plans, and runs the checks that the edit
 // would begin with: a plan that is shown is one that can be carried out.
 func MakePlan(ctx context.Context, img *Image, r plan.Request, o SessionOptions) (*plan.Plan, error) {
-	if _, err := r.NewSize(img.Size); err != nil {
+	newSize, err := r.NewSize(img.Size)
+	if err != nil {
+		return nil, err
+	}
+	if err := img.checkSize(ctx, newSize); err != nil {
 		return nil, err
 	}
 	if err := img.othersAwake(ctx, o); err != nil {
 		return nil, err
 	}
 	var p *plan.Plan
-	_, err := Look(ctx, img, o, needs(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
+	_, err = Look(ctx, img, o, needs(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
 		var err error
 		if p, err = plan.Build(l, img.Target, r); err != nil {
 			return err

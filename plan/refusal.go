@@ -45,6 +45,9 @@ const (
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"
 	NotAFile          Reason = "not-a-file"
+	BitmapInUse       Reason = "bitmap-in-use"
+	ContainerLimit    Reason = "container-limit"
+	NotWritable       Reason = "not-writable"
 
 	// About new files.
 	FileExists Reason = "file-exists"
@@ -98,6 +101,8 @@ type Refusal struct {
 	Text string `json:"text"`
 	// Subject is the device, path or job the text is about, for the hint.
 	Subject string `json:"subject,omitempty"`
+	// Item is the part of the subject that is to be dealt with: a bitmap of an image.
+	Item string `json:"item,omitempty"`
 	// Way is the way that leads on, where the reason alone does not tell.
 	Way Way `json:"way,omitempty"`
 	// Size is the largest size that would not be refused, where there is one.

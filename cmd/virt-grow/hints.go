@@ -51,6 +51,9 @@ var hints = map[plan.Reason]string{
 	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
+	plan.BitmapInUse:       "remove it, and begin the next series of incremental backups with a full one: qemu-img bitmap --remove SUBJECT ITEM; the guest has to be off for that",
+	plan.ContainerLimit:    "ask for less with --size, or copy the image into one with larger clusters (qemu-img convert -O qcow2 -o cluster_size=64k SUBJECT NEW.qcow2) or onto a file system without that limit",
+	plan.NotWritable:       "mount the file system read-write, take the attribute off (lsattr SUBJECT shows it, chattr -i takes it off), or become the user who may write there; --scratch-dir puts overlays elsewhere",
 	plan.FileExists:        "give another name, or move SUBJECT away yourself: nothing is overwritten",
 	plan.TooSmall:          "give more with --size, or take another file system: --fs ext4",
 	plan.TooLarge:          "give less with --size, or take another file system: --fs xfs",
@@ -228,6 +231,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 		hint = hints[r.Reason]
 	}
 	text := strings.ReplaceAll(hint, "SUBJECT", quoted(subject))
+	text = strings.ReplaceAll(text, "ITEM", quoted(r.Item))
 	text = strings.ReplaceAll(text, "OFFLINE", p.offline)
 	return strings.ReplaceAll(text, "VIRT-GROW", p.line())
 }

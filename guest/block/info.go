@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,14 @@ type Info struct {
 	Corrupt, Dirty bool
 	// Backing and BackingFormat are the next image of the chain.
 	Backing, BackingFormat string
+	// Cluster, RefcountBits and ExtendedL2 are what a qcow2's largest size depends on;
+	// 0 if not known.
+	Cluster      size.Bytes
+	RefcountBits int
+	ExtendedL2   bool
+	// Inconsistent are the persistent bitmaps that a QEMU which did not end well has
+	// left marked as in use. Those of a running QEMU are marked so as well.
+	Inconsistent []string
 }
 
 // imgInfo is the JSON of qemu-img info (QEMU 2.x to 9.x; fields that are not
@@ -42,6 +51,7 @@ type imgInfo struct {
 	ActualSize  int64             `json:"actual-size"`
 	Snapshots   []json.RawMessage `json:"snapshots"`
 	Encrypted   bool              `json:"encrypted"`
+	Cluster     int64             `json:"cluster-size"`
 	Dirty       bool              `json:"dirty-flag"`
 	Backing     string            `json:"backing-filename"`
 	FullBacking string            `json:"full-backing-filename"`
@@ -51,6 +61,12 @@ type imgInfo struct {
 			Compat   string `json:"compat"`
 			Corrupt  bool   `json:"corrupt"`
 			DataFile string `json:"data-file"`
+			Refcount int    `json:"refcount-bits"`
+			Extended bool   `json:"extended-l2"`
+			Bitmaps  []struct {
+				Name  string   `json:"name"`
+				Flags []string `json:"flags"`
+			} `json:"bitmaps"`
 		} `json:"data"`
 	} `json:"format-specific"`
 }
@@ -69,6 +85,13 @@ func parseInfo(data []byte) (Info, error) {
 	}
 	if info.Backing == "" {
 		info.Backing = r.Backing
+	}
+	d := r.Specific.Data
+	info.Cluster, info.RefcountBits, info.ExtendedL2 = size.Bytes(r.Cluster), d.Refcount, d.Extended
+	for _, b := range d.Bitmaps {
+		if slices.Contains(b.Flags, "in-use") {
+			info.Inconsistent = append(info.Inconsistent, b.Name)
+		}
 	}
 	switch r.Specific.Data.Compat {
 	case "0.10":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 
 	"libvirt.org/go/libvirt"
@@ -112,3 +113,39 @@ func (d *Domain) monitor(ctx context.Context, text string, flags libvirt.DomainQ
 type MonitorError struct{ Command, Said string }
 
 func (e *MonitorError) Error() string { return fmt.Sprintf("QEMU says to %s: %s", e.Command, e.Said) }
+
+// InconsistentBitmaps asks QEMU which persistent bitmaps of an image it found to be
+// inconsistent when it opened the image (QMP query-named-block-nodes). Like Drives, it
+// marks the domain as tainted.
+func (d *Domain) InconsistentBitmaps(ctx context.Context, path string) ([]string, error) {
+	var nodes []struct {
+		File    string
+		Drv     string
+		Bitmaps []struct {
+			Name         string
+			Inconsistent bool
+		} `json:"dirty-bitmaps"`
+	}
+	if err := d.qmp(ctx, "query-named-block-nodes", nil, &nodes); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range nodes {
+		for _, b := range n.Bitmaps {
+			if b.Inconsistent && n.Drv == "qcow2" && sameFile(n.File, path) {
+				names = append(names, b.Name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return a == b
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/testimages/lab"
+)
+
+// onePartition makes disk.raw with a GPT, and a file system that command makes of the
+// file fs.
+func onePartition(t *testing.T, command string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	shell(t, dir, `truncate -s 322M disk.raw
+printf 'label: gpt\n2048,655360,L\n' | sfdisk -q disk.raw
+truncate -s 320M fs
+`+command+`
+dd if=fs of=disk.raw bs=512 seek=2048 conv=notrunc,sparse status=none
+rm fs`)
+	return dir
+}
+
+// images runs the program on image files.
+type images struct {
+	program, dir string
+}
+
+func (r images) run(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	cmd := exec.Command(r.program, append([]string{"--state-dir", filepath.Join(r.dir, "state")}, args...)...)
+	cmd.Dir = r.dir
+	out, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// refused asserts a refusal that leaves every byte of the image as it was.
+func (r images) refused(t *testing.T, image string, reason plan.Reason, says string, args ...string) {
+	t.Helper()
+	before := shell(t, r.dir, "sha256sum "+image)
+	code, out := r.run(t, append(args, "--json")...)
+	if code != exitRefused || !strings.Contains(strings.ReplaceAll(out, `": "`, `":"`), `"reason":"`+string(reason)+`"`) || !strings.Contains(out, says) {
+		t.Errorf("%q: exit %d, want %s and %q\n%s", args, code, reason, says, out)
+	}
+	if after := shell(t, r.dir, "sha256sum "+image); after != before {
+		t.Errorf("%q changed the image", args)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.dir, "*virt-grow*")); len(left) > 0 {
+		t.Errorf("%q left %v", args, left)
+	}
+}
+
+// breakBitmap writes through a storage daemon that dies, so that the image's bitmap
+// stays marked as in use.
+func breakBitmap(t *testing.T, dir, image string) {
+	t.Helper()
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command("qemu-storage-daemon", "--blockdev", "driver=qcow2,node-name=n,file.driver=file,file.filename="+image,
+		"--nbd-server", "addr.type=unix,addr.path="+socket, "--export", "type=nbd,id=e,node-name=n,writable=on")
+	cmd.Dir = dir
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(socket); err == nil {
+			break
+		}
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the storage daemon does not come up")
+		}
+	}
+	shell(t, dir, "qemu-io -f raw -c 'write 300M 512' 'nbd+unix:///n?socket="+socket+"'")
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+}
+
+// TestBitmaps: QEMU resizes no image with an inconsistent bitmap, and that is known
+// before; a sound one goes along, with what was changed marked in it.
+func TestBitmaps(t *testing.T) {
+	long(t)
+	r := images{buildWithFaults(t), onePartition(t, "mkfs.xfs -q fs")}
+	shell(t, r.dir, `qemu-img convert -O qcow2 disk.raw b.qcow2; rm disk.raw
+qemu-img bitmap --add b.qcow2 nightly; cp b.qcow2 sound.qcow2`)
+	breakBitmap(t, r.dir, "b.qcow2")
+	r.refused(t, "b.qcow2", plan.BitmapInUse, "bitmap --remove", "grow", "b.qcow2", "--size", "+512M", "--yes")
+	for i, image := range []string{"sound.qcow2", "back.qcow2"} {
+		if i == 1 { // grown, and taken back
+			shell(t, r.dir, "qemu-img create -q -f qcow2 x.qcow2 1M; rm x.qcow2; cp sound.qcow2 back.qcow2")
+			if code, out := r.run(t, "grow", image, "--size", "+64M", "--yes", "--keep-overlay"); code != 0 {
+				t.Fatalf("exit %d\n%s", code, out)
+			}
+			id := strings.TrimSpace(shell(t, r.dir, "ls state/jobs | tail -n 1"))
+			if code, out := r.run(t, "rollback", id); code != 0 {
+				t.Fatalf("rollback: exit %d\n%s", code, out)
+			}
+		} else if code, out := r.run(t, "grow", image, "--size", "+512M", "--yes"); code != 0 {
+			t.Fatalf("exit %d\n%s", code, out)
+		}
+		info := shell(t, r.dir, "qemu-img info --output=json "+image)
+		if !strings.Contains(info, "nightly") || strings.Contains(info, "in-use") {
+			t.Errorf("%s: the bitmap is not sound\n%s", image, info)
+		}
+		shell(t, r.dir, "qemu-img check -q "+image)
+	}
+	// What the growth wrote is marked: the table's first sectors, and the backup table.
+	mapped := shell(t, r.dir, `qemu-nbd -r -f qcow2 -B nightly -k $PWD/n --fork --pid-file=$PWD/p sound.qcow2
+qemu-img map --output=json --image-opts driver=nbd,server.type=unix,server.path=$PWD/n,x-dirty-bitmap=qemu:dirty-bitmap:nightly
+kill $(cat p)`)
+	if !strings.Contains(mapped, `{ "start": 0,`) || !strings.Contains(strings.SplitN(mapped, "\n", 2)[0], `"data": false`) {
+		t.Errorf("the first cluster is not marked as changed\n%s", mapped)
+	}
+}
+
+// TestContainerLimit: what a container cannot become is known before anything is done.
+func TestContainerLimit(t *testing.T) {
+	long(t)
+	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
+	shell(t, r.dir, "qemu-img convert -O qcow2 -o cluster_size=512 disk.raw tiny.qcow2")
+	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "ends at 128 GiB", "grow", "tiny.qcow2", "--size", "200G", "--grow", "none", "--yes")
+	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "ends at 128 GiB", "plan", "tiny.qcow2", "--size", "200G", "--grow", "none")
+	if largest := strings.Fields(shell(t, r.dir, "ulimit -f 1000000; "+r.program+" --state-dir state grow disk.raw --size 2G --grow none --yes --json 2>&1 || echo $?")); !strings.Contains(strings.Join(largest, " "), "ulimit -f") || largest[len(largest)-1] != "3" {
+		t.Errorf("a limit on the size of files: %s", largest)
+	}
+	shell(t, r.dir, "test $(stat -c %s disk.raw) = 337641472")
+}
+
+// TestContainersOfGuests: the same with a guest, which is not stopped for it; and an
+// agent that never listed file systems is not asked to after the growth.
+func TestContainersOfGuests(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	x := h.moveIn(t, "mute-fs", lab.Spec{Cmdline: []string{"agent-without=guest-get-fsinfo"}}, false, disk{"xfs", "qcow2"})
+	begun := time.Now()
+	for _, command := range []string{"grow", "online"} {
+		code, out := x.run(t, "", command, x.Name, "--disk", "vda", "--size", "100P", "--grow", "none", "--yes", "--json")
+		if code != exitRefused || !strings.Contains(out, `"container-limit"`) {
+			t.Errorf("%s: exit %d\n%s", command, code, out)
+		}
+	}
+	x.beating(t, begun)
+	if code, out := x.grow(t, "", "--boot-timeout", "1m"); code != 0 || !strings.Contains(out, "does not list file systems") {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	x.checkGrown(t)
+}

@@ -1,0 +1,95 @@
+package block
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// ErrTooBig says that a container cannot become as big as is asked.
+var ErrTooBig = errors.New("too big for its container")
+
+// CanResize asks QEMU whether a qcow2 like that one can become so big: it resizes an
+// empty image that was made with the same options. The error is ErrTooBig with
+// QEMU's words if it cannot.
+func (i Info) CanResize(ctx context.Context, to size.Bytes) error {
+	dir, err := os.MkdirTemp("", "virt-grow-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	like := filepath.Join(dir, "like.qcow2")
+	if _, err := Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-o", i.options(), like, bytesOf(i.VirtualSize)); err != nil {
+		return fmt.Errorf("make an empty image like %s: %w", i.Path, err)
+	}
+	_, err = Run(ctx, "qemu-img", "resize", "-q", "-f", "qcow2", like, bytesOf(to))
+	var failed *ExecError
+	if errors.As(err, &failed) && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrTooBig, err)
+	}
+	return err
+}
+
+func bytesOf(n size.Bytes) string { return strconv.FormatInt(int64(n), 10) }
+
+// options are those of qemu-img create that the image was made with, as far as its
+// largest size depends on them.
+func (i Info) options() string {
+	options := []string{"compat=1.1"}
+	if i.Version == 2 {
+		options[0] = "compat=0.10"
+	}
+	if i.Cluster > 0 {
+		options = append(options, "cluster_size="+bytesOf(i.Cluster))
+	}
+	if i.Version != 2 && i.RefcountBits > 0 {
+		options = append(options, fmt.Sprintf("refcount_bits=%d", i.RefcountBits))
+	}
+	if i.ExtendedL2 { // QEMU 5.2 and later
+		options = append(options, "extended_l2=on")
+	}
+	return strings.Join(options, ",")
+}
+
+// Largest is the largest virtual size of a qcow2 with these clusters: an L1 table of
+// 32 MiB, whose entries name L2 tables of one cluster each (QEMU's block/qcow2.h,
+// QCOW_MAX_L1_SIZE). It is 0 if the cluster size is not known.
+func (i Info) Largest() size.Bytes {
+	entry := size.Bytes(8)
+	if i.ExtendedL2 {
+		entry = 16
+	}
+	const l1Entries = 32 << 20 / 8
+	return i.Cluster / entry * i.Cluster * l1Entries
+}
+
+// CanHold asks the file system of a directory whether a sparse file of that size can be
+// there: its own limit, and this process's (setrlimit(2), RLIMIT_FSIZE).
+func CanHold(dir string, n size.Bytes) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err == nil && limit.Cur < uint64(n) {
+		return fmt.Errorf("%w: this process may write files of %s at most (ulimit -f)", ErrTooBig, size.Bytes(limit.Cur))
+	}
+	f, err := os.CreateTemp(dir, ".virt-grow-*")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer os.Remove(f.Name())
+	err = unix.Ftruncate(int(f.Fd()), int64(n))
+	switch {
+	case errors.Is(err, unix.EFBIG), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: the file system of %s holds no file of %s", ErrTooBig, dir, n)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%w: the file system of %s has no sparse files, and too little space for one of %s", ErrTooBig, dir, n)
+	}
+	return err
+}
