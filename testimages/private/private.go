@@ -79,7 +79,7 @@ func enter(home string) error {
 		"XDG_CONFIG_HOME":     filepath.Join(home, ".config"),
 		"XDG_DATA_HOME":       filepath.Join(home, ".local", "share"),
 		// The unpacked kernel of the appliance is worth keeping between runs.
-		"XDG_CACHE_HOME": filepath.Join(images, "cache"),
+		"XDG_CACHE_HOME":      filepath.Join(images, "cache"),
 		"LIBVIRT_DEFAULT_URI": "test://" + empty,
 	}
 	for _, name := range []string{"GOENV", "GOCACHE", "GOMODCACHE", "GOPATH"} {
