@@ -296,7 +296,7 @@ func (o *owner) sideOverlays(job, scratch string) []SideOverlay {
 		if dir == "" {
 			dir = filepath.Dir(sides[i].Image)
 		}
-		// virt-aa-helper reads .qcow2 files alone, see openJob.
+		// virt-aa-helper reads .qcow2 files alone, see factsFor.
 		sides[i].Path = filepath.Join(dir, fmt.Sprintf("%s.%s.virt-grow-%s.qcow2", filepath.Base(sides[i].Image), sides[i].Target, job))
 	}
 	return sides

@@ -78,7 +78,8 @@ type system int
 const (
 	otherSystem system = iota
 	debian             // and Ubuntu, Mint, …
-	fedora             // and RHEL, CentOS Stream, Alma, Rocky, …
+	fedora
+	rhel // and CentOS Stream, Alma, Rocky, …
 )
 
 func readSystem() system {
@@ -103,7 +104,10 @@ func parseSystem(osRelease string) system {
 	switch {
 	case ids["debian"], ids["ubuntu"]:
 		return debian
-	case ids["fedora"], ids["rhel"], ids["centos"]:
+	// Their ID_LIKE names Fedora as well.
+	case ids["rhel"], ids["centos"]:
+		return rhel
+	case ids["fedora"]:
 		return fedora
 	}
 	return otherSystem
@@ -114,7 +118,7 @@ func (s system) install(onDebian, onFedora string) string {
 	switch s {
 	case debian:
 		return "sudo apt-get install " + onDebian
-	case fedora:
+	case fedora, rhel:
 		return "sudo dnf install " + onFedora
 	}
 	return "# install what Debian calls " + onDebian + " and Fedora " + onFedora

@@ -56,8 +56,8 @@ func TestParseSystem(t *testing.T) {
 		"Ubuntu": {"NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\nUBUNTU_CODENAME=noble\n", debian},
 		"Mint":   {"ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", debian},
 		"Fedora": {"NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=41\n", fedora},
-		"RHEL":   {"ID=\"rhel\"\nID_LIKE=\"fedora\"\n", fedora},
-		"Alma":   {"ID=\"almalinux\"\nID_LIKE=\"rhel centos fedora\"\n", fedora},
+		"RHEL":   {"ID=\"rhel\"\nID_LIKE=\"fedora\"\n", rhel},
+		"Alma":   {"ID=\"almalinux\"\nID_LIKE=\"rhel centos fedora\"\n", rhel},
 		"Arch":   {"ID=arch\nLOGO=debian\n", otherSystem},
 		"empty":  {"", otherSystem},
 	}
@@ -90,6 +90,15 @@ func TestJudgeKVM(t *testing.T) {
 		if got.Level != test.level || !strings.Contains(got.Mend, test.mend) || got.Text == "" {
 			t.Errorf("%s: got %+v", test.name, got)
 		}
+	}
+}
+
+// TestNTFSOnRHEL: its NTFS comes with libguestfs-winsupport; ntfs-3g is in none of its
+// own repositories.
+func TestNTFSOnRHEL(t *testing.T) {
+	got := judgeNTFS(rhel, &appliance.Facts{Lacking: []string{"ntfs"}})
+	if got.Mend != "sudo dnf install libguestfs-winsupport" {
+		t.Errorf("got %+v", got)
 	}
 }
 

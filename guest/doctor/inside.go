@@ -83,7 +83,10 @@ func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 func judgeNTFS(s system, facts *appliance.Facts) Finding {
 	// RHEL has NTFS in a package of its own, and keeps it for programs whose name
 	// begins with "virt-", as ours does.
-	mend := s.install("ntfs-3g", "ntfs-3g ntfsprogs   # RHEL: libguestfs-winsupport")
+	mend := s.install("ntfs-3g", "ntfs-3g ntfsprogs")
+	if s == rhel {
+		mend = s.install("", "libguestfs-winsupport")
+	}
 	switch {
 	case slices.Contains(facts.Lacking, "ntfs"):
 		return Finding{"NTFS", Warn, "the appliance has no NTFS: Windows guests cannot be grown here", mend}
