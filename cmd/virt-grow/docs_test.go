@@ -1,0 +1,21 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestReasonsDocumented: scripts decide by reasons, so the reference lists every one
+// that the program has a hint for.
+func TestReasonsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reason := range hints {
+		if !strings.Contains(string(text), "`"+string(reason)+"`") {
+			t.Errorf("docs/reference.md does not list %s", reason)
+		}
+	}
+}
