@@ -70,7 +70,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	if p.File != nil {
 		locks = append(locks, p.File.locks()...)
 	}
-	t := plan.Target{Path: p.Path, Format: p.disk.Format, Guest: &plan.Guest{Disk: p.Target, Bus: p.disk.Bus}}
+	t := plan.Target{Path: p.Path, Format: p.disk.Format, Guest: &plan.Guest{Disk: p.Target, Bus: p.disk.Bus, Pool: p.disk.Volume.Pool}}
 	j, err := openDeviceJob(ctx, DiskDetach, d, t, p.Live != "", locks, p.steps(), &p.detachment, o)
 	if err != nil {
 		return nil, err
@@ -171,6 +171,8 @@ func (p *detaching) judgeDisk(stays bool) error {
 		return refuse(plan.DiskUnsupported, "is a %s: virt-grow media eject takes its medium out", p.disk.Device)
 	case p.Live != "" && isOneOf(p.disk.Bus, "sata", "ide"):
 		return plan.Refuse(plan.NoHotplug, p.domain.Name, "a running guest cannot lose a disk on the bus %s", p.disk.Bus)
+	case p.Delete && p.disk.Why != "":
+		return notAFile(p.domain, p.disk.Disk)
 	case p.Delete && p.disk.Kind != "file":
 		return refuse(plan.DiskUnsupported, "is of type %q: only files can be deleted", p.disk.Kind)
 	case p.Delete && stays:

@@ -69,7 +69,7 @@ func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
 
 // openDeviceJob makes a job on a domain's devices.
 func openDeviceJob(ctx context.Context, kind Kind, d *domain.Domain, t plan.Target, running bool, locks []string, steps []plan.Step, what any, o Options) (*job, error) {
-	t.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: t.Guest.Disk, Bus: t.Guest.Bus, Running: running}
+	t.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: t.Guest.Disk, Bus: t.Guest.Bus, Pool: t.Guest.Pool, Running: running}
 	j, err := openErrand(Facts{Kind: kind, Target: t, Steps: steps}, append(locks, domainLock(d)), what, o)
 	if err != nil {
 		return nil, err

@@ -75,6 +75,9 @@ func byTarget(disks []domain.Disk, target string) (domain.Disk, bool) {
 func listed(d domain.Disk) plan.ListedDisk {
 	entry := plan.ListedDisk{Target: d.Target, Bus: d.Bus, Device: d.Device, Kind: d.Kind, Source: d.Source, Format: d.Format,
 		Serial: d.Serial, Cache: d.Cache, ReadOnly: d.Fixed, Shareable: d.Shared, Warnings: []*plan.Refusal{}}
+	if d.Volume != (domain.Volume{}) {
+		entry.Volume = d.Volume.String()
+	}
 	if d.Source == "" {
 		entry.Source = d.Remote
 	}

@@ -78,6 +78,9 @@ func (g *Disks) add(ctx context.Context, disk domain.Disk, sector size.Bytes) er
 	switch {
 	case disk.Kind == "" || disk.Device != "disk" && disk.Device != "lun":
 		return nil
+	case disk.Why != "":
+		g.Notes = append(g.Notes, fmt.Sprintf("disk %s is left out: %s", disk.Target, disk.Why))
+		return nil
 	case disk.Kind != "file" && disk.Kind != "block":
 		g.Notes = append(g.Notes, fmt.Sprintf("disk %s is left out: it is of type %q", disk.Target, disk.Kind))
 		return nil
@@ -169,7 +172,7 @@ func (g *Disks) mayWrite(ctx context.Context, disks []int) error {
 func (g *Disks) target(i int) plan.Target {
 	t := g.images[i].Target
 	if g.domain != nil {
-		t.Guest = &plan.Guest{Connect: g.domain.URI(), Name: g.Name, UUID: g.UUID, Disk: g.disks[i].Target, Bus: g.disks[i].Bus}
+		t.Guest = &plan.Guest{Connect: g.domain.URI(), Name: g.Name, UUID: g.UUID, Disk: g.disks[i].Target, Bus: g.disks[i].Bus, Pool: g.disks[i].Volume.Pool}
 	}
 	return t
 }

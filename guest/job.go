@@ -352,11 +352,25 @@ func newJob(held *journal.Job, facts Facts, o Options) *job {
 }
 
 func (j *job) close() error {
+	j.refreshPool()
 	errs := []error{j.held.Close(), j.unlock()}
 	if j.connected {
 		errs = append(errs, j.domain.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// refreshPool lets libvirt know the volume's new size. A pool that is busy learns of it
+// when it is refreshed next.
+func (j *job) refreshPool() {
+	if j.domain == nil || j.guest() == nil || j.guest().Pool == "" || j.facts.Kind == Rehearsing {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := j.domain.RefreshPool(ctx, j.guest().Pool); err != nil {
+		j.note("cannot refresh the storage pool %s: %v (virsh pool-refresh does it)", j.guest().Pool, err)
+	}
 }
 
 func (j *job) log(e journal.Entry) error {

@@ -222,7 +222,7 @@ func (p *Online) open(ctx context.Context, disk domain.Disk) error {
 		return err
 	}
 	img.owner = &owner{domain: p.domain}
-	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: disk.Target, Bus: disk.Bus, Running: true}
+	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: disk.Target, Bus: disk.Bus, Pool: disk.Volume.Pool, Running: true}
 	p.image, p.Target = img, img.Target
 	return img.nobodyElses(ctx)
 }

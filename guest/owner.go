@@ -101,7 +101,7 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*Image,
 func guestOf(d *domain.Domain, s domain.Survey, disk domain.Disk, o DomainOptions) *plan.Guest {
 	running := s.State == domain.Running
 	g := &plan.Guest{
-		Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: disk.Target, Bus: disk.Bus,
+		Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: disk.Target, Bus: disk.Bus, Pool: disk.Volume.Pool,
 		Running: running, Trial: running && !o.NoTrial || o.TrialBoot, Manual: o.Manual,
 	}
 	if running || g.Trial {
@@ -233,12 +233,24 @@ func judgeDisk(d *domain.Domain, disk domain.Disk) error {
 		return refuse(plan.DiskUnsupported, "is transient: what is written to it is thrown away")
 	case disk.Shared:
 		return refuse(plan.DiskShared, "is shareable: others may write to it at the same time")
+	case disk.Why != "":
+		return notAFile(d, disk)
 	case disk.Kind != "file" && disk.Kind != "block":
 		return refuse(plan.DiskUnsupported, "is of type %q: only files and block devices can be grown", disk.Kind)
 	case disk.Format == "":
 		return refuse(plan.FormatMissing, "(%s) has no format in its definition: its <disk> lacks <driver name='qemu' type='qcow2'/>, or type='raw' (virsh edit %s)", disk.Source, d.Name)
 	}
 	return nil
+}
+
+// notAFile refuses the volume of a pool that is no file or block device, or cannot be
+// found.
+func notAFile(d *domain.Domain, disk domain.Disk) error {
+	r := plan.Refuse(plan.DiskUnsupported, d.Name, "disk %s of %s is no file that can be worked on: %s", disk.Target, d.Name, disk.Why)
+	if disk.Asleep {
+		r.Subject, r.Way = disk.Volume.Pool, plan.WayStartPool
+	}
+	return r
 }
 
 // planTrial decides which disks get an overlay. A guest whose disks are not

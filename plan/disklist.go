@@ -25,6 +25,8 @@ type ListedDisk struct {
 	Kind string `json:"kind"`
 	// Source is a path, or where on the network it is.
 	Source string `json:"source"`
+	// Volume is "POOL/VOLUME" where the definition names it so.
+	Volume string `json:"volume,omitempty"`
 	// Format is the definition's, which the guest's view depends on.
 	Format    string `json:"format"`
 	Serial    string `json:"serial,omitempty"`

@@ -20,6 +20,9 @@ type Guest struct {
 	Disk string `json:"disk"`
 	// Bus is what the disk is on: "virtio", "scsi", "sata", "ide".
 	Bus string `json:"bus,omitempty"`
+	// Pool is the storage pool in whose words its definition names the disk; "" where
+	// it names a path.
+	Pool string `json:"pool,omitempty"`
 	// Running says that the guest runs and is shut down for the edit.
 	Running bool `json:"running"`
 	// Trial boots the guest on overlays before anything is written into an

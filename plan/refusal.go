@@ -121,6 +121,8 @@ const (
 	// WayRemake is that the owner of what is at the end takes it away and makes it
 	// again.
 	WayRemake Way = "remake"
+	// WayStartPool is to start the storage pool that the disk is in.
+	WayStartPool Way = "start-pool"
 )
 
 func (r *Refusal) Error() string { return r.Text }

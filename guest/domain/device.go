@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -92,7 +93,15 @@ func (d *Domain) Devices(ctx context.Context, s Scope) (disks []Device, controll
 	if err != nil {
 		return nil, nil, err
 	}
-	return parseDevices(text)
+	disks, controllers, err = parseDevices(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	var named []*Disk
+	for i := range disks {
+		named = append(named, &disks[i].Disk)
+	}
+	return disks, controllers, d.conn.findIn(ctx, named)
 }
 
 // Text is one of the domain's two definitions, with its secrets.
@@ -211,7 +220,7 @@ func media(text string) []string {
 	}
 	var all []string
 	for _, d := range disks {
-		all = append(all, d.Target+" "+d.Source)
+		all = append(all, d.Target+" "+cmp.Or(d.Source, d.Remote))
 	}
 	slices.Sort(all)
 	return all

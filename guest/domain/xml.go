@@ -18,9 +18,14 @@ type Disk struct {
 	Target string // "vda"
 	Bus    string
 	Device string // "disk", "cdrom", "floppy", "lun"
-	Kind   string // "file", "block", "network", "volume", …
+	// Kind is "file", "block", "network", …; that of a pool's volume is what the volume
+	// is, or "volume" where it is neither or cannot be found: Why says why.
+	Kind   string
 	Source string // path, for file and block
 	Remote string // where it is, for network and volume
+	Volume Volume // what the definition names in a pool
+	Why    string
+	Asleep bool   // because the pool is not active
 	Format string // driver type; "" where the definition has none
 	Lower  []string
 	// Fixed says that the guest cannot write to it, Shared that others may.
@@ -57,7 +62,7 @@ func (d *Domain) Read(ctx context.Context) (Definition, error) {
 	if err != nil {
 		return Definition{}, err
 	}
-	return parse(text)
+	return d.conn.understand(ctx, text)
 }
 
 // Live reads what the domain runs with.
@@ -66,7 +71,16 @@ func (d *Domain) Live(ctx context.Context) (Definition, error) {
 	if err != nil {
 		return Definition{}, err
 	}
-	return parse(text)
+	return d.conn.understand(ctx, text)
+}
+
+// understand parses a definition, and finds the volumes that it names.
+func (c *Conn) understand(ctx context.Context, text string) (Definition, error) {
+	def, err := parse(text)
+	if err != nil {
+		return def, err
+	}
+	return def, c.findIn(ctx, pointers(def.Disks))
 }
 
 func parse(text string) (Definition, error) {
@@ -111,6 +125,9 @@ func readDisk(x libvirtxml.DomainDisk) Disk {
 	}
 	d.Kind, d.Source = source(x.Source)
 	d.Remote = remote(x.Source)
+	if x.Source != nil && x.Source.Volume != nil {
+		d.Volume = Volume{x.Source.Volume.Pool, x.Source.Volume.Volume}
+	}
 	for lower := x.BackingStore; lower != nil; lower = lower.BackingStore {
 		if _, path := source(lower.Source); path != "" {
 			d.Lower = append(d.Lower, path)
@@ -166,7 +183,7 @@ func remote(s *libvirtxml.DomainDiskSource) string {
 	case s == nil:
 		return ""
 	case s.Volume != nil:
-		return s.Volume.Pool + "/" + s.Volume.Volume
+		return Volume{s.Volume.Pool, s.Volume.Volume}.String()
 	case s.Network == nil:
 		return ""
 	}
@@ -220,7 +237,7 @@ func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 			return err
 		}
 		for i := range all {
-			users = append(users, usersOf(&all[i], but)...)
+			users = append(users, usersOf(l, &all[i], but)...)
 			_ = all[i].Free()
 		}
 		return nil
@@ -229,7 +246,7 @@ func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 }
 
 // usersOf leaves out a domain that went away between two calls.
-func usersOf(other *libvirt.Domain, but string) []User {
+func usersOf(l *libvirt.Connect, other *libvirt.Domain, but string) []User {
 	if uuid, err := other.GetUUIDString(); err != nil || uuid == but {
 		return nil
 	}
@@ -251,6 +268,7 @@ func usersOf(other *libvirt.Domain, but string) []User {
 		if err != nil {
 			continue
 		}
+		findVolumes(l, pointers(def.Disks))
 		for _, disk := range def.Disks {
 			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk, Live: runs && flags == 0})
 		}

@@ -105,6 +105,9 @@ func (p *page) sources(disks []plan.ListedDisk) {
 // remarks are what few disks have.
 func remarks(d plan.ListedDisk) string {
 	var parts []string
+	if d.Volume != "" && d.Volume != d.Source {
+		parts = append(parts, "volume "+d.Volume)
+	}
 	if d.Serial != "" {
 		parts = append(parts, "serial "+d.Serial)
 	}

@@ -1,0 +1,137 @@
+package domain
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+
+	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+)
+
+// Volume is a disk's source as the volume of a storage pool
+// (<source pool='…' volume='…'/>).
+type Volume struct{ Pool, Name string }
+
+func (v Volume) String() string { return v.Pool + "/" + v.Name }
+
+// location is where a volume lies on this host.
+type location struct {
+	kind, path string
+	// why says why the volume can be no file or block device; "" where it is one.
+	why string
+	// asleep says that it is because its pool is not active.
+	asleep bool
+}
+
+// findVolumes gives disks that are named by pool and volume the path that libvirt
+// starts a guest with (virStorageVolGetPath). One that is no file or block device, or
+// whose pool is not active, keeps its kind "volume" and says why.
+func findVolumes(l *libvirt.Connect, disks []*Disk) {
+	found := map[Volume]location{}
+	for _, d := range disks {
+		if d.Volume == (Volume{}) {
+			continue
+		}
+		at, ok := found[d.Volume]
+		if !ok {
+			at = locateVolume(l, d.Volume)
+			found[d.Volume] = at
+		}
+		d.Kind, d.Source, d.Why, d.Asleep = at.kind, at.path, at.why, at.asleep
+	}
+}
+
+func locateVolume(l *libvirt.Connect, v Volume) location {
+	pool, err := l.LookupStoragePoolByName(v.Pool)
+	if err != nil {
+		return location{kind: "volume", why: fmt.Sprintf("there is no storage pool %s", v.Pool)}
+	}
+	defer pool.Free()
+	text, err := pool.GetXMLDesc(0)
+	if err != nil {
+		return location{kind: "volume", why: fmt.Sprintf("storage pool %s: %v", v.Pool, plain(err))}
+	}
+	var x libvirtxml.StoragePool
+	if err := x.Unmarshal(text); err != nil {
+		return location{kind: "volume", why: fmt.Sprintf("storage pool %s: %v", v.Pool, err)}
+	}
+	if active, err := pool.IsActive(); err != nil || !active {
+		return asleep(x, v)
+	}
+	return inPool(pool, x.Type, v)
+}
+
+// inPool asks an active pool for the volume. A file may have come since the pool was
+// read: it is there all the same.
+func inPool(pool *libvirt.StoragePool, kind string, v Volume) location {
+	volume, err := pool.LookupStorageVolByName(v.Name)
+	if isCode(plain(err), libvirt.ERR_NO_STORAGE_VOL) && pool.Refresh(0) == nil {
+		volume, err = pool.LookupStorageVolByName(v.Name)
+	}
+	if err != nil {
+		return location{kind: "volume", why: fmt.Sprintf("storage pool %s has no volume %s", v.Pool, v.Name)}
+	}
+	defer volume.Free()
+	info, err := volume.GetInfo()
+	at := ""
+	if err == nil {
+		at, err = volume.GetPath()
+	}
+	switch {
+	case err != nil:
+		return location{kind: "volume", why: fmt.Sprintf("volume %s: %v", v, plain(err))}
+	case info.Type == libvirt.STORAGE_VOL_FILE:
+		return location{kind: "file", path: at}
+	case info.Type == libvirt.STORAGE_VOL_BLOCK && kind != "iscsi-direct":
+		return location{kind: "block", path: at}
+	}
+	return location{kind: "volume", why: fmt.Sprintf("volume %s is in a storage pool of type %s, and no file or block device", v, kind)}
+}
+
+// directories are the types of pool whose volumes are files in a directory, by their
+// names.
+var directories = []string{"dir", "fs", "netfs"}
+
+// asleep is a volume of a pool that is not active. Its path is told so that others are
+// kept off it; a guest does not start with it.
+func asleep(x libvirtxml.StoragePool, v Volume) location {
+	at := location{kind: "volume", asleep: true, why: fmt.Sprintf("storage pool %s (type %s) is not active", v.Pool, x.Type)}
+	if slices.Contains(directories, x.Type) && x.Target != nil && x.Target.Path != "" {
+		at.path = path.Join(x.Target.Path, v.Name)
+	}
+	return at
+}
+
+// findIn finds the volumes among the disks.
+func (c *Conn) findIn(ctx context.Context, disks []*Disk) error {
+	if !slices.ContainsFunc(disks, func(d *Disk) bool { return d.Volume != Volume{} }) {
+		return nil
+	}
+	return c.do(ctx, func(l *libvirt.Connect) error {
+		findVolumes(l, disks)
+		return nil
+	})
+}
+
+func pointers(disks []Disk) []*Disk {
+	all := make([]*Disk, len(disks))
+	for i := range disks {
+		all[i] = &disks[i]
+	}
+	return all
+}
+
+// RefreshPool has libvirt read a storage pool again: it knows sizes as they were when
+// it did so last.
+func (d *Domain) RefreshPool(ctx context.Context, name string) error {
+	return d.conn.do(ctx, func(l *libvirt.Connect) error {
+		pool, err := l.LookupStoragePoolByName(name)
+		if err != nil {
+			return err
+		}
+		defer pool.Free()
+		return pool.Refresh(0)
+	})
+}
