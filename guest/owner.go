@@ -88,6 +88,9 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*Image,
 	}
 	img.owner = &owner{domain: d, survey: survey}
 	img.Target.Guest = guestOf(d, survey, disk, o)
+	if err := judgeCheckpoints(d, survey, img.Target.Guest); err != nil {
+		return nil, err
+	}
 	if err := img.planTrial(ctx, disk, o); err != nil {
 		return nil, err
 	}
@@ -160,12 +163,21 @@ func judgeDomain(d *domain.Domain, s domain.Survey) error {
 	return nil
 }
 
+// judgeCheckpoints refuses a trial of a domain with checkpoints. A checkpoint is a bitmap
+// in the image: qemu-img's commit and a resize of the running disk take the bitmaps along
+// and mark in them what changed. The trial cannot: libvirt (9.0) makes no snapshot of a
+// domain that is off and has checkpoints, and an incremental backup during the trial
+// would look for the bitmap in the overlay.
+func judgeCheckpoints(d *domain.Domain, s domain.Survey, g *plan.Guest) error {
+	if s.Checkpoints == 0 || !g.Trial {
+		return nil
+	}
+	return plan.Refuse(plan.Checkpoint, d.Name, "domain %s has %d checkpoint(s), and libvirt does not let a domain with checkpoints boot from an overlay for the trial", d.Name, s.Checkpoints)
+}
+
 // judgeResize refuses domains whose disks cannot get another size now, running or
 // not.
 func judgeResize(d *domain.Domain, s domain.Survey) error {
-	if s.Checkpoints > 0 {
-		return plan.Refuse(plan.Checkpoint, d.Name, "domain %s has %d checkpoint(s): their bitmaps do not survive a change of the disk's size", d.Name, s.Checkpoints)
-	}
 	if err := judgeJob(d, s); err != nil {
 		return err
 	}

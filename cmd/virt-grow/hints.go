@@ -68,7 +68,7 @@ var hints = map[plan.Reason]string{
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; what it does after a power-off: virsh edit SUBJECT, on_poweroff destroy",
 	plan.DomainJob:         "wait for it to end: virsh domjobinfo SUBJECT, virsh blockjob SUBJECT DISK",
 	plan.DomainChanged:     "VIRT-GROW status SUBJECT says what it is at; rollback drops the overlay and leaves the guest as it is, then begin anew",
-	plan.Checkpoint:        "delete the checkpoints (virsh checkpoint-list SUBJECT, virsh checkpoint-delete), and take a full backup after the growth",
+	plan.Checkpoint:        "do without the trial, which keeps the checkpoints and marks in them what changes: --no-trial; or grow it while it runs: virt-grow online SUBJECT. Else delete them (virsh checkpoint-list SUBJECT, virsh checkpoint-delete), and take a full backup after the growth",
 	plan.NoLibvirt:         "start it (systemctl start libvirtd; on RHEL and Fedora virtqemud), or name another with --connect; if an image was meant, give its path with a / in it: ./NAME",
 	plan.RemoteHost:        "run virt-grow on that host, with --connect qemu:///system",
 	plan.AmbiguousDisk:     "say which: --disk vda (virsh domblklist SUBJECT)",
