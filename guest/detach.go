@@ -153,6 +153,9 @@ func (p *detaching) take(device domain.Device, scope domain.Scope) {
 	if p.Target == "" {
 		p.disk, p.Target, p.Path = device, device.Target, device.Source
 	}
+	if p.disk.Volume == (domain.Volume{}) {
+		p.disk.Volume = device.Volume // a guest after its trial runs with the path
+	}
 	if scope == domain.Live {
 		p.Live = device.Text
 	} else {

@@ -135,6 +135,16 @@ func (p *Online) findDisk(ctx context.Context, o OnlineOptions) error {
 	if err := judgeDisk(p.domain, disk); err != nil {
 		return err
 	}
+	if disk.Volume == (domain.Volume{}) {
+		// A guest after its trial runs with the path; its definition has the volume.
+		defined, err := p.domain.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if same, ok := byTarget(defined.Disks, disk.Target); ok && samePath(same.Source, disk.Source) {
+			disk.Volume = same.Volume
+		}
+	}
 	p.Disk = live.Disk{Serial: disk.Serial, Address: disk.Place}
 	if p.Resize.Via = o.Via; o.Via == "" {
 		p.Resize.Via = domain.ViaLibvirt
