@@ -78,7 +78,7 @@ func (j *job) leaves() []string {
 			said = append(said, "not done: "+s.Summary)
 		}
 	}
-	files := []string{j.facts.Overlay, j.facts.Undo, filepath.Join(j.held.Dir, "domain.xml")}
+	files := []string{j.facts.Overlay, j.facts.Undo, j.overlay.Bitmaps(), filepath.Join(j.held.Dir, "domain.xml")}
 	for _, side := range j.facts.Overlays {
 		files = append(files, side.Path)
 	}

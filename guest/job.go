@@ -432,7 +432,7 @@ func (h *hostImage) CreateOverlay(ctx context.Context, to size.Bytes) error {
 
 // DropOverlay drops those of the domain's other disks as well.
 func (h *hostImage) DropOverlay(context.Context) error {
-	errs := []error{h.overlay.Drop()}
+	errs := []error{h.overlay.Drop(), h.overlay.DropBitmaps()}
 	for _, side := range h.facts.Overlays {
 		errs = append(errs, side.overlay().Drop())
 	}

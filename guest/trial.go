@@ -132,6 +132,10 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err := h.asLeft(ctx); err != nil {
 		return err
 	}
+	// A host that goes down in the middle of the live commit takes the bitmaps along.
+	if err := h.overlay.SaveBitmaps(ctx); err != nil {
+		return imageError(h.facts.Target.Path, err)
+	}
 	overlays := []domain.Overlay{{Target: h.guest().Disk, Path: h.facts.Overlay}}
 	for _, side := range h.facts.Overlays {
 		if err := side.overlay().Create(ctx, side.Size); err != nil {

@@ -40,6 +40,8 @@ type Info struct {
 	// Inconsistent are the persistent bitmaps that a QEMU which did not end well has
 	// left marked as in use. Those of a running QEMU are marked so as well.
 	Inconsistent []string
+	// Bitmaps are all persistent bitmaps.
+	Bitmaps []Bitmap
 }
 
 // imgInfo is the JSON of qemu-img info (QEMU 2.x to 9.x; fields that are not
@@ -66,6 +68,7 @@ type imgInfo struct {
 			Bitmaps  []struct {
 				Name  string   `json:"name"`
 				Flags []string `json:"flags"`
+				Grain int64    `json:"granularity"`
 			} `json:"bitmaps"`
 		} `json:"data"`
 	} `json:"format-specific"`
@@ -89,6 +92,8 @@ func parseInfo(data []byte) (Info, error) {
 	d := r.Specific.Data
 	info.Cluster, info.RefcountBits, info.ExtendedL2 = size.Bytes(r.Cluster), d.Refcount, d.Extended
 	for _, b := range d.Bitmaps {
+		info.Bitmaps = append(info.Bitmaps, Bitmap{Name: b.Name, Granularity: size.Bytes(b.Grain),
+			Recording: slices.Contains(b.Flags, "auto"), InUse: slices.Contains(b.Flags, "in-use")})
 		if slices.Contains(b.Flags, "in-use") {
 			info.Inconsistent = append(info.Inconsistent, b.Name)
 		}

@@ -105,7 +105,7 @@ func syncFile(path string) error {
 func (o Overlay) Drop() error { return remove(o.Path) }
 
 // DropUndo deletes the undo file, if it is there.
-func (o Overlay) DropUndo() error { return remove(o.Undo) }
+func (o Overlay) DropUndo() error { return errors.Join(remove(o.Undo), o.DropBitmaps()) }
 
 func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -142,6 +142,9 @@ func (o Overlay) SaveUndo(ctx context.Context, now size.Bytes) error {
 	if missing := uncovered(extents, saved); missing != nil {
 		return fmt.Errorf("bytes %d to %d of the image were not saved", missing.Start, missing.End())
 	}
+	if err := o.SaveBitmaps(ctx); err != nil {
+		return asInUse(err)
+	}
 	return syncFile(o.Undo)
 }
 
@@ -161,6 +164,9 @@ func copyOnRead(ctx context.Context, path string, extents []Extent) error {
 // Commit writes the overlay into the image and gives the image the overlay's
 // size. It can be repeated after a crash: the overlay stays as it is.
 func (o Overlay) Commit(ctx context.Context) error {
+	if err := o.mendBitmaps(ctx); err != nil {
+		return asInUse(err)
+	}
 	return commit(ctx, o.Path, o.Image)
 }
 
@@ -181,6 +187,9 @@ func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	// commit ran out of.
 	if err := o.Drop(); err != nil {
 		return err
+	}
+	if err := o.mendBitmaps(ctx); err != nil {
+		return asInUse(err)
 	}
 	if err := commit(ctx, o.Undo, o.Image); err != nil {
 		return err

@@ -1,0 +1,129 @@
+package block
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Bitmap is a persistent bitmap of a qcow2: it has a bit for every piece of the disk that
+// was written since a backup.
+type Bitmap struct {
+	Name        string
+	Granularity size.Bytes
+	// Recording says that writes are marked in it.
+	Recording bool
+	// InUse says that a QEMU has it open, or had when it died. Then its content is lost,
+	// and QEMU does not resize the image.
+	InUse bool
+}
+
+// sound are the bitmaps whose content can be relied on.
+func (i Info) sound() []Bitmap {
+	return slices.DeleteFunc(slices.Clone(i.Bitmaps), func(b Bitmap) bool { return b.InUse })
+}
+
+// Bitmaps is the file in which the image's bitmaps are kept while the image is written
+// to; "" for an overlay without a way back.
+func (o Overlay) Bitmaps() string {
+	if o.Undo == "" {
+		return ""
+	}
+	return o.Undo + ".bitmaps"
+}
+
+// SaveBitmaps keeps the image's bitmaps as they are before the commit. A commit that is
+// killed leaves them in use: without the copy the image could neither be grown nor get its
+// old size back, and incremental backups would begin anew.
+func (o Overlay) SaveBitmaps(ctx context.Context) error {
+	if err := o.DropBitmaps(); err != nil || o.Format != "qcow2" || o.Bitmaps() == "" {
+		return err
+	}
+	info, err := Inspect(ctx, o.Image, o.Format, Exclusive)
+	if err != nil || len(info.sound()) == 0 {
+		return err
+	}
+	if _, err := Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", o.Bitmaps(), bytesOf(info.VirtualSize)); err != nil {
+		return err
+	}
+	if err := likeness(o.Image, o.Bitmaps()); err != nil {
+		return err
+	}
+	for _, b := range info.sound() {
+		if err := copyBitmap(ctx, b, o.Image, o.Bitmaps()); err != nil {
+			return err
+		}
+	}
+	return syncFile(o.Bitmaps())
+}
+
+// copyBitmap makes a bitmap like one of another qcow2 of the same size.
+func copyBitmap(ctx context.Context, b Bitmap, from, to string) error {
+	args := []string{"bitmap", "--add", "-g", bytesOf(b.Granularity)}
+	if !b.Recording {
+		args = append(args, "--disable")
+	}
+	_, err := Run(ctx, "qemu-img", append(args, "--merge", b.Name, "-b", from, "-F", "qcow2", "-f", "qcow2", to, b.Name)...)
+	return asInUse(err)
+}
+
+// DropBitmaps deletes the kept bitmaps, if there are any.
+func (o Overlay) DropBitmaps() error {
+	if o.Bitmaps() == "" {
+		return nil
+	}
+	return remove(o.Bitmaps())
+}
+
+// mendBitmaps puts the kept bitmaps into the place of those that a killed commit left in
+// use. The image gets the size they are for: what it had beyond is in the overlay, if it
+// is of use. It can be repeated after a crash.
+func (o Overlay) mendBitmaps(ctx context.Context) error {
+	if o.Bitmaps() == "" {
+		return nil
+	}
+	if _, err := os.Stat(o.Bitmaps()); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	kept, err := Inspect(ctx, o.Bitmaps(), "qcow2", Exclusive)
+	if err != nil {
+		return err
+	}
+	now, err := Inspect(ctx, o.Image, o.Format, Exclusive)
+	if err != nil {
+		return err
+	}
+	var lost []Bitmap
+	for _, b := range kept.sound() {
+		i := slices.IndexFunc(now.Bitmaps, func(n Bitmap) bool { return n.Name == b.Name })
+		if i < 0 || now.Bitmaps[i].InUse {
+			lost = append(lost, b)
+		}
+		if i < 0 || !now.Bitmaps[i].InUse {
+			continue
+		}
+		if _, err := Run(ctx, "qemu-img", "bitmap", "-f", "qcow2", "--remove", o.Image, b.Name); err != nil {
+			return fmt.Errorf("bitmap %s of %s: %w", b.Name, o.Image, asInUse(err))
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	if err := o.shrinkBack(ctx, kept.VirtualSize); err != nil {
+		return err
+	}
+	for _, b := range lost {
+		if err := copyBitmap(ctx, b, o.Bitmaps(), o.Image); err != nil {
+			return fmt.Errorf("bitmap %s of %s: %w", b.Name, o.Image, err)
+		}
+	}
+	return syncFile(o.Image)
+}

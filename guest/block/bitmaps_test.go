@@ -1,0 +1,151 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// TestKilledCommit: a commit that is killed leaves the image's bitmaps in use, with
+// the image as big as before or bigger. It can be gone on with and taken back all the
+// same, and the bitmaps have what they had, and what was written.
+func TestKilledCommit(t *testing.T) {
+	ctx := context.Background()
+	for _, resized := range []bool{false, true} {
+		for _, back := range []bool{false, true} {
+			o := pair(t, "qcow2", 3)
+			qemuImg(t, "bitmap", "--add", "-g", "131072", o.Image, "nightly")
+			qemuImg(t, "bitmap", "--add", "--disable", o.Image, "last")
+			if _, err := Run(ctx, "qemu-io", "-c", "write -q 39M 64k", "-f", "qcow2", o.Image); err != nil {
+				t.Fatal(err)
+			}
+			before, after := contents(t, o.Image, "qcow2"), contents(t, o.Path, "qcow2")
+			had := dirty(t, o.Image, "nightly")
+			if err := o.SaveUndo(ctx, was); err != nil {
+				t.Fatal(err)
+			}
+			if resized {
+				qemuImg(t, "resize", "-q", "-f", "qcow2", o.Image, bytesOf(grown))
+			}
+			own, err := ownExtents(ctx, o.Path, was)
+			if err != nil {
+				t.Fatal(err)
+			}
+			die(t, o.Image, own[0].Start)
+			want, end := after, grown
+			do := o.Commit
+			if back {
+				want, end = before, size.Bytes(was)
+				do = func(ctx context.Context) error { return o.Revert(ctx, was) }
+			}
+			for range 2 {
+				if err := do(ctx); err != nil {
+					t.Fatalf("resized %v, back %v: %v", resized, back, err)
+				}
+			}
+			info, err := Inspect(ctx, o.Image, "qcow2", Exclusive)
+			if err != nil || info.VirtualSize != end || !bytes.Equal(contents(t, o.Image, "qcow2"), want) {
+				t.Errorf("resized %v, back %v: %d bytes, %v", resized, back, info.VirtualSize, err)
+			}
+			bitmaps := []Bitmap{{Name: "nightly", Granularity: 131072, Recording: true}, {Name: "last", Granularity: 65536}}
+			if !reflect.DeepEqual(info.Bitmaps, bitmaps) {
+				t.Errorf("resized %v, back %v: bitmaps %+v", resized, back, info.Bitmaps)
+			}
+			now := dirty(t, o.Image, "nightly")
+			written, err := ownExtents(ctx, o.Undo, was)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range append(had, written...) {
+				if missing := uncovered([]Extent{e}, now); missing != nil {
+					t.Errorf("resized %v, back %v: %d to %d is not marked", resized, back, e.Start, e.End())
+				}
+			}
+			if err := o.DropUndo(); err != nil {
+				t.Error(err)
+			}
+			if left, _ := filepath.Glob(o.Undo + "*"); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		}
+	}
+}
+
+func qemuImg(t *testing.T, args ...string) {
+	t.Helper()
+	if _, err := Run(context.Background(), "qemu-img", args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// die begins to write into an image, as a commit does, and dies of it.
+func die(t *testing.T, image string, at size.Bytes) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	options, _ := json.Marshal(map[string]any{"driver": "qcow2", "node-name": "n", "file": map[string]any{"driver": "file", "filename": image}})
+	cmd := exec.Command("qemu-storage-daemon", "--blockdev", string(options), "--nbd-server", "addr.type=unix,addr.path="+socket, "--export", "type=nbd,id=e,node-name=n,writable=on")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := Run(context.Background(), "qemu-io", "-f", "raw", "-c", "write -q "+bytesOf(at)+" 512", "nbd+unix:///n?socket="+socket); err == nil {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if info, err := Inspect(context.Background(), image, "qcow2", Exclusive); err != nil || len(info.Inconsistent) == 0 {
+		t.Fatalf("no bitmap is in use: %+v, %v", info, err)
+	}
+}
+
+// dirty are the runs that are marked in a bitmap. QEMU shows them as holes of an export
+// (block/nbd.c, x-dirty-bitmap).
+func dirty(t *testing.T, image, bitmap string) []Extent {
+	t.Helper()
+	dir := t.TempDir()
+	socket, pid := filepath.Join(dir, "s"), filepath.Join(dir, "pid")
+	cmd := exec.Command("qemu-nbd", "-r", "-f", "qcow2", "-B", bitmap, "-k", socket, "--pid-file", pid, image)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	source := "driver=nbd,server.type=unix,server.path=" + socket + ",x-dirty-bitmap=qemu:dirty-bitmap:" + bitmap
+	var out []byte
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var err error
+		if out, err = Run(context.Background(), "qemu-img", "map", "--output=json", "--image-opts", source); err == nil {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	var runs []struct {
+		Start, Length size.Bytes
+		Data          bool
+	}
+	if err := json.Unmarshal(out, &runs); err != nil {
+		t.Fatal(err)
+	}
+	var marked []Extent
+	for _, r := range runs {
+		if r.Data {
+			continue
+		}
+		if n := len(marked); n > 0 && marked[n-1].End() == r.Start {
+			marked[n-1].Size += r.Length
+			continue
+		}
+		marked = append(marked, Extent{r.Start, r.Length})
+	}
+	return marked
+}
