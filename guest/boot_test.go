@@ -17,7 +17,7 @@ import (
 // TestBootsFromNTFS: a disk that starts from NTFS starts again after its boot
 // volume has grown, and after it has moved.
 func TestBootsFromNTFS(t *testing.T) {
-	if !long() {
+	if !everything() {
 		t.Skip("a part of the long matrices")
 	}
 	ctx := context.Background()

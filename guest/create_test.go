@@ -185,7 +185,7 @@ func checkInside(t *testing.T, disks []plan.NewDisk, uuids map[string]string) {
 // The smallest disk that Check lets pass can be made, one MiB less is refused: what
 // mkfs takes is not guessed.
 func TestSmallestDisks(t *testing.T) {
-	if !long() {
+	if !everything() {
 		t.Skip("a part of the long matrices")
 	}
 	dir := shortDir(t)

@@ -433,7 +433,7 @@ func TestDiskKilledOff(t *testing.T) {
 // TestDiskHeld: a guest that does not take part in hot-plugging keeps its disk, and
 // nothing is changed.
 func TestDiskHeld(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
 	x := h.moveIn(t, "held", lab.Spec{Cmdline: []string{"acpiphp.disable=1"}}, true, disk{"xfs", "qcow2"})
@@ -455,7 +455,7 @@ func TestDiskHeld(t *testing.T) {
 // TestDiskOthers: an image belongs to one domain, and so does what lies below it. A
 // SCSI disk brings its controller, and takes it away again.
 func TestDiskOthers(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	ctx := context.Background()
 	owner := h.moveIn(t, "owner", lab.Spec{}, true, disk{"xfs", "qcow2"})
@@ -587,7 +587,7 @@ func TestMedia(t *testing.T) {
 // TestWindowsDisk: Windows is shown the script that initialises a new disk, and runs
 // it; where its agent may not, a person is told.
 func TestWindowsDisk(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	for _, kind := range []string{"able", "no-exec", "fails"} {
 		x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})

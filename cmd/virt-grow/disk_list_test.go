@@ -208,7 +208,7 @@ func TestDiskList(t *testing.T) {
 
 // TestDiskListTransient: a domain without a definition, and one that is not there.
 func TestDiskListTransient(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	path := imageIn(t, h.dir, "a.qcow2", "-f", "qcow2")
 	xml := h.xml(t, "passing", "", "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='"+path+"'/><target dev='vda' bus='virtio'/></disk>")

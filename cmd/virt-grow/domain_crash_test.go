@@ -109,7 +109,7 @@ func (x *tenant) begun(step string) bool {
 // started: QEMU's own lock is in the way. Ctrl-C then undoes, and the guest
 // runs again.
 func TestDomainStartedByHand(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "hand", lab.Spec{}, false, disk{"xfs", "qcow2"})
 	u := x.begin(t, "fs:sda2/before=hang")
@@ -127,7 +127,7 @@ func TestDomainStartedByHand(t *testing.T) {
 // TestDaemonKilled: libvirtd is killed and started again while the guest is
 // asked to shut down, and while it boots for its trial. Nobody else notices.
 func TestDaemonKilled(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, disk{"xfs", "qcow2"})
 	u := x.begin(t, "")

@@ -175,7 +175,7 @@ func (k tank) fill(t *testing.T, spare int64) {
 // back on its untouched image by itself; after that, resume finishes when there
 // is room again.
 func TestDomainFull(t *testing.T) {
-	long(t)
+	rest(t)
 	plot := newPlot(t)
 	images, state := newTank(t, filepath.Join(plot, "images")), newTank(t, filepath.Join(plot, "state"))
 	h := newHouseIn(t, plot)

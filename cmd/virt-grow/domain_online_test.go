@@ -177,7 +177,7 @@ func (x *tenant) checkNoShrink(t *testing.T, disk, via string) {
 // TestOnlineHMP grows drives that QEMU was given past libvirt, through the human
 // monitor: the recipe that everybody quotes.
 func TestOnlineHMP(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.furnish(t, lab.Spec{Name: "legacy"}, true, rooms[:3]...)
 	for i, r := range rooms[:3] {
@@ -384,7 +384,7 @@ func TestOnlineWindows(t *testing.T) {
 // TestOnlineSays: what is said beforehand, and what is refused, on one guest: disks of
 // one size, another bus, a dry run, misuse.
 func TestOnlineSays(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	ide := filepath.Join(h.dir, "ide.qcow2")
 	if err := testimages.Copy("gpt-ext4", ide, "qcow2"); err != nil {

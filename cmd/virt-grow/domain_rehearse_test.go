@@ -103,7 +103,7 @@ func TestRehearsal(t *testing.T) {
 // TestRehearsalEnds: whatever ends a rehearsal, the guest goes on, and what is left
 // goes with one command.
 func TestRehearsalEnds(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	tmp := temporary(t, h)
 	x := h.moveIn(t, "ends", lab.Spec{}, false, disk{"xfs", "qcow2"})
@@ -139,7 +139,7 @@ func TestRehearsalEnds(t *testing.T) {
 
 // TestRehearsalRefused: what stands in the way is said, and nothing is begun.
 func TestRehearsalRefused(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	tmp := temporary(t, h)
 	ctx := context.Background()

@@ -408,7 +408,7 @@ func rest(t *testing.T) {
 
 // TestDomainKinds: other disks, file systems and ways to treat the guest.
 func TestDomainKinds(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	for _, c := range []struct {
 		name  string
@@ -445,7 +445,7 @@ func (x *tenant) leave(t *testing.T) {
 
 // TestDomainData grows an NTFS data disk of a running guest.
 func TestDomainData(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "data", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
 	x.mustGrow(t, "--disk", "vdb")
@@ -533,7 +533,7 @@ func (x *tenant) cannotAccept(t *testing.T, id string) {
 // TestDomainPlan: a plan is made of the running guest, and applied; a second
 // time it is stale.
 func TestDomainPlan(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "planned", lab.Spec{}, false, disk{"lvm", "qcow2"})
 	x.note(t)
@@ -556,7 +556,7 @@ func TestDomainPlan(t *testing.T) {
 // TestDomainBlock: the guest's disk is a block device that somebody has made
 // bigger. Its overlay goes to a folder that QEMU can reach.
 func TestDomainBlock(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	file := filepath.Join(h.dir, "device.raw")
 	if err := lab.Image(context.Background(), "xfs", "raw", file); err != nil {

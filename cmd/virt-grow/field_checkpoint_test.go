@@ -16,7 +16,7 @@ import (
 // runs; what goes without the trial keeps them, and an incremental backup from the
 // checkpoint has what changed.
 func TestFieldCheckpoints(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	x := h.moveIn(t, "backed-up", lab.Spec{}, false, disk{"xfs", "qcow2"})
 	h.virsh(t, "checkpoint-create-as", x.Name, "monday")

@@ -139,7 +139,7 @@ btrfs-subvolume-set-default 257 /
 
 // TestFieldBtrfsDevice has the only device of a btrfs that is not number 1.
 func TestFieldBtrfsDevice(t *testing.T) {
-	long(t)
+	rest(t)
 	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
 	x.state = filepath.Join(x.dir, "state")
 	image := filepath.Join(x.dir, "d.raw")

@@ -76,7 +76,7 @@ func TestOnlineSwapLast(t *testing.T) {
 // anything is sent to QEMU, whether Windows is asked for its partitions or the image is
 // read.
 func TestOnlineWindowsRecovery(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	for _, kind := range []string{"able", "no-exec"} {
 		t.Run(kind, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestMemoryImageInspect(t *testing.T) {
 // TestMemoryImageElsewhere: the memory image is on another disk of the domain than the
 // one that is to change.
 func TestMemoryImageElsewhere(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	data, swap := filepath.Join(h.dir, "data.raw"), filepath.Join(h.dir, "swap.raw")
 	shell(t, h.dir, "PATH=$PATH:/usr/sbin:/sbin\n"+suspended+`mv sw swap.raw

@@ -114,7 +114,7 @@ func hashOf(t *testing.T, path string) [32]byte {
 // the byte that was shown, and what it cannot, or should not, is refused before
 // anything is written.
 func TestFieldVolumes(t *testing.T) {
-	long(t)
+	rest(t)
 	dir := t.TempDir()
 	one := [][2]int{{2048, 264192}} // 129 MiB
 	fieldDisks(t, dir, []string{
@@ -268,7 +268,7 @@ func TestPVSizes(t *testing.T) {
 // and they hold their partitions. A plain partition beside them grows all the same, and
 // so does a member, alone, unless it keeps its metadata at its end.
 func TestFieldArrays(t *testing.T) {
-	long(t)
+	rest(t)
 	dir := t.TempDir()
 	create := "mdadm --create MD --level=1 --raid-devices=2 --run"
 	lines := []string{
@@ -406,7 +406,7 @@ func TestFieldEnds(t *testing.T) {
 // TestFieldGroupOverDisks: a volume on two disks of a guest. Offline it is refused,
 // with the command that does it, and that command does it.
 func TestFieldGroupOverDisks(t *testing.T) {
-	long(t)
+	rest(t)
 	h := newHouse(t)
 	root := filepath.Join(h.dir, "root.qcow2")
 	if err := lab.Image(context.Background(), "xfs", "qcow2", root); err != nil {

@@ -155,7 +155,7 @@ func (x *tenant) refusedHere(t *testing.T, exit int, reason, says string, args .
 
 // TestFieldPoolVolumesRefused: a volume that is no file is refused by the name of what it is.
 func TestFieldPoolVolumesRefused(t *testing.T) {
-	long(t)
+	rest(t)
 	h, pool := volumeHouse(t)
 	h.virsh(t, "vol-create-as", "pool", "v.qcow2", "64M", "--format", "qcow2")
 	if err := os.Mkdir(filepath.Join(pool, "directory"), 0o755); err != nil {

@@ -15,7 +15,7 @@ import (
 // kernel's, read every volume of Windows-like disks before and after their C: was
 // grown, the ones that had to move included: it sees the same files.
 func TestKernelNTFS(t *testing.T) {
-	long(t)
+	rest(t)
 	ctx := context.Background()
 	h := newHouse(t)
 	root := filepath.Join(h.dir, "root.qcow2")
