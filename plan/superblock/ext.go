@@ -260,6 +260,10 @@ func (e *Ext) CannotGrow() (feature, why string) {
 	switch {
 	case e.ROCompat&extROBigalloc != 0:
 		return "bigalloc", "resize2fs grows it with force alone"
+	case e.Compat&0x200 != 0:
+		// Seen with resize2fs 1.47.0 and blocks of 1 KiB: e2fsck then finds a wrong bit
+		// in a bitmap, in one of five.
+		return "sparse_super2", "resize2fs can leave it with wrong bitmaps"
 	case e.Incompat&extIncompatJournalDev != 0:
 		return "journal_dev", "it is the journal of another file system"
 	case e.Compat&extCompatHasJournal != 0 && e.JournalInode == 0 && e.Revision > 0:

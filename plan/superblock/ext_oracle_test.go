@@ -79,6 +79,9 @@ func extCase(t *testing.T, r *rand.Rand) {
 	if got := read(t, path); got.Size() != want {
 		t.Errorf("%v %d -> %d: %d, want %d", args, bytes, to, got.Size(), want)
 	}
+	if feature, _ := e.CannotGrow(); feature != "" {
+		return // resize2fs breaks it, so it is refused
+	}
 	if out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput(); err != nil && !strings.Contains(string(out), "clean") {
 		t.Errorf("%v %d -> %d: %v\n%s", args, bytes, to, err, out)
 	}
