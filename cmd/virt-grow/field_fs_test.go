@@ -53,7 +53,7 @@ func TestFieldFileSystems(t *testing.T) {
 		says   []string
 		after  string // run on the file system afterwards
 	}{
-		{"a last group that is dropped", 200 * size.MiB, `mkfs.ext4 -q -b 4096 -i 4096 fs`, "--size 264M", 0, []string{"256 MiB"},
+		{"last group dropped", 200 * size.MiB, `mkfs.ext4 -q -b 4096 -i 4096 fs`, "--size 264M", 0, []string{"256 MiB"},
 			`dumpe2fs -h fs 2>/dev/null | grep -q '^Block count: *65536$'; e2fsck -fn fs`},
 		{"more than was reserved for", 32 * size.MiB, `mkfs.ext4 -q -b 4096 fs`, "--size 60G", 3, []string{"can grow to 32 GiB at most", "--grow sda1=32G"}, ""},
 		{"bigalloc", 200 * size.MiB, `mkfs.ext4 -q -O bigalloc fs`, "--size +256M", 3, []string{"bigalloc"}, ""},
@@ -67,7 +67,7 @@ xfs_db -x -c 'sb 0' -c "write fdblocks $((n-1))" fs >/dev/null`, "--size +512M",
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := &crash{program: program, dir: t.TempDir()}
-			x.state = filepath.Join(x.dir, "state")
+			x.state = shortState(t)
 			image := fsImage(t, x.dir, c.size, c.script)
 			was := fileSum(t, image)
 			code, out := x.run(t, "", append([]string{"grow", image, "--format", "raw", "--yes"}, strings.Fields(c.args)...)...)

@@ -13,10 +13,10 @@ import (
 func (a *Appliance) guestRoots(ctx context.Context, roots []string) ([]string, error) {
 	var kept []string
 	for _, root := range roots {
-		same := slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return deviceOf(r) != deviceOf(root) })
+		same := slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return a.deviceHere(r) != a.deviceHere(root) })
 		if len(same) > 1 {
 			var err error
-			if same, err = a.rootsOf(ctx, path(deviceOf(root)), same); err != nil {
+			if same, err = a.rootsOf(ctx, path(a.deviceHere(root)), same); err != nil {
 				return nil, err
 			}
 		}
@@ -35,7 +35,7 @@ func (a *Appliance) rootsOf(ctx context.Context, device string, roots []string) 
 	}
 	paths, snapshots := map[string]string{}, map[string]bool{}
 	for _, root := range roots {
-		paths[root] = strings.TrimPrefix(root, subvolume+device+"/")
+		paths[root] = pathOfSubvolume(root)
 		snapshots[root] = isSnapshot(paths[root])
 	}
 	if err := a.noteCopies(ctx, device, paths, snapshots); err != nil {
@@ -46,6 +46,24 @@ func (a *Appliance) rootsOf(ctx context.Context, device string, roots []string) 
 		return roots, nil
 	}
 	return left, nil
+}
+
+// deviceHere is the device that a mountable is on, under the name that calls take. The
+// kernel may have found the appliance's own disk before ours, which it then calls sdb:
+// libguestfs 1.48 translates the names of devices, but not those within the name of a
+// btrfs subvolume. Only of a single disk can it be told which one is meant.
+func (a *Appliance) deviceHere(mountable string) string {
+	device := deviceOf(mountable)
+	if m := ofDisk.FindStringSubmatch(device); m != nil && a.disks == 1 && strings.HasPrefix(mountable, subvolume) {
+		return m[1] + diskName(0) + m[3]
+	}
+	return device
+}
+
+// pathOfSubvolume is the path in the name btrfsvol:/dev/sda1/PATH.
+func pathOfSubvolume(mountable string) string {
+	_, path, _ := strings.Cut(strings.TrimPrefix(mountable, subvolume+"/dev/"), "/")
+	return path
 }
 
 // isSnapshot reports whether a subvolume lies where snapper or Timeshift keeps
