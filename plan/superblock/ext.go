@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/bits"
 
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -222,6 +223,9 @@ func (e *Ext) Grown(device size.Bytes) size.Bytes {
 // Max is the largest size that resize2fs makes it.
 func (e *Ext) Max() (limit size.Bytes, why string) {
 	lower := func(groups int64, because string) {
+		if groups >= math.MaxInt64/(e.BlocksPerGroup*e.BlockSize)-1 {
+			return // more bytes than can be counted
+		}
 		if n := size.Bytes((e.FirstDataBlock + groups*e.BlocksPerGroup) * e.BlockSize); limit == 0 || n < limit {
 			limit, why = n, because
 		}
