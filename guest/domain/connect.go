@@ -48,9 +48,10 @@ func Connect(uri string) (*Conn, error) {
 	if err := events(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", plain(err))
 	}
-	// Warnings of the embedded driver would come between our own lines.
+	// What libvirt's client logs on stderr, a connection that the daemon closed first
+	// among it, would come between our own lines. Errors are returned by its functions.
 	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
-		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:stderr")
+		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 	}
 	c := &Conn{uri: uri}
 	if err := c.open(); err != nil {
