@@ -127,7 +127,7 @@ func (j *job) takeErrand() error {
 	}
 	var err error
 	j.errand, err = open(j)
-	j.run.Plan, j.run.Own = &plan.Plan{Steps: j.facts.Steps}, j.errand.handlers
+	j.steps, j.run.Handlers = j.facts.Steps, j.errand.handlers
 	return err
 }
 
@@ -141,7 +141,7 @@ func (j *job) undoErrand(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.run.Back(ctx, j.begun); err != nil {
+	if err := j.run.Back(ctx, j.steps, j.begun); err != nil {
 		return err
 	}
 	return j.enter(journal.RolledBack)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -157,10 +158,10 @@ func exists(path string) bool {
 // is as it was.
 func (j *job) back(ctx context.Context) error {
 	wrote := j.begun(string(plan.StepCommit))
-	if j.run.Plan == nil {
-		j.run.Plan = &plan.Plan{Steps: []plan.Step{j.overlayStep()}}
+	if j.steps == nil {
+		j.steps = []plan.Step{j.overlayStep()}
 	}
-	if err := j.run.Back(ctx, j.begun); err != nil {
+	if err := j.run.Back(ctx, j.steps, j.begun); err != nil {
 		return err
 	}
 	if !wrote && j.guest() == nil {
@@ -279,11 +280,16 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 	if err := j.enter(journal.Editing); err != nil {
 		return false, err
 	}
-	j.run.Plan, j.run.Editor = j.plan, s.editor(j.overlay)
+	j.carryOut(s.editor(j.overlay))
 	if err := j.run.Forward(ctx, inside(j.plan), nil); err != nil {
 		return false, err
 	}
 	return true, s.Detach(ctx)
+}
+
+// carryOut takes the plan for what is done, and undone, from here on.
+func (j *job) carryOut(e apply.Editor) {
+	j.growth.Plan, j.growth.Editor, j.steps = j.plan, e, j.plan.Steps
 }
 
 // inside are the steps between the overlay's making and its commit.

@@ -172,6 +172,8 @@ type job struct {
 	overlay block.Overlay
 	plan    *plan.Plan
 	run     *apply.Run
+	growth  *apply.Growth // what a growth's steps are carried out on
+	steps   []plan.Step   // what may have to be undone
 	unlock  func() error
 	warned  []string // the image's notes, for the plan's warnings
 
@@ -344,7 +346,8 @@ func factsOf(r journal.Record) (Facts, error) {
 func newJob(held *journal.Job, facts Facts, o Options) *job {
 	j := &job{held: held, facts: facts, options: o, record: journal.Replay(held.Log.Entries()), unlock: func() error { return nil }}
 	j.overlay = block.Overlay{Image: facts.Target.Path, Format: facts.Target.Format, Path: facts.Overlay, Undo: facts.Undo}
-	j.run = &apply.Run{Image: &hostImage{j}, Log: held.Log, Now: time.Now, Emit: j.emit, Fault: o.Fault}
+	j.growth = &apply.Growth{Image: &hostImage{j}}
+	j.run = &apply.Run{Handlers: j.growth.Handlers(), Log: held.Log, Now: time.Now, Emit: j.emit, Fault: o.Fault}
 	if o.Opened != nil {
 		o.Opened(held.ID)
 	}

@@ -74,7 +74,7 @@ func (j *job) estimate(ctx context.Context, s *Session) (agreed bool, err error)
 	if !j.plan.Changes() {
 		return false, j.enter(journal.Cancelled)
 	}
-	j.run.Plan, j.run.Editor = j.plan, s.editor(j.overlay)
+	j.carryOut(s.editor(j.overlay))
 	if err := j.options.Window.fits(j.plan, time.Now()); err != nil {
 		return false, err
 	}

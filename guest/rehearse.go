@@ -166,7 +166,7 @@ func (j *job) editOnce(ctx context.Context, s *Session, out *Rehearsal) error {
 	if !j.plan.Changes() {
 		return nil
 	}
-	j.run.Plan, j.run.Editor = j.plan, s.editor(j.overlay)
+	j.carryOut(s.editor(j.overlay))
 	if err := j.run.Forward(ctx, out.possible(inUse), nil); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (j *job) restorePlan(context.Context) error {
 	if j.plan, err = plan.Read(f); err != nil {
 		return err
 	}
-	j.run.Plan = j.plan
+	j.growth.Plan, j.steps = j.plan, j.plan.Steps
 	return nil
 }
 

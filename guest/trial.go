@@ -26,7 +26,7 @@ func (j *job) guest() *plan.Guest { return j.facts.Target.Guest }
 // takeDomain connects the job with its domain.
 func (j *job) takeDomain(d *domain.Domain) {
 	j.domain = d
-	j.run.Guest = &hostGuest{j}
+	j.growth.Guest = &hostGuest{j}
 }
 
 // The definitions a job keeps in its folder, which only its owner can read:

@@ -2,8 +2,9 @@
 // and after each, and runs it backwards when something fails.
 //
 // Steps are data; what a kind of step does is looked up in a table of do,
-// verify and undo. Every do may be run again after a crash. The steps inside
-// the overlay need no undo of their own: the overlay is dropped whole.
+// verify and undo, which each kind of job brings. Every do may be run again after a
+// crash. Growth is the table of a job that grows a disk on an overlay: its steps
+// inside the overlay need no undo, because the overlay is dropped whole.
 package apply
 
 import (
@@ -114,18 +115,20 @@ type Event struct {
 	Percent float64
 }
 
-// Run is one plan on its way.
+// Work does, verifies or undoes one step. It may be called again after a crash in the
+// middle of it.
+type Work func(context.Context, plan.Step) error
+
+// Handler is what one kind of step means. Verify may be nil where Do cannot succeed
+// without being right, Undo where there is nothing to take back.
+type Handler struct{ Do, Verify, Undo Work }
+
+// Run runs the steps of one job.
 type Run struct {
-	Plan   *plan.Plan
-	Image  Image
-	Editor Editor
-	// Guest is nil for an image by itself.
-	Guest Guest
-	// Own is what the steps mean in a job that grows nothing on an overlay; the
-	// three above are nil then. A growth's steps are known here.
-	Own map[plan.StepKind]Handler
-	Log Log
-	Now func() time.Time
+	// Handlers has an entry for each kind of step that the job has.
+	Handlers map[plan.StepKind]Handler
+	Log      Log
+	Now      func() time.Time
 	// Emit may be nil.
 	Emit func(Event)
 	// Fault is called by name before and after each do, for tests that make
@@ -135,7 +138,7 @@ type Run struct {
 
 // Do runs one step: journal, do, verify, journal.
 func (r *Run) Do(ctx context.Context, s plan.Step) error {
-	h, ok := r.handler(s.Kind)
+	h, ok := r.Handlers[s.Kind]
 	if !ok {
 		return fmt.Errorf("step %s: this version does not know how", s.ID())
 	}
@@ -165,25 +168,15 @@ func (r *Run) Do(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// handler finds what a kind of step means.
-func (r *Run) handler(kind plan.StepKind) (handler, bool) {
-	if r.Own == nil {
-		h, ok := handlers[kind]
-		return h, ok
-	}
-	h, ok := r.Own[kind]
-	return handler{do: h.Do.action(), undo: h.Undo.action()}, ok
-}
-
-func (r *Run) attempt(ctx context.Context, h handler, s plan.Step) error {
+func (r *Run) attempt(ctx context.Context, h Handler, s plan.Step) error {
 	if err := r.fault(ctx, s, "before"); err != nil {
 		return err
 	}
-	if err := h.do(ctx, r, s); err != nil {
+	if err := h.Do(ctx, s); err != nil {
 		return err
 	}
-	if h.verify != nil {
-		if err := h.verify(ctx, r, s); err != nil {
+	if h.Verify != nil {
+		if err := h.Verify(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -213,13 +206,13 @@ func (r *Run) Forward(ctx context.Context, steps []plan.Step, done map[string]bo
 // Back undoes, last first, the steps that were begun. It goes on after an
 // error only where the step before can still be undone: never past a commit
 // that could not be taken back, because the overlay is then all there is.
-func (r *Run) Back(ctx context.Context, begun func(id string) bool) error {
-	for _, s := range slices.Backward(r.Plan.Steps) {
-		h, _ := r.handler(s.Kind)
-		if h.undo == nil || !begun(s.ID()) {
+func (r *Run) Back(ctx context.Context, steps []plan.Step, begun func(id string) bool) error {
+	for _, s := range slices.Backward(steps) {
+		h := r.Handlers[s.Kind]
+		if h.Undo == nil || !begun(s.ID()) {
 			continue
 		}
-		if err := r.undo(ctx, s, h.undo); err != nil {
+		if err := r.undo(ctx, s, h.Undo); err != nil {
 			return fmt.Errorf("cannot undo %s: %w", s.ID(), err)
 		}
 	}
@@ -228,11 +221,11 @@ func (r *Run) Back(ctx context.Context, begun func(id string) bool) error {
 
 // undo does not depend on the journal: a full disk may be why it is needed,
 // and doing it once more after a crash does no harm.
-func (r *Run) undo(ctx context.Context, s plan.Step, undo action) error {
+func (r *Run) undo(ctx context.Context, s plan.Step, undo Work) error {
 	_ = r.note(journal.Undoing, s, nil)
 	begun := r.Now()
 	r.emit(Event{Phase: Undoing, Step: s})
-	if err := undo(ctx, r, s); err != nil {
+	if err := undo(ctx, s); err != nil {
 		return err
 	}
 	r.emit(Event{Phase: Undone, Step: s, Took: r.Now().Sub(begun)})

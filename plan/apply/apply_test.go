@@ -33,6 +33,7 @@ func volume() *plan.Layout {
 // rig is a run on fakes, with a real journal.
 type rig struct {
 	run    *apply.Run
+	growth *apply.Growth
 	image  *applytest.Image
 	editor *applytest.Editor
 	log    *journal.Log
@@ -57,7 +58,8 @@ func newRigFor(t *testing.T, target plan.Target) *rig {
 	}
 	t.Cleanup(func() { log.Close() })
 	r := &rig{image: &applytest.Image{Old: l.Size, Bytes: "old"}, editor: applytest.NewEditor(l, p.NewSize), log: log}
-	r.run = &apply.Run{Plan: p, Image: r.image, Editor: r.editor, Log: log, Now: time.Now,
+	r.growth = &apply.Growth{Plan: p, Image: r.image, Editor: r.editor}
+	r.run = &apply.Run{Handlers: r.growth.Handlers(), Log: log, Now: time.Now,
 		Emit: func(e apply.Event) { r.events = append(r.events, string(e.Phase)+" "+e.Step.ID()) }}
 	return r
 }
@@ -68,12 +70,16 @@ func (r *rig) begun(id string) bool {
 }
 
 func (r *rig) forward(ctx context.Context) error {
-	return r.run.Forward(ctx, r.run.Plan.Steps, journal.Replay(r.log.Entries()).Done)
+	return r.run.Forward(ctx, r.growth.Plan.Steps, journal.Replay(r.log.Entries()).Done)
+}
+
+func (r *rig) back(ctx context.Context) error {
+	return r.run.Back(ctx, r.growth.Plan.Steps, r.begun)
 }
 
 func TestFakeKeepsTheSuite(t *testing.T) {
 	r := newRig(t)
-	applytest.Suite(t, r.editor, r.run.Plan)
+	applytest.Suite(t, r.editor, r.growth.Plan)
 }
 
 func TestForward(t *testing.T) {
@@ -85,7 +91,7 @@ func TestForward(t *testing.T) {
 		t.Errorf("image is %+v", r.image)
 	}
 	record := journal.Replay(r.log.Entries())
-	for _, s := range r.run.Plan.Steps {
+	for _, s := range r.growth.Plan.Steps {
 		if !record.Done[s.ID()] || !slices.Contains(r.events, "finished "+s.ID()) {
 			t.Errorf("%s is not done", s.ID())
 		}
@@ -95,7 +101,7 @@ func TestForward(t *testing.T) {
 // TestFaults: at every step boundary, an error. Back always restores the image
 // and leaves no file; going forward again after it ends grown.
 func TestFaults(t *testing.T) {
-	for _, s := range newRig(t).run.Plan.Steps {
+	for _, s := range newRig(t).growth.Plan.Steps {
 		for _, when := range []string{"before", "after"} {
 			point := s.ID() + "/" + when
 			t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) {
@@ -113,7 +119,7 @@ func TestFaults(t *testing.T) {
 				if point == "clean-up/after" || point == "clean-up/before" {
 					return // the commit is done and the way back may be gone: only forward
 				}
-				if err := r.run.Back(context.Background(), r.begun); err != nil {
+				if err := r.back(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 				if r.image.Bytes != "old" || r.image.Overlay || r.image.Undo {
@@ -136,7 +142,7 @@ func TestTornCommit(t *testing.T) {
 		if r.image.Bytes != "torn" {
 			t.Fatal("the commit was not torn: the test proves nothing")
 		}
-		if err := r.run.Back(context.Background(), r.begun); err != nil || r.image.Bytes != "old" {
+		if err := r.back(context.Background()); err != nil || r.image.Bytes != "old" {
 			t.Errorf("%v, %+v", err, r.image)
 		}
 	})
@@ -159,12 +165,12 @@ func (stuck) Revert(context.Context) error { return errors.New("stuck") }
 
 func TestBackStopsAtTheCommit(t *testing.T) {
 	r := newRig(t)
-	r.run.Image = stuck{r.image}
+	r.growth.Image = stuck{r.image}
 	r.image.Tear = errors.New("torn")
 	if err := r.forward(context.Background()); err == nil {
 		t.Fatal("no error")
 	}
-	if err := r.run.Back(context.Background(), r.begun); err == nil {
+	if err := r.back(context.Background()); err == nil {
 		t.Fatal("no error")
 	}
 	if !r.image.Overlay || !r.image.Undo {
@@ -196,7 +202,7 @@ func (wrong) GrowPV(context.Context, string) error { return nil }
 
 func TestVerifyCatchesUndoneWork(t *testing.T) {
 	r := newRig(t)
-	r.run.Editor = wrong{r.editor}
+	r.growth.Editor = wrong{r.editor}
 	if err := r.forward(context.Background()); err == nil || !strings.Contains(err.Error(), "were planned") {
 		t.Errorf("a step that did nothing passed: %v", err)
 	}

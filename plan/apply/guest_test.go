@@ -15,7 +15,7 @@ func newGuestRig(t *testing.T, treat plan.Guest) (*rig, *applytest.Guest) {
 	t.Helper()
 	r := newRigFor(t, plan.Target{Path: "/a.qcow2", Format: "qcow2", Guest: &treat})
 	g := &applytest.Guest{Image: r.image, Runs: treat.Running, Ran: treat.Running}
-	r.run.Guest = g
+	r.growth.Guest = g
 	return r, g
 }
 
@@ -52,7 +52,7 @@ func TestGuestFaults(t *testing.T) {
 	fault := errors.New("injected")
 	for name, treat := range treatments() {
 		r, _ := newGuestRig(t, treat)
-		for _, s := range r.run.Plan.Steps {
+		for _, s := range r.growth.Plan.Steps {
 			if s.Kind == plan.StepPivot || s.Kind == plan.StepClean {
 				break // only forward from here on
 			}
@@ -69,7 +69,7 @@ func TestGuestFaults(t *testing.T) {
 					if err := r.forward(context.Background()); !errors.Is(err, fault) {
 						t.Fatalf("the fault did not show: %v", err)
 					}
-					if err := r.run.Back(context.Background(), r.begun); err != nil {
+					if err := r.back(context.Background()); err != nil {
 						t.Fatal(err)
 					}
 					if r.image.Bytes != "old" || r.image.Overlay || r.image.Undo || g.Overlay || g.Runs != treat.Running {
@@ -88,7 +88,7 @@ func TestSickGuest(t *testing.T) {
 	if err := r.forward(context.Background()); err == nil {
 		t.Fatal("a sick guest passed")
 	}
-	if err := r.run.Back(context.Background(), r.begun); err != nil {
+	if err := r.back(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if len(g.Committed) > 0 || r.image.Bytes != "old" || !g.Runs || g.Overlay {

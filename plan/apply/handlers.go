@@ -9,92 +9,85 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-type action func(context.Context, *Run, plan.Step) error
+// Growth is what the steps of a growth are carried out on.
+type Growth struct {
+	// Plan is needed by the steps inside the overlay.
+	Plan   *plan.Plan
+	Image  Image
+	Editor Editor
+	// Guest is nil for an image by itself.
+	Guest Guest
+}
 
-// handler is what one kind of step means. verify may be nil where do itself
-// cannot succeed without being right, undo where dropping the overlay is it.
-type handler struct{ do, verify, undo action }
+// Handlers is the growth's table. It uses what the growth holds when a step runs: the
+// plan and the editor may be set later.
+func (g *Growth) Handlers() map[plan.StepKind]Handler {
+	return map[plan.StepKind]Handler{
+		plan.StepOverlay: {Do: g.createOverlay, Undo: g.dropOverlay},
+		plan.StepCheck:   {Do: g.check},
+		plan.StepMove:    {Do: g.move},
+		plan.StepTable:   {Do: g.writeTable, Verify: g.partitionsHaveSize},
+		plan.StepCrypt:   {Do: g.growCrypt, Verify: g.deviceHasSize},
+		plan.StepPV:      {Do: g.growPV, Verify: g.contentHasSize},
+		plan.StepLV:      {Do: g.growLV, Verify: g.deviceHasSize},
+		plan.StepFS:      {Do: g.growFS}, // the verify step comes right behind it
+		plan.StepVerify:  {Do: g.verifyAll},
+		plan.StepUndo:    {Do: g.saveUndo, Undo: g.dropUndo},
+		plan.StepCommit:  {Do: g.commit, Verify: g.imageHasSize, Undo: g.revert},
+		plan.StepClean:   {Do: g.cleanUp},
 
-// Work does or undoes one step. It may be called again after a crash in the middle
-// of it.
-type Work func(context.Context, plan.Step) error
-
-func (w Work) action() action {
-	if w == nil {
-		return nil
+		plan.StepShutdown: {Do: g.shutDown, Undo: g.startAgain},
+		plan.StepSwitch:   {Do: g.redirect, Undo: g.restore},
+		plan.StepStart:    {Do: g.start, Undo: g.stop},
+		plan.StepExtend:   {Do: g.extend},
+		plan.StepHealth:   {Do: g.checkHealth},
+		plan.StepPivot:    {Do: g.pivot, Verify: g.pivotedSize},
+		plan.StepStop:     {Do: g.shutDown},
+		plan.StepRestore:  {Do: g.restore},
 	}
-	return func(ctx context.Context, _ *Run, s plan.Step) error { return w(ctx, s) }
 }
 
-// Handler is what one kind of step means in a job of another kind. Without an Undo
-// it cannot be taken back once it was begun.
-type Handler struct{ Do, Undo Work }
+func (g *Growth) shutDown(ctx context.Context, _ plan.Step) error    { return g.Guest.ShutDown(ctx) }
+func (g *Growth) startAgain(ctx context.Context, _ plan.Step) error  { return g.Guest.StartAgain(ctx) }
+func (g *Growth) redirect(ctx context.Context, _ plan.Step) error    { return g.Guest.Redirect(ctx) }
+func (g *Growth) restore(ctx context.Context, _ plan.Step) error     { return g.Guest.Restore(ctx) }
+func (g *Growth) start(ctx context.Context, _ plan.Step) error       { return g.Guest.Start(ctx) }
+func (g *Growth) stop(ctx context.Context, _ plan.Step) error        { return g.Guest.Stop(ctx) }
+func (g *Growth) extend(ctx context.Context, s plan.Step) error      { return g.Guest.Extend(ctx, s) }
+func (g *Growth) checkHealth(ctx context.Context, _ plan.Step) error { return g.Guest.CheckHealth(ctx) }
 
-var handlers = map[plan.StepKind]handler{
-	plan.StepOverlay: {do: createOverlay, undo: dropOverlay},
-	plan.StepCheck:   {do: check},
-	plan.StepMove:    {do: move},
-	plan.StepTable:   {do: writeTable, verify: partitionsHaveSize},
-	plan.StepCrypt:   {do: growCrypt, verify: deviceHasSize},
-	plan.StepPV:      {do: growPV, verify: contentHasSize},
-	plan.StepLV:      {do: growLV, verify: deviceHasSize},
-	plan.StepFS:      {do: growFS}, // the verify step comes right behind it
-	plan.StepVerify:  {do: verifyAll},
-	plan.StepUndo:    {do: saveUndo, undo: dropUndo},
-	plan.StepCommit:  {do: commit, verify: imageHasSize, undo: revert},
-	plan.StepClean:   {do: cleanUp},
-
-	plan.StepShutdown: {do: shutDown, undo: startAgain},
-	plan.StepSwitch:   {do: redirect, undo: restore},
-	plan.StepStart:    {do: start, undo: stop},
-	plan.StepExtend:   {do: extend},
-	plan.StepHealth:   {do: checkHealth},
-	plan.StepPivot:    {do: pivot, verify: pivotedSize},
-	plan.StepStop:     {do: shutDown},
-	plan.StepRestore:  {do: restore},
-}
-
-func shutDown(ctx context.Context, r *Run, _ plan.Step) error    { return r.Guest.ShutDown(ctx) }
-func startAgain(ctx context.Context, r *Run, _ plan.Step) error  { return r.Guest.StartAgain(ctx) }
-func redirect(ctx context.Context, r *Run, _ plan.Step) error    { return r.Guest.Redirect(ctx) }
-func restore(ctx context.Context, r *Run, _ plan.Step) error     { return r.Guest.Restore(ctx) }
-func start(ctx context.Context, r *Run, _ plan.Step) error       { return r.Guest.Start(ctx) }
-func stop(ctx context.Context, r *Run, _ plan.Step) error        { return r.Guest.Stop(ctx) }
-func extend(ctx context.Context, r *Run, s plan.Step) error      { return r.Guest.Extend(ctx, s) }
-func checkHealth(ctx context.Context, r *Run, _ plan.Step) error { return r.Guest.CheckHealth(ctx) }
-
-func pivot(ctx context.Context, r *Run, s plan.Step) error { return r.Guest.Pivot(ctx, s.Device) }
+func (g *Growth) pivot(ctx context.Context, s plan.Step) error { return g.Guest.Pivot(ctx, s.Device) }
 
 // pivotedSize looks at the disk that grew; the others keep their size.
-func pivotedSize(ctx context.Context, r *Run, s plan.Step) error {
+func (g *Growth) pivotedSize(ctx context.Context, s plan.Step) error {
 	if s.To == 0 {
 		return nil
 	}
-	return sizeIs(ctx, r, s.To)
+	return g.sizeIs(ctx, s.To)
 }
 
-func createOverlay(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Image.CreateOverlay(ctx, s.To)
+func (g *Growth) createOverlay(ctx context.Context, s plan.Step) error {
+	return g.Image.CreateOverlay(ctx, s.To)
 }
 
-func dropOverlay(ctx context.Context, r *Run, _ plan.Step) error {
-	return r.Image.DropOverlay(ctx)
+func (g *Growth) dropOverlay(ctx context.Context, _ plan.Step) error {
+	return g.Image.DropOverlay(ctx)
 }
 
-func check(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Editor.Check(ctx, s.Device, s.Content)
+func (g *Growth) check(ctx context.Context, s plan.Step) error {
+	return g.Editor.Check(ctx, s.Device, s.Content)
 }
 
-func move(ctx context.Context, r *Run, s plan.Step) error { return r.Editor.Move(ctx, s) }
+func (g *Growth) move(ctx context.Context, s plan.Step) error { return g.Editor.Move(ctx, s) }
 
-func writeTable(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Editor.WriteTable(ctx, r.Plan.NewSize, s.Ends)
+func (g *Growth) writeTable(ctx context.Context, s plan.Step) error {
+	return g.Editor.WriteTable(ctx, g.Plan.NewSize, s.Ends)
 }
 
 // partitionsHaveSize asks the appliance's kernel whether it sees the
 // partitions as the table now has them.
-func partitionsHaveSize(ctx context.Context, r *Run, s plan.Step) error {
-	if slices.ContainsFunc(r.Plan.Steps, growsInside) {
+func (g *Growth) partitionsHaveSize(ctx context.Context, s plan.Step) error {
+	if slices.ContainsFunc(g.Plan.Steps, growsInside) {
 		return nil // what grows inside is measured, and cannot be larger
 	}
 	for _, e := range s.Ends {
@@ -102,11 +95,11 @@ func partitionsHaveSize(ctx context.Context, r *Run, s plan.Step) error {
 			continue
 		}
 		name := fmt.Sprintf("sda%d", e.Number)
-		want, ok := r.Plan.After.Find(name)
+		want, ok := g.Plan.After.Find(name)
 		if !ok {
 			return fmt.Errorf("the plan has no %s", name)
 		}
-		if err := haveSize(ctx, r, name, want.Size); err != nil {
+		if err := g.haveSize(ctx, name, want.Size); err != nil {
 			return err
 		}
 	}
@@ -117,28 +110,28 @@ func growsInside(s plan.Step) bool {
 	return s.Kind == plan.StepFS || s.Kind == plan.StepPV || s.Kind == plan.StepCrypt
 }
 
-func growCrypt(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Editor.GrowCrypt(ctx, s.Device)
+func (g *Growth) growCrypt(ctx context.Context, s plan.Step) error {
+	return g.Editor.GrowCrypt(ctx, s.Device)
 }
 
-func growPV(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Editor.GrowPV(ctx, s.Device)
+func (g *Growth) growPV(ctx context.Context, s plan.Step) error {
+	return g.Editor.GrowPV(ctx, s.Device)
 }
 
-func growLV(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Editor.GrowLV(ctx, s.Device, s.To)
+func (g *Growth) growLV(ctx context.Context, s plan.Step) error {
+	return g.Editor.GrowLV(ctx, s.Device, s.To)
 }
 
-func growFS(ctx context.Context, r *Run, s plan.Step) error {
-	return r.Editor.GrowFS(ctx, s.Device, s.Content)
+func (g *Growth) growFS(ctx context.Context, s plan.Step) error {
+	return g.Editor.GrowFS(ctx, s.Device, s.Content)
 }
 
-func deviceHasSize(ctx context.Context, r *Run, s plan.Step) error {
-	return haveSize(ctx, r, s.Device, s.To)
+func (g *Growth) deviceHasSize(ctx context.Context, s plan.Step) error {
+	return g.haveSize(ctx, s.Device, s.To)
 }
 
-func haveSize(ctx context.Context, r *Run, device string, want size.Bytes) error {
-	got, err := r.Editor.DeviceSize(ctx, device)
+func (g *Growth) haveSize(ctx context.Context, device string, want size.Bytes) error {
+	got, err := g.Editor.DeviceSize(ctx, device)
 	if err != nil {
 		return err
 	}
@@ -148,8 +141,8 @@ func haveSize(ctx context.Context, r *Run, device string, want size.Bytes) error
 	return nil
 }
 
-func contentHasSize(ctx context.Context, r *Run, s plan.Step) error {
-	got, err := r.Editor.ContentSize(ctx, s.Device, plan.ContentPV)
+func (g *Growth) contentHasSize(ctx context.Context, s plan.Step) error {
+	got, err := g.Editor.ContentSize(ctx, s.Device, plan.ContentPV)
 	if err != nil {
 		return err
 	}
@@ -160,8 +153,8 @@ func contentHasSize(ctx context.Context, r *Run, s plan.Step) error {
 }
 
 // fills checks the file system's own idea of its size.
-func fills(ctx context.Context, r *Run, device, content string, want size.Bytes) error {
-	got, err := r.Editor.ContentSize(ctx, device, content)
+func (g *Growth) fills(ctx context.Context, device, content string, want size.Bytes) error {
+	got, err := g.Editor.ContentSize(ctx, device, content)
 	if err != nil {
 		return err
 	}
@@ -173,36 +166,36 @@ func fills(ctx context.Context, r *Run, device, content string, want size.Bytes)
 
 // verifyAll looks at the whole result once more, with what did not write it.
 // Devices' sizes were verified with the step that changed each.
-func verifyAll(ctx context.Context, r *Run, s plan.Step) error {
-	if err := r.Editor.VerifyTable(ctx); err != nil {
+func (g *Growth) verifyAll(ctx context.Context, s plan.Step) error {
+	if err := g.Editor.VerifyTable(ctx); err != nil {
 		return err
 	}
 	if s.Content == "" {
 		return nil
 	}
-	if err := r.Editor.VerifyFS(ctx, s.Device, s.Content); err != nil {
+	if err := g.Editor.VerifyFS(ctx, s.Device, s.Content); err != nil {
 		return err
 	}
-	return fills(ctx, r, s.Device, s.Content, s.To)
+	return g.fills(ctx, s.Device, s.Content, s.To)
 }
 
-func saveUndo(ctx context.Context, r *Run, _ plan.Step) error { return r.Image.SaveUndo(ctx) }
-func dropUndo(ctx context.Context, r *Run, _ plan.Step) error { return r.Image.DropUndo(ctx) }
-func commit(ctx context.Context, r *Run, _ plan.Step) error   { return r.Image.Commit(ctx) }
+func (g *Growth) saveUndo(ctx context.Context, _ plan.Step) error { return g.Image.SaveUndo(ctx) }
+func (g *Growth) dropUndo(ctx context.Context, _ plan.Step) error { return g.Image.DropUndo(ctx) }
+func (g *Growth) commit(ctx context.Context, _ plan.Step) error   { return g.Image.Commit(ctx) }
 
-func imageHasSize(ctx context.Context, r *Run, s plan.Step) error {
-	return sizeIs(ctx, r, s.To)
+func (g *Growth) imageHasSize(ctx context.Context, s plan.Step) error {
+	return g.sizeIs(ctx, s.To)
 }
 
-func revert(ctx context.Context, r *Run, s plan.Step) error {
-	if err := r.Image.Revert(ctx); err != nil {
+func (g *Growth) revert(ctx context.Context, s plan.Step) error {
+	if err := g.Image.Revert(ctx); err != nil {
 		return err
 	}
-	return sizeIs(ctx, r, s.From)
+	return g.sizeIs(ctx, s.From)
 }
 
-func sizeIs(ctx context.Context, r *Run, want size.Bytes) error {
-	got, err := r.Image.Size(ctx)
+func (g *Growth) sizeIs(ctx context.Context, want size.Bytes) error {
+	got, err := g.Image.Size(ctx)
 	if err != nil {
 		return err
 	}
@@ -212,9 +205,9 @@ func sizeIs(ctx context.Context, r *Run, want size.Bytes) error {
 	return nil
 }
 
-func cleanUp(ctx context.Context, r *Run, _ plan.Step) error {
-	if err := r.Image.DropOverlay(ctx); err != nil {
+func (g *Growth) cleanUp(ctx context.Context, _ plan.Step) error {
+	if err := g.Image.DropOverlay(ctx); err != nil {
 		return err
 	}
-	return r.Image.DropUndo(ctx)
+	return g.Image.DropUndo(ctx)
 }
