@@ -51,8 +51,12 @@ type Disk struct {
 	Path string
 }
 
-// Unknown is where a file system is mounted of which only the image was seen.
-const Unknown = "?"
+// Unknown is where a file system is mounted of which only the image was seen, Swap
+// where lsblk says that swap is, when it is in use.
+const (
+	Unknown = "?"
+	Swap    = "[SWAP]"
+)
 
 // Guest is what was found out about a Linux guest.
 type Guest struct {
@@ -119,7 +123,7 @@ func (d Device) Number() string {
 	return rest
 }
 
-// name is the device without its folder.
+// name is the device's path without its directory.
 func (d Device) name() string { return path.Base(d.Path) }
 
 // on are the devices right above one.

@@ -2,7 +2,6 @@ package live
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -15,15 +14,16 @@ import (
 )
 
 // Probe is the program that says what a Linux guest has: lsblk(8), util-linux 2.23
-// or later, where partitions begin (which lsblk tells only from 2.38 on), what is
-// mounted (without udev, lsblk knows no file systems), what the disks are attached to,
-// the four entries of each disk's MBR or udev's word for the table, what LVM, ext and btrfs say of themselves,
-// and what programs there are.
+// or later, where partitions begin (which lsblk tells only from 2.38 on), what devices
+// lie on several others, what is mounted (without udev, lsblk knows no file systems),
+// what the disks are attached to, the four entries of each disk's MBR or udev's word for
+// the table, what LVM, ext and btrfs say of themselves, and what programs there are.
 // Nothing is ever put into it.
 func Probe() []string {
 	return []string{"/bin/sh", "-c", `PATH=$PATH:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL
-lsblk -bpP -o NAME,PKNAME,TYPE,SIZE,FSTYPE,MOUNTPOINT,UUID,SERIAL || exit 1
+lsblk ` + strings.Join(lsblkOptions, " ") + ` || exit 1
 for f in /sys/class/block/*/start; do read n < "$f" && echo "start $f $n"; done
+for f in /sys/class/block/*/slaves/*; do if [ -e "$f" ]; then echo "slave $f"; fi; done
 ls -l /sys/block
 for f in /sys/block/*/queue/logical_block_size; do
   read n < "$f" && d=${f#/sys/block/} && d=${d%%/*} && echo "sector $d $n" || continue
@@ -45,47 +45,39 @@ func (d Disk) SizeProbe() []string {
 	return []string{"cat", "/sys/class/block/" + path.Base(d.Path) + "/size"}
 }
 
-// maxDevices bounds what ReadProbe takes from a guest.
-const maxDevices = 4096
-
 // ReadProbe reads what Probe printed.
 func ReadProbe(text string) (Guest, error) {
-	r := reader{
-		Guest: Guest{Tools: map[string]bool{}, Tables: map[string]Table{}, Ext: map[string]Ext{}, Btrfs: map[string]Btrfs{},
-			LVs: map[string]LV{}, VGs: map[string]string{}, PVs: map[string]string{}},
-		starts: map[string]size.Bytes{}, mounts: map[string][]mount{}, addresses: map[string]string{},
-	}
+	r := newReader()
 	for line := range strings.Lines(text) {
 		if err := r.line(line); err != nil {
 			return r.Guest, err
 		}
-		if len(r.Devices) > maxDevices {
-			return r.Guest, fmt.Errorf("the guest names more than %d block devices", maxDevices)
-		}
 	}
-	if len(r.Devices) == 0 {
-		return r.Guest, errors.New("the guest names no block device")
-	}
-	for i := range r.Devices {
-		r.complete(&r.Devices[i])
-	}
-	return r.Guest, nil
+	err := r.finish()
+	return r.Guest, err
 }
 
 // reader gathers what the lines say.
 type reader struct {
 	Guest
+	// paths are the devices' paths by their kernel names: "/dev/mapper/vg-root" by
+	// "/dev/dm-0".
+	paths     map[string]string
 	starts    map[string]size.Bytes
-	mounts    map[string][]mount
+	mounts    map[string][]mountLine
 	addresses map[string]string
+	// links say which device lies on which: "/sys/class/block/dm-0/slaves/vdc1".
+	links []string
 	// devices is how many devices the btrfs has that is being listed.
 	devices int
 }
 
-// mount is a line of /proc/self/mounts.
-type mount struct {
-	at, fs   string
-	readOnly bool
+func newReader() reader {
+	return reader{
+		Guest: Guest{Tools: map[string]bool{}, Tables: map[string]Table{}, Ext: map[string]Ext{}, Btrfs: map[string]Btrfs{},
+			LVs: map[string]LV{}, VGs: map[string]string{}, PVs: map[string]string{}},
+		paths: map[string]string{}, starts: map[string]size.Bytes{}, mounts: map[string][]mountLine{}, addresses: map[string]string{},
+	}
 }
 
 // line reads one line, by its first word.
@@ -95,8 +87,9 @@ func (r *reader) line(line string) error {
 	case len(words) == 2 && words[0] == "tool":
 		r.Tools[words[1]] = true
 	case len(words) > 4 && words[0] == "mount":
-		options := strings.Split(words[4], ",")
-		r.mounts[words[1]] = append(r.mounts[words[1]], mount{octal(words[2]), words[3], slices.Contains(options, "ro")})
+		r.mount(words[1:])
+	case len(words) == 2 && words[0] == "slave":
+		r.links = append(r.links, words[1])
 	case len(words) == 3 && words[0] == "start":
 		return r.start(words[1], words[2])
 	case len(words) == 3 && words[0] == "sector":
@@ -124,15 +117,13 @@ func (r *reader) line(line string) error {
 		link := words[len(words)-1]
 		r.addresses["/dev/"+path.Base(link)] = address(link)
 	case len(words) > 1 && words[0] != "total" && !slices.Contains(firstWords, words[0]):
-		d, err := readPairs(line)
-		r.Devices = append(r.Devices, d)
-		return err
+		return r.device(line)
 	}
 	return nil
 }
 
 // firstWords begin lines that are of no use when they are shorter than they should be.
-var firstWords = []string{"mount", "pttype", "ext", "mbr", "lvs", "vgs", "pvs", "btrfs", "devid"}
+var firstWords = []string{"mount", "slave", "pttype", "ext", "mbr", "lvs", "vgs", "pvs", "btrfs", "devid"}
 
 // start reads where a partition begins.
 func (r *reader) start(file, sector string) error {
@@ -210,52 +201,13 @@ func (r *reader) lvm(what string, fields []string) {
 	}
 }
 
-// complete adds to a device what other lines say of it.
-func (r *reader) complete(d *Device) {
-	d.Start, d.Address = r.starts[d.name()], r.addresses[d.Path]
-	mounts := r.mounts[d.Path]
-	d.ReadOnly = len(mounts) > 0
-	for _, m := range mounts {
-		d.Mounts = append(d.Mounts, m.at)
-		d.ReadOnly = d.ReadOnly && m.readOnly
-	}
-	if d.FS == "" && d.Mounted == "[SWAP]" {
-		d.FS = "swap"
-	}
-	if len(mounts) == 0 {
-		return
-	}
-	if d.FS == "" {
-		d.FS = mounts[0].fs
-	}
-	if d.Mounted == "" {
-		d.Mounted = mounts[0].at
-	}
-}
-
-// octal takes the kernel's \ooo in a mount point back.
-func octal(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 var (
 	scsiPlace = regexp.MustCompile(`^[0-9]+:[0-9]+:([0-9]+):([0-9]+)$`)
 	pciPlace  = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
 )
 
 // address reads off a link in /sys/block where a disk is attached, in the words of
-// PCIAddress and SCSIAddress: the last of its folders that says so.
+// PCIAddress and SCSIAddress: the last directory in it that is an address.
 func address(link string) string {
 	at := ""
 	for _, name := range strings.Split(link, "/") {
@@ -276,55 +228,3 @@ func PCIAddress(domain, bus, slot, function uint) string {
 
 // SCSIAddress leaves the controller out: its number in the guest is the guest's.
 func SCSIAddress(target, unit uint) string { return fmt.Sprintf("scsi %d:%d", target, unit) }
-
-// readPairs reads one line of lsblk -P: KEY="value", in which lsblk writes what
-// could be misread as \xHH.
-func readPairs(line string) (Device, error) {
-	var d Device
-	into := map[string]*string{"NAME": &d.Path, "PKNAME": &d.Parent, "TYPE": &d.Kind, "FSTYPE": &d.FS,
-		"MOUNTPOINT": &d.Mounted, "UUID": &d.UUID, "SERIAL": &d.Serial}
-	rest := strings.TrimSpace(line)
-	for rest != "" {
-		key, quoted, ok := strings.Cut(rest, `="`)
-		value, after, closed := strings.Cut(quoted, `"`)
-		if !ok || !closed {
-			return d, fmt.Errorf("not what lsblk prints: %.100q", line)
-		}
-		value = unescape(value)
-		if key == "SIZE" {
-			n, err := strconv.ParseInt(value, 10, 64)
-			if err != nil || n < 0 {
-				return d, fmt.Errorf("the guest says that %s has %q bytes", d.Path, value)
-			}
-			d.Size = size.Bytes(n)
-		} else if field := into[key]; field != nil {
-			*field = value
-		}
-		rest = strings.TrimSpace(after)
-	}
-	if !strings.HasPrefix(d.Path, "/dev/") || d.Kind == "" {
-		return d, fmt.Errorf("not what lsblk prints: %.100q", line)
-	}
-	return d, nil
-}
-
-// unescape takes \xHH back.
-func unescape(s string) string {
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, `\x`)
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		if len(after) >= 2 {
-			if n, err := strconv.ParseUint(after[:2], 16, 8); err == nil {
-				b.WriteByte(byte(n))
-				s = after[2:]
-				continue
-			}
-		}
-		b.WriteString(`\x`)
-		s = after
-	}
-}
