@@ -15,6 +15,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
+// agentChannel leads to the guest's agent.
+type agentChannel interface {
+	QemuAgentCommand(command string, timeout libvirt.DomainQemuAgentCommandTimeout, flags uint32) (string, error)
+}
+
 // FS is a mounted file system as the guest's agent sees it.
 type FS struct {
 	Name       string     `json:"name"` // "vda2", "dm-0"; Windows: a volume's path
@@ -31,8 +36,14 @@ const maxAnswer = 1 << 20
 // have been answered late.
 const agentLimit = 5 * time.Second
 
-// command sends one command to the agent and decodes what it returns.
+// command sends one command to the agent and decodes what it returns. The command is
+// sent again if the connection to libvirt breaks.
 func (d *Domain) command(ctx context.Context, name string, arguments, into any) error {
+	return d.send(ctx, ask[string], name, arguments, into)
+}
+
+// send is command with ask, or with askOnce for a command that must not be sent again.
+func (d *Domain) send(ctx context.Context, ask func(context.Context, *Domain, func(handle) (string, error)) (string, error), name string, arguments, into any) error {
 	request, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
 		Arguments any    `json:"arguments,omitempty"`
@@ -40,10 +51,8 @@ func (d *Domain) command(ctx context.Context, name string, arguments, into any) 
 	if err != nil {
 		return err
 	}
-	var text string
-	err = d.call(ctx, func(l *libvirt.Domain) (err error) {
-		text, err = l.QemuAgentCommand(string(request), libvirt.DomainQemuAgentCommandTimeout(agentLimit/time.Second), 0)
-		return err
+	text, err := ask(ctx, d, func(l handle) (string, error) {
+		return l.QemuAgentCommand(string(request), libvirt.DomainQemuAgentCommandTimeout(agentLimit/time.Second), 0)
 	})
 	if err != nil {
 		return err
@@ -145,14 +154,15 @@ type Ran struct {
 
 // Run runs a program in the guest through its agent, as its administrator, with
 // that as its standard input. It is found by the agent's PATH; no shell comes
-// between. When ctx ends, the program goes on.
+// between. When ctx ends, the program goes on. A program is never started twice: if the
+// connection to libvirt breaks while it is being started, Run fails.
 func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, error) {
 	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
 	if input != "" {
 		arguments["input-data"] = []byte(input)
 	}
 	var started struct{ Pid int64 }
-	err := d.command(ctx, "guest-exec", arguments, &started)
+	err := d.send(ctx, askOnce[string], "guest-exec", arguments, &started)
 	if err != nil {
 		if Unsupported(err) {
 			return Ran{}, fmt.Errorf("%w: %w", ErrMayNotExec, err)
@@ -166,7 +176,7 @@ func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, 
 		Out      []byte `json:"out-data"`
 		Err      []byte `json:"err-data"`
 	}
-	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 300*time.Millisecond) {
+	for pause := d.conn.pace.program; ; pause = min(2*pause, d.conn.pace.programMost) {
 		if err := d.command(ctx, "guest-exec-status", map[string]any{"pid": started.Pid}, &status); err != nil {
 			return Ran{}, err
 		}

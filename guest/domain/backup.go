@@ -5,10 +5,16 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"libvirt.org/go/libvirt"
 )
+
+// backups is what begins and ends a backup job.
+type backups interface {
+	BackupBegin(backupXML, checkpointXML string, flags libvirt.DomainBackupBeginFlags) error
+	BackupGetXMLDesc(flags uint32) (string, error)
+	AbortJob() error
+}
 
 // View is a disk of a running guest as it was at one moment. The guest's QEMU
 // exports it over NBD until the view is ended, and keeps in Scratch what the guest
@@ -47,7 +53,14 @@ func (d *Domain) BeginView(ctx context.Context, v View) error {
 	if err != nil {
 		return err
 	}
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.BackupBegin(v.xml(def), "", 0) })
+	err = d.call(ctx, func(l handle) error { return l.BackupBegin(v.xml(def), "", 0) })
+	if err == nil {
+		return nil
+	}
+	if begun, asked := d.viewed(ctx, v); asked == nil && begun {
+		return nil // a call whose answer was lost has begun it
+	}
+	return err
 }
 
 // EndView ends the view, and returns when the guest's QEMU has let it go. A backup
@@ -59,11 +72,11 @@ func (d *Domain) EndView(ctx context.Context, v View) error {
 			return err
 		}
 		if !aborted {
-			if err := d.call(ctx, (*libvirt.Domain).AbortJob); err != nil && !isCode(err, libvirt.ERR_OPERATION_INVALID) {
+			if err := d.call(ctx, handle.AbortJob); err != nil && !isCode(err, libvirt.ERR_OPERATION_INVALID) {
 				return err
 			}
 		}
-		if err := Sleep(ctx, 30*time.Millisecond); err != nil {
+		if err := Sleep(ctx, d.conn.pace.backup); err != nil {
 			return err
 		}
 	}
@@ -71,11 +84,7 @@ func (d *Domain) EndView(ctx context.Context, v View) error {
 
 // viewed says whether the view is there.
 func (d *Domain) viewed(ctx context.Context, v View) (bool, error) {
-	var text string
-	err := d.call(ctx, func(l *libvirt.Domain) (err error) {
-		text, err = l.BackupGetXMLDesc(0)
-		return err
-	})
+	text, err := ask(ctx, d, func(l handle) (string, error) { return l.BackupGetXMLDesc(0) })
 	if isCode(err, libvirt.ERR_NO_DOMAIN_BACKUP, libvirt.ERR_OPERATION_INVALID) {
 		return false, nil // none, or the guest is off
 	}

@@ -21,23 +21,32 @@ const DefaultURI = "qemu:///system"
 // Conn is a connection that comes back by itself after libvirtd was restarted.
 type Conn struct {
 	uri  string
+	dial func(uri string) (connection, error)
+	pace pace
 	mu   sync.Mutex
-	live *libvirt.Connect
+	// live is nil while libvirt cannot be reached; lost is the reason.
+	live connection
+	lost error
 }
 
-// events runs libvirt's event loop, which keepalive messages and the embedded
-// driver need. It has to be there before the first connection.
-var events = sync.OnceValue(func() error {
-	if err := libvirt.EventRegisterDefaultImpl(); err != nil {
-		return err
-	}
-	go func() {
-		for {
-			_ = libvirt.EventRunDefaultImpl()
-		}
-	}()
-	return nil
-})
+// pace is how long the loops of this package wait before they look again.
+type pace struct {
+	connect, off, commit, removal, backup time.Duration
+	// program is the wait for a program in the guest; it doubles up to programMost.
+	program, programMost time.Duration
+	// patience is how long a restart of libvirtd may take.
+	patience time.Duration
+}
+
+var usualPace = pace{
+	connect: 200 * time.Millisecond,
+	off:     30 * time.Millisecond,
+	commit:  50 * time.Millisecond,
+	removal: time.Second,
+	backup:  30 * time.Millisecond,
+	program: 20 * time.Millisecond, programMost: 300 * time.Millisecond,
+	patience: time.Minute,
+}
 
 // Connect connects to a libvirt on this host: disks are opened by their paths,
 // so another host's are of no use.
@@ -53,7 +62,7 @@ func Connect(uri string) (*Conn, error) {
 	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
 		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 	}
-	c := &Conn{uri: uri}
+	c := &Conn{uri: uri, dial: dialLibvirt, pace: usualPace}
 	if err := c.open(); err != nil {
 		return nil, plan.Refuse(plan.NoLibvirt, uri, "cannot connect to libvirt at %s: %v", uri, err)
 	}
@@ -61,28 +70,27 @@ func Connect(uri string) (*Conn, error) {
 }
 
 func (c *Conn) open() error {
-	live, err := libvirt.NewConnect(c.uri)
+	live, err := c.dial(c.uri)
 	if err != nil {
-		return plain(err)
+		c.lost = plain(err)
+		return c.lost
 	}
-	// A daemon that hangs is noticed after a quarter of a minute.
-	_ = live.SetKeepAlive(5, 3)
 	c.live = live
 	return nil
 }
 
 // About gives libvirt's version and how many domains there are.
 func (c *Conn) About(ctx context.Context) (version string, domains int, err error) {
-	err = c.do(ctx, func(l *libvirt.Connect) error {
+	err = c.do(ctx, func(l connection) error {
 		n, err := l.GetLibVersion() // 9000000 is 9.0.0
 		if err != nil {
 			return err
 		}
 		version = fmt.Sprintf("%d.%d.%d", n/1000000, n/1000%1000, n%1000)
-		all, err := l.ListAllDomains(0)
+		all, err := l.Domains()
 		domains = len(all)
-		for i := range all {
-			_ = all[i].Free()
+		for _, h := range all {
+			_ = h.Free()
 		}
 		return err
 	})
@@ -92,7 +100,7 @@ func (c *Conn) About(ctx context.Context) (version string, domains int, err erro
 // SecurityDrivers returns what libvirt confines guests with: "apparmor", "selinux", "dac".
 func (c *Conn) SecurityDrivers(ctx context.Context) (drivers []string, err error) {
 	var text string
-	err = c.do(ctx, func(l *libvirt.Connect) (err error) { text, err = l.GetCapabilities(); return err })
+	err = c.do(ctx, func(l connection) (err error) { text, err = l.GetCapabilities(); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -116,36 +124,45 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	_, err := c.live.Close()
-	c.live = nil
+	c.live, c.lost = nil, errors.New("not connected to libvirt")
 	return plain(err)
 }
 
-// patience is how long a restart of libvirtd may take.
-const patience = 60 * time.Second
-
-// do makes libvirt calls on the connection, on a new one if it broke: every
-// call made through it has to bear being made twice. libvirt calls know no
-// context; one that hangs is left to itself when ctx ends.
-func (c *Conn) do(ctx context.Context, call func(*libvirt.Connect) error) error {
-	deadline := time.Now().Add(patience)
+// do makes libvirt calls on the connection, and makes them again on a new one if the
+// connection broke. A call for which that is unsafe returns a sentError. libvirt calls
+// know no context; one that hangs is left to itself when ctx ends.
+func (c *Conn) do(ctx context.Context, call func(connection) error) error {
+	deadline := time.Now().Add(c.pace.patience)
 	for {
 		err := c.once(ctx, call)
-		if err == nil || ctx.Err() != nil || !c.broken() || time.Now().After(deadline) {
+		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if err := Sleep(ctx, 200*time.Millisecond); err != nil {
+		var sent *sentError
+		if errors.As(err, &sent) {
+			return sent.err
+		}
+		if !c.broken() || time.Now().After(deadline) {
+			return err
+		}
+		if err := Sleep(ctx, c.pace.connect); err != nil {
 			return err
 		}
 		c.reopen()
 	}
 }
 
-func (c *Conn) once(ctx context.Context, call func(*libvirt.Connect) error) error {
+// sentError is the failure of a call that may have had its effect: it is not repeated.
+type sentError struct{ err error }
+
+func (e *sentError) Error() string { return e.err.Error() }
+
+func (c *Conn) once(ctx context.Context, call func(connection) error) error {
 	c.mu.Lock()
-	live := c.live
+	live, lost := c.live, c.lost
 	c.mu.Unlock()
 	if live == nil {
-		return errors.New("not connected to libvirt")
+		return lost
 	}
 	done := make(chan error, 1)
 	go func() { done <- plain(call(live)) }()
@@ -157,7 +174,7 @@ func (c *Conn) once(ctx context.Context, call func(*libvirt.Connect) error) erro
 	}
 }
 
-// broken says whether the connection itself is why a call failed.
+// broken reports whether a call failed because the connection is dead.
 func (c *Conn) broken() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,11 +192,11 @@ func (c *Conn) reopen() {
 		_, _ = c.live.Close()
 		c.live = nil
 	}
-	_ = c.open()
+	_ = c.open() // kept in c.lost
 }
 
 // plain keeps libvirt's message and leaves out its numbers; the error stays
-// one that IsCode can ask.
+// one that isCode can ask.
 func plain(err error) error {
 	var e libvirt.Error
 	if !errors.As(err, &e) {

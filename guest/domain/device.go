@@ -15,6 +15,13 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
+// devices is what adds, removes and changes devices.
+type devices interface {
+	AttachDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error
+	DetachDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error
+	UpdateDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error
+}
+
 // Scope is which of a domain's two definitions a device is changed in.
 type Scope string
 
@@ -237,13 +244,13 @@ func bare(text string) string {
 
 // Attach adds a device to one of the definitions.
 func (d *Domain) Attach(ctx context.Context, xml string, s Scope) error {
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.AttachDeviceFlags(xml, s.flags()) })
+	return d.call(ctx, func(l handle) error { return l.AttachDeviceFlags(xml, s.flags()) })
 }
 
 // Detach takes a device out of the definition that the domain is started with, or
 // a controller out of the one it runs with.
 func (d *Domain) Detach(ctx context.Context, xml string, s Scope) error {
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.DetachDeviceFlags(xml, s.flags()) })
+	return d.call(ctx, func(l handle) error { return l.DetachDeviceFlags(xml, s.flags()) })
 }
 
 // Update changes a drive's medium. force takes one out that the guest holds on to.
@@ -252,7 +259,7 @@ func (d *Domain) Update(ctx context.Context, xml string, s Scope, force bool) er
 	if force {
 		flags |= libvirt.DOMAIN_DEVICE_MODIFY_FORCE
 	}
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.UpdateDeviceFlags(xml, flags) })
+	return d.call(ctx, func(l handle) error { return l.UpdateDeviceFlags(xml, flags) })
 }
 
 // ErrHeld says that a running guest did not let a device go.
@@ -281,7 +288,7 @@ func (d *Domain) Unplug(ctx context.Context, device Device, limit time.Duration)
 			if !gone {
 				return fmt.Errorf("%w: it refused", ErrHeld)
 			}
-		case <-time.After(time.Second): // an event is lost with its connection
+		case <-time.After(d.conn.pace.removal): // an event is lost with its connection
 		case <-deadline:
 			return fmt.Errorf("%w within %s", ErrHeld, limit)
 		case <-ctx.Done():
@@ -315,35 +322,15 @@ func (d *Domain) removals(ctx context.Context, alias string) (events chan bool, 
 			}
 		}
 	}
-	var conn *libvirt.Connect
-	var ids []int
-	err = d.conn.do(ctx, func(l *libvirt.Connect) error {
-		conn, ids = l, nil
-		domain, err := l.LookupDomainByUUIDString(d.UUID)
+	err = d.conn.do(ctx, func(l connection) error {
+		found, err := l.DomainByUUID(d.UUID)
 		if err != nil {
 			return err
 		}
-		defer domain.Free()
-		id, err := l.DomainEventDeviceRemovedRegister(domain, func(_ *libvirt.Connect, _ *libvirt.Domain, e *libvirt.DomainEventDeviceRemoved) {
-			tell(e.DevAlias, true)
-		})
-		if err != nil {
-			return err
-		}
-		ids = append(ids, id)
-		id, err = l.DomainEventDeviceRemovalFailedRegister(domain, func(_ *libvirt.Connect, _ *libvirt.Domain, e *libvirt.DomainEventDeviceRemovalFailed) {
-			tell(e.DevAlias, false)
-		})
-		if err == nil {
-			ids = append(ids, id)
-		}
+		defer found.Free()
+		stop, err = l.WatchRemovals(found, tell)
 		return err
 	})
-	stop = func() {
-		for _, id := range ids {
-			_ = conn.DomainEventDeregister(id)
-		}
-	}
 	return events, stop, err
 }
 

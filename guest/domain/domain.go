@@ -19,6 +19,16 @@ type Domain struct {
 	conn       *Conn
 }
 
+// power is what starts and stops a domain.
+type power interface {
+	GetID() (uint, error) // of a running domain; each start gives another
+	GetState() (libvirt.DomainState, int, error)
+	Create() error
+	Destroy() error
+	Resume() error
+	ShutdownFlags(libvirt.DomainShutdownFlags) error
+}
+
 // State is whether a domain runs.
 type State string
 
@@ -36,10 +46,10 @@ var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-
 // Find finds a domain by name or UUID.
 func (c *Conn) Find(ctx context.Context, name string) (*Domain, error) {
 	d := &Domain{conn: c}
-	err := c.do(ctx, func(l *libvirt.Connect) error {
-		lookup := l.LookupDomainByName
+	err := c.do(ctx, func(l connection) error {
+		lookup := l.DomainByName
 		if uuidForm.MatchString(name) {
-			lookup = l.LookupDomainByUUIDString
+			lookup = l.DomainByUUID
 		}
 		found, err := lookup(name)
 		if err != nil {
@@ -64,10 +74,11 @@ func (d *Domain) Close() error { return d.conn.Close() }
 // URI is the libvirt that has it.
 func (d *Domain) URI() string { return d.conn.uri }
 
-// call makes calls about the domain.
-func (d *Domain) call(ctx context.Context, f func(*libvirt.Domain) error) error {
-	return d.conn.do(ctx, func(l *libvirt.Connect) error {
-		found, err := l.LookupDomainByUUIDString(d.UUID)
+// call makes calls about the domain. They are made twice if the connection breaks in the
+// middle of them.
+func (d *Domain) call(ctx context.Context, f func(handle) error) error {
+	return d.conn.do(ctx, func(l connection) error {
+		found, err := l.DomainByUUID(d.UUID)
 		if err != nil {
 			return err
 		}
@@ -76,22 +87,48 @@ func (d *Domain) call(ctx context.Context, f func(*libvirt.Domain) error) error 
 	})
 }
 
-// State asks whether it runs.
-func (d *Domain) State(ctx context.Context) (State, error) {
-	var state libvirt.DomainState
-	err := d.call(ctx, func(l *libvirt.Domain) (err error) {
-		state, _, err = l.GetState()
+// ask is call for what returns something.
+func ask[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (T, error) {
+	var answer, none T
+	err := d.call(ctx, func(l handle) (err error) {
+		answer, err = f(l)
 		return err
 	})
+	if err != nil {
+		return none, err // a call that hangs may still write the answer
+	}
+	return answer, nil
+}
+
+// askOnce is ask for what must not be done twice.
+func askOnce[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (T, error) {
+	return ask(ctx, d, func(l handle) (T, error) {
+		answer, err := f(l)
+		if err != nil {
+			err = &sentError{plain(err)}
+		}
+		return answer, err
+	})
+}
+
+// State asks whether it runs.
+func (d *Domain) State(ctx context.Context) (State, error) {
+	state, err := ask(ctx, d, func(l handle) (libvirt.DomainState, error) {
+		state, _, err := l.GetState()
+		return state, err
+	})
+	if err != nil {
+		return Held, err
+	}
 	switch state {
 	case libvirt.DOMAIN_RUNNING, libvirt.DOMAIN_BLOCKED, libvirt.DOMAIN_SHUTDOWN:
-		return Running, err
+		return Running, nil
 	case libvirt.DOMAIN_SHUTOFF:
-		return Off, err
+		return Off, nil
 	case libvirt.DOMAIN_CRASHED:
-		return Crashed, err
+		return Crashed, nil
 	}
-	return Held, err
+	return Held, nil
 }
 
 // XML is the persistent definition's text, with its secrets: what Define takes
@@ -104,28 +141,17 @@ func (d *Domain) XML(ctx context.Context) (string, error) {
 func (d *Domain) liveXML(ctx context.Context) (string, error) { return d.xml(ctx, 0) }
 
 func (d *Domain) xml(ctx context.Context, flags libvirt.DomainXMLFlags) (string, error) {
-	var text string
-	err := d.call(ctx, func(l *libvirt.Domain) (err error) {
-		text, err = l.GetXMLDesc(flags)
-		return err
-	})
-	return text, err
+	return ask(ctx, d, func(l handle) (string, error) { return l.GetXMLDesc(flags) })
 }
 
 // Define gives the domain back a definition that XML had given.
 func (d *Domain) Define(ctx context.Context, text string) error {
-	return d.conn.do(ctx, func(l *libvirt.Connect) error {
-		defined, err := l.DomainDefineXML(text)
-		if err != nil {
-			return err
-		}
-		return defined.Free()
-	})
+	return d.conn.do(ctx, func(l connection) error { return l.Define(text) })
 }
 
 // Start starts it; one that runs already is left alone.
 func (d *Domain) Start(ctx context.Context) error {
-	err := d.call(ctx, (*libvirt.Domain).Create)
+	err := d.call(ctx, handle.Create)
 	if isCode(err, libvirt.ERR_OPERATION_INVALID) {
 		if state, asked := d.State(ctx); asked == nil && state == Running {
 			return nil
@@ -136,7 +162,7 @@ func (d *Domain) Start(ctx context.Context) error {
 
 // Destroy stops it at once, as pulling the plug does.
 func (d *Domain) Destroy(ctx context.Context) error {
-	err := d.call(ctx, (*libvirt.Domain).Destroy)
+	err := d.call(ctx, handle.Destroy)
 	if isCode(err, libvirt.ERR_OPERATION_INVALID) {
 		if state, asked := d.State(ctx); asked == nil && state == Off {
 			return nil
@@ -148,7 +174,7 @@ func (d *Domain) Destroy(ctx context.Context) error {
 // Wake lets a guest go on that QEMU paused because its disk was full or failed.
 // One that somebody paused stays so.
 func (d *Domain) Wake(ctx context.Context) error {
-	return d.call(ctx, func(l *libvirt.Domain) error {
+	return d.call(ctx, func(l handle) error {
 		state, reason, err := l.GetState()
 		if err != nil || state != libvirt.DOMAIN_PAUSED || libvirt.DomainPausedReason(reason) != libvirt.DOMAIN_PAUSED_IOERROR {
 			return err
@@ -176,66 +202,101 @@ type Rung struct {
 // ErrStillRuns says that a guest did not stop, whatever it was asked.
 var ErrStillRuns = errors.New("the guest did not shut down")
 
-// ShutDown goes down the ladder until the guest is off. said is told of each
-// rung; a way that cannot be asked is left out at once.
-func (d *Domain) ShutDown(ctx context.Context, ladder []Rung, said func(string)) error {
+// errStartedAgain says that a guest did stop, and was started again by somebody else.
+var errStartedAgain = fmt.Errorf("%w: it was started again meanwhile", ErrStillRuns)
+
+// ShutDown tries the methods in their order until the guest is off. said is told of
+// each; one that fails is followed by the next at once. A guest that somebody else
+// starts again is left alone.
+func (d *Domain) ShutDown(ctx context.Context, methods []Rung, said func(string)) error {
+	run, err := d.run(ctx)
+	if err != nil || run == 0 {
+		return err
+	}
 	var tried []string
-	for _, rung := range ladder {
-		if state, err := d.State(ctx); err != nil || state == Off {
-			return err
-		}
-		said(fmt.Sprintf("asking the guest to shut down (%s, up to %s)", rung.Way, rung.Limit))
-		end := time.Now().Add(rung.Limit)
-		if err := d.askUntil(ctx, rung.Way, end); err != nil {
+	for _, m := range methods {
+		said(fmt.Sprintf("asking the guest to shut down (%s, up to %s)", m.Way, m.Limit))
+		end := time.Now().Add(m.Limit)
+		why := fmt.Sprintf("still running after %s", m.Limit)
+		if err := d.stopUntil(ctx, m.Way, end); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
-			tried = append(tried, fmt.Sprintf("%s: %v", rung.Way, err))
-			continue
+			why, end = err.Error(), time.Now()
 		}
-		off, err := d.WaitOff(ctx, time.Until(end))
-		if off || err != nil {
+		if off, err := d.waitOff(ctx, run, end); off || err != nil {
 			return err
 		}
-		tried = append(tried, fmt.Sprintf("%s: still running after %s", rung.Way, rung.Limit))
+		tried = append(tried, fmt.Sprintf("%s: %s", m.Way, why))
 	}
 	return fmt.Errorf("%w (%s)", ErrStillRuns, strings.Join(tried, "; "))
 }
 
-// askUntil asks, and takes a call that has not come back by then for made:
+// stopUntil sends a request to stop. One that has not returned by end counts as sent:
 // libvirt's agent shutdown waits a minute for the guest to go.
-func (d *Domain) askUntil(ctx context.Context, way Way, end time.Time) error {
+func (d *Domain) stopUntil(ctx context.Context, way Way, end time.Time) error {
 	limited, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	err := d.ask(limited, way)
+	err := d.stop(limited, way)
 	if limited.Err() != nil && ctx.Err() == nil {
 		return nil
 	}
 	return err
 }
 
-func (d *Domain) ask(ctx context.Context, way Way) error {
+func (d *Domain) stop(ctx context.Context, way Way) error {
 	switch way {
 	case ByForce:
 		return d.Destroy(ctx)
 	case ByAgent:
-		return d.call(ctx, func(l *libvirt.Domain) error { return l.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_GUEST_AGENT) })
+		return d.call(ctx, func(l handle) error { return l.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_GUEST_AGENT) })
 	}
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_ACPI_POWER_BTN) })
+	return d.call(ctx, func(l handle) error { return l.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_ACPI_POWER_BTN) })
 }
 
-// WaitOff waits for a guest that was asked to be off, at most that long.
+// WaitOff waits at most that long for a guest to be off.
 func (d *Domain) WaitOff(ctx context.Context, limit time.Duration) (bool, error) {
-	for deadline := time.Now().Add(limit); ; {
-		state, err := d.State(ctx)
-		if err != nil || state == Off {
+	run, err := d.run(ctx)
+	if err != nil || run == 0 {
+		return err == nil, err
+	}
+	off, err := d.waitOff(ctx, run, time.Now().Add(limit))
+	if errors.Is(err, errStartedAgain) {
+		err = nil
+	}
+	return off, err
+}
+
+// waitOff waits until end for one run of a guest to be over.
+func (d *Domain) waitOff(ctx context.Context, run uint, end time.Time) (bool, error) {
+	for {
+		now, err := d.run(ctx)
+		if err != nil || now == 0 {
 			return err == nil, err
 		}
-		if time.Now().After(deadline) {
+		if now != run {
+			return false, errStartedAgain
+		}
+		if !time.Now().Before(end) {
 			return false, nil
 		}
-		if err := Sleep(ctx, 30*time.Millisecond); err != nil {
+		if err := Sleep(ctx, d.conn.pace.off); err != nil {
 			return false, err
 		}
 	}
+}
+
+// run returns libvirt's ID of the running guest, which changes with every start; 0 if
+// the guest is off.
+func (d *Domain) run(ctx context.Context) (uint, error) {
+	return ask(ctx, d, func(l handle) (uint, error) {
+		state, _, err := l.GetState()
+		if err != nil || state == libvirt.DOMAIN_SHUTOFF {
+			return 0, err
+		}
+		// It fails, and is no ID of another run, if the guest was started after the
+		// handle was made.
+		id, _ := l.GetID()
+		return id, nil
+	})
 }

@@ -26,6 +26,11 @@ type Drive struct {
 	ReadOnly     bool
 }
 
+// monitorChannel leads to QEMU's monitor.
+type monitorChannel interface {
+	QemuMonitorCommand(command string, flags libvirt.DomainQemuMonitorCommandFlags) (string, error)
+}
+
 // maxMonitor bounds what is read of a monitor's reply.
 const maxMonitor = 8 << 20
 
@@ -98,11 +103,8 @@ func (d *Domain) hmp(ctx context.Context, line string) (string, error) {
 	return strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")), err
 }
 
-func (d *Domain) monitor(ctx context.Context, text string, flags libvirt.DomainQemuMonitorCommandFlags) (reply string, err error) {
-	err = d.call(ctx, func(l *libvirt.Domain) (err error) {
-		reply, err = l.QemuMonitorCommand(text, flags)
-		return err
-	})
+func (d *Domain) monitor(ctx context.Context, text string, flags libvirt.DomainQemuMonitorCommandFlags) (string, error) {
+	reply, err := ask(ctx, d, func(l handle) (string, error) { return l.QemuMonitorCommand(text, flags) })
 	if err == nil && len(reply) > maxMonitor {
 		err = fmt.Errorf("QEMU's reply to %.40s has %d bytes", text, len(reply))
 	}

@@ -11,6 +11,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
+// sizes is what resizes a running disk.
+type sizes interface {
+	BlockResize(disk string, size uint64, flags libvirt.DomainBlockResizeFlags) error
+	GetBlockInfo(disk string, flags uint32) (*libvirt.DomainBlockInfo, error)
+}
+
 // Channel is how a running disk is made bigger.
 type Channel string
 
@@ -60,7 +66,7 @@ var ErrNoAlias = errors.New("HMP has no name for the disk")
 func (d *Domain) Resize(ctx context.Context, r Resize) error {
 	switch r.Via {
 	case ViaLibvirt:
-		return d.call(ctx, func(l *libvirt.Domain) error {
+		return d.call(ctx, func(l handle) error {
 			return l.BlockResize(r.Target, uint64(r.To), libvirt.DOMAIN_BLOCK_RESIZE_BYTES)
 		})
 	case ViaQMP:
@@ -81,11 +87,7 @@ func (d *Domain) Resize(ctx context.Context, r Resize) error {
 // SizeSeen is the disk's size as QEMU has it now, asked for in the same way.
 func (d *Domain) SizeSeen(ctx context.Context, r Resize) (size.Bytes, error) {
 	if r.Via == ViaLibvirt {
-		var info *libvirt.DomainBlockInfo
-		err := d.call(ctx, func(l *libvirt.Domain) (err error) {
-			info, err = l.GetBlockInfo(r.Target, 0)
-			return err
-		})
+		info, err := ask(ctx, d, func(l handle) (*libvirt.DomainBlockInfo, error) { return l.GetBlockInfo(r.Target, 0) })
 		if err != nil {
 			return 0, err
 		}

@@ -27,6 +27,17 @@ type Survey struct {
 	Exec bool
 }
 
+// status is what libvirt knows of a domain besides its definition.
+type status interface {
+	IsActive() (bool, error)
+	IsPersistent() (bool, error)
+	GetAutostart() (bool, error)
+	HasManagedSaveImage(flags uint32) (bool, error)
+	Checkpoints() (int, error)
+	SnapshotNum(libvirt.DomainSnapshotListFlags) (int, error)
+	GetJobInfo() (*libvirt.DomainJobInfo, error)
+}
+
 // Survey asks libvirt, and the agent of a running guest.
 func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
 	s := Survey{}
@@ -53,7 +64,7 @@ func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
 	return s, nil
 }
 
-func (s *Survey) flags(l *libvirt.Domain) error {
+func (s *Survey) flags(l handle) error {
 	var err error
 	if s.Persistent, err = l.IsPersistent(); err != nil {
 		return err
@@ -64,17 +75,14 @@ func (s *Survey) flags(l *libvirt.Domain) error {
 	if s.Saved, err = l.HasManagedSaveImage(0); err != nil {
 		return err
 	}
-	if all, err := l.ListAllCheckpoints(0); err == nil {
-		s.Checkpoints = len(all)
-		for i := range all {
-			_ = all[i].Free()
-		}
+	if n, err := l.Checkpoints(); err == nil {
+		s.Checkpoints = n
 	}
 	s.Snapshots, err = l.SnapshotNum(0)
 	return err
 }
 
-func (s *Survey) jobs(l *libvirt.Domain) error {
+func (s *Survey) jobs(l handle) error {
 	if info, err := l.GetJobInfo(); err == nil && info.Type != libvirt.DOMAIN_JOB_NONE {
 		s.Job = true
 	}

@@ -7,10 +7,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"libvirt.org/go/libvirt"
 )
+
+// blockJobs is what puts a disk on an overlay and commits that.
+type blockJobs interface {
+	Snapshot(xml string, flags libvirt.DomainSnapshotCreateFlags) error
+	BlockCommit(disk, base, top string, bandwidth uint64, flags libvirt.DomainBlockCommitFlags) error
+	BlockJobAbort(disk string, flags libvirt.DomainBlockJobAbortFlags) error
+	GetBlockJobInfo(disk string, flags libvirt.DomainBlockJobInfoFlags) (*libvirt.DomainBlockJobInfo, error)
+}
 
 // Overlay is a prepared qcow2 file for one disk.
 type Overlay struct{ Target, Path string }
@@ -25,13 +32,7 @@ func (d *Domain) Redirect(ctx context.Context, overlays []Overlay) error {
 	request := snapshotXML(def, overlays)
 	flags := libvirt.DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | libvirt.DOMAIN_SNAPSHOT_CREATE_REUSE_EXT |
 		libvirt.DOMAIN_SNAPSHOT_CREATE_NO_METADATA
-	return d.call(ctx, func(l *libvirt.Domain) error {
-		snapshot, err := l.CreateSnapshotXML(request, flags)
-		if err != nil {
-			return err
-		}
-		return snapshot.Free()
-	})
+	return d.call(ctx, func(l handle) error { return l.Snapshot(request, flags) })
 }
 
 // snapshotXML asks for the overlays, and for nothing on all other disks.
@@ -92,13 +93,15 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 		}
 		said(info.Cur, info.End)
 		if info.Cur == info.End && info.End > 0 {
-			if err := d.pivot(ctx, target); err == nil {
-				return d.pivoted(ctx, target, image)
-			} else if !isCode(err, libvirt.ERR_BLOCK_COPY_ACTIVE) {
+			if err := d.pivot(ctx, target); !isCode(err, libvirt.ERR_BLOCK_COPY_ACTIVE) {
+				// A pivot whose answer was lost fails when it is asked for again.
+				if now := d.pivoted(ctx, target, image); err == nil || now == nil {
+					return now
+				}
 				return err
 			}
 		}
-		if err := Sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := Sleep(ctx, d.conn.pace.commit); err != nil {
 			return err
 		}
 	}
@@ -115,7 +118,7 @@ func (d *Domain) beginCommit(ctx context.Context, target string) error {
 		return nil
 	}
 	flags := libvirt.DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.DOMAIN_BLOCK_COMMIT_SHALLOW
-	refused := d.call(ctx, func(l *libvirt.Domain) error { return l.BlockCommit(target, "", "", 0, flags) })
+	refused := d.call(ctx, func(l handle) error { return l.BlockCommit(target, "", "", 0, flags) })
 	if refused == nil {
 		return nil
 	}
@@ -133,17 +136,12 @@ func (d *Domain) beginCommit(ctx context.Context, target string) error {
 var ErrNotBegun = errors.New("the live commit did not begin")
 
 func (d *Domain) blockJob(ctx context.Context, target string) (*libvirt.DomainBlockJobInfo, error) {
-	var info *libvirt.DomainBlockJobInfo
-	err := d.call(ctx, func(l *libvirt.Domain) (err error) {
-		info, err = l.GetBlockJobInfo(target, 0)
-		return err
-	})
-	return info, err
+	return ask(ctx, d, func(l handle) (*libvirt.DomainBlockJobInfo, error) { return l.GetBlockJobInfo(target, 0) })
 }
 
 // pivot says ERR_BLOCK_COPY_ACTIVE while the job is not ready for it.
 func (d *Domain) pivot(ctx context.Context, target string) error {
-	return d.call(ctx, func(l *libvirt.Domain) error { return l.BlockJobAbort(target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT) })
+	return d.call(ctx, func(l handle) error { return l.BlockJobAbort(target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT) })
 }
 
 // pivoted checks that the guest is on the image now.

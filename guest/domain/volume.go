@@ -16,6 +16,22 @@ type Volume struct{ Pool, Name string }
 
 func (v Volume) String() string { return v.Pool + "/" + v.Name }
 
+// pool is what is asked of a storage pool.
+type pool interface {
+	Free() error
+	IsActive() (bool, error)
+	GetXMLDesc(libvirt.StorageXMLFlags) (string, error)
+	Refresh(flags uint32) error
+	VolumeByName(name string) (volume, error)
+}
+
+// volume is what is asked of a volume in a pool.
+type volume interface {
+	Free() error
+	GetInfo() (*libvirt.StorageVolInfo, error)
+	GetPath() (string, error)
+}
+
 // location is where a volume lies on this host.
 type location struct {
 	kind, path string
@@ -28,7 +44,7 @@ type location struct {
 // findVolumes gives disks that are named by pool and volume the path that libvirt
 // starts a guest with (virStorageVolGetPath). One that is no file or block device, or
 // whose pool is not active, keeps its kind "volume" and says why.
-func findVolumes(l *libvirt.Connect, disks []*Disk) {
+func findVolumes(l connection, disks []*Disk) {
 	found := map[Volume]location{}
 	for _, d := range disks {
 		if d.Volume == (Volume{}) {
@@ -43,13 +59,13 @@ func findVolumes(l *libvirt.Connect, disks []*Disk) {
 	}
 }
 
-func locateVolume(l *libvirt.Connect, v Volume) location {
-	pool, err := l.LookupStoragePoolByName(v.Pool)
+func locateVolume(l connection, v Volume) location {
+	p, err := l.PoolByName(v.Pool)
 	if err != nil {
 		return location{kind: "volume", why: fmt.Sprintf("there is no storage pool %s", v.Pool)}
 	}
-	defer pool.Free()
-	text, err := pool.GetXMLDesc(0)
+	defer p.Free()
+	text, err := p.GetXMLDesc(0)
 	if err != nil {
 		return location{kind: "volume", why: fmt.Sprintf("storage pool %s: %v", v.Pool, plain(err))}
 	}
@@ -57,27 +73,27 @@ func locateVolume(l *libvirt.Connect, v Volume) location {
 	if err := x.Unmarshal(text); err != nil {
 		return location{kind: "volume", why: fmt.Sprintf("storage pool %s: %v", v.Pool, err)}
 	}
-	if active, err := pool.IsActive(); err != nil || !active {
+	if active, err := p.IsActive(); err != nil || !active {
 		return asleep(x, v)
 	}
-	return inPool(pool, x.Type, v)
+	return inPool(p, x.Type, v)
 }
 
 // inPool asks an active pool for the volume. A file may have come since the pool was
 // read: it is there all the same.
-func inPool(pool *libvirt.StoragePool, kind string, v Volume) location {
-	volume, err := pool.LookupStorageVolByName(v.Name)
-	if isCode(plain(err), libvirt.ERR_NO_STORAGE_VOL) && pool.Refresh(0) == nil {
-		volume, err = pool.LookupStorageVolByName(v.Name)
+func inPool(p pool, kind string, v Volume) location {
+	found, err := p.VolumeByName(v.Name)
+	if isCode(plain(err), libvirt.ERR_NO_STORAGE_VOL) && p.Refresh(0) == nil {
+		found, err = p.VolumeByName(v.Name)
 	}
 	if err != nil {
 		return location{kind: "volume", why: fmt.Sprintf("storage pool %s has no volume %s", v.Pool, v.Name)}
 	}
-	defer volume.Free()
-	info, err := volume.GetInfo()
+	defer found.Free()
+	info, err := found.GetInfo()
 	at := ""
 	if err == nil {
-		at, err = volume.GetPath()
+		at, err = found.GetPath()
 	}
 	switch {
 	case err != nil:
@@ -109,7 +125,7 @@ func (c *Conn) findIn(ctx context.Context, disks []*Disk) error {
 	if !slices.ContainsFunc(disks, func(d *Disk) bool { return d.Volume != Volume{} }) {
 		return nil
 	}
-	return c.do(ctx, func(l *libvirt.Connect) error {
+	return c.do(ctx, func(l connection) error {
 		findVolumes(l, disks)
 		return nil
 	})
@@ -126,12 +142,12 @@ func pointers(disks []Disk) []*Disk {
 // RefreshPool has libvirt read a storage pool again: it knows sizes as they were when
 // it did so last.
 func (d *Domain) RefreshPool(ctx context.Context, name string) error {
-	return d.conn.do(ctx, func(l *libvirt.Connect) error {
-		pool, err := l.LookupStoragePoolByName(name)
+	return d.conn.do(ctx, func(l connection) error {
+		p, err := l.PoolByName(name)
 		if err != nil {
 			return err
 		}
-		defer pool.Free()
-		return pool.Refresh(0)
+		defer p.Free()
+		return p.Refresh(0)
 	})
 }

@@ -230,15 +230,15 @@ func (d *Domain) Others(ctx context.Context) ([]User, error) { return d.conn.Use
 // that UUID.
 func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 	var users []User
-	err := c.do(ctx, func(l *libvirt.Connect) error {
+	err := c.do(ctx, func(l connection) error {
 		users = nil
-		all, err := l.ListAllDomains(0)
+		all, err := l.Domains()
 		if err != nil {
 			return err
 		}
-		for i := range all {
-			users = append(users, usersOf(l, &all[i], but)...)
-			_ = all[i].Free()
+		for _, h := range all {
+			users = append(users, usersOf(l, h, but)...)
+			_ = h.Free()
 		}
 		return nil
 	})
@@ -246,7 +246,7 @@ func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 }
 
 // usersOf leaves out a domain that went away between two calls.
-func usersOf(l *libvirt.Connect, other *libvirt.Domain, but string) []User {
+func usersOf(l connection, other handle, but string) []User {
 	if uuid, err := other.GetUUIDString(); err != nil || uuid == but {
 		return nil
 	}
