@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"libvirt.org/go/libvirt"
+
+	"github.com/virt-grow/virt-grow/guest/poll"
 )
 
 // backups is what begins and ends a backup job.
@@ -66,20 +68,19 @@ func (d *Domain) BeginView(ctx context.Context, v View) error {
 // EndView ends the view, and returns when the guest's QEMU has let it go. A backup
 // that is somebody else's goes on.
 func (d *Domain) EndView(ctx context.Context, v View) error {
-	for aborted := false; ; aborted = true {
+	aborted := false
+	w := poll.Wait{For: "the end of the backup of " + v.Target, Every: d.conn.pace.backup}
+	return poll.Until(ctx, w, func() (bool, error) {
 		ours, err := d.viewed(ctx, v)
-		if err != nil || !ours {
-			return err
+		if err != nil || !ours || aborted {
+			return !ours, err
 		}
-		if !aborted {
-			if err := d.call(ctx, handle.AbortJob); err != nil && !isCode(err, libvirt.ERR_OPERATION_INVALID) {
-				return err
-			}
+		aborted = true
+		if err := d.call(ctx, handle.AbortJob); err != nil && !isCode(err, libvirt.ERR_OPERATION_INVALID) {
+			return false, err
 		}
-		if err := Sleep(ctx, d.conn.pace.backup); err != nil {
-			return err
-		}
-	}
+		return false, nil
+	})
 }
 
 // viewed says whether the view is there.

@@ -12,6 +12,7 @@ import (
 	"libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -132,24 +133,26 @@ func (c *Conn) Close() error {
 // connection broke. A call for which that is unsafe returns a sentError. libvirt calls
 // know no context; one that hangs is left to itself when ctx ends.
 func (c *Conn) do(ctx context.Context, call func(connection) error) error {
-	deadline := time.Now().Add(c.pace.patience)
-	for {
-		err := c.once(ctx, call)
-		if err == nil || ctx.Err() != nil {
-			return err
+	var last error
+	w := poll.Wait{For: "libvirt", Every: c.pace.connect, Limit: c.pace.patience}
+	err := poll.Until(ctx, w, func() (bool, error) {
+		if last != nil {
+			c.reopen()
 		}
+		last = c.once(ctx, call)
 		var sent *sentError
-		if errors.As(err, &sent) {
-			return sent.err
+		if errors.As(last, &sent) {
+			return false, sent.err
 		}
-		if !c.broken() || time.Now().After(deadline) {
-			return err
+		if last == nil || ctx.Err() != nil || !c.broken() {
+			return true, last
 		}
-		if err := Sleep(ctx, c.pace.connect); err != nil {
-			return err
-		}
-		c.reopen()
+		return false, nil
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		return last
 	}
+	return err
 }
 
 // sentError is the failure of a call that may have had its effect: it is not repeated.

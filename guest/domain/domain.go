@@ -10,6 +10,7 @@ import (
 
 	"libvirt.org/go/libvirt"
 
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -269,21 +270,18 @@ func (d *Domain) WaitOff(ctx context.Context, limit time.Duration) (bool, error)
 
 // waitOff waits until end for one run of a guest to be over.
 func (d *Domain) waitOff(ctx context.Context, run uint, end time.Time) (bool, error) {
-	for {
+	w := poll.Wait{For: "the guest to be off", Every: d.conn.pace.off, Limit: max(1, time.Until(end))}
+	err := poll.Until(ctx, w, func() (bool, error) {
 		now, err := d.run(ctx)
-		if err != nil || now == 0 {
-			return err == nil, err
+		if err == nil && now != 0 && now != run {
+			err = errStartedAgain
 		}
-		if now != run {
-			return false, errStartedAgain
-		}
-		if !time.Now().Before(end) {
-			return false, nil
-		}
-		if err := Sleep(ctx, d.conn.pace.off); err != nil {
-			return false, err
-		}
+		return now == 0, err
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		return false, nil
 	}
+	return err == nil, err
 }
 
 // run returns libvirt's ID of the running guest, which changes with every start; 0 if

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"libvirt.org/go/libvirt"
+
+	"github.com/virt-grow/virt-grow/guest/poll"
 )
 
 // blockJobs is what puts a disk on an overlay and commits that.
@@ -83,28 +85,21 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 	if err := d.beginCommit(ctx, target); err != nil {
 		return err
 	}
-	for {
+	w := poll.Wait{For: "the live commit of " + target, Every: d.conn.pace.commit}
+	return poll.Until(ctx, w, func() (bool, error) {
 		info, err := d.blockJob(ctx, target)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if info == nil || info.Type == libvirt.DOMAIN_BLOCK_JOB_TYPE_UNKNOWN {
-			return d.pivoted(ctx, target, image)
+			return true, d.pivoted(ctx, target, image)
 		}
 		said(info.Cur, info.End)
-		if info.Cur == info.End && info.End > 0 {
-			if err := d.pivot(ctx, target); !isCode(err, libvirt.ERR_BLOCK_COPY_ACTIVE) {
-				// A pivot whose answer was lost fails when it is asked for again.
-				if now := d.pivoted(ctx, target, image); err == nil || now == nil {
-					return now
-				}
-				return err
-			}
+		if info.Cur != info.End || info.End == 0 {
+			return false, nil
 		}
-		if err := Sleep(ctx, d.conn.pace.commit); err != nil {
-			return err
-		}
-	}
+		return d.pivot(ctx, target, image)
+	})
 }
 
 // beginCommit starts the job if none runs on the disk. SHALLOW commits into
@@ -139,9 +134,17 @@ func (d *Domain) blockJob(ctx context.Context, target string) (*libvirt.DomainBl
 	return ask(ctx, d, func(l handle) (*libvirt.DomainBlockJobInfo, error) { return l.GetBlockJobInfo(target, 0) })
 }
 
-// pivot says ERR_BLOCK_COPY_ACTIVE while the job is not ready for it.
-func (d *Domain) pivot(ctx context.Context, target string) error {
-	return d.call(ctx, func(l handle) error { return l.BlockJobAbort(target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT) })
+// pivot ends the job on the image. It reports false if the job is not ready for that.
+func (d *Domain) pivot(ctx context.Context, target, image string) (bool, error) {
+	err := d.call(ctx, func(l handle) error { return l.BlockJobAbort(target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT) })
+	if isCode(err, libvirt.ERR_BLOCK_COPY_ACTIVE) {
+		return false, nil
+	}
+	now := d.pivoted(ctx, target, image)
+	if err == nil || now == nil { // a pivot whose answer was lost fails when it is asked for again
+		return true, now
+	}
+	return false, err
 }
 
 // pivoted checks that the guest is on the image now.
