@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -95,30 +97,30 @@ func (p *attaching) pathBeside(format string) (string, error) {
 	return "", plan.Refuse(plan.NotFound, p.domain.Name, "domain %s has no disk in a folder: --path says where the new one goes", p.domain.Name)
 }
 
-// openFree opens an image that nobody else has. Who has it says more than that it is
-// in use.
-func openFree(ctx context.Context, d *domain.Domain, r AttachRequest) (*Image, error) {
-	img, err := locate(r.Path)
+// openFree opens an image that no other domain uses. That is checked first, because a
+// refusal that names the other domain says more than one that the image is in use.
+func openFree(ctx context.Context, d *domain.Domain, r AttachRequest) (*image.Image, error) {
+	img, err := image.Locate(r.Path)
 	if err != nil {
 		return nil, err
 	}
-	if img.Format, err = format(img, r.Path, r.Format); err != nil {
+	if err := img.SetFormat(r.Format); err != nil {
 		return nil, err
 	}
-	if err := img.mayAttach(ctx, d, r); err != nil {
+	if err := checkAttachable(ctx, img, d, r); err != nil {
 		return nil, err
 	}
-	o := OpenOptions{Format: r.Format}
+	o := image.Options{Format: r.Format}
 	if r.Shareable {
-		o.access = block.Shared
+		o.Access = block.Shared
 	}
-	return Open(ctx, r.Path, o)
+	return image.Open(ctx, r.Path, o)
 }
 
-// mayAttach refuses images that are something else, or somebody else's.
-func (img *Image) mayAttach(ctx context.Context, d *domain.Domain, r AttachRequest) error {
+// checkAttachable refuses images that are not disks, or that some domain uses.
+func checkAttachable(ctx context.Context, img *image.Image, d *domain.Domain, r AttachRequest) error {
 	if img.Format == "raw" && !img.Block {
-		iso, err := isISO(img.Path)
+		iso, err := image.IsISO(img.Path)
 		if err != nil {
 			return err
 		}
@@ -129,17 +131,14 @@ func (img *Image) mayAttach(ctx context.Context, d *domain.Domain, r AttachReque
 	if r.Shareable && img.Format != "raw" {
 		return plan.Refuse(plan.DiskShared, img.Path, "%s is %s: only raw images can be shared by two guests", img.Path, img.Format)
 	}
-	survey, err := d.Survey(ctx, false)
+	status, err := d.Survey(ctx, false)
 	if err != nil {
 		return err
 	}
-	img.owner = &owner{domain: d, survey: survey}
-	for _, own := range survey.Disks {
-		if slices.ContainsFunc(chainOf(ctx, own), func(p string) bool { return samePath(p, img.Path) }) {
-			return plan.Refuse(plan.DiskShared, d.Name, "%s is disk %s of %s already, or lies below it", img.Path, own.Target, d.Name)
-		}
+	if err := disk.CheckNotOwn(ctx, d.Name, status.Disks, img.Path); err != nil {
+		return err
 	}
-	err = img.nobodyElses(ctx)
+	err = disk.CheckNotShared(ctx, d, img.Path)
 	if refusal, ok := plan.IsRefusal(err); ok && refusal.Reason == plan.DiskShared && r.Shareable {
 		return nil
 	}
@@ -317,7 +316,7 @@ func (p *attaching) listInside() {
 }
 
 // run makes the job, and runs it. img is the image if it is there.
-func (p *attaching) run(ctx context.Context, img *Image, locks []string, o Options) (_ *Outcome, err error) {
+func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *Outcome, err error) {
 	if p.Mount != nil && !p.live() {
 		visit, refused := newFstabVisit(ctx, p.domain, p.Disk.Target, img)
 		if refused != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
@@ -66,11 +67,11 @@ func (a *attachJob) mountJob() *mountJob {
 // unmake deletes the image that the job made, whatever the guest wrote to it: it was
 // nobody's before.
 func (a *attachJob) unmake(ctx context.Context, _ plan.Step) error {
-	now, err := StampOf(a.Made.File.Path)
+	now, err := image.StampOf(a.Made.File.Path)
 	if err == nil && now.Identity() == a.Made.File.Made.Identity() {
 		a.Made.File.Made = now
 	}
-	return a.Made.File.vanish(ctx)
+	return a.Made.File.Unpublish(ctx)
 }
 
 func (a *attachJob) define(ctx context.Context, _ plan.Step) error {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -31,7 +33,7 @@ func TestBootsFromNTFS(t *testing.T) {
 			if out, err := exec.Command("cp", "--sparse=always", first, path).CombinedOutput(); err != nil {
 				t.Fatalf("cp: %v: %s", err, out)
 			}
-			img, err := Open(ctx, path, OpenOptions{Sector: 512})
+			img, err := disk.OpenImage(ctx, path, image.Options{Sector: 512})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -42,10 +43,10 @@ type fileChange struct {
 type changedFile struct {
 	appliance.Change
 	// Name is its path in the guest, as it was given.
-	Name  string `json:"name"`
-	Text  []byte `json:"text,omitempty"`
-	From  string `json:"from,omitempty"`
-	Stamp Stamp  `json:"stamp,omitzero"`
+	Name  string      `json:"name"`
+	Text  []byte      `json:"text,omitempty"`
+	From  string      `json:"from,omitempty"`
+	Stamp image.Stamp `json:"stamp,omitzero"`
 }
 
 // editLimit is how large a file can be to be edited: it becomes a part of the
@@ -61,7 +62,7 @@ func (in *visit) editText(ctx context.Context, path string, change func([]byte) 
 	if err != nil {
 		return nil, err
 	}
-	if err := in.disks.mayWrite(ctx, place.Disks); err != nil {
+	if err := in.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
 	if e.IsFile() && e.Size > editLimit {
@@ -120,9 +121,11 @@ func (c *fileChange) handlers(j *job) map[plan.StepKind]apply.Handler {
 			Undo: c.each(j, func(_ context.Context, _ drive, o block.Overlay) error { return o.DropUndo() }),
 		},
 		plan.StepCommit: {
-			Do: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error { return imageError(d.Path, o.Commit(ctx)) }),
+			Do: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error {
+				return image.RefuseInUse(d.Path, o.Commit(ctx))
+			}),
 			Undo: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error {
-				return imageError(d.Path, o.Revert(ctx, d.Size))
+				return image.RefuseInUse(d.Path, o.Revert(ctx, d.Size))
 			}),
 		},
 		plan.StepClean: {
@@ -175,13 +178,13 @@ func (c *fileChange) write(ctx context.Context, j *job) error {
 		}
 		o := c.overlay(j, d)
 		overlays[i] = o.Path
-		if free, err := block.Free(filepath.Dir(o.Path)); err == nil && free < room(written) {
-			return plan.Refuse(plan.NoSpace, filepath.Dir(o.Path), "not enough space in %s: up to %s will be written, %s are free", filepath.Dir(o.Path), room(written), free)
+		if err := image.CheckSpace(map[string]size.Bytes{filepath.Dir(o.Path): room(written)}); err != nil {
+			return err
 		}
 		if err := o.Create(ctx, d.Size); err != nil {
-			return imageError(d.Path, err)
+			return image.RefuseInUse(d.Path, err)
 		}
-		watched, stop := watchSpace(ctx, filepath.Dir(o.Path))
+		watched, stop := image.WatchSpace(ctx, filepath.Dir(o.Path))
 		defer stop()
 		ctx = watched
 	}
@@ -198,7 +201,7 @@ func (c *fileChange) write(ctx context.Context, j *job) error {
 
 // untouched refuses a disk that somebody wrote to since the change was prepared.
 func (c *fileChange) untouched(j *job, d drive) error {
-	now, err := StampOf(d.Path)
+	now, err := image.StampOf(d.Path)
 	if err == nil && now != d.Stamp {
 		err = plan.Refuse(plan.ImageChanged, j.held.ID, "somebody else wrote to %s since job %s began", d.Path, j.held.ID)
 	}
@@ -244,7 +247,7 @@ func (c *fileChange) boot(ctx context.Context, j *job, overlays map[int]string) 
 		if !ok {
 			return false, nil
 		}
-		return true, imageError(c.Drives[i].Path, gate.Open(ctx, path))
+		return true, image.RefuseInUse(c.Drives[i].Path, gate.Open(ctx, path))
 	})
 }
 
@@ -273,7 +276,7 @@ func (c *fileChange) texts(j *job) (map[string]string, error) {
 			}
 			continue
 		}
-		now, err := StampOf(f.From)
+		now, err := image.StampOf(f.From)
 		if err != nil {
 			return nil, err
 		}
@@ -287,14 +290,14 @@ func (c *fileChange) texts(j *job) (map[string]string, error) {
 
 // saveUndo keeps what the commit of one disk will overwrite.
 func (c *fileChange) saveUndo(ctx context.Context, d drive, o block.Overlay) error {
-	now, err := StampOf(d.Path)
+	now, err := image.StampOf(d.Path)
 	if err != nil {
 		return err
 	}
 	if now != d.Stamp {
 		return plan.Refuse(plan.ImageChanged, d.Path, "somebody else wrote to %s since the change was prepared", d.Path)
 	}
-	return imageError(d.Path, o.SaveUndo(ctx, d.Size))
+	return image.RefuseInUse(d.Path, o.SaveUndo(ctx, d.Size))
 }
 
 // drop deletes the overlays, and the saved bytes with them.

@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -27,14 +29,14 @@ type ConvertOptions struct {
 
 // conversion is what a job that converts an image has to know.
 type conversion struct {
-	Source string     `json:"source"`
-	From   string     `json:"from"`
-	Size   size.Bytes `json:"size"`
-	File   newFile    `json:"file"`
+	Source string        `json:"source"`
+	From   string        `json:"from"`
+	Size   size.Bytes    `json:"size"`
+	File   image.NewFile `json:"file"`
 }
 
 func (c *conversion) copy(j *job) block.Copy {
-	return block.Copy{Source: c.Source, From: c.From, Target: c.File.temp(j), To: c.File.Format}
+	return block.Copy{Source: c.Source, From: c.From, Target: c.File.Temp(j.newDir(c.File.Path)), To: c.File.Format}
 }
 
 // Convert copies an image, with what lies below it, into a new one of another
@@ -44,15 +46,15 @@ func Convert(ctx context.Context, source, target string, q ConvertOptions, o Opt
 	if err != nil {
 		return nil, err
 	}
-	path, err := openNew(target)
+	path, err := image.CheckNewPath(target)
 	if err != nil {
 		return nil, err
 	}
-	c := conversion{Source: img.Path, From: img.Format, Size: img.Size, File: newFile{Path: path, Format: q.To}}
-	if err := c.room(ctx); err != nil {
+	c := conversion{Source: img.Path, From: img.Format, Size: img.Size, File: image.NewFile{Path: path, Format: q.To}}
+	if err := c.checkRoom(ctx); err != nil {
 		return nil, err
 	}
-	lock, err := c.File.lock()
+	lock, err := c.File.Lock()
 	if err != nil {
 		return nil, err
 	}
@@ -66,18 +68,18 @@ func Convert(ctx context.Context, source, target string, q ConvertOptions, o Opt
 }
 
 // openSource finds the image, and refuses one that somebody writes to.
-func openSource(ctx context.Context, path string, q ConvertOptions) (*Image, error) {
-	img, err := locate(path)
+func openSource(ctx context.Context, path string, q ConvertOptions) (*image.Image, error) {
+	img, err := image.Locate(path)
 	if err != nil {
 		return nil, err
 	}
-	if img.Format, err = sourceFormat(img, path, q.From); err != nil {
+	if err := setSourceFormat(img, q.From); err != nil {
 		return nil, err
 	}
-	if err := notRunning(ctx, img.Path, q.Libvirt); err != nil {
+	if err := checkNotRunning(ctx, img.Path, q.Libvirt); err != nil {
 		return nil, err
 	}
-	if err := img.readChain(ctx); err != nil {
+	if err := img.ReadChain(ctx); err != nil {
 		return nil, err
 	}
 	if img.Info.Corrupt {
@@ -89,17 +91,19 @@ func openSource(ctx context.Context, path string, q ConvertOptions) (*Image, err
 	return img, nil
 }
 
-// sourceFormat is format, with those that are only converted.
-func sourceFormat(img *Image, path, given string) (string, error) {
+// setSourceFormat sets the format, which may also be one that is only converted:
+// QEMU refuses a file that does not begin like it.
+func setSourceFormat(img *image.Image, given string) error {
 	if given == "" || given == "raw" || given == "qcow2" {
-		return format(img, path, given)
+		return img.SetFormat(given)
 	}
-	return given, nil // QEMU refuses what does not begin like it
+	img.Format = given
+	return nil
 }
 
-// notRunning refuses the disk of a domain that runs: QEMU's lock says so as well,
-// unless it is turned off, or the file system has none.
-func notRunning(ctx context.Context, path string, c *domain.Conn) error {
+// checkNotRunning refuses the disk of a domain that runs: QEMU's lock shows it as
+// well, unless locking is turned off or the file system has none.
+func checkNotRunning(ctx context.Context, path string, c *domain.Conn) error {
 	if c == nil {
 		return nil
 	}
@@ -107,26 +111,16 @@ func notRunning(ctx context.Context, path string, c *domain.Conn) error {
 	if err != nil {
 		return err
 	}
-	for _, u := range users {
-		if u.Live && !u.Disk.Fixed && samePath(u.Disk.Source, path) {
-			return plan.Refuse(plan.InUse, path, "%s is disk %s of domain %s, which runs", path, u.Target, u.Domain)
-		}
-	}
-	return nil
+	return disk.CheckNotRunning(ctx, users, path)
 }
 
-// room refuses when the copy would not fit.
-func (c *conversion) room(ctx context.Context) error {
-	dir := filepath.Dir(c.File.Path)
+// checkRoom refuses when the copy would not fit.
+func (c *conversion) checkRoom(ctx context.Context) error {
 	need, err := block.Copy{Source: c.Source, From: c.From, To: c.File.Format}.Needs(ctx)
 	if err != nil {
-		return imageError(c.Source, err)
+		return image.RefuseInUse(c.Source, err)
 	}
-	free, err := block.Free(dir)
-	if err == nil && free < need+size.MiB {
-		err = plan.Refuse(plan.NoSpace, dir, "not enough space in %s: about %s will be written, %s are free", dir, need, free)
-	}
-	return err
+	return image.CheckSpace(map[string]size.Bytes{filepath.Dir(c.File.Path): need + size.MiB})
 }
 
 func (c *conversion) steps() []plan.Step {
@@ -146,27 +140,27 @@ func openConversionErrand(j *job) (errand, error) {
 	return errand{apart: true, result: c.result, handlers: map[plan.StepKind]apply.Handler{
 		plan.StepCopy: {
 			Do:   func(ctx context.Context, s plan.Step) error { return c.make(ctx, j, s) },
-			Undo: func(context.Context, plan.Step) error { return c.File.drop(j) },
+			Undo: func(context.Context, plan.Step) error { return c.File.Discard(j.newDir(c.File.Path)) },
 		},
 		plan.StepCompare: {
 			Do: func(ctx context.Context, s plan.Step) error {
-				return imageError(c.Source, c.copy(j).Compare(ctx, j.watch(s)))
+				return image.RefuseInUse(c.Source, c.copy(j).Compare(ctx, j.watch(s)))
 			},
 			Undo: func(context.Context, plan.Step) error { return nil }, // it has read
 		},
 		plan.StepName: {
-			Do:   func(context.Context, plan.Step) error { return c.File.appear(j, keep) },
-			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.vanish(ctx) },
+			Do:   func(context.Context, plan.Step) error { return c.File.Publish(j.newDir(c.File.Path), keep) },
+			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
 		},
 	}}, nil
 }
 
 // make copies, from the beginning.
 func (c *conversion) make(ctx context.Context, j *job, s plan.Step) error {
-	if err := c.File.begin(j); err != nil {
+	if err := c.File.Begin(j.newDir(c.File.Path)); err != nil {
 		return err
 	}
-	return imageError(c.Source, c.copy(j).Make(ctx, j.watch(s)))
+	return image.RefuseInUse(c.Source, c.copy(j).Make(ctx, j.watch(s)))
 }
 
 func (c *conversion) result(out *Outcome) {

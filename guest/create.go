@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -17,8 +18,8 @@ import (
 // creation is what a job that makes an image has to know. Another job may have one
 // among what it does.
 type creation struct {
-	Disk plan.NewDisk `json:"disk"`
-	File newFile      `json:"file"`
+	Disk plan.NewDisk  `json:"disk"`
+	File image.NewFile `json:"file"`
 	// Content is the file system that was made.
 	Content plan.Content `json:"content,omitzero"`
 
@@ -47,31 +48,18 @@ func CreateDisk(ctx context.Context, d plan.NewDisk, o Options) (*Outcome, error
 // image has to lock.
 func openCreation(d plan.NewDisk) (creation, []string, error) {
 	var err error
-	if d.Path, err = openNew(d.Path); err != nil {
+	if d.Path, err = image.CheckNewPath(d.Path); err != nil {
 		return creation{}, nil, err
 	}
 	if err := d.Check(); err != nil {
 		return creation{}, nil, err
 	}
-	if err := roomForNew(d); err != nil {
+	if err := image.CheckSpace(map[string]size.Bytes{filepath.Dir(d.Path): newNeeds(d)}); err != nil {
 		return creation{}, nil, err
 	}
-	c := creation{Disk: d, File: newFile{Path: d.Path, Format: d.Format}}
-	lock, err := c.File.lock()
+	c := creation{Disk: d, File: image.NewFile{Path: d.Path, Format: d.Format}}
+	lock, err := c.File.Lock()
 	return c, []string{lock}, err
-}
-
-// roomForNew refuses when there is too little space for what is written at once.
-func roomForNew(d plan.NewDisk) error {
-	dir := filepath.Dir(d.Path)
-	free, err := block.Free(dir)
-	if err != nil {
-		return err
-	}
-	if need := newNeeds(d); free < need {
-		return plan.Refuse(plan.NoSpace, dir, "not enough space in %s: %s will be written, %s are free", dir, need, free)
-	}
-	return nil
 }
 
 // newNeeds is about what a new image takes: all of its size if that is allocated,
@@ -118,32 +106,32 @@ func (c *creation) said() []string {
 
 // handlers are what the steps of Disk.Steps mean. keep writes c down.
 func (c *creation) handlers(j *job, keep func() error) map[plan.StepKind]apply.Handler {
-	drop := func(context.Context, plan.Step) error { return c.File.drop(j) }
+	drop := func(context.Context, plan.Step) error { return c.File.Discard(j.newDir(c.File.Path)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
 		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, keep) }, Undo: drop},
 		plan.StepName: {
 			Do:   func(context.Context, plan.Step) error { return c.appear(j, keep) },
-			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.vanish(ctx) },
+			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
 		},
 	}
 }
 
 // appear gives it its place, and keeps what is inside.
 func (c *creation) appear(j *job, keep func() error) error {
-	err := c.File.appear(j, keep)
+	err := c.File.Publish(j.newDir(c.File.Path), keep)
 	if err == nil && c.layout != nil {
-		j.options.Session.Seen.saw([]Stamp{c.File.Made}, c.layout, time.Now())
+		j.options.Session.Seen.saw([]image.Stamp{c.File.Made}, c.layout, time.Now())
 	}
 	return err
 }
 
 // create makes the empty image, anew if need be.
 func (c *creation) create(ctx context.Context, j *job) error {
-	if err := c.File.begin(j); err != nil {
+	if err := c.File.Begin(j.newDir(c.File.Path)); err != nil {
 		return err
 	}
-	return block.CreateImage(ctx, j.watch(plan.Step{}), c.File.temp(j), c.Disk.Format, c.Disk.Size, c.Disk.Prealloc)
+	return block.CreateImage(ctx, j.watch(plan.Step{}), c.File.Temp(j.newDir(c.File.Path)), c.Disk.Format, c.Disk.Size, c.Disk.Prealloc)
 }
 
 // format makes what is inside, in the appliance.
@@ -154,7 +142,7 @@ func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() 
 			return err
 		}
 	}
-	ctx, stop := watchSpace(ctx, c.File.folder(j))
+	ctx, stop := image.WatchSpace(ctx, j.newDir(c.File.Path))
 	defer stop()
 	session, err := j.startAppliance(ctx, c.Disk.Size)
 	if err != nil {
@@ -165,7 +153,7 @@ func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() 
 			session.Abandon()
 		}
 	}()
-	if err := session.gate.OpenNew(ctx, c.File.temp(j), c.Disk.Format); err != nil {
+	if err := session.gate.OpenNew(ctx, c.File.Temp(j.newDir(c.File.Path)), c.Disk.Format); err != nil {
 		return err
 	}
 	if err := session.app.Refresh(ctx); err != nil {
@@ -181,11 +169,14 @@ func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() 
 	if err := session.Detach(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(session.Close(), block.SyncFile(c.File.temp(j))); err != nil {
+	if err := errors.Join(session.Close(), block.SyncFile(c.File.Temp(j.newDir(c.File.Path)))); err != nil {
 		return err
 	}
 	return keep()
 }
+
+// newDir is the temporary directory of a file that the job creates.
+func (j *job) newDir(path string) string { return j.beside(path, ".new") }
 
 // startAppliance boots one for a new disk.
 func (j *job) startAppliance(ctx context.Context, disk size.Bytes) (*Session, error) {

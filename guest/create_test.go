@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -138,7 +139,7 @@ func checkTable(t *testing.T, d plan.NewDisk, dir string) {
 
 func checkSeen(t *testing.T, d plan.NewDisk, seen *Seen) {
 	t.Helper()
-	in := seen.find(stampsOf(d.Path, nil))
+	in := seen.find(image.Stamps(d.Path, nil))
 	if in == nil || !in.Current || len(in.Contents) == 0 || in.Contents[len(in.Contents)-1].Type != d.FS {
 		t.Errorf("%s: seen %+v", d.Path, in)
 	}

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 )
@@ -98,7 +100,7 @@ func (p *detaching) prepare(ctx context.Context) error {
 	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
 		return err
 	}
-	if err := judgeBlocked(p.domain, p.survey); err != nil {
+	if err := disk.CheckNoBlockJob(p.domain.Name, p.survey); err != nil {
 		return err
 	}
 	if err := p.locate(ctx); err != nil {
@@ -141,7 +143,7 @@ func (p *detaching) locate(ctx context.Context) error {
 func (p *detaching) lookup(ctx context.Context, scope domain.Scope) (domain.Device, bool, error) {
 	devices, _, err := p.domain.Devices(ctx, scope)
 	for _, d := range devices {
-		if d.Target == p.request.Disk || samePath(d.Source, p.request.Disk) {
+		if d.Target == p.request.Disk || image.SameFile(d.Source, p.request.Disk) {
 			return d, true, err
 		}
 	}
@@ -175,7 +177,7 @@ func (p *detaching) judgeDisk(stays bool) error {
 	case p.Live != "" && isOneOf(p.disk.Bus, "sata", "ide"):
 		return plan.Refuse(plan.NoHotplug, p.domain.Name, "a running guest cannot lose a disk on the bus %s", p.disk.Bus)
 	case p.Delete && p.disk.Why != "":
-		return notAFile(p.domain, p.disk.Disk)
+		return disk.RefuseVolume(p.domain.Name, p.disk.Disk)
 	case p.Delete && p.disk.Kind != "file":
 		return refuse(plan.DiskUnsupported, "is of type %q: only files can be deleted", p.disk.Kind)
 	case p.Delete && stays:
@@ -310,7 +312,7 @@ func (p *detaching) steps() []plan.Step {
 
 // locks name the image, if it is still there.
 func (p *detaching) locks(ctx context.Context) ([]string, error) {
-	stamp, err := StampOf(p.Path)
+	stamp, err := image.StampOf(p.Path)
 	if errors.Is(err, fs.ErrNotExist) || p.Path == "" {
 		return nil, nil
 	}
@@ -318,9 +320,7 @@ func (p *detaching) locks(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if p.Delete {
-		img := &Image{owner: &owner{domain: p.domain}}
-		img.Path = p.Path
-		if err := img.nobodyElses(ctx); err != nil {
+		if err := disk.CheckNotShared(ctx, p.domain, p.Path); err != nil {
 			return nil, err
 		}
 	}

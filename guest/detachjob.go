@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/fstab"
@@ -201,7 +202,7 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 
 // undelete can only say whether there is anything to take back.
 func (t *detachJob) undelete(context.Context, plan.Step) error {
-	if exists(t.Path) {
+	if image.Exists(t.Path) {
 		return nil
 	}
 	return errOnlyForward

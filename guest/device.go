@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -51,7 +52,7 @@ func judgeForDevices(d *domain.Domain, s domain.Survey) error {
 	case s.Saved:
 		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest with the devices it had")
 	}
-	return judgeJob(d, s)
+	return disk.CheckNoJob(d.Name, s)
 }
 
 // surveyForDevices asks what is known of a domain, and refuses one whose devices are

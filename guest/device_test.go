@@ -1,8 +1,6 @@
 package guest
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
@@ -38,33 +36,6 @@ func TestNewDisk(t *testing.T) {
 	} {
 		if got, _ := newDisk(x.disks, []string{"/dev/vda"}, live); got != x.want {
 			t.Errorf("%v: %q, want %q", x.disks, got, x.want)
-		}
-	}
-}
-
-func TestIsISO(t *testing.T) {
-	for name, c := range map[string]struct {
-		at   int
-		text string
-		want bool
-	}{
-		"iso9660": {16*2048 + 1, "CD001", true}, "udf": {17*2048 + 1, "NSR02", true},
-		"disk": {0, "QFI\xfb", false}, "elsewhere": {1, "CD001", false},
-	} {
-		text := make([]byte, 64<<10)
-		copy(text[c.at:], c.text)
-		path := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := isISO(path); err != nil || got != c.want {
-			t.Errorf("%s: %v %v", name, got, err)
-		}
-		if err := os.Truncate(path, 100); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := isISO(path); err != nil || got {
-			t.Errorf("%s, cut off: %v %v", name, got, err)
 		}
 	}
 }

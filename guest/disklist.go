@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -35,15 +36,15 @@ func ListDisks(ctx context.Context, d *domain.Domain, look bool, o SessionOption
 	if err != nil {
 		return nil, err
 	}
-	taken := takenBy(ctx, others)
-	for _, disk := range bothOf(live.Disks, survey.Disks) {
-		entry := listed(disk)
-		describeFile(ctx, &entry)
+	users := disk.FindUsers(ctx, block.Inspect, others)
+	for _, def := range bothOf(live.Disks, survey.Disks) {
+		entry := listed(def)
+		describeFile(ctx, block.Inspect, &entry)
 		if survey.Persistent {
 			definitionsDiffer(&entry, d.Name, live.Disks, survey.Disks)
 		}
-		usedElsewhere(&entry, taken)
-		entry.Inside = o.Seen.find(stampsOf(entry.Source, entry.Backing))
+		usedElsewhere(&entry, users)
+		entry.Inside = o.Seen.find(image.Stamps(entry.Source, entry.Backing))
 		list.Disks = append(list.Disks, entry)
 	}
 	usedTwice(list.Disks)
@@ -56,20 +57,12 @@ func ListDisks(ctx context.Context, d *domain.Domain, look bool, o SessionOption
 // bothOf are the disks a domain runs with, and those that only its definition has.
 func bothOf(live, defined []domain.Disk) []domain.Disk {
 	all := slices.Clone(live)
-	for _, disk := range defined {
-		if _, ok := byTarget(live, disk.Target); !ok {
-			all = append(all, disk)
+	for _, def := range defined {
+		if _, ok := disk.ByTarget(live, def.Target); !ok {
+			all = append(all, def)
 		}
 	}
 	return all
-}
-
-func byTarget(disks []domain.Disk, target string) (domain.Disk, bool) {
-	i := slices.IndexFunc(disks, func(d domain.Disk) bool { return d.Target == target })
-	if i < 0 {
-		return domain.Disk{}, false
-	}
-	return disks[i], true
 }
 
 func listed(d domain.Disk) plan.ListedDisk {
@@ -94,70 +87,55 @@ func local(d *plan.ListedDisk) bool {
 
 // describeFile asks the image what it is. It is read in spite of its lock, because
 // the guest may run.
-func describeFile(ctx context.Context, d *plan.ListedDisk) {
+func describeFile(ctx context.Context, inspect image.Inspector, d *plan.ListedDisk) {
 	if !local(d) {
 		return
 	}
-	stamp, err := StampOf(d.Source)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(d.Source); errors.Is(err, fs.ErrNotExist) {
 		d.Warn(plan.NotFound, d.Source, "%s: there is no %s", d.Target, d.Source)
 		return
-	}
-	if err != nil {
+	} else if err != nil {
 		d.Warn(plan.Unreadable, d.Source, "%s: %v", d.Target, err)
 		return
 	}
 	format := d.Format
 	if format == "" {
-		format = "raw" // what libvirt takes it for
+		format = "raw" // as libvirt does
 		if d.Device == "disk" {
 			d.Warn(plan.FormatMissing, d.Source, "%s (%s) has no format in its definition: its <disk> lacks <driver name='qemu' type='qcow2'/>, or type='raw'", d.Target, d.Source)
 		}
 	}
-	if err := contradiction(&Image{Target: plan.Target{Path: d.Source}, Stamp: stamp}, d.Source, format); err != nil {
-		if r, ok := plan.IsRefusal(err); ok {
-			d.Warnings = append(d.Warnings, plan.Refuse(r.Reason, r.Subject, "%s: %s", d.Target, r.Text))
-		}
+	if r, ok := plan.IsRefusal(image.CheckContent(d.Source, format)); ok {
+		d.Warn(r.Reason, r.Subject, "%s: %s", d.Target, r.Text)
 	}
-	describeChain(ctx, d, format)
+	describeChain(ctx, inspect, d, format)
 }
 
-// describeChain goes down the chain as far as it can be followed without a guess.
-func describeChain(ctx context.Context, d *plan.ListedDisk, format string) {
-	path := d.Source
-	for range 64 {
-		info, err := block.Inspect(ctx, path, format, block.Shared)
-		if err != nil {
-			unreadable(d, path, err)
-			return
+// describeChain describes the backing chain, as far as it can be followed without a
+// guess.
+func describeChain(ctx context.Context, inspect image.Inspector, d *plan.ListedDisk, format string) {
+	chain, err := image.ReadChain(ctx, inspect, d.Source, format, block.Shared)
+	d.Depth = len(chain)
+	last := d.Source
+	for _, link := range chain {
+		if link.Info.Backing != "" {
+			d.Backing = append(d.Backing, plan.Link{Path: link.Info.Backing, Format: link.Info.BackingFormat})
+			last = link.Info.Backing
 		}
-		d.Depth++
-		if path == d.Source {
-			d.Size, d.Allocated = info.VirtualSize, info.Allocated
-		}
-		if info.Backing == "" {
-			return
-		}
-		d.Backing = append(d.Backing, plan.Link{Path: info.Backing, Format: info.BackingFormat})
-		switch {
-		case info.BackingFormat == "":
-			d.Warn(plan.FormatMissing, path, "%s: %s does not say which format its backing file %s has", d.Target, path, info.Backing)
-			return
-		case !filepath.IsAbs(info.Backing):
-			return // on the network
-		}
-		if _, err := os.Stat(info.Backing); errors.Is(err, fs.ErrNotExist) {
-			d.Warn(plan.BackingMissing, info.Backing, "%s: the backing file of %s is gone: %s", d.Target, path, info.Backing)
-			return
-		}
-		path, format = info.Backing, info.BackingFormat
 	}
-}
-
-// unreadable warns of an image that QEMU does not open, unless it is known why.
-func unreadable(d *plan.ListedDisk, path string, err error) {
-	if !warned(d, plan.FormatMismatch) {
-		d.Warn(plan.Unreadable, path, "%s: %v", d.Target, err)
+	if len(chain) > 0 {
+		d.Size, d.Allocated = chain[0].Info.VirtualSize, chain[0].Info.Allocated
+	}
+	switch r, refused := plan.IsRefusal(err); {
+	case err == nil:
+	case refused && r.Reason == plan.NotFound:
+		d.Warn(plan.BackingMissing, r.Subject, "%s: %s", d.Target, r.Text)
+	case refused && r.Reason == plan.FormatMissing:
+		d.Warn(r.Reason, r.Subject, "%s: %s", d.Target, r.Text)
+	case refused && r.Reason == plan.FormatUnsupported: // on the network
+	case warned(d, plan.FormatMismatch): // QEMU cannot open it for that reason
+	default:
+		d.Warn(plan.Unreadable, last, "%s: %v", d.Target, err)
 	}
 }
 
@@ -168,8 +146,8 @@ func warned(d *plan.ListedDisk, reason plan.Reason) bool {
 // definitionsDiffer warns where the guest will have another disk after its next
 // start.
 func definitionsDiffer(d *plan.ListedDisk, name string, live, defined []domain.Disk) {
-	now, runs := byTarget(live, d.Target)
-	next, stays := byTarget(defined, d.Target)
+	now, runs := disk.ByTarget(live, d.Target)
+	next, stays := disk.ByTarget(defined, d.Target)
 	switch {
 	case !runs:
 		d.Warn(plan.DefinitionsDiffer, name, "%s is in the definition alone: the guest gets it at its next start", d.Target)
@@ -182,50 +160,21 @@ func definitionsDiffer(d *plan.ListedDisk, name string, live, defined []domain.D
 	}
 }
 
-// user is somebody else's disk that has a file, at a depth of its chain.
-type user struct {
-	domain.User
-	depth int
-}
-
-// takenBy finds out whose files are whose, by the files' identities.
-func takenBy(ctx context.Context, others []domain.User) map[string][]user {
-	taken := map[string][]user{}
-	for _, other := range others {
-		for depth, path := range chainOf(ctx, other.Disk) {
-			stamp, err := StampOf(path)
-			if err != nil {
-				continue
-			}
-			id := stamp.Identity()
-			same := func(u user) bool { return u.Domain == other.Domain && u.Target == other.Target }
-			if !slices.ContainsFunc(taken[id], same) {
-				taken[id] = append(taken[id], user{other, depth})
-			}
-		}
-	}
-	for _, users := range taken {
-		slices.SortFunc(users, func(a, b user) int { return strings.Compare(a.Domain+" "+a.Target, b.Domain+" "+b.Target) })
-	}
-	return taken
-}
-
 // usedElsewhere warns of an image that another domain has, if one of the two
 // writes to it.
-func usedElsewhere(d *plan.ListedDisk, taken map[string][]user) {
+func usedElsewhere(d *plan.ListedDisk, others disk.Users) {
 	if !local(d) {
 		return
 	}
 	for depth, link := range append([]plan.Link{{Path: d.Source}}, d.Backing...) {
-		stamp, err := StampOf(link.Path)
-		if err != nil {
+		if !image.Exists(link.Path) {
 			return
 		}
-		for _, u := range taken[stamp.Identity()] {
-			writes := depth == 0 && !d.ReadOnly || u.depth == 0 && !u.Disk.Fixed
+		for _, u := range others.Of(link.Path) {
+			writes := depth == 0 && !d.ReadOnly || u.Depth == 0 && !u.Disk.Fixed
 			switch {
-			case !writes, d.Shareable && u.Disk.Shared && depth+u.depth == 0:
-			case depth == 0 && u.depth == 0:
+			case !writes, d.Shareable && u.Disk.Shared && depth+u.Depth == 0:
+			case depth == 0 && u.Depth == 0:
 				d.Warn(plan.DiskShared, u.Domain, "%s: %s is disk %s of domain %s as well", d.Target, link.Path, u.Target, u.Domain)
 			case depth == 0:
 				d.Warn(plan.ChainShared, u.Domain, "%s: %s lies below disk %s of domain %s (%s)", d.Target, link.Path, u.Target, u.Domain, u.Disk.Source)
@@ -241,7 +190,7 @@ func usedTwice(disks []plan.ListedDisk) {
 	for i := range disks {
 		for j := range disks[:i] {
 			a, b := &disks[j], &disks[i]
-			if local(a) && local(b) && !(a.ReadOnly && b.ReadOnly) && samePath(a.Source, b.Source) {
+			if local(a) && local(b) && !(a.ReadOnly && b.ReadOnly) && image.SameFile(a.Source, b.Source) {
 				b.Warn(plan.DiskShared, b.Source, "%s: %s is disk %s as well", b.Target, b.Source, a.Target)
 			}
 		}
@@ -250,18 +199,18 @@ func usedTwice(disks []plan.ListedDisk) {
 
 // lookInside looks at every disk, with as few appliances as it takes.
 func lookInside(ctx context.Context, list *plan.DiskList, state domain.State, o SessionOptions) error {
-	var images []*Image
+	var images []*image.Image
 	var entries []*plan.ListedDisk
 	for i := range list.Disks {
 		d := &list.Disks[i]
 		if !local(d) || d.Device != "disk" && d.Device != "lun" || d.Size == 0 {
 			continue
 		}
-		open := OpenOptions{Format: d.Format}
+		open := image.Options{Format: d.Format}
 		if state != domain.Off && state != domain.Crashed {
-			open.access = block.Shared
+			open.Access = block.Shared
 		}
-		img, err := Open(ctx, d.Source, open)
+		img, err := image.Open(ctx, d.Source, open)
 		if err != nil {
 			notLookedAt(d, err)
 			continue
@@ -301,7 +250,7 @@ type Looked struct {
 // LookAtAll is Look for several images of one domain, in one appliance if their
 // sectors are of one size. An image that cannot be read does not keep it from the
 // others.
-func LookAtAll(ctx context.Context, images []*Image, o SessionOptions) (_ []Looked, err error) {
+func LookAtAll(ctx context.Context, images []*image.Image, o SessionOptions) (_ []Looked, err error) {
 	looks := make([]Looked, len(images))
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
@@ -336,7 +285,7 @@ func LookAtAll(ctx context.Context, images []*Image, o SessionOptions) (_ []Look
 	return looks, nil
 }
 
-func largestOf(images []*Image, sector size.Bytes) (largest size.Bytes) {
+func largestOf(images []*image.Image, sector size.Bytes) (largest size.Bytes) {
 	for _, img := range images {
 		if img.SectorSize == sector {
 			largest = max(largest, img.Size)
@@ -346,14 +295,14 @@ func largestOf(images []*Image, sector size.Bytes) (largest size.Bytes) {
 }
 
 // lookAt looks at one image, through an overlay of the appliance's disk's size.
-func (s *Session) lookAt(ctx context.Context, img *Image, dir string, disk size.Bytes, o SessionOptions) Looked {
+func (s *Session) lookAt(ctx context.Context, img *image.Image, dir string, largest size.Bytes, o SessionOptions) Looked {
 	look := Looked{At: time.Now()}
-	stamps := stampsOf(img.Path, img.Backing)
-	if look.Err = s.peek(ctx, img, dir, disk); look.Err != nil {
+	stamps := image.Stamps(img.Path, img.Backing)
+	if look.Err = s.peek(ctx, img, dir, largest); look.Err != nil {
 		return look
 	}
 	read := s.readOff
-	if img.access == block.Shared {
+	if img.Access == block.Shared {
 		read = s.read
 	}
 	if look.Layout, look.Err = read(ctx, img.Size, Always); look.Err != nil {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -36,7 +38,7 @@ func (c *fileChange) said(kind Kind) []string {
 
 // EditFile changes the text of one file inside a guest that is off: change is given
 // what it is now. When it gives the same back, nothing is done.
-func EditFile(ctx context.Context, g *Disks, path, mount string, change func([]byte) ([]byte, error), o Options) (*Outcome, error) {
+func EditFile(ctx context.Context, g *disk.Set, path, mount string, change func([]byte) ([]byte, error), o Options) (*Outcome, error) {
 	return changeFiles(ctx, g, mount, Editing, o, func(in *visit) (*fileChange, error) {
 		return in.editText(ctx, path, change)
 	})
@@ -44,21 +46,21 @@ func EditFile(ctx context.Context, g *Disks, path, mount string, change func([]b
 
 // CopyIn copies files of the host into a folder of a guest that is off. One that is
 // there already gets the new content, and keeps owner and mode.
-func CopyIn(ctx context.Context, g *Disks, files []string, folder, mount string, o Options) (*Outcome, error) {
+func CopyIn(ctx context.Context, g *disk.Set, files []string, folder, mount string, o Options) (*Outcome, error) {
 	return changeFiles(ctx, g, mount, CopyingIn, o, func(in *visit) (*fileChange, error) {
 		return in.copyIn(ctx, files, folder)
 	})
 }
 
 // changeFiles prepares a change and carries it out as a job, in one appliance.
-func changeFiles(ctx context.Context, g *Disks, mount string, kind Kind, o Options, prepare func(*visit) (*fileChange, error)) (_ *Outcome, err error) {
-	if err := g.MayChange(); err != nil {
+func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Options, prepare func(*visit) (*fileChange, error)) (_ *Outcome, err error) {
+	if err := g.CheckOff(); err != nil {
 		return nil, err
 	}
 	if o.Note != nil {
 		o.Note("starting the appliance")
 	}
-	in, err := g.enter(ctx, o.Session)
+	in, err := enter(ctx, g, o.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func changeFiles(ctx context.Context, g *Disks, mount string, kind Kind, o Optio
 		return &Outcome{State: journal.Cancelled, Said: []string{"nothing to change"}}, nil
 	}
 	c.Scratch, o.visit = o.Scratch, in
-	j, err := openErrand(Facts{Kind: kind, Target: g.target(c.Place.Disks[0]), Steps: c.steps()}, c.locks(), c, o)
+	j, err := openErrand(Facts{Kind: kind, Target: g.Target(c.Place.Disks[0]), Steps: c.steps()}, c.locks(), c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +96,7 @@ func (in *visit) copyIn(ctx context.Context, files []string, folder string) (*fi
 	if !e.IsDir() {
 		return nil, plan.Refuse(plan.NotAFile, folder, "%s is no folder", folder)
 	}
-	if err := in.disks.mayWrite(ctx, place.Disks); err != nil {
+	if err := in.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
 	c := &fileChange{Drives: in.drives, Place: place, Visit: in.folder}
@@ -129,7 +131,7 @@ func (in *visit) incoming(ctx context.Context, from, folder string, place applia
 		return f, plan.Refuse(plan.NotAFile, from, "%s is no plain file", from)
 	}
 	f.Mode = uint32(info.Mode().Perm())
-	if f.Stamp, err = StampOf(f.From); err != nil {
+	if f.Stamp, err = image.StampOf(f.From); err != nil {
 		return f, err
 	}
 	if f.Is, err = hashFile(f.From); err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -17,9 +19,9 @@ import (
 // enlarged, and a block device. A second run finds nothing to do.
 func TestFill(t *testing.T) {
 	zoo(t)
-	image, _ := testimages.Find("gpt-backup-inside")
+	made, _ := testimages.Find("gpt-backup-inside")
 	ctx := context.Background()
-	session, err := StartSession(ctx, shortDir(t), size.Bytes(image.Size), 512, SessionOptions{})
+	session, err := StartSession(ctx, shortDir(t), size.Bytes(made.Size), 512, SessionOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +32,7 @@ func TestFill(t *testing.T) {
 	})
 	for _, block := range []bool{false, true} {
 		t.Run(map[bool]string{false: "file", true: "block device"}[block], func(t *testing.T) {
-			x := newTrial(t, nil, image, "raw")
+			x := newTrial(t, nil, made, "raw")
 			x.options.Session.shared = session
 			path := x.path
 			if block {
@@ -38,7 +40,7 @@ func TestFill(t *testing.T) {
 			}
 			request := plan.Request{Size: plan.Amount{Mode: plan.Fill}}
 			for run, changes := range []bool{true, false} {
-				img, err := Open(ctx, path, OpenOptions{})
+				img, err := disk.OpenImage(ctx, path, image.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -65,8 +67,8 @@ func (x *trial) checkFilled(t *testing.T, p *plan.Plan) {
 	t.Helper()
 	parts := sfdisk(t, x.path, 512)
 	end := size.Bytes(parts[0].Start+parts[0].Size) * 512
-	if disk := size.Bytes(x.image.Size); end < disk-2*size.MiB {
-		t.Errorf("the partition ends at %s of %s", end, disk)
+	if whole := size.Bytes(x.image.Size); end < whole-2*size.MiB {
+		t.Errorf("the partition ends at %s of %s", end, whole)
 	}
 	if after, _ := p.After.Find("sda1"); after.End() != end {
 		t.Errorf("planned was %s, sfdisk says %s", after.End(), end)

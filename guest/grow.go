@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -21,24 +23,24 @@ import (
 // Grow grows the image as a new job: look, plan, ask, edit the overlay,
 // verify, commit. The appliance boots once, on the closed gate, while the
 // overlay is made.
-func Grow(ctx context.Context, img *Image, r plan.Request, o Options) (*Outcome, error) {
+func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcome, error) {
 	begun := time.Now()
-	newSize, err := r.NewSize(img.Size)
+	newSize, err := r.NewSize(d.Size)
 	if err != nil {
 		return nil, err
 	}
-	if err := img.checkContainer(ctx, newSize, o.Scratch); err != nil {
+	if err := d.CheckGrowth(ctx, newSize, o.Scratch); err != nil {
 		return nil, err
 	}
-	if err := img.othersAwake(ctx, o.Session); err != nil {
+	if err := checkOthersNotHibernated(ctx, d, o.Session); err != nil {
 		return nil, err
 	}
-	j, err := openJob(img, r, newSize, o)
+	j, err := openJob(ctx, d, r, newSize, o)
 	if err != nil {
 		return nil, err
 	}
 	work := j.grow
-	if img.owner != nil {
+	if d.Domain != nil {
 		work = j.growDomain
 	}
 	out, err := j.finish(ctx, work)
@@ -146,12 +148,7 @@ func (j *job) pivoting() bool {
 // mayRevert says that a commit that is done can be taken back: it is the
 // guest's start that failed.
 func (j *job) mayRevert() bool {
-	return j.now().Running == string(plan.StepStart) && exists(j.overlay.Undo)
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+	return j.now().Running == string(plan.StepStart) && image.Exists(j.overlay.Undo)
 }
 
 // back undoes every step that was begun, last first, and checks that the image
@@ -179,7 +176,7 @@ func (j *job) back(ctx context.Context) error {
 
 // untouched refuses when somebody wrote to the image since the job began.
 func (j *job) untouched() error {
-	now, err := StampOf(j.facts.Target.Path)
+	now, err := image.StampOf(j.facts.Target.Path)
 	if err != nil {
 		return err
 	}
@@ -203,7 +200,7 @@ func (j *job) grow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watched, stop := watchSpace(ctx, filepath.Dir(j.overlay.Path))
+	watched, stop := image.WatchSpace(ctx, filepath.Dir(j.overlay.Path))
 	done, err := j.edit(watched, s)
 	stop()
 	if err != nil || !done {
@@ -324,7 +321,7 @@ func (j *job) agree(ctx context.Context, layout *plan.Layout) error {
 	if !p.Changes() {
 		return nil
 	}
-	if err := roomFor(p, filepath.Dir(j.overlay.Path)); err != nil {
+	if err := checkRoom(p, filepath.Dir(j.overlay.Path)); err != nil {
 		return err
 	}
 	if j.options.Confirm != nil {

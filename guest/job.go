@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -29,7 +31,7 @@ type Facts struct {
 	Overlay string       `json:"overlay"`
 	Undo    string       `json:"undo"`
 	// Stamp is the image's, before the job.
-	Stamp Stamp `json:"stamp"`
+	Stamp image.Stamp `json:"stamp"`
 	// Keep stops before the commit; Agreed says that nobody is to be asked.
 	Keep   bool `json:"keep"`
 	Agreed bool `json:"agreed"`
@@ -70,19 +72,6 @@ const (
 	DiskCreation   Kind = "disk-create"
 	DiskConversion Kind = "disk-convert"
 )
-
-// SideOverlay is the overlay of a disk that does not grow.
-type SideOverlay struct {
-	Target string     `json:"target"`
-	Image  string     `json:"image"`
-	Format string     `json:"format"`
-	Path   string     `json:"path"`
-	Size   size.Bytes `json:"size"`
-}
-
-func (s SideOverlay) overlay() block.Overlay {
-	return block.Overlay{Image: s.Image, Format: s.Format, Path: s.Path}
-}
 
 // Options are what every job command takes.
 type Options struct {
@@ -183,7 +172,7 @@ type job struct {
 	// seen is what was on the disk while the guest still ran.
 	seen *plan.Layout
 
-	image  *Image // nil in a job taken up again
+	image  *image.Image // nil in a job taken up again
 	domain *domain.Domain
 	// connected says that the domain's connection is the job's own.
 	connected bool
@@ -194,19 +183,28 @@ type job struct {
 	restarted bool
 }
 
-// openJob makes a new job for the image.
-func openJob(img *Image, r plan.Request, newSize size.Bytes, o Options) (*job, error) {
-	locks, err := locksOf(img)
+// openJob makes a new job for the disk.
+func openJob(ctx context.Context, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options) (*job, error) {
+	locks, err := locksOf(d)
 	if err != nil {
 		return nil, err
 	}
-	j, err := createJob(img.Path, locks, o, func(held *journal.Job) Facts { return factsFor(img, r, newSize, o, held) })
+	overlays, err := sideOverlays(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	j.warned, j.image = img.Notes, img
-	if img.owner != nil {
-		j.takeDomain(img.owner.domain)
+	j, err := createJob(d.Path, locks, o, func(held *journal.Job) Facts {
+		placeSideOverlays(overlays, held.ID, o.Scratch)
+		facts := factsFor(d.Image, r, newSize, o, held)
+		facts.Overlays = overlays
+		return facts
+	})
+	if err != nil {
+		return nil, err
+	}
+	j.warned, j.image = d.Notes, d.Image
+	if d.Domain != nil {
+		j.takeDomain(d.Domain)
 	}
 	return j, nil
 }
@@ -232,7 +230,7 @@ func createJob(path string, locks []string, o Options, facts func(*journal.Job) 
 }
 
 // factsFor names the job's files.
-func factsFor(img *Image, r plan.Request, newSize size.Bytes, o Options, held *journal.Job) Facts {
+func factsFor(img *image.Image, r plan.Request, newSize size.Bytes, o Options, held *journal.Job) Facts {
 	dir := o.Scratch
 	if dir == "" && !img.Block {
 		dir = filepath.Dir(img.Path)
@@ -243,15 +241,11 @@ func factsFor(img *Image, r plan.Request, newSize size.Bytes, o Options, held *j
 	// The overlay's name ends in .qcow2, because virt-aa-helper's own AppArmor profile
 	// lets it read files of such names only (usr.lib.libvirt.virt-aa-helper).
 	base := filepath.Join(dir, filepath.Base(img.Path)+".virt-grow-"+held.ID)
-	facts := Facts{
+	return Facts{
 		Target: img.Target, Request: r, OldSize: img.Size, NewSize: newSize,
 		Overlay: base + ".qcow2", Undo: base + ".undo.qcow2",
 		Stamp: img.Stamp, Keep: o.Keep, Agreed: o.Confirm == nil, Hooks: o.Hooks,
 	}
-	if img.owner != nil {
-		facts.Overlays = img.owner.sideOverlays(held.ID, o.Scratch)
-	}
-	return facts
 }
 
 // writeFacts puts the job's facts into the journal.
@@ -263,14 +257,11 @@ func (j *job) writeFacts() error {
 	return j.log(journal.Entry{Kind: journal.Opened, Data: data})
 }
 
-// locksOf names the disks that a job on the image works on.
-func locksOf(img *Image) ([]string, error) {
-	locks := []string{img.Stamp.Identity()}
-	if img.owner == nil {
-		return locks, nil
-	}
-	for _, d := range img.owner.side {
-		stamp, err := StampOf(d.Image)
+// locksOf names the locks of the images that a growth of the disk works on.
+func locksOf(d *disk.Disk) ([]string, error) {
+	locks := []string{d.Stamp.Identity()}
+	for _, path := range otherImages(d.Target.Guest) {
+		stamp, err := image.StampOf(path)
 		if err != nil {
 			return nil, err
 		}
@@ -430,7 +421,7 @@ func (j *job) endLeftovers(context.Context) error {
 type hostImage struct{ *job }
 
 func (h *hostImage) CreateOverlay(ctx context.Context, to size.Bytes) error {
-	return imageError(h.facts.Target.Path, h.overlay.Create(ctx, to))
+	return image.RefuseInUse(h.facts.Target.Path, h.overlay.Create(ctx, to))
 }
 
 // DropOverlay drops those of the domain's other disks as well.
@@ -443,17 +434,17 @@ func (h *hostImage) DropOverlay(context.Context) error {
 }
 
 func (h *hostImage) SaveUndo(ctx context.Context) error {
-	return imageError(h.facts.Target.Path, h.overlay.SaveUndo(ctx, h.facts.OldSize))
+	return image.RefuseInUse(h.facts.Target.Path, h.overlay.SaveUndo(ctx, h.facts.OldSize))
 }
 
 func (h *hostImage) DropUndo(context.Context) error { return h.overlay.DropUndo() }
 
 func (h *hostImage) Commit(ctx context.Context) error {
-	return imageError(h.facts.Target.Path, h.overlay.Commit(ctx))
+	return image.RefuseInUse(h.facts.Target.Path, h.overlay.Commit(ctx))
 }
 
 func (h *hostImage) Revert(ctx context.Context) error {
-	return imageError(h.facts.Target.Path, h.overlay.Revert(ctx, h.facts.OldSize))
+	return image.RefuseInUse(h.facts.Target.Path, h.overlay.Revert(ctx, h.facts.OldSize))
 }
 
 func (h *hostImage) Size(ctx context.Context) (size.Bytes, error) {
@@ -462,5 +453,5 @@ func (h *hostImage) Size(ctx context.Context) (size.Bytes, error) {
 		access = block.Shared // the guest may run on it
 	}
 	info, err := block.Inspect(ctx, h.facts.Target.Path, h.facts.Target.Format, access)
-	return info.VirtualSize, imageError(h.facts.Target.Path, err)
+	return info.VirtualSize, image.RefuseInUse(h.facts.Target.Path, err)
 }

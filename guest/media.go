@@ -2,15 +2,13 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -61,41 +59,18 @@ func Eject(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*O
 
 // findISO refuses a file that is no medium.
 func findISO(path string) (string, error) {
-	img, err := locate(path)
+	img, err := image.Locate(path)
 	if err != nil {
 		return "", err
 	}
 	if img.Block {
 		return "", plan.Refuse(plan.NotISO, path, "%s is a block device, not an ISO image", path)
 	}
-	iso, err := isISO(img.Path)
+	iso, err := image.IsISO(img.Path)
 	if err == nil && !iso {
-		err = plan.Refuse(plan.NotISO, path, "%s has no volume descriptor of ISO 9660 or UDF: it is no medium", path)
+		err = plan.Refuse(plan.NotISO, path, "%s has no volume descriptor of ISO 9660 or UDF: it is not a medium", path)
 	}
 	return img.Path, err
-}
-
-// isISO looks for a volume descriptor: from sector 16 on, of 2048 bytes each, with
-// its name behind the first byte (ECMA-119 §8.1, ECMA-167 part 2 §9.1).
-func isISO(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	for sector := range int64(4) {
-		name := make([]byte, 5)
-		if _, err := f.ReadAt(name, (16+sector)*2048+1); err != nil {
-			if errors.Is(err, io.EOF) {
-				return false, nil
-			}
-			return false, err
-		}
-		if isOneOf(string(name), "CD001", "BEA01", "NSR02", "NSR03") {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // virtioWin is where distributions and people put the drivers' ISO.

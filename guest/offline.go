@@ -5,7 +5,9 @@ import (
 	"context"
 	"slices"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 )
@@ -15,14 +17,14 @@ import (
 // on the disk of that target, and the text. The appliance stays, for the job; the
 // caller closes it in the end.
 func (p *fstabVisit) prepare(ctx context.Context, o *Options, change func([]plan.Content, []byte) ([]byte, error)) (*fileChange, error) {
-	if err := p.disks.MayChange(); err != nil {
+	if err := p.disks.CheckOff(); err != nil {
 		return nil, err
 	}
 	if o.Note != nil {
 		o.Note("starting the appliance")
 	}
 	var err error
-	if p.visit, err = p.disks.enter(ctx, o.Session); err != nil {
+	if p.visit, err = enter(ctx, p.disks, o.Session); err != nil {
 		return nil, err
 	}
 	if err := p.visit.awake(ctx); err != nil {
@@ -47,21 +49,21 @@ func (p *fstabVisit) prepare(ctx context.Context, o *Options, change func([]plan
 
 // fstabVisit is an appliance with the disks of a guest whose fstab is to change.
 type fstabVisit struct {
-	disks  *Disks
+	disks  *disk.Set
 	target string
 	visit  *visit
 }
 
 // newFstabVisit opens the domain's disks, and the image that is to become one, if
 // there is one. target names the disk whose file systems matter.
-func newFstabVisit(ctx context.Context, d *domain.Domain, target string, extra *Image) (*fstabVisit, error) {
-	disks, err := OpenDomainDisks(ctx, d, 0)
+func newFstabVisit(ctx context.Context, d *domain.Domain, target string, extra *image.Image) (*fstabVisit, error) {
+	disks, err := disk.OpenDomainSet(ctx, d, 0)
 	if err != nil {
 		return nil, err
 	}
 	if extra != nil {
-		disks.images = append(disks.images, extra)
-		disks.disks = append(disks.disks, domain.Disk{Target: target, Device: "disk", Format: extra.Format, Source: extra.Path})
+		def := domain.Disk{Target: target, Device: "disk", Format: extra.Format, Source: extra.Path}
+		disks.Disks = append(disks.Disks, &disk.Disk{Image: extra, Domain: d, Def: def})
 	}
 	return &fstabVisit{disks: disks, target: target}, nil
 }

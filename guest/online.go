@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/live"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -75,7 +77,7 @@ type Online struct {
 	Disk   live.Disk   `json:"disk"`
 
 	domain *domain.Domain
-	image  *Image
+	disk   *disk.Disk
 }
 
 // PlanOnline looks at the disk and the guest, and refuses what would not work. The
@@ -115,7 +117,7 @@ func judgeOnline(d *domain.Domain, s domain.Survey) error {
 	if s.State != domain.Running {
 		return plan.Refuse(plan.DomainState, d.Name, "domain %s does not run (%s): it is grown with virt-grow grow", d.Name, s.State)
 	}
-	return judgeResize(d, s)
+	return disk.CheckResizable(d.Name, s)
 }
 
 // findDisk finds the disk in the running definition, or else in QEMU itself, and how
@@ -125,32 +127,32 @@ func (p *Online) findDisk(ctx context.Context, o OnlineOptions) error {
 	if err != nil {
 		return err
 	}
-	disk, err := chooseDisk(p.domain, def.Disks, o.Disk)
+	chosen, err := disk.Choose(p.domain.Name, def.Disks, o.Disk)
 	if r, refused := plan.IsRefusal(err); refused && r.Reason == plan.NotFound && o.Disk != "" && o.Via != domain.ViaLibvirt {
 		return p.foreign(ctx, o, r)
 	}
 	if err != nil {
 		return err
 	}
-	if err := judgeDisk(p.domain, disk); err != nil {
+	if err := disk.CheckChangeable(p.domain.Name, chosen); err != nil {
 		return err
 	}
-	if disk.Volume == (domain.Volume{}) {
+	if chosen.Volume == (domain.Volume{}) {
 		// A guest after its trial runs with the path; its definition has the volume.
 		defined, err := p.domain.Read(ctx)
 		if err != nil {
 			return err
 		}
-		if same, ok := byTarget(defined.Disks, disk.Target); ok && samePath(same.Source, disk.Source) {
-			disk.Volume = same.Volume
+		if same, ok := disk.ByTarget(defined.Disks, chosen.Target); ok && image.SameFile(same.Source, chosen.Source) {
+			chosen.Volume = same.Volume
 		}
 	}
-	p.Disk = live.Disk{Serial: disk.Serial, Address: disk.Place}
+	p.Disk = live.Disk{Serial: chosen.Serial, Address: chosen.Place}
 	if p.Resize.Via = o.Via; o.Via == "" {
 		p.Resize.Via = domain.ViaLibvirt
 	}
-	p.Resize.Target = disk.Target
-	if err := p.open(ctx, disk); err != nil {
+	p.Resize.Target = chosen.Target
+	if err := p.open(ctx, chosen); err != nil {
 		return err
 	}
 	if p.Resize.Via == domain.ViaLibvirt {
@@ -160,9 +162,11 @@ func (p *Online) findDisk(ctx context.Context, o OnlineOptions) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return samePath(v.File, disk.Source) || isDevice(v.Device, disk.Alias) })
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool {
+		return image.SameFile(v.File, chosen.Source) || isDevice(v.Device, chosen.Alias)
+	})
 	if i < 0 {
-		return fmt.Errorf("QEMU has no drive with %s", disk.Source)
+		return fmt.Errorf("QEMU has no drive with %s", chosen.Source)
 	}
 	p.Resize.Node = drives[i].Node
 	return p.named(ctx, o.Via)
@@ -179,7 +183,7 @@ func (p *Online) foreign(ctx context.Context, o OnlineOptions, unknown error) er
 	if err != nil {
 		return errors.Join(unknown, err)
 	}
-	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return v.Alias == o.Disk || samePath(v.File, o.Disk) })
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return v.Alias == o.Disk || image.SameFile(v.File, o.Disk) })
 	if i < 0 {
 		return unknown
 	}
@@ -188,15 +192,15 @@ func (p *Online) foreign(ctx context.Context, o OnlineOptions, unknown error) er
 	if name == "" {
 		name = v.Node
 	}
-	disk := domain.Disk{Target: name, Device: "disk", Kind: "file", Source: v.File, Format: v.Format, Fixed: v.ReadOnly}
-	if err := judgeDisk(p.domain, disk); err != nil {
+	def := domain.Disk{Target: name, Device: "disk", Kind: "file", Source: v.File, Format: v.Format, Fixed: v.ReadOnly}
+	if err := disk.CheckChangeable(p.domain.Name, def); err != nil {
 		return err
 	}
 	if p.Resize.Via = o.Via; o.Via == "" {
 		p.Resize.Via = domain.ViaQMP
 	}
 	p.Resize.Target, p.Resize.Node = name, v.Node
-	if err := p.open(ctx, disk); err != nil {
+	if err := p.open(ctx, def); err != nil {
 		return err
 	}
 	return p.named(ctx, o.Via)
@@ -211,30 +215,29 @@ func (p *Online) named(ctx context.Context, via domain.Channel) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return samePath(v.File, p.image.Path) })
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return image.SameFile(v.File, p.disk.Path) })
 	if i < 0 {
-		return plan.Refuse(plan.HMPUnnamed, p.image.Path, "the monitor's info block lists no drive with %s", p.image.Path)
+		return plan.Refuse(plan.HMPUnnamed, p.disk.Path, "the monitor's info block lists no drive with %s", p.disk.Path)
 	}
 	if drives[i].Alias == "" {
-		return plan.Refuse(plan.HMPUnnamed, p.image.Path, "HMP cannot name %s of %s: it was made with -blockdev (node %s), which HMP's block_resize does not find", p.Resize.Target, p.domain.Name, drives[i].Node)
+		return plan.Refuse(plan.HMPUnnamed, p.disk.Path, "HMP cannot name %s of %s: it was made with -blockdev (node %s), which HMP's block_resize does not find", p.Resize.Target, p.domain.Name, drives[i].Node)
 	}
 	p.Resize.Alias = drives[i].Alias
 	return nil
 }
 
-// open looks at the image, which the guest uses.
-func (p *Online) open(ctx context.Context, disk domain.Disk) error {
-	img, err := Open(ctx, disk.Source, OpenOptions{Format: disk.Format, Sector: size.Bytes(disk.Sector), access: block.Shared})
+// open opens the image, which the guest uses.
+func (p *Online) open(ctx context.Context, def domain.Disk) error {
+	img, err := image.Open(ctx, def.Source, image.Options{Format: def.Format, Sector: size.Bytes(def.Sector), Access: block.Shared})
 	if err != nil {
 		return err
 	}
-	if err := img.checkBitmaps(ctx, p.domain); err != nil {
+	if err := img.CheckBitmaps(ctx, p.domain); err != nil {
 		return err
 	}
-	img.owner = &owner{domain: p.domain}
-	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: disk.Target, Bus: disk.Bus, Pool: disk.Volume.Pool, Running: true}
-	p.image, p.Target = img, img.Target
-	return img.nobodyElses(ctx)
+	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: def.Target, Bus: def.Bus, Pool: def.Volume.Pool, Running: true}
+	p.disk, p.Target = &disk.Disk{Image: img, Domain: p.domain, Def: def}, img.Target
+	return disk.CheckNotShared(ctx, p.domain, img.Path)
 }
 
 // measure says how big the disk is and becomes. A block device is as big as it is.
@@ -247,13 +250,13 @@ func (p *Online) measure(ctx context.Context, amount plan.Amount) error {
 	if p.To, err = (plan.Request{Size: amount}).NewSize(now); err != nil {
 		return err
 	}
-	if p.image.Block {
+	if p.disk.Block {
 		if amount.Mode != plan.Fill {
-			return plan.Refuse(plan.DiskUnsupported, p.image.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.image.Path, p.image.Size)
+			return plan.Refuse(plan.DiskUnsupported, p.disk.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.disk.Path, p.disk.Size)
 		}
-		p.To = max(now, p.image.Size)
+		p.To = max(now, p.disk.Size)
 	}
-	if err := p.image.checkSize(ctx, p.To); err != nil {
+	if err := p.disk.CheckSize(ctx, p.To); err != nil {
 		return err
 	}
 	p.Resize.To = p.To

@@ -35,7 +35,7 @@ type onlineFacts struct {
 // made smaller again.
 func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
 	facts := onlineFacts{Plan: p, Left: p.Commands}
-	locks, err := locksOf(p.image)
+	locks, err := locksOf(p.disk)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (p *Online) readImage(ctx context.Context, o SessionOptions) error {
 	if p.Grow != "" {
 		r.Grow = []plan.Where{{Name: strings.TrimSuffix(p.Grow, `\`)}}
 	}
-	layout, err := Look(ctx, p.image, o, needs(r), nil)
+	layout, err := Look(ctx, p.disk.Image, o, needs(r), nil)
 	if err != nil {
 		return fmt.Errorf("cannot see what is on the disk: %w", err)
 	}

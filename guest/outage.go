@@ -11,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -128,7 +129,7 @@ func (j *job) down(ctx context.Context, s *Session) error {
 	if err := j.run.Do(ctx, j.overlayStep()); err != nil {
 		return err
 	}
-	ctx, stop := watchSpace(ctx, filepath.Dir(j.overlay.Path))
+	ctx, stop := image.WatchSpace(ctx, filepath.Dir(j.overlay.Path))
 	defer stop()
 	if err := s.Attach(ctx, j.overlay.Path); err != nil {
 		return err
@@ -217,7 +218,7 @@ func (j *job) resumeDomain(ctx context.Context) error {
 		}
 		return j.growOff(ctx)
 	}
-	j.image = &Image{Target: j.facts.Target, Size: j.facts.OldSize, access: block.Shared, owner: &owner{domain: j.domain}}
+	j.image = &image.Image{Target: j.facts.Target, Size: j.facts.OldSize, Access: block.Shared}
 	return j.growDomain(ctx)
 }
 

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -59,16 +61,16 @@ type view struct {
 
 // Rehearse carries the whole edit out on a throw-away overlay, for a running guest
 // on one of a view of its disk, and leaves nothing behind.
-func Rehearse(ctx context.Context, img *Image, r plan.Request, o Options, q RehearseOptions) (*Rehearsal, error) {
+func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q RehearseOptions) (*Rehearsal, error) {
 	begun := time.Now()
-	newSize, err := r.NewSize(img.Size)
+	newSize, err := r.NewSize(d.Size)
 	if err != nil {
 		return nil, err
 	}
-	if err := img.checkSize(ctx, newSize); err != nil {
+	if err := d.CheckSize(ctx, newSize); err != nil {
 		return nil, err
 	}
-	if g := img.Target.Guest; g != nil && g.Running && q.Quiesce == "yes" && !g.Health.Agent {
+	if g := d.Target.Guest; g != nil && g.Running && q.Quiesce == "yes" && !g.Health.Agent {
 		return nil, plan.Refuse(plan.NoRehearsal, g.Name, "--quiesce yes: no guest agent answers in %s", g.Name)
 	}
 	o.kind, o.Confirm = Rehearsing, nil
@@ -82,7 +84,7 @@ func Rehearse(ctx context.Context, img *Image, r plan.Request, o Options, q Rehe
 			shown(e)
 		}
 	}
-	j, err := openJob(img, r, newSize, o)
+	j, err := openJob(ctx, d, r, newSize, o)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +135,7 @@ func (j *job) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 	if err != nil {
 		return err
 	}
-	ctx, stop := watchSpace(ctx, filepath.Dir(j.overlay.Path))
+	ctx, stop := image.WatchSpace(ctx, filepath.Dir(j.overlay.Path))
 	defer stop()
 	if out.Viewed {
 		var watched context.CancelFunc

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -162,7 +163,7 @@ func (j *job) resume(ctx context.Context) error {
 // stampAgain takes the image as it is now for the one to grow: a guest may have
 // run on it since. Whether the plan still fits is seen when it is read again.
 func (j *job) stampAgain() error {
-	stamp, err := StampOf(j.facts.Target.Path)
+	stamp, err := image.StampOf(j.facts.Target.Path)
 	if err != nil || stamp == j.facts.Stamp {
 		return err
 	}
@@ -243,5 +244,5 @@ func (j *job) pastReturn() bool {
 	if !j.record.Done[string(plan.StepCommit)] {
 		return false
 	}
-	return !exists(j.overlay.Undo) || j.begun(string(plan.StepStart))
+	return !image.Exists(j.overlay.Undo) || j.begun(string(plan.StepStart))
 }

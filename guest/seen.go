@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -19,7 +20,7 @@ type Seen struct{ path string }
 // seenImage is one image: the stamps are its own and those of what lies below it,
 // from before the look.
 type seenImage struct {
-	Stamps []Stamp `json:"stamps"`
+	Stamps []image.Stamp `json:"stamps"`
 	*plan.Inside
 }
 
@@ -41,8 +42,8 @@ func (s *Seen) read() map[string]seenImage {
 
 // note keeps what an image holds. A block device's stamp says nothing, so it is
 // not kept.
-func (s *Seen) note(stamps []Stamp, in *plan.Inside) {
-	unstamped := func(stamp Stamp) bool { return stamp.Time.IsZero() }
+func (s *Seen) note(stamps []image.Stamp, in *plan.Inside) {
+	unstamped := func(stamp image.Stamp) bool { return stamp.Time.IsZero() }
 	if s == nil || len(stamps) == 0 || slices.ContainsFunc(stamps, unstamped) {
 		return
 	}
@@ -72,7 +73,7 @@ func forgetOldest(images map[string]seenImage) {
 }
 
 // find gives what was seen of an image; nil if nothing.
-func (s *Seen) find(stamps []Stamp) *plan.Inside {
+func (s *Seen) find(stamps []image.Stamp) *plan.Inside {
 	if s == nil || len(stamps) == 0 {
 		return nil
 	}
@@ -82,19 +83,6 @@ func (s *Seen) find(stamps []Stamp) *plan.Inside {
 	}
 	image.Current = slices.Equal(image.Stamps, stamps)
 	return image.Inside
-}
-
-// stampsOf are those of an image and what lies below it; nil where one is gone.
-func stampsOf(path string, below []plan.Link) []Stamp {
-	var stamps []Stamp
-	for _, link := range append([]plan.Link{{Path: path}}, below...) {
-		stamp, err := StampOf(link.Path)
-		if err != nil {
-			return nil
-		}
-		stamps = append(stamps, stamp)
-	}
-	return stamps
 }
 
 // sawGrown keeps what the image holds now, as it was planned and verified; but not
@@ -107,11 +95,11 @@ func (j *job) sawGrown() {
 	after := *j.plan.After
 	after.Table = j.plan.Before.Table
 	target := j.facts.Target
-	j.options.Session.Seen.saw(stampsOf(target.Path, target.Backing), &after, time.Now())
+	j.options.Session.Seen.saw(image.Stamps(target.Path, target.Backing), &after, time.Now())
 }
 
 // saw keeps a look at an image.
-func (s *Seen) saw(stamps []Stamp, l *plan.Layout, at time.Time) {
+func (s *Seen) saw(stamps []image.Stamp, l *plan.Layout, at time.Time) {
 	if s == nil {
 		return
 	}

@@ -7,52 +7,53 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
 // What was seen counts until somebody writes to the image, or to one below it.
 func TestSeen(t *testing.T) {
 	dir := t.TempDir()
-	image, below := filepath.Join(dir, "a.qcow2"), filepath.Join(dir, "base.raw")
+	img, below := filepath.Join(dir, "a.qcow2"), filepath.Join(dir, "base.raw")
 	touch := func(path, text string) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	touch(image, "1")
+	touch(img, "1")
 	touch(below, "1")
 	chain := []plan.Link{{Path: below, Format: "raw"}}
 	layout := &plan.Layout{Devices: []plan.Device{{Name: "sda", Content: plan.Content{Type: "xfs"}}}}
 	s := OpenSeen(filepath.Join(dir, "state"))
-	if s.find(stampsOf(image, chain)) != nil {
+	if s.find(image.Stamps(img, chain)) != nil {
 		t.Error("something was seen")
 	}
 	for _, change := range []func(){
-		func() { touch(image, "longer") }, func() { touch(below, "longer") },
+		func() { touch(img, "longer") }, func() { touch(below, "longer") },
 		func() { _ = os.Rename(below, below+".old"); touch(below, "longer") },
 	} {
-		s.saw(stampsOf(image, chain), layout, time.Now())
-		if in := OpenSeen(filepath.Join(dir, "state")).find(stampsOf(image, chain)); in == nil || !in.Current || in.Contents[0].Type != "xfs" {
+		s.saw(image.Stamps(img, chain), layout, time.Now())
+		if in := OpenSeen(filepath.Join(dir, "state")).find(image.Stamps(img, chain)); in == nil || !in.Current || in.Contents[0].Type != "xfs" {
 			t.Fatalf("%+v", in)
 		}
 		change()
-		if in := s.find(stampsOf(image, chain)); in == nil || in.Current {
+		if in := s.find(image.Stamps(img, chain)); in == nil || in.Current {
 			t.Errorf("after a change: %+v", in)
 		}
 	}
 	// A closer look is not replaced by a shorter one, while it holds.
 	named := *layout
 	named.OS = &plan.OS{Product: "Debian"}
-	s.saw(stampsOf(image, chain), &named, time.Now())
-	s.saw(stampsOf(image, chain), layout, time.Now())
-	if in := s.find(stampsOf(image, chain)); in.OS != "Debian" {
+	s.saw(image.Stamps(img, chain), &named, time.Now())
+	s.saw(image.Stamps(img, chain), layout, time.Now())
+	if in := s.find(image.Stamps(img, chain)); in.OS != "Debian" {
 		t.Errorf("%+v", in)
 	}
 	// Where nothing can be kept, or it is no JSON, nothing was seen.
-	(*Seen)(nil).saw(stampsOf(image, nil), layout, time.Now())
+	(*Seen)(nil).saw(image.Stamps(img, nil), layout, time.Now())
 	touch(filepath.Join(dir, "state", "seen.json"), "{")
-	if s.find(stampsOf(image, chain)) != nil {
+	if s.find(image.Stamps(img, chain)) != nil {
 		t.Error("read from nonsense")
 	}
 }
@@ -68,7 +69,7 @@ func TestSeenForgets(t *testing.T) {
 	if _, ok := images["2"]; ok || len(images) != seenMost {
 		t.Errorf("%d are kept", len(images))
 	}
-	s.saw([]Stamp{{Device: 1}}, layout, time.Now()) // a block device
+	s.saw([]image.Stamp{{Device: 1}}, layout, time.Now()) // a block device
 	if len(s.read()) != 0 {
 		t.Error("a block device is kept")
 	}

@@ -3,13 +3,14 @@ package guest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -126,32 +127,6 @@ func (s *Session) Abandon() {
 	_ = s.gate.Stop()
 }
 
-// tooFull is when the edit is given up: what is free on the overlay's file
-// system is of no use any more.
-const tooFull = size.MiB
-
-// watchSpace ends the context when the file system of dir is full. The
-// appliance would never say so: QEMU stops a guest whose disk reports "no
-// space", to let somebody make some (werror=enospc, the default), and the call
-// under way would wait for ever.
-func watchSpace(ctx context.Context, dir string) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(200 * time.Millisecond):
-			}
-			if free, err := block.Free(dir); err == nil && free < tooFull {
-				cancel(fmt.Errorf("%s became full: %s are left, so the edit cannot go on", dir, free))
-				return
-			}
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
 // Inspection says how closely to look at what was found so far.
 type Inspection func(*plan.Layout) plan.Closeness
 
@@ -185,7 +160,7 @@ func (s *Session) readOff(ctx context.Context, disk size.Bytes, inspect Inspecti
 
 // Look reads what is on an image, through a throw-away overlay: the image is
 // only read. try, if not nil, may go on in the appliance with what was found.
-func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection, try func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
+func Look(ctx context.Context, img *image.Image, o SessionOptions, inspect Inspection, try func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
 		return nil, err
@@ -196,19 +171,19 @@ func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection,
 		return nil, err
 	}
 	defer s.Abandon()
-	stamps, at := stampsOf(img.Path, img.Backing), time.Now()
+	stamps, at := image.Stamps(img.Path, img.Backing), time.Now()
 	if err := s.peek(ctx, img, dir, img.Size); err != nil {
 		return nil, err
 	}
 	read := s.readOff
-	if img.access == block.Shared {
+	if img.Access == block.Shared {
 		read = s.read
 	}
 	layout, err := read(ctx, img.Size, inspect)
 	if err == nil {
 		o.Seen.saw(stamps, layout, at)
 	}
-	if err == nil && img.access == block.Shared {
+	if err == nil && img.Access == block.Shared {
 		estimated(layout)
 	}
 	if err == nil && try != nil {
@@ -218,16 +193,16 @@ func Look(ctx context.Context, img *Image, o SessionOptions, inspect Inspection,
 }
 
 // peek attaches a throw-away overlay of the image, in dir.
-func (s *Session) peek(ctx context.Context, img *Image, dir string, disk size.Bytes) error {
+func (s *Session) peek(ctx context.Context, img *image.Image, dir string, disk size.Bytes) error {
 	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: filepath.Join(dir, "look.qcow2")}
-	if img.access == block.Shared {
+	if img.Access == block.Shared {
 		if err := overlay.CreateShared(ctx, disk); err != nil {
 			return err
 		}
 		return s.AttachShared(ctx, overlay)
 	}
 	if err := overlay.Create(ctx, disk); err != nil {
-		return imageError(img.Path, err)
+		return image.RefuseInUse(img.Path, err)
 	}
 	return s.Attach(ctx, overlay.Path)
 }
@@ -243,37 +218,29 @@ func estimated(l *plan.Layout) {
 	}
 }
 
-// imageError turns QEMU's lock error into a refusal.
-func imageError(path string, err error) error {
-	if errors.Is(err, block.ErrInUse) {
-		return plan.Refuse(plan.InUse, path, "%s is in use: a running QEMU or qemu-img holds its lock", path)
-	}
-	return err
-}
-
 // MakePlan looks at the image and plans, and runs the checks that the edit
 // would begin with: a plan that is shown is one that can be carried out.
-func MakePlan(ctx context.Context, img *Image, r plan.Request, o SessionOptions) (*plan.Plan, error) {
-	newSize, err := r.NewSize(img.Size)
+func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o SessionOptions) (*plan.Plan, error) {
+	newSize, err := r.NewSize(d.Size)
 	if err != nil {
 		return nil, err
 	}
-	if err := img.checkSize(ctx, newSize); err != nil {
+	if err := d.CheckSize(ctx, newSize); err != nil {
 		return nil, err
 	}
-	if err := img.othersAwake(ctx, o); err != nil {
+	if err := checkOthersNotHibernated(ctx, d, o); err != nil {
 		return nil, err
 	}
 	var p *plan.Plan
-	_, err = Look(ctx, img, o, needs(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
+	_, err = Look(ctx, d.Image, o, needs(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
 		var err error
-		if p, err = plan.Build(l, img.Target, r); err != nil {
+		if p, err = plan.Build(l, d.Target, r); err != nil {
 			return err
 		}
-		p.Warnings = append(p.Warnings, img.Notes...)
+		p.Warnings = append(p.Warnings, d.Notes...)
 		o.Rates.tune(p)
 		for _, s := range p.Steps {
-			if s.Kind != plan.StepCheck || img.access == block.Shared {
+			if s.Kind != plan.StepCheck || d.Access == block.Shared {
 				continue
 			}
 			if err := app.Check(ctx, s.Device, s.Content); err != nil {
@@ -292,31 +259,12 @@ func needs(r plan.Request) Inspection {
 	return func(l *plan.Layout) plan.Closeness { return plan.Look(l, r) }
 }
 
-// roomFor refuses when the host has too little space for what the plan writes:
+// checkRoom refuses when the host has too little space for what the plan writes:
 // into the overlay, the same again as the saved undo, and into the image.
-func roomFor(p *plan.Plan, overlayDir string) error {
-	need := map[string]size.Bytes{overlayDir: 2 * p.Writes}
+func checkRoom(p *plan.Plan, overlayDir string) error {
+	needs := map[string]size.Bytes{overlayDir: 2 * p.Writes}
 	if !p.Target.Block {
-		need[filepath.Dir(p.Target.Path)] += p.Writes
+		needs[filepath.Dir(p.Target.Path)] += p.Writes
 	}
-	var total size.Bytes
-	free := map[string]size.Bytes{}
-	for dir, n := range need {
-		f, err := block.Free(dir)
-		if err != nil {
-			return fmt.Errorf("cannot see how much is free in %s: %w", dir, err)
-		}
-		free[dir] = f
-		total += n
-		if f < n {
-			return plan.Refuse(plan.NoSpace, dir, "not enough space in %s: about %s will be written, %s are free", dir, n, f)
-		}
-	}
-	// Two folders may well be one file system: then both need it at once.
-	for dir, f := range free {
-		if f < total && len(need) > 1 && block.SameFS(overlayDir, filepath.Dir(p.Target.Path)) {
-			return plan.Refuse(plan.NoSpace, dir, "not enough space in %s: about %s will be written, %s are free", dir, total, f)
-		}
-	}
-	return nil
+	return image.CheckSpace(needs)
 }

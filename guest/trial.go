@@ -14,6 +14,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -134,12 +135,12 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	}
 	// A host that goes down in the middle of the live commit takes the bitmaps along.
 	if err := h.overlay.SaveBitmaps(ctx); err != nil {
-		return imageError(h.facts.Target.Path, err)
+		return image.RefuseInUse(h.facts.Target.Path, err)
 	}
 	overlays := []domain.Overlay{{Target: h.guest().Disk, Path: h.facts.Overlay}}
 	for _, side := range h.facts.Overlays {
 		if err := side.overlay().Create(ctx, side.Size); err != nil {
-			return imageError(side.Image, err)
+			return image.RefuseInUse(side.Image, err)
 		}
 		overlays = append(overlays, domain.Overlay{Target: side.Target, Path: side.Path})
 	}
@@ -322,7 +323,7 @@ func (h *hostGuest) commitOff(ctx context.Context, target string, overlay block.
 		return nil
 	}
 	h.note("%s is off: committing %s offline", h.guest().Name, target)
-	return imageError(overlay.Image, overlay.Commit(ctx))
+	return image.RefuseInUse(overlay.Image, overlay.Commit(ctx))
 }
 
 // committed tells of a commit's progress, every few seconds.

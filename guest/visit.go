@@ -11,6 +11,8 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -19,7 +21,7 @@ import (
 // visit is one appliance with all disks of one guest, and of no other: each is
 // behind a gate of its own, which is pointed at an overlay. The images are only read.
 type visit struct {
-	disks  *Disks // nil in a job that was taken up again
+	disks  *disk.Set // nil in a job that was taken up again
 	drives []drive
 	dir    string
 	gates  []*block.Gate
@@ -34,12 +36,12 @@ type visit struct {
 }
 
 // enter boots an appliance on throw-away overlays of all disks.
-func (g *Disks) enter(ctx context.Context, o SessionOptions) (*visit, error) {
+func enter(ctx context.Context, g *disk.Set, o SessionOptions) (*visit, error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
 		return nil, err
 	}
-	in, err := startVisit(ctx, dir, g.drives(), o, g.peek)
+	in, err := startVisit(ctx, dir, drivesOf(g), o, peekAt(g))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -47,20 +49,42 @@ func (g *Disks) enter(ctx context.Context, o SessionOptions) (*visit, error) {
 	return in, nil
 }
 
-// peek points a gate at a throw-away overlay of a disk.
-func (g *Disks) peek(ctx context.Context, i int, gate *block.Gate, dir string) (bool, error) {
-	img := g.images[i]
-	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: filepath.Join(dir, "look.qcow2")}
-	if img.access == block.Shared {
-		if err := overlay.CreateShared(ctx, img.Size); err != nil {
-			return false, err
+// drive is one of the disks, as a job keeps it.
+type drive struct {
+	// Target is its name in the domain; "" for an image by itself.
+	Target string      `json:"target,omitempty"`
+	Path   string      `json:"path"`
+	Format string      `json:"format"`
+	Block  bool        `json:"block,omitempty"`
+	Sector size.Bytes  `json:"sector"`
+	Size   size.Bytes  `json:"size"`
+	Stamp  image.Stamp `json:"stamp"`
+}
+
+func drivesOf(g *disk.Set) []drive {
+	var all []drive
+	for _, d := range g.Disks {
+		all = append(all, drive{Target: d.Def.Target, Path: d.Path, Format: d.Format, Block: d.Block, Sector: d.SectorSize, Size: d.Size, Stamp: d.Stamp})
+	}
+	return all
+}
+
+// peekAt points gates at throw-away overlays of the disks.
+func peekAt(g *disk.Set) opener {
+	return func(ctx context.Context, i int, gate *block.Gate, dir string) (bool, error) {
+		img := g.Disks[i]
+		overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: filepath.Join(dir, "look.qcow2")}
+		if img.Access == block.Shared {
+			if err := overlay.CreateShared(ctx, img.Size); err != nil {
+				return false, err
+			}
+			return true, gate.OpenShared(ctx, overlay)
 		}
-		return true, gate.OpenShared(ctx, overlay)
+		if err := overlay.Create(ctx, img.Size); err != nil {
+			return false, image.RefuseInUse(img.Path, err)
+		}
+		return true, image.RefuseInUse(img.Path, gate.Open(ctx, overlay.Path))
 	}
-	if err := overlay.Create(ctx, img.Size); err != nil {
-		return false, imageError(img.Path, err)
-	}
-	return true, imageError(img.Path, gate.Open(ctx, overlay.Path))
 }
 
 // opener points the gate of a disk at something, with files in dir, or leaves it
@@ -144,7 +168,7 @@ func (in *visit) shut(ctx context.Context) error {
 func (in *visit) reopen(ctx context.Context, overlays map[int]string) error {
 	for i, path := range overlays {
 		if err := in.gates[i].Open(ctx, path); err != nil {
-			return imageError(in.drives[i].Path, err)
+			return image.RefuseInUse(in.drives[i].Path, err)
 		}
 		in.open = append(in.open, i)
 	}
@@ -184,10 +208,10 @@ type Files struct {
 // Close ends the appliance.
 func (f *Files) Close() error { return f.in.close() }
 
-// Files opens the file tree of the guest. With mount, that file system alone is
+// OpenFiles opens the file tree of the guest. With mount, that file system alone is
 // at /.
-func (g *Disks) Files(ctx context.Context, mount string, o SessionOptions) (*Files, error) {
-	in, err := g.enter(ctx, o)
+func OpenFiles(ctx context.Context, g *disk.Set, mount string, o SessionOptions) (*Files, error) {
+	in, err := enter(ctx, g, o)
 	if err != nil {
 		return nil, err
 	}
@@ -208,10 +232,10 @@ func (in *visit) openTree(ctx context.Context, mount string) error {
 	return err
 }
 
-// Usage says how full the guest's file systems are; where also says where it mounts
-// them.
-func (g *Disks) Usage(ctx context.Context, where bool, o SessionOptions) (_ []appliance.FileSystem, err error) {
-	in, err := g.enter(ctx, o)
+// Usage returns how full the guest's file systems are; with where, also where the
+// guest mounts them.
+func Usage(ctx context.Context, g *disk.Set, where bool, o SessionOptions) (_ []appliance.FileSystem, err error) {
+	in, err := enter(ctx, g, o)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply/applytest"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -160,9 +162,9 @@ func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) 
 	return x
 }
 
-func (x *trial) open(t *testing.T) (*Image, error) {
+func (x *trial) open(t *testing.T) (*disk.Disk, error) {
 	t.Helper()
-	return Open(context.Background(), x.path, OpenOptions{Sector: size.Bytes(x.image.Sector)})
+	return disk.OpenImage(context.Background(), x.path, image.Options{Sector: size.Bytes(x.image.Sector)})
 }
 
 func (x *trial) request() plan.Request {
@@ -536,7 +538,7 @@ func fstabAlone(t *testing.T, s *sessions) {
 	if out, err := exec.Command("mkfs.ext4", "-q", "-d", root, path, "16M").CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
-	img, err := Open(ctx, path, OpenOptions{Format: "raw", Sector: 512})
+	img, err := disk.OpenImage(ctx, path, image.Options{Format: "raw", Sector: 512})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -612,7 +614,7 @@ func TestNeighbours(t *testing.T) {
 		t.Skip("a part of the long matrices: the quick one has a move")
 	}
 	s := newSessions(t)
-	open := func(t *testing.T, name string) (*trial, *Image) {
+	open := func(t *testing.T, name string) (*trial, *disk.Disk) {
 		image, _ := testimages.Find(name)
 		x := newTrial(t, s, image, "qcow2")
 		img, err := x.open(t)

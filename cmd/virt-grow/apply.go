@@ -7,6 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -56,7 +58,7 @@ func (p *program) applyPlan(c *cli.Context) error {
 }
 
 // planned opens what a plan is for.
-func (p *program) planned(c *cli.Context, saved *plan.Plan) (*guest.Image, error) {
+func (p *program) planned(c *cli.Context, saved *plan.Plan) (*disk.Disk, error) {
 	t := saved.Target
 	if g := t.Guest; g != nil {
 		p.connect = g.Connect
@@ -67,5 +69,5 @@ func (p *program) planned(c *cli.Context, saved *plan.Plan) (*guest.Image, error
 	if err := noneOf(c, onlyForDomains, "is for domains; the plan is for an image"); err != nil {
 		return nil, err
 	}
-	return guest.Open(c.Context, t.Path, guest.OpenOptions{Format: t.Format, Sector: t.SectorSize})
+	return disk.OpenImage(c.Context, t.Path, image.Options{Format: t.Format, Sector: t.SectorSize})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
 )
 
 func (p *program) copyOutCommand() *cli.Command {
@@ -96,13 +97,13 @@ func (p *program) copyIn(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.changing(c, name, paths[0], func(g *guest.Disks, t target, o guest.Options) (*guest.Outcome, error) {
+	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
 		return guest.CopyIn(c.Context, g, files, paths[0], t.mount, o)
 	})
 }
 
 // changing has work change files of a guest that is off, as a job.
-func (p *program) changing(c *cli.Context, name, path string, work func(*guest.Disks, target, guest.Options) (*guest.Outcome, error)) error {
+func (p *program) changing(c *cli.Context, name, path string, work func(*disk.Set, target, guest.Options) (*guest.Outcome, error)) error {
 	t, err := p.fileTarget(c, name, []string{path})
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ func (p *program) changing(c *cli.Context, name, path string, work func(*guest.D
 		return err
 	}
 	defer g.Close()
-	if err := g.MayChange(); err != nil {
+	if err := g.CheckOff(); err != nil {
 		return err
 	}
 	for _, note := range g.Notes {

@@ -101,7 +101,7 @@ func (x *tenant) must(t *testing.T, args ...string) string {
 // restart, and goes again without a trace; mistakes are refused.
 func TestDiskAttach(t *testing.T) {
 	h := newHouse(t)
-	x := h.moveIn(t, "attached", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "attached", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
 
@@ -194,7 +194,7 @@ func offlineFstab(t *testing.T, image string) string {
 func TestDiskAttachOff(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "off", lab.Spec{}, true, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.raw", dataUUID)
 	fstab := offlineFstab(t, x.disks[0])
 	x.must(t, "disk", "attach", x.Name, data, "--mount", "/data", "--serial", "data-1")
@@ -238,7 +238,7 @@ func TestDiskAdd(t *testing.T) {
 	h := newHouse(t)
 	for _, off := range []bool{false, true} {
 		name := map[bool]string{false: "adds", true: "addsoff"}[off]
-		x := h.moveIn(t, name, lab.Spec{}, off, disk{"xfs", "qcow2"})
+		x := h.moveIn(t, name, lab.Spec{}, off, labDisk{"xfs", "qcow2"})
 		x.must(t, "disk", "add", x.Name, "--size", "400M", "--fs", "xfs", "--mount", "/data")
 		if off {
 			if err := x.Start(context.Background()); err != nil {
@@ -275,7 +275,7 @@ var (
 func TestDiskLVM(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "volumes", lab.Spec{}, false, disk{"lvm", "qcow2"})
+	x := h.moveIn(t, "volumes", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
 	x.must(t, "disk", "add", x.Name, "--size", "200M", "--fs", "ext4", "--lvm", "vg1/data", "--mount", "/data")
 	if got := x.mountedAt(t, "/data"); got != "/dev/mapper/vg1-data" {
@@ -302,7 +302,7 @@ func TestDiskLVM(t *testing.T) {
 func TestDiskKilled(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "killed", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
 	with := fstab + "UUID=" + dataUUID + " /mnt/new/data xfs defaults,nofail 0 0\n"
@@ -370,7 +370,7 @@ func TestDiskKilled(t *testing.T) {
 func TestDiskKilledOff(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "cut", lab.Spec{}, true, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "cut", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	fstab := offlineFstab(t, x.disks[0])
 	image := filepath.Join(h.dir, "cut-vdb.qcow2")
 	add := []string{"disk", "add", x.Name, "--size", "400M", "--fs", "xfs", "--mount", "/data"}
@@ -436,7 +436,7 @@ func TestDiskHeld(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
-	x := h.moveIn(t, "held", lab.Spec{Cmdline: []string{"acpiphp.disable=1"}}, true, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "held", lab.Spec{Cmdline: []string{"acpiphp.disable=1"}}, true, labDisk{"xfs", "qcow2"})
 	x.must(t, "disk", "attach", x.Name, data)
 	x.xml = x.dump(t)
 	if err := x.Start(context.Background()); err != nil {
@@ -458,8 +458,8 @@ func TestDiskOthers(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
 	ctx := context.Background()
-	owner := h.moveIn(t, "owner", lab.Spec{}, true, disk{"xfs", "qcow2"})
-	x := h.moveIn(t, "greedy", lab.Spec{}, true, disk{"xfs", "qcow2"})
+	owner := h.moveIn(t, "owner", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	x := h.moveIn(t, "greedy", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	x.refused(t, "disk-shared", "disk", "attach", x.Name, owner.disks[0])
 	base, top := dataDisk(t, h.dir, "base.raw", dataUUID), filepath.Join(h.dir, "top.qcow2")
 	if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", "-b", base, "-F", "raw", top).CombinedOutput(); err != nil {
@@ -531,7 +531,7 @@ func (x *tenant) inDrive(t *testing.T, scope, target string) string {
 func TestMedia(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "media", lab.Spec{}, true, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "media", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	one, two := iso(t, h.dir, "one.iso"), iso(t, h.dir, "two & more.iso")
 	x.refused(t, "not-iso", "media", "insert", x.Name, x.disks[0])
 	x.refused(t, "not-found", "media", "insert", x.Name, filepath.Join(h.dir, "none.iso"))
@@ -590,7 +590,7 @@ func TestWindowsDisk(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
 	for _, kind := range []string{"able", "no-exec", "fails"} {
-		x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+		x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 		empty := filepath.Join(h.dir, kind+"-empty.qcow2")
 		if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", empty, "64M").CombinedOutput(); err != nil {
 			t.Fatalf("%v %s", err, out)

@@ -274,7 +274,7 @@ func TestDiskListInspect(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
 	ctx := context.Background()
-	x := h.moveIn(t, "looked", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "raw"}, disk{"lvm", "qcow2"})
+	x := h.moveIn(t, "looked", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "raw"}, labDisk{"lvm", "qcow2"})
 	x.state = filepath.Join(h.dir, "state")
 	launches := countLaunches(t, h.dir)
 	// One that tries a broken KVM first would count twice.

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -132,8 +133,8 @@ func windowEnd(text string, now time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// openDomain finds a domain's disk. The image keeps the connection.
-func (p *program) openDomain(ctx context.Context, name string, o guest.DomainOptions) (*guest.Image, error) {
+// openDomain finds a domain's disk. The disk keeps the connection.
+func (p *program) openDomain(ctx context.Context, name string, o guest.DomainOptions) (*disk.Disk, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err

@@ -111,7 +111,7 @@ func (x *tenant) begun(step string) bool {
 func TestDomainStartedByHand(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "hand", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "hand", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	u := x.begin(t, "fs:sda2/before=hang")
 	x.at(t, "fs:sda2")
 	if err := x.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "lock") {
@@ -129,7 +129,7 @@ func TestDomainStartedByHand(t *testing.T) {
 func TestDaemonKilled(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, labDisk{"xfs", "qcow2"})
 	u := x.begin(t, "")
 	for _, step := range []string{"shutdown", "health"} {
 		x.at(t, step)
@@ -153,7 +153,7 @@ func TestDaemonKilled(t *testing.T) {
 func TestTrialKilled(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "trial", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "trial", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	kill := func() {
 		pid, err := h.QEMUPid(x.Name)
 		if err != nil {
@@ -188,7 +188,7 @@ func TestDomainMeddledWith(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
 	ctx := context.Background()
-	x := h.moveIn(t, "meddled", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "meddled", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 
 	if code, out := x.grow(t, "fs:sda2/before=kill"); code != -1 {
 		t.Fatalf("not killed: exit %d\n%s", code, out)

@@ -33,7 +33,7 @@ func TestWindowsExtends(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.leave(t)
 			ctx := context.Background()
-			x := h.moveIn(t, c.name, lab.Spec{Cmdline: []string{"windows=" + c.name}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-winre", "qcow2"})
+			x := h.moveIn(t, c.name, lab.Spec{Cmdline: []string{"windows=" + c.name}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
 			before := contentOf(t, x.disks[1])
 			begun := time.Now()
 			code, out := x.grow(t, "", "--disk", "vdb", "--grow", "sda1", "--ntfs", "guest")

@@ -38,7 +38,7 @@ func allDomainFaults() []string {
 func TestDomainFaults(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "faults", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "faults", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func (x *tenant) writeUntilPaused(t *testing.T) {
 func TestHibernated(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "windows", lab.Spec{Cmdline: []string{"hibernate"}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+	x := h.moveIn(t, "windows", lab.Spec{Cmdline: []string{"hibernate"}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	content := func(name string) string {
 		raw := filepath.Join(t.TempDir(), name)
 		if out, err := exec.Command("qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", x.disks[1], raw).CombinedOutput(); err != nil {

@@ -368,7 +368,7 @@ func TestOnlineWindows(t *testing.T) {
 		{"no-exec", "in Windows, as administrator in PowerShell", 0},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			x := h.moveIn(t, c.kind, lab.Spec{Cmdline: []string{"windows=" + c.kind}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+			x := h.moveIn(t, c.kind, lab.Spec{Cmdline: []string{"windows=" + c.kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "1G", "--yes")
 			t.Log(out)
 			if code != c.exit || !strings.Contains(out, c.says) || sizeOf(t, x.disks[1]) != gib {

@@ -18,7 +18,7 @@ import (
 func TestRehearsalSocket(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "socket", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "socket", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	pid, err := os.ReadFile(filepath.Join(h.dir, "l", "run", "libvirtd.pid"))
 	if err != nil {
 		t.Fatal(err)

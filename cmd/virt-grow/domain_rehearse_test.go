@@ -86,7 +86,7 @@ func (x *tenant) checkUndisturbed(t *testing.T, tmp string) {
 func TestRehearsal(t *testing.T) {
 	h := newHouse(t)
 	tmp := temporary(t, h)
-	x := h.moveIn(t, "rehearsal", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "rehearsal", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	code, r := x.rehearse(t, "")
 	if code != 0 || r.Outcome != "rehearsed" || r.Changed || r.Frozen <= 0 || r.Edit <= 0 || r.Outage <= r.Edit {
 		t.Errorf("exit %d: %+v", code, r)
@@ -106,7 +106,7 @@ func TestRehearsalEnds(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
 	tmp := temporary(t, h)
-	x := h.moveIn(t, "ends", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "ends", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	for _, c := range []struct {
 		fault string
 		exit  int
@@ -143,7 +143,7 @@ func TestRehearsalRefused(t *testing.T) {
 	h := newHouse(t)
 	tmp := temporary(t, h)
 	ctx := context.Background()
-	x := h.moveIn(t, "mute", lab.Spec{NoAgentChannel: true}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "mute", lab.Spec{NoAgentChannel: true}, false, labDisk{"xfs", "qcow2"})
 	if code, r := x.rehearse(t, "", "--quiesce", "yes"); code != 3 || r.Reason != "no-rehearsal" || !strings.Contains(r.Error, "agent") {
 		t.Errorf("frozen without an agent: exit %d: %+v", code, r)
 	}

@@ -81,12 +81,12 @@ type tenant struct {
 	safe int64
 }
 
-// disk is an image of the lab: its variant and format.
-type disk struct{ variant, format string }
+// labDisk is an image of the lab: its variant and format.
+type labDisk struct{ variant, format string }
 
 // move in makes a guest out of the images and starts it, unless it is to stay
 // off.
-func (h *house) moveIn(t *testing.T, name string, spec lab.Spec, off bool, disks ...disk) *tenant {
+func (h *house) moveIn(t *testing.T, name string, spec lab.Spec, off bool, disks ...labDisk) *tenant {
 	t.Helper()
 	ctx := context.Background()
 	x := &tenant{house: h, want: gib, state: filepath.Join(h.dir, name+".state")}
@@ -347,7 +347,7 @@ func (x *tenant) checkOld(t *testing.T) {
 func TestDomain(t *testing.T) {
 	quick(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "plain", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "plain", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
 		t.Fatal(err)
 	}
@@ -413,15 +413,15 @@ func TestDomainKinds(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spec  lab.Spec
-		disks []disk
+		disks []labDisk
 		args  []string
 		rest  bool
 	}{
-		{name: "lvm", disks: []disk{{"lvm", "qcow2"}}},
-		{name: "raw", disks: []disk{{"xfs", "raw"}}},
-		{name: "two", disks: []disk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}, rest: true},
-		{name: "mute", spec: lab.Spec{NoAgentChannel: true}, disks: []disk{{"xfs", "qcow2"}}, args: []string{"--settle", "12s"}},
-		{name: "straight", disks: []disk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
+		{name: "lvm", disks: []labDisk{{"lvm", "qcow2"}}},
+		{name: "raw", disks: []labDisk{{"xfs", "raw"}}},
+		{name: "two", disks: []labDisk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}, rest: true},
+		{name: "mute", spec: lab.Spec{NoAgentChannel: true}, disks: []labDisk{{"xfs", "qcow2"}}, args: []string{"--settle", "12s"}},
+		{name: "straight", disks: []labDisk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
 	} {
 		if c.rest && !everything() {
 			continue
@@ -447,7 +447,7 @@ func (x *tenant) leave(t *testing.T) {
 func TestDomainData(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "data", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+	x := h.moveIn(t, "data", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	x.mustGrow(t, "--disk", "vdb")
 	if got := sizeOf(t, x.disks[1]); got != gib {
 		t.Errorf("the data disk has %d bytes", got)
@@ -462,7 +462,7 @@ func TestDomainData(t *testing.T) {
 func TestDomainOff(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "off", lab.Spec{}, true, disk{"xfs", "raw"})
+	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "raw"})
 	x.mustGrow(t)
 	if got := sizeOf(t, x.disks[0]); got != gib {
 		t.Errorf("the image has %d bytes", got)
@@ -480,7 +480,7 @@ func TestDomainOff(t *testing.T) {
 func TestDomainManual(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "manual", lab.Spec{}, false, disk{"xfs", "qcow2"}, disk{"ntfs-data", "qcow2"})
+	x := h.moveIn(t, "manual", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	for _, decision := range []string{"rollback", "accept"} {
 		x.mustGrow(t, "--disk", "vda", "--accept", "manual")
 		id, state := x.job(t)
@@ -535,7 +535,7 @@ func (x *tenant) cannotAccept(t *testing.T, id string) {
 func TestDomainPlan(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "planned", lab.Spec{}, false, disk{"lvm", "qcow2"})
+	x := h.moveIn(t, "planned", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	x.note(t)
 	file := filepath.Join(h.dir, "planned.json")
 	if code, out := x.run(t, "", "plan", x.Name, "--size", "1G", "--grow", "vg/root", "--boot-timeout", "90s", "-o", file); code != 0 {
@@ -588,7 +588,7 @@ func TestDomainBlock(t *testing.T) {
 func TestNoAppliance(t *testing.T) {
 	quick(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "spared", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "spared", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	t.Setenv("LIBGUESTFS_PATH", "/nowhere")
 	code, out := x.grow(t, "")
 	if code != 1 || !strings.Contains(out, "the guest was not stopped") {
@@ -623,7 +623,7 @@ func TestMisbehaviour(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.leave(t)
-			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, disk{"xfs", "qcow2"})
+			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, labDisk{"xfs", "qcow2"})
 			if c.name == "pre" { // neither of them stops the guest
 				if code, out := x.grow(t, "", "--max-outage", "5s"); code != 6 || !strings.Contains(out, "window is too short") {
 					t.Errorf("exit %d, want 6\n%s", code, out)
@@ -668,7 +668,7 @@ func TestDomainKilled(t *testing.T) {
 	if everything() {
 		points = slices.Concat(domainPoints, otherDomainPoints)
 	}
-	x := h.moveIn(t, "killed", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	x.want = 512 << 20
 	for i, point := range points {
 		t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
 )
 
 func (p *program) editCommand() *cli.Command {
@@ -42,7 +43,7 @@ func (p *program) edit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.changing(c, name, paths[0], func(g *guest.Disks, t target, o guest.Options) (*guest.Outcome, error) {
+	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
 		return guest.EditFile(c.Context, g, paths[0], t.mount, change, o)
 	})
 }

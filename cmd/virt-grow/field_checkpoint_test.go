@@ -18,7 +18,7 @@ import (
 func TestFieldCheckpoints(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "backed-up", lab.Spec{}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "backed-up", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	h.virsh(t, "checkpoint-create-as", x.Name, "monday")
 	x.refusedHere(t, 3, "checkpoint", "has 1 checkpoint(s)", "grow", x.Name, "--size", "1G", "--yes")
 

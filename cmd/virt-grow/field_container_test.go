@@ -136,7 +136,7 @@ func TestContainerLimit(t *testing.T) {
 func TestContainersOfGuests(t *testing.T) {
 	long(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "mute-fs", lab.Spec{Cmdline: []string{"agent-without=guest-get-fsinfo"}}, false, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "mute-fs", lab.Spec{Cmdline: []string{"agent-without=guest-get-fsinfo"}}, false, labDisk{"xfs", "qcow2"})
 	begun := time.Now()
 	for _, command := range []string{"grow", "online"} {
 		code, out := x.run(t, "", command, x.Name, "--disk", "vda", "--size", "100P", "--grow", "none", "--yes", "--json")

@@ -80,7 +80,7 @@ func TestOnlineWindowsRecovery(t *testing.T) {
 	h := newHouse(t)
 	for _, kind := range []string{"able", "no-exec"} {
 		t.Run(kind, func(t *testing.T) {
-			x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, disk{"xfs", "qcow2"}, disk{"ntfs-winre", "qcow2"})
+			x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
 			was := sizeOf(t, x.disks[1])
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "2G", "--yes")
 			if code != 3 || !strings.Contains(out, "in Windows, and can only be moved while it is off") || sizeOf(t, x.disks[1]) != was {

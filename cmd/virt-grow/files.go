@@ -13,6 +13,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/disk"
 )
 
 // inFiles are the commands about files inside a guest.
@@ -93,16 +94,16 @@ func (p *program) fileTarget(c *cli.Context, name string, paths []string) (targe
 	return t, err
 }
 
-// disks opens all disks of the TARGET; Disks.Close is to be called in the end.
-func (t target) disks(ctx context.Context) (*guest.Disks, error) {
+// disks opens all disks of the TARGET; Set.Close is to be called in the end.
+func (t target) disks(ctx context.Context) (*disk.Set, error) {
 	if t.domain == "" {
-		return guest.OpenImageDisks(ctx, t.path, t.open)
+		return disk.OpenImageSet(ctx, t.path, t.open)
 	}
 	d, err := t.program.domainNamed(ctx, t.domain)
 	if err != nil {
 		return nil, err
 	}
-	g, err := guest.OpenDomainDisks(ctx, d, t.open.Sector)
+	g, err := disk.OpenDomainSet(ctx, d, t.open.Sector)
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -118,7 +119,7 @@ func (t target) reading(ctx context.Context, work func(*guest.Files) error) (err
 	defer g.Close()
 	t.program.remark(g)
 	stop := t.program.looking("looking at " + g.Name)
-	files, err := g.Files(ctx, t.mount, t.program.session(t.keys))
+	files, err := guest.OpenFiles(ctx, g, t.mount, t.program.session(t.keys))
 	stop()
 	if err != nil {
 		return err
@@ -128,7 +129,7 @@ func (t target) reading(ctx context.Context, work func(*guest.Files) error) (err
 }
 
 // remark says what a person should know of what is read.
-func (p *program) remark(g *guest.Disks) {
+func (p *program) remark(g *disk.Set) {
 	notes := slices.Clone(g.Notes)
 	if g.Running {
 		notes = append(notes, g.Name+" is in use: this is what its disks hold at this moment, and may be unclean")

@@ -140,8 +140,8 @@ func (x *tenant) plainly(t *testing.T, args ...string) (int, string) {
 func TestFilesOfDomain(t *testing.T) {
 	rest(t)
 	h := newHouse(t)
-	x := h.moveIn(t, "files", lab.Spec{}, true, disk{"lvm", "qcow2"}, disk{"ntfs-data", "raw"})
-	other := h.moveIn(t, "other", lab.Spec{}, true, disk{"xfs", "qcow2"})
+	x := h.moveIn(t, "files", lab.Spec{}, true, labDisk{"lvm", "qcow2"}, labDisk{"ntfs-data", "raw"})
+	other := h.moveIn(t, "other", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	launches := counted(t)
 
 	// One launch for the two disks of a guest, one each for two guests.

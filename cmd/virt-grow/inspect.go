@@ -31,7 +31,7 @@ func (p *program) inspect(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("looking at " + img.Path)
-	layout, err := guest.Look(c.Context, img, p.session(t.keys), guest.Always, nil)
+	layout, err := guest.Look(c.Context, img.Image, p.session(t.keys), guest.Always, nil)
 	stop()
 	if err != nil {
 		return err

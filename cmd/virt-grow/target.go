@@ -8,6 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -16,7 +18,7 @@ type target struct {
 	program *program
 	// path is an image's; domain is the name of a domain, and path empty.
 	path, domain string
-	open         guest.OpenOptions
+	open         image.Options
 	treat        guest.DomainOptions
 	keys         keyring
 	// mount is the file system to take for /; "" goes by the guest's fstab.
@@ -47,7 +49,7 @@ func (p *program) target(c *cli.Context) (target, error) {
 // targetOf reads a TARGET by its name, without its keys.
 func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 	var err error
-	t := target{program: p, open: guest.OpenOptions{Format: c.String("format")}}
+	t := target{program: p, open: image.Options{Format: c.String("format")}}
 	if t.open.Format != "" && t.open.Format != "qcow2" && t.open.Format != "raw" {
 		return t, usage("--format %s: it is qcow2 or raw", t.open.Format)
 	}
@@ -115,12 +117,12 @@ func isImage(name string) bool {
 	return err == nil
 }
 
-// image opens the TARGET; Image.Close is to be called in the end.
-func (t target) image(ctx context.Context) (*guest.Image, error) {
+// image opens the TARGET; Disk.Close is to be called in the end.
+func (t target) image(ctx context.Context) (*disk.Disk, error) {
 	if t.domain != "" {
 		return t.program.openDomain(ctx, t.domain, t.treat)
 	}
-	return guest.Open(ctx, t.path, t.open)
+	return disk.OpenImage(ctx, t.path, t.open)
 }
 
 // session is how the appliance is started for this run.

@@ -1,4 +1,4 @@
-package guest
+package image
 
 import (
 	"context"
@@ -11,19 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/virt-grow/virt-grow/guest/block"
-	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// checkContainer refuses a size that the image cannot have, and files that cannot be
-// written: the commit would fail, after a guest was stopped for it. scratch is where
-// overlays go, "" for beside the image.
-func (img *Image) checkContainer(ctx context.Context, to size.Bytes, scratch string) error {
-	if err := img.checkSize(ctx, to); err != nil {
+// CheckGrowth refuses a size that the image cannot have, and files that cannot be
+// written: otherwise the commit would fail after a guest was stopped for it.
+// scratch is the directory for overlays; "" is the image's own.
+func (img *Image) CheckGrowth(ctx context.Context, to size.Bytes, scratch string) error {
+	if err := img.CheckSize(ctx, to); err != nil {
 		return err
 	}
-	if err := writable(img.Path); err != nil {
+	if err := CheckWritable(img.Path); err != nil {
 		return err
 	}
 	if scratch == "" && !img.Block {
@@ -32,11 +31,12 @@ func (img *Image) checkContainer(ctx context.Context, to size.Bytes, scratch str
 	if scratch == "" {
 		return nil
 	}
-	return writable(scratch)
+	return CheckWritable(scratch)
 }
 
-// checkSize asks QEMU and the host's file system whether the image can become that big.
-func (img *Image) checkSize(ctx context.Context, to size.Bytes) error {
+// CheckSize refuses a size that QEMU or the host's file system does not allow for
+// this image.
+func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
 	if img.Block || to <= img.Size {
 		return nil
 	}
@@ -57,25 +57,32 @@ func (img *Image) checkSize(ctx context.Context, to size.Bytes) error {
 	return plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: %v", img.Path, to, err)
 }
 
-// writable refuses a file or directory that this process may not write to: of a
-// read-only file system, or with the immutable attribute.
-func writable(path string) error {
+// CheckWritable refuses a file or directory that this process may not write to:
+// one of a read-only file system, or with the immutable attribute.
+func CheckWritable(path string) error {
 	if err := unix.Access(path, unix.W_OK); err != nil {
 		return plan.Refuse(plan.NotWritable, path, "cannot write to %s: %v", path, err)
 	}
 	return nil
 }
 
-// checkBitmaps refuses an image with persistent bitmaps that QEMU has not closed: it
-// resizes no such image. Of a running guest, the file shows all bitmaps as in use, and
-// its QEMU has to be asked.
-func (img *Image) checkBitmaps(ctx context.Context, d *domain.Domain) error {
+// BitmapReader asks the QEMU of a running guest which bitmaps of an image are
+// inconsistent.
+type BitmapReader interface {
+	InconsistentBitmaps(ctx context.Context, path string) ([]string, error)
+}
+
+// CheckBitmaps refuses an image with persistent bitmaps that QEMU has not closed:
+// such an image cannot be resized. While a guest runs, the file marks all bitmaps
+// as in use, and only the guest's QEMU knows better: running is asked then. It may
+// be nil for an image that no guest uses.
+func (img *Image) CheckBitmaps(ctx context.Context, running BitmapReader) error {
 	names := img.Info.Inconsistent
-	if len(names) == 0 || img.keeps {
+	if len(names) == 0 || img.keepSize {
 		return nil
 	}
-	if d != nil && img.access == block.Shared {
-		broken, err := d.InconsistentBitmaps(ctx, img.Path)
+	if running != nil && img.Access == block.Shared {
+		broken, err := running.InconsistentBitmaps(ctx, img.Path)
 		if err != nil {
 			return fmt.Errorf("cannot ask QEMU for the bitmaps of %s: %w", img.Path, err)
 		}

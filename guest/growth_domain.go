@@ -1,0 +1,151 @@
+package guest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// DomainOptions are how a domain is to be treated.
+type DomainOptions struct {
+	// Disk is a target ("vda") or a source path; "" where there is only one.
+	Disk string
+	// NoTrial commits while the guest is off; TrialBoot starts a guest that
+	// is off for the trial.
+	NoTrial, TrialBoot bool
+	// OnlyTarget leaves the other disks without overlays during the trial.
+	OnlyTarget bool
+	// Manual waits for accept after the health check.
+	Manual bool
+	// NoAgent does without the guest agent, even if there is one.
+	NoAgent bool
+	// ForceOff allows to stop the guest at once when it does not shut down.
+	ForceOff bool
+	// ShutdownTimeout is the limit of each shutdown method, BootTimeout that of the
+	// agent after the start; a guest without an agent has to run for Settle.
+	ShutdownTimeout, BootTimeout, Settle time.Duration
+	HealthCommand                        string
+	// Sector is the sector size, where the definition has none.
+	Sector size.Bytes
+	// Scratch is the directory for overlays; block devices need one for a trial.
+	Scratch string
+}
+
+// The defaults of DomainOptions, for guests that take their time.
+const (
+	ShutdownTimeout = 3 * time.Minute
+	BootTimeout     = 5 * time.Minute
+	Settle          = 30 * time.Second
+)
+
+// OpenDomain finds a domain's disk and refuses one that cannot be grown safely. The
+// disk keeps the connection to libvirt until Close.
+func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.Disk, error) {
+	status, err := d.Survey(ctx, !o.NoAgent)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDomain(d.Name, status); err != nil {
+		return nil, err
+	}
+	def, err := disk.Choose(d.Name, status.Disks, o.Disk)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := disk.OpenWritable(ctx, d, status, def, o.Sector)
+	if err != nil {
+		return nil, err
+	}
+	g := guestOf(d, status, def, o)
+	opened.Target.Guest = g
+	if err := checkCheckpoints(status, g); err != nil {
+		return nil, err
+	}
+	if err := planTrial(ctx, opened, o); err != nil {
+		return nil, err
+	}
+	if status.Snapshots > 0 {
+		opened.Notes = append(opened.Notes, fmt.Sprintf("%s has %d snapshot(s) in libvirt: reverting to one of them takes the growth back", d.Name, status.Snapshots))
+	}
+	return opened, disk.CheckNotShared(ctx, d, append([]string{opened.Path}, otherImages(g)...)...)
+}
+
+// guestOf describes how the domain is treated, for the plan.
+func guestOf(d *domain.Domain, s domain.Survey, def domain.Disk, o DomainOptions) *plan.Guest {
+	running := s.State == domain.Running
+	g := &plan.Guest{
+		Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: def.Target, Bus: def.Bus, Pool: def.Volume.Pool,
+		Running: running, Trial: running && !o.NoTrial || o.TrialBoot, Manual: o.Manual,
+	}
+	if running || g.Trial {
+		g.Shutdown = shutdownMethods(s, o)
+		g.Health = health(s, o)
+		g.Exec = s.Exec
+	}
+	return g
+}
+
+func shutdownMethods(s domain.Survey, o DomainOptions) []plan.Rung {
+	limit := o.ShutdownTimeout.Seconds()
+	var methods []plan.Rung
+	if s.Agent || s.State != domain.Running && s.Channel && !o.NoAgent {
+		methods = append(methods, plan.Rung{Way: string(domain.ByAgent), Seconds: limit})
+	}
+	methods = append(methods, plan.Rung{Way: string(domain.ByACPI), Seconds: limit})
+	if o.ForceOff {
+		methods = append(methods, plan.Rung{Way: string(domain.ByForce), Seconds: 10})
+	}
+	return methods
+}
+
+// health is the health check after the start. It expects the agent of a guest that
+// has one; a guest that is off is believed to have one if it has the channel.
+func health(s domain.Survey, o DomainOptions) plan.Health {
+	h := plan.Health{Command: o.HealthCommand}
+	if !o.NoAgent && (s.Agent || s.State != domain.Running && s.Channel) {
+		h.Agent, h.Limit = true, o.BootTimeout.Seconds()
+		return h
+	}
+	h.Settle = o.Settle.Seconds()
+	return h
+}
+
+// checkDomain refuses domains that cannot be shut down and started again without a
+// surprise.
+func checkDomain(name string, s domain.Survey) error {
+	refuse := func(reason plan.Reason, format string, args ...any) error {
+		return plan.Refuse(reason, name, "domain %s %s", name, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case !s.Persistent:
+		return refuse(plan.TransientDomain, "is transient: it would be gone once shut down")
+	case s.Saved:
+		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest, which knows the disk as it was")
+	case s.State == domain.Held:
+		return refuse(plan.DomainState, "is paused or suspended: it can neither be shut down nor is it off")
+	}
+	if err := disk.CheckResizable(name, s); err != nil {
+		return err
+	}
+	if s.AfterPowerOff != "" && s.AfterPowerOff != "destroy" {
+		return refuse(plan.DomainState, "does not stay off when it shuts down (on_poweroff is %s)", s.AfterPowerOff)
+	}
+	return nil
+}
+
+// checkCheckpoints refuses a trial of a domain with checkpoints. A checkpoint is a
+// bitmap in the image: qemu-img's commit and a resize of the running disk keep the
+// bitmaps and mark in them what changed. The trial cannot: libvirt (9.0) makes no
+// snapshot of a domain that is off and has checkpoints, and an incremental backup
+// during the trial would look for the bitmap in the overlay.
+func checkCheckpoints(s domain.Survey, g *plan.Guest) error {
+	if s.Checkpoints == 0 || !g.Trial {
+		return nil
+	}
+	return plan.Refuse(plan.Checkpoint, g.Name, "domain %s has %d checkpoint(s), and libvirt does not let a domain with checkpoints boot from an overlay for the trial", g.Name, s.Checkpoints)
+}

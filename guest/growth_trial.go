@@ -1,0 +1,110 @@
+package guest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// SideOverlay is the trial overlay of a disk that does not grow.
+type SideOverlay struct {
+	Target string     `json:"target"`
+	Image  string     `json:"image"`
+	Format string     `json:"format"`
+	Path   string     `json:"path"`
+	Size   size.Bytes `json:"size"`
+}
+
+func (s SideOverlay) overlay() block.Overlay {
+	return block.Overlay{Image: s.Image, Format: s.Format, Path: s.Path}
+}
+
+// planTrial decides which disks get an overlay for the trial. All that can have one
+// get one: after a rollback, disks that are not all from the same moment would leave
+// the guest worse off than before.
+func planTrial(ctx context.Context, d *disk.Disk, o DomainOptions) error {
+	g := d.Target.Guest
+	if !g.Trial {
+		return nil
+	}
+	if d.Block && o.Scratch == "" {
+		return plan.Refuse(plan.NoScratch, d.Path, "%s is a block device: there is no directory beside it for the overlay of the trial", d.Path)
+	}
+	g.Disks = []plan.TrialDisk{{Target: g.Disk, Path: d.Path, Format: d.Format}}
+	for _, other := range d.Status.Disks {
+		if other.Target == g.Disk || !other.Writable() || other.Transient {
+			continue
+		}
+		if !hasTrialOverlay(other, o) {
+			g.Unprotected = append(g.Unprotected, other.Target)
+			continue
+		}
+		path, err := filepath.EvalSymlinks(other.Source)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", other.Target, err)
+		}
+		g.Disks = append(g.Disks, plan.TrialDisk{Target: other.Target, Path: path, Format: other.Format})
+	}
+	_, err := sideOverlays(ctx, d) // refuses images that cannot be read
+	return err
+}
+
+// hasTrialOverlay reports whether a disk that does not grow gets an overlay.
+func hasTrialOverlay(d domain.Disk, o DomainOptions) bool {
+	formatted := d.Format == "qcow2" || d.Format == "raw"
+	placed := d.Kind == "file" || d.Kind == "block" && o.Scratch != ""
+	return !o.OnlyTarget && !d.Shared && d.Device == "disk" && formatted && placed
+}
+
+// otherImages are the images below the trial overlays of the other disks.
+func otherImages(g *plan.Guest) []string {
+	var paths []string
+	if g == nil {
+		return nil
+	}
+	for i, d := range g.Disks {
+		if i > 0 { // the first one grows
+			paths = append(paths, d.Path)
+		}
+	}
+	return paths
+}
+
+// sideOverlays reads the sizes of the other disks, for their trial overlays.
+func sideOverlays(ctx context.Context, d *disk.Disk) ([]SideOverlay, error) {
+	if d.Target.Guest == nil {
+		return nil, nil
+	}
+	var overlays []SideOverlay
+	for i, other := range d.Target.Guest.Disks {
+		if i == 0 { // it grows
+			continue
+		}
+		info, err := block.Inspect(ctx, other.Path, other.Format, d.Access)
+		if err != nil {
+			return nil, image.RefuseInUse(other.Path, err)
+		}
+		overlays = append(overlays, SideOverlay{Target: other.Target, Image: other.Path, Format: other.Format, Size: info.VirtualSize})
+	}
+	return overlays, nil
+}
+
+// placeSideOverlays names the overlays' files, in the directory scratch or else each
+// beside its image.
+func placeSideOverlays(overlays []SideOverlay, job, scratch string) {
+	for i, o := range overlays {
+		dir := scratch
+		if dir == "" {
+			dir = filepath.Dir(o.Image)
+		}
+		// virt-aa-helper reads .qcow2 files alone, see factsFor.
+		overlays[i].Path = filepath.Join(dir, fmt.Sprintf("%s.%s.virt-grow-%s.qcow2", filepath.Base(o.Image), o.Target, job))
+	}
+}
