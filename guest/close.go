@@ -22,6 +22,8 @@ func Close(_ context.Context, name string, o Options) (*Outcome, error) {
 		return nil, plan.Refuse(plan.JobActive, name, "job %s is being worked on by a running virt-grow", name)
 	case errors.Is(err, journal.ErrNoJob):
 		return nil, plan.Refuse(plan.NotFound, name, "%v", err)
+	case errors.As(err, new(*journal.SchemaError)):
+		return nil, err // the version that began the job can still end it
 	case err != nil:
 		return setAside(name, err, o.Store)
 	}

@@ -41,6 +41,7 @@ const (
 	Locked            Reason = "locked"
 	JobActive         Reason = "job-active"
 	JobState          Reason = "job-state"
+	NewerJob          Reason = "newer-job"
 	StalePlan         Reason = "stale-plan"
 	ImageDamaged      Reason = "image-damaged"
 	ImageChanged      Reason = "image-changed"

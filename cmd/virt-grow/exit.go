@@ -82,7 +82,10 @@ func refusal(err error) (*plan.Refusal, bool) {
 	if r, ok := plan.IsRefusal(err); ok {
 		return r, true
 	}
+	var foreign *journal.SchemaError
 	switch {
+	case errors.As(err, &foreign):
+		return plan.Refuse(plan.NewerJob, foreign.Job, "%v", foreign), true
 	case errors.Is(err, journal.ErrNoJob):
 		return plan.Refuse(plan.NotFound, "", "%v", err), true
 	case errors.Is(err, journal.ErrBusy):

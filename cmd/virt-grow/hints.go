@@ -48,6 +48,7 @@ var hints = map[plan.Reason]string{
 	plan.Locked:            "wait for the other run to end; VIRT-GROW jobs shows it",
 	plan.JobActive:         "VIRT-GROW status SUBJECT says what it is at and what to run: resume finishes it, accept commits one that waits, rollback takes it back",
 	plan.JobState:          "VIRT-GROW status SUBJECT says what can be run now: accept commits a waiting job, rollback takes an unfinished one back",
+	plan.NewerJob:          "use the version of virt-grow that began the job, or a later one; nothing of the job was changed",
 	plan.StalePlan:         "make a new plan with virt-grow plan, and review it",
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -38,8 +39,13 @@ func (p *program) jobs(c *cli.Context) error {
 	return view.Jobs(p.out, p.style(), jobs)
 }
 
-// damaged is the state shown for a job whose journal cannot be read.
-const damaged = "damaged"
+// unreadable is the state shown for a job whose journal cannot be read.
+func unreadable(err error) string {
+	if errors.As(err, new(*journal.SchemaError)) {
+		return string(plan.NewerJob)
+	}
+	return "damaged"
+}
 
 // listed is a job as the list shows it.
 func (p *program) listed(j journal.Listed) view.Job {
@@ -51,7 +57,7 @@ func (p *program) listed(j journal.Listed) view.Job {
 		}
 	}
 	if j.Err != nil {
-		job.State, job.Target = damaged, p.targetOfPlan(j.ID)
+		job.State, job.Target = unreadable(j.Err), p.targetOfPlan(j.ID)
 	}
 	if commands := p.commands(j); len(commands) > 0 && !j.Running {
 		job.Next = commands[0].Line
@@ -78,7 +84,7 @@ func (p *program) planOf(id string) (*plan.Plan, error) {
 }
 
 // targetOfPlan is the image a job's plan names: what is left to know it by
-// when the journal is damaged.
+// when the journal cannot be read.
 func (p *program) targetOfPlan(id string) string {
 	saved, err := p.planOf(id)
 	if err != nil {

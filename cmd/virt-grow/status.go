@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,11 @@ func (p *program) status(c *cli.Context) error {
 // statusOf gathers what is known of a job, whatever state it is in.
 func (p *program) statusOf(j journal.Listed) view.Status {
 	s := view.Status{Job: p.listed(j), Changed: j.Record.Changed, Error: j.Record.Error, Commands: p.commands(j)}
+	if errors.As(j.Err, new(*journal.SchemaError)) {
+		s.Text, s.Error, s.Commands = p.foreignText(j.ID), j.Err.Error(), nil
+		s.Next = ""
+		return s
+	}
 	if j.Err != nil {
 		s.Text, s.Error, s.Commands = p.damagedText(j.ID), j.Err.Error(), []view.Command{p.closing(j.ID)}
 		s.Next = ""
@@ -178,6 +184,12 @@ func running(r journal.Record, commit bool) string {
 		return "It runs: it looks at the image, or waits for an answer. The image is untouched."
 	}
 	return "It runs: the overlay is being edited" + at(r) + ". The image is untouched."
+}
+
+// foreignText says what a person can do with a job of another version.
+func (p *program) foreignText(id string) string {
+	return fmt.Sprintf("Another version of virt-grow began the job, and keeps it in a form that this version does not read. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
+		filepath.Join(p.state, "jobs", id))
 }
 
 // damagedText says what a person can do with a job whose journal is damaged.

@@ -3,9 +3,10 @@
 // disk before the work it announces begins.
 //
 // A journal is a text file, one entry a line: the CRC-32 of the JSON that
-// follows, in eight hex digits, a space, and the JSON. A crash can tear only
-// the last line; Parse leaves a torn last line out. Anything else that does
-// not fit is an error: a damaged log is never half believed.
+// follows, in eight hex digits, a space, and the JSON. The first entry names
+// the schema; a journal of another one is refused, and nothing of it changed.
+// A crash can tear only the last line; Parse leaves a torn last line out.
+// Anything else that does not fit is an error: nothing is done by a damaged log.
 package journal
 
 import (
@@ -44,9 +45,16 @@ const (
 	State Kind = "state"
 )
 
+// Schema names the format of the entries and of what they hold. Fields may be
+// added to it: a reader leaves out what it does not know.
+const Schema = "virt-grow/job/v1"
+
 // Entry is one line of the journal.
 type Entry struct {
-	Seq  int       `json:"seq"`
+	Seq int `json:"seq"`
+	// Schema is in the first entry only.
+	Schema string `json:"schema,omitempty"`
+
 	Time time.Time `json:"time"`
 	Kind Kind      `json:"kind"`
 	// Step is the step's ID, for the kinds about steps.
@@ -60,51 +68,113 @@ type Entry struct {
 // ErrDamaged says that a journal holds what no run ever wrote.
 var ErrDamaged = errors.New("journal is damaged")
 
+// SchemaError says that a journal was written by a version of the program that
+// uses another schema.
+type SchemaError struct {
+	// Job is the job's ID, where the journal was found through a Store.
+	Job string
+	// Found is the journal's schema, "" if it names none; Known is ours.
+	Found, Known string
+}
+
+func (e *SchemaError) Error() string {
+	found := "names no schema"
+	if e.Found != "" {
+		found = fmt.Sprintf("has the schema %q", e.Found)
+	}
+	text := fmt.Sprintf("the journal %s; this version of virt-grow reads %q", found, e.Known)
+	if e.Job != "" {
+		return "job " + e.Job + ": " + text
+	}
+	return text
+}
+
 // maxFile bounds what Parse takes; a job writes a few dozen short lines.
 const maxFile = 16 << 20
 
-// Parse reads a journal. With ErrDamaged it gives the entries before the
-// damage, for people to see what the job was about; nothing is to be done by
-// them.
+// Parse reads a journal. With ErrDamaged and a SchemaError it returns the
+// entries that it could read, for people to see what the job was about; nothing
+// is to be done by them.
 func Parse(r io.Reader) ([]Entry, error) {
+	entries, _, err := parse(r)
+	return entries, err
+}
+
+// parse also returns where the last whole entry ends.
+func parse(r io.Reader) (entries []Entry, end int64, err error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	wrong := checkSchema(data)
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%w: larger than %d bytes", ErrDamaged, maxFile)
+		err = fmt.Errorf("%w: larger than %d bytes", ErrDamaged, maxFile)
+	} else {
+		entries, end, err = parseLines(data)
 	}
-	var entries []Entry
+	if wrong != nil {
+		return entries, end, wrong
+	}
+	return entries, end, err
+}
+
+func parseLines(data []byte) (entries []Entry, end int64, err error) {
 	for len(data) > 0 {
 		line, rest, complete := bytes.Cut(data, []byte("\n"))
 		if !complete {
 			break // torn by a crash: it was never on disk as a whole
 		}
 		e, err := decode(line)
+		if errors.Is(err, errTorn) && len(rest) == 0 {
+			break // the last line: torn in the middle by a crash
+		}
 		if err == nil && e.Seq != len(entries)+1 {
 			err = fmt.Errorf("entry %d where %d should be", e.Seq, len(entries)+1)
 		}
 		if err != nil {
-			if len(rest) == 0 {
-				break // the last line: torn in the middle by a crash
-			}
-			return entries, fmt.Errorf("%w: line %d: %w", ErrDamaged, len(entries)+1, err)
+			return entries, end, fmt.Errorf("%w: line %d: %w", ErrDamaged, len(entries)+1, err)
 		}
-		entries = append(entries, e)
-		data = rest
+		entries, data = append(entries, e), rest
+		end += int64(len(line)) + 1
 	}
-	return entries, nil
+	return entries, end, nil
+}
+
+// checkSchema returns a SchemaError if the first line is whole and names another
+// schema than ours. It reads nothing else of the line, because another schema may
+// give every other field another meaning.
+func checkSchema(data []byte) error {
+	line, _, complete := bytes.Cut(data, []byte("\n"))
+	text, err := unwrap(line)
+	if !complete || err != nil {
+		return nil // torn or damaged; parseLines tells these two apart
+	}
+	var first struct {
+		Schema string `json:"schema"`
+	}
+	if err := json.Unmarshal(text, &first); err != nil || first.Schema != Schema {
+		return &SchemaError{Found: first.Schema, Known: Schema}
+	}
+	return nil
+}
+
+// errTorn says that a line is not what was once written with its checksum.
+var errTorn = errors.New("checksum does not match")
+
+// unwrap returns the JSON of a line whose checksum matches.
+func unwrap(line []byte) ([]byte, error) {
+	if len(line) < 10 || line[8] != ' ' || string(line[:8]) != checksum(line[9:]) {
+		return nil, errTorn
+	}
+	return line[9:], nil
 }
 
 func decode(line []byte) (Entry, error) {
 	var e Entry
-	if len(line) < 10 || line[8] != ' ' {
-		return e, errors.New("no checksum")
+	text, err := unwrap(line)
+	if err == nil {
+		err = json.Unmarshal(text, &e)
 	}
-	if sum := checksum(line[9:]); string(line[:8]) != sum {
-		return e, errors.New("checksum does not match")
-	}
-	err := json.Unmarshal(line[9:], &e)
 	return e, err
 }
 
@@ -131,15 +201,16 @@ type Log struct {
 }
 
 // Open opens the journal at path, creates it if there is none, and cuts a torn
-// last line off.
+// last line off. A journal that Parse returns an error for is left as it is.
 func Open(path string) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	l := &Log{file: f}
-	if l.entries, err = Parse(f); err == nil {
-		err = l.cutTail()
+	var end int64
+	if l.entries, end, err = parse(f); err == nil {
+		err = l.cutTail(end)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
@@ -151,30 +222,27 @@ func Open(path string) (*Log, error) {
 	return l, nil
 }
 
-func (l *Log) cutTail() error {
-	var whole int64
-	for _, e := range l.entries {
-		line, err := encode(e)
-		if err != nil {
-			return err
-		}
-		whole += int64(len(line))
-	}
-	if err := l.file.Truncate(whole); err != nil {
+// cutTail makes end the end of the file, and the place where the next entry goes.
+func (l *Log) cutTail(end int64) error {
+	if err := l.file.Truncate(end); err != nil {
 		return err
 	}
-	_, err := l.file.Seek(whole, io.SeekStart)
+	_, err := l.file.Seek(end, io.SeekStart)
 	return err
 }
 
-// Append writes an entry and returns when it is on disk. Seq is set here.
+// Append writes an entry and returns when it is on disk. Seq and Schema are set
+// here.
 func (l *Log) Append(e Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed != nil {
 		return l.failed
 	}
-	e.Seq = len(l.entries) + 1
+	e.Seq, e.Schema = len(l.entries)+1, ""
+	if e.Seq == 1 {
+		e.Schema = Schema
+	}
 	line, err := encode(e)
 	if err != nil {
 		return err

@@ -89,6 +89,9 @@ func (s Store) Hold(name string) (*Job, error) {
 }
 
 func (s Store) hold(id string) (*Job, error) {
+	if err := s.checkSchema(id); err != nil {
+		return nil, err
+	}
 	lock := flock.New(filepath.Join(s.dir(id), lockFile))
 	if err := take(lock); err != nil {
 		return nil, fmt.Errorf("job %s: %w", id, err)
@@ -96,9 +99,38 @@ func (s Store) hold(id string) (*Job, error) {
 	log, err := Open(filepath.Join(s.dir(id), logFile))
 	if err != nil {
 		lock.Close()
-		return nil, err
+		return nil, ofJob(id, err)
 	}
 	return &Job{ID: id, Dir: s.dir(id), Log: log, lock: lock}, nil
+}
+
+// checkSchema refuses a job whose journal has another schema, before its lock is
+// taken: taking it may create the lock's file.
+func (s Store) checkSchema(id string) error {
+	_, err := s.parse(id)
+	if foreign := (*SchemaError)(nil); errors.As(err, &foreign) {
+		return err
+	}
+	return nil // what else is wrong is found by whoever opens the journal
+}
+
+// parse reads a job's journal.
+func (s Store) parse(id string) ([]Entry, error) {
+	f, err := os.Open(filepath.Join(s.dir(id), logFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := Parse(f)
+	return entries, ofJob(id, err)
+}
+
+// ofJob puts the job's ID into a SchemaError.
+func ofJob(id string, err error) error {
+	if foreign := (*SchemaError)(nil); errors.As(err, &foreign) {
+		return &SchemaError{Job: id, Found: foreign.Found, Known: foreign.Known}
+	}
+	return err
 }
 
 // SetAside moves a job's folder out of the way of all others, as it is, and gives its new
@@ -106,6 +138,9 @@ func (s Store) hold(id string) (*Job, error) {
 func (s Store) SetAside(name string) (id, dir string, err error) {
 	if id, err = s.resolve(name); err != nil {
 		return "", "", err
+	}
+	if err := s.checkSchema(id); err != nil {
+		return id, "", err
 	}
 	lock := flock.New(filepath.Join(s.dir(id), lockFile))
 	if err := take(lock); err != nil {
@@ -195,7 +230,8 @@ type Listed struct {
 	Record Record
 	// Running says that a process holds the job now.
 	Running bool
-	// Err says why the journal could not be read.
+	// Err says why the journal could not be read. Record has what could be read all
+	// the same, for people to see; nothing is to be done by it.
 	Err error
 }
 
@@ -223,20 +259,15 @@ func (s Store) Read(name string) (Listed, error) {
 }
 
 func (s Store) read(id string) Listed {
-	job := Listed{ID: id, Running: s.isHeld(id)}
-	f, err := os.Open(filepath.Join(s.dir(id), logFile))
-	if err != nil {
-		job.Err = err
-		return job
-	}
-	defer f.Close()
-	entries, err := Parse(f)
-	job.Record, job.Err = Replay(entries), err
-	return job
+	held := s.isHeld(id) // first: a job that ends meanwhile is not taken for one that was cut off
+	entries, err := s.parse(id)
+	return Listed{ID: id, Running: held, Record: Replay(entries), Err: err}
 }
 
+// isHeld reports whether a process holds the job. It does not create the lock's
+// file.
 func (s Store) isHeld(id string) bool {
-	lock := flock.New(filepath.Join(s.dir(id), lockFile))
+	lock := flock.New(filepath.Join(s.dir(id), lockFile), flock.SetFlag(os.O_RDONLY))
 	ok, err := lock.TryRLock()
 	if ok {
 		lock.Close()

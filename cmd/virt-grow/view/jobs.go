@@ -15,7 +15,8 @@ type Job struct {
 	Target string `json:"target"`
 	// Disk says which disk of a domain; an image is its own only one.
 	Disk string `json:"disk"`
-	// State is the journal's, or "damaged".
+	// State is the journal's, "damaged" for one that cannot be read, or "newer-job"
+	// for one of another version of the program.
 	State string `json:"state"`
 	// Active says that a process works on it now.
 	Active  bool      `json:"active"`
