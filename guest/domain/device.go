@@ -40,15 +40,17 @@ func (s Scope) flags() libvirt.DomainDeviceModifyFlags {
 
 // NewDisk is a disk that a domain is to get. The fields are libvirt's words.
 type NewDisk struct {
-	Path, Format  string
-	Block         bool // a block device, not a file
-	Target, Bus   string
-	Serial        string
-	Cache         string
-	Discard       string
-	Shareable     bool
-	Device        string // "disk", "cdrom"
-	ReadOnlyMedia bool
+	Path          string `json:"path"`
+	Format        string `json:"format"`
+	Block         bool   `json:"block"` // a block device, not a file
+	Target        string `json:"target"`
+	Bus           string `json:"bus"`
+	Serial        string `json:"serial"`
+	Cache         string `json:"cache"`
+	Discard       string `json:"discard"`
+	Shareable     bool   `json:"shareable"`
+	Device        string `json:"device"` // "disk", "cdrom"
+	ReadOnlyMedia bool   `json:"read_only_media"`
 }
 
 // XML is its element (libvirt: formatdomain, disk). The driver always has its name

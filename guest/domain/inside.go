@@ -104,14 +104,15 @@ func (g GuestDisk) Is(device Device) bool {
 
 // Block is a block device in a Linux guest, as its lsblk(8) has it.
 type Block struct {
-	Name     string // "/dev/vdb1"
-	Type     string // "disk", "part", "lvm", "crypt"
-	Size     size.Bytes
-	FS, UUID string
+	Name string     `json:"name"` // "/dev/vdb1"
+	Type string     `json:"type"` // "disk", "part", "lvm", "crypt"
+	Size size.Bytes `json:"size"`
+	FS   string     `json:"fs"`
+	UUID string     `json:"uuid"`
 	// Mount is where it is mounted; "[SWAP]" for swap.
-	Mount  string
-	Serial string
-	Below  []Block // those on it
+	Mount  string  `json:"mount"`
+	Serial string  `json:"serial"`
+	Below  []Block `json:"below"` // those on it
 }
 
 // lsblk's JSON. Before util-linux 2.33 numbers are strings.

@@ -30,11 +30,13 @@ const (
 // Resize is a disk of a running guest that is to get a size. No channel refuses a
 // smaller one than it has: whoever makes one has looked.
 type Resize struct {
-	Via Channel
+	Via Channel `json:"via"`
 	// Target is libvirt's name of the disk, Node QEMU's of its block node, Alias of
 	// its drive. The channel needs its own.
-	Target, Node, Alias string
-	To                  size.Bytes
+	Target string     `json:"target"`
+	Node   string     `json:"node"`
+	Alias  string     `json:"alias"`
+	To     size.Bytes `json:"to"`
 }
 
 // Sent is what is sent, for people.

@@ -17,13 +17,14 @@ import (
 
 // Entry is one line: what is mounted, where and how.
 type Entry struct {
-	Spec    string // "UUID=…", "LABEL=…", "/dev/vda1", "server:/share"
-	Mount   string // "/data"; "none" for swap
-	Type    string // "xfs"
-	Options string // "defaults,nofail"
+	Spec    string `json:"spec"`    // "UUID=…", "LABEL=…", "/dev/vda1", "server:/share"
+	Mount   string `json:"mount"`   // "/data"; "none" for swap
+	Type    string `json:"type"`    // "xfs"
+	Options string `json:"options"` // "defaults,nofail"
 	// Dump and Pass are the last two fields: whether dump(8) saves it, and when
 	// fsck(8) checks it at boot, 0 for never.
-	Dump, Pass int
+	Dump int `json:"dump"`
+	Pass int `json:"pass"`
 }
 
 // String is the entry's line, without its end.

@@ -1,0 +1,17 @@
+package guest
+
+import (
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan/journal/journaltest"
+)
+
+// TestPersistedFieldsAreTagged covers what this package keeps in journals and in the
+// state directory.
+func TestPersistedFieldsAreTagged(t *testing.T) {
+	journaltest.CheckTags(t,
+		Facts{},
+		attachment{}, detachment{}, medium{}, onlineFacts{}, creation{}, conversion{}, fileChange{},
+		map[string]seenImage{}, Rates{},
+	)
+}
