@@ -54,7 +54,7 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcom
 // it fails.
 func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Outcome, error) {
 	err := work(ctx)
-	_ = j.options.Session.Rates.save() // an estimate is no reason to fail
+	_ = j.options.Session.Rates.Save() // an estimate is no reason to fail
 	record := j.now()
 	out := &Outcome{Job: j.held.ID, State: record.State, Plan: j.plan}
 	if err == nil {
@@ -308,7 +308,7 @@ func (j *job) agree(ctx context.Context, layout *plan.Layout) error {
 		return err
 	}
 	p.Warnings = append(p.Warnings, j.warned...)
-	j.options.Session.Rates.tune(p)
+	j.options.Session.Rates.Tune(p)
 	j.plan = p
 	if saved := j.options.Saved; saved != nil {
 		if err := same(saved, p); err != nil {

@@ -378,7 +378,7 @@ func (j *job) enter(s journal.JobState) error {
 
 // emit passes events on, and learns from them.
 func (j *job) emit(e apply.Event) {
-	j.options.Session.Rates.learn(j.guest(), e)
+	j.options.Session.Rates.Learn(j.guest(), e)
 	if j.options.Emit != nil {
 		j.options.Emit(e)
 	}

@@ -94,7 +94,7 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 	if ended != nil {
 		return nil, errors.Join(err, j.leftBehind(ended), j.close())
 	}
-	_ = j.options.Session.Rates.save()
+	_ = j.options.Session.Rates.Save()
 	if err != nil {
 		return nil, errors.Join(err, j.close())
 	}

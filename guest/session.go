@@ -238,7 +238,7 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o SessionOption
 			return err
 		}
 		p.Warnings = append(p.Warnings, d.Notes...)
-		o.Rates.tune(p)
+		o.Rates.Tune(p)
 		for _, s := range p.Steps {
 			if s.Kind != plan.StepCheck || d.Access == block.Shared {
 				continue

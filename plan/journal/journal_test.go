@@ -59,6 +59,17 @@ func TestReplay(t *testing.T) {
 
 // TestTornTail cuts the file at every byte: what was whole before the cut is
 // read, never more, and the journal can be written on.
+// TestReplayUndoing: a step whose undo was cut off is neither done nor undone.
+func TestReplayUndoing(t *testing.T) {
+	entries := []journal.Entry{{Kind: journal.Begin, Step: "a"}, {Kind: journal.Done, Step: "a"}, {Kind: journal.Undoing, Step: "a"}}
+	if r := journal.Replay(entries); r.Done["a"] || r.Running != "a" {
+		t.Errorf("in the middle: %+v", r)
+	}
+	if r := journal.Replay(append(entries, journal.Entry{Kind: journal.Undone, Step: "a"})); r.Done["a"] || r.Running != "" {
+		t.Errorf("afterwards: %+v", r)
+	}
+}
+
 func TestTornTail(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "journal")

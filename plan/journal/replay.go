@@ -99,6 +99,10 @@ func (r *Record) apply(e Entry) {
 		r.Running, r.Error = "", ""
 	case Failed:
 		r.Error = e.Text
+	case Undoing:
+		// From here on it may be half undone: it has to be done or undone again.
+		delete(r.Done, e.Step)
+		r.Running = e.Step
 	case Undone:
 		delete(r.Done, e.Step)
 		if r.Running == e.Step {

@@ -76,6 +76,9 @@ func suffix() string {
 	return hex.EncodeToString(b)
 }
 
+// DirOf is the directory of the job of that name.
+func (s Store) DirOf(id string) string { return s.dir(id) }
+
 func (s Store) dir(id string) string { return filepath.Join(s.Dir, "jobs", id) }
 
 // Hold takes the job of that name, or of the one name that ends or begins like

@@ -1,0 +1,94 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// Close ends a job as it is: what it has done stays, and what is left to do or to take
+// back is left to a person, who is told. It needs nothing but the job's own directory, so
+// that a job can be ended whose domain, image, libvirt or kind is gone. None of the job's
+// files is deleted. A job whose journal cannot be read or written is set aside.
+func (e *Engine) Close(name string) (*Outcome, error) {
+	held, err := e.hold(name)
+	if _, refused := plan.IsRefusal(err); refused || errors.As(err, new(*journal.SchemaError)) {
+		return nil, err // the version that began the job can still end it
+	}
+	if err != nil {
+		return e.setAside(name, err)
+	}
+	header, err := headerOf(journal.Replay(held.Log.Entries()))
+	if err != nil {
+		return e.setAside(held.ID, errors.Join(err, held.Close()))
+	}
+	j := e.open(held, header)
+	_ = j.openWork() // without it there is less to tell
+	if r := j.Record(); r.State.Ended() {
+		err := plan.Refuse(plan.JobState, j.id, "job %s has ended already: it is %s", j.id, r.State)
+		return nil, errors.Join(err, j.release())
+	}
+	out := &Outcome{Job: j.id, State: journal.Closed, Messages: j.leaves(), ManualSteps: j.leftInside()}
+	err = errors.Join(j.endLeftovers(), j.Enter(journal.Closed), j.release())
+	if err != nil && !j.Record().State.Ended() {
+		return e.setAside(j.id, err)
+	}
+	return out, err
+}
+
+// setAside closes a job whose journal cannot be told so.
+func (e *Engine) setAside(name string, cause error) (*Outcome, error) {
+	id, dir, err := e.Store.SetAside(name)
+	if err != nil {
+		return nil, errors.Join(cause, err)
+	}
+	return &Outcome{Job: id, State: journal.Closed, Messages: []string{
+		fmt.Sprintf("its journal is of no use any more: %v", cause),
+		"its directory is kept: " + dir,
+		"an overlay or saved bytes that it left have its name: *.virt-grow-" + id + "*",
+	}}, nil
+}
+
+// leaves says what was done, and which files stay.
+func (j *Job) leaves() []string {
+	var lines []string
+	r := j.Record()
+	for _, s := range j.header.Steps {
+		switch {
+		case r.Done[s.ID()]:
+			lines = append(lines, "done: "+s.Summary)
+		case r.Running == s.ID():
+			lines = append(lines, "begun, and perhaps done in part: "+s.Summary)
+		default:
+			lines = append(lines, "not done: "+s.Summary)
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(j.dir, "*.xml"))
+	for _, f := range append(j.details().files(), files...) {
+		if _, err := os.Stat(f); f != "" && err == nil {
+			lines = append(lines, "kept: "+f)
+		}
+	}
+	return lines
+}
+
+func (j *Job) details() Details {
+	if w, ok := j.work.(Detailed); ok {
+		return w.Details()
+	}
+	return Details{}
+}
+
+// leftInside is what a guest has still to run.
+func (j *Job) leftInside() []string {
+	lines := j.details().Inside
+	if len(lines) == 0 {
+		return nil
+	}
+	return []string{"in the guest, as far as it can:\n" + strings.Join(lines, "\n")}
+}

@@ -1,0 +1,451 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+var ctx = context.Background()
+
+func reason(err error) plan.Reason {
+	if r, ok := plan.IsRefusal(err); ok {
+		return r.Reason
+	}
+	return ""
+}
+
+// cut runs a job that is killed at a point, and gives its name.
+func cut(t *testing.T, e *Engine, w *world, kind, point string) string {
+	t.Helper()
+	p := &player{engine: e, world: w, kind: kind}
+	if said := p.play(t, "run "+point+"=kill"); !strings.Contains(said, "killed") {
+		t.Fatalf("not killed: %s", said)
+	}
+	return p.id
+}
+
+// verbs are everything that can be asked for about a job.
+func verbs(e *Engine) map[string]func(id string) error {
+	return map[string]func(string) error{
+		"resume":   func(id string) error { _, err := e.Resume(ctx, id); return err },
+		"accept":   func(id string) error { _, err := e.Accept(ctx, id); return err },
+		"rollback": func(id string) error { _, err := e.Rollback(ctx, id); return err },
+		"close":    func(id string) error { _, err := e.Close(id); return err },
+	}
+}
+
+// TestActive: while a process works on a job, nobody else does, and the status says so.
+func TestActive(t *testing.T) {
+	for kind, text := range map[string]string{"files": "It runs (step name).", "overlay": "It is being edited."} {
+		t.Run(kind, func(t *testing.T) {
+			e, w := newWorld(t)
+			step := strings.Fields(steps[kind])[1]
+			e.Fault = func(_ context.Context, point string) error {
+				if point != step+"/before" {
+					return nil
+				}
+				id := w.job.ID()
+				for verb, run := range verbs(&Engine{Store: e.Store, Kinds: e.Kinds}) {
+					if err := run(id); reason(err) != plan.JobActive {
+						t.Errorf("%s: %v", verb, err)
+					}
+				}
+				s, err := e.Status(id)
+				if err != nil || !s.Active || len(s.Actions) > 0 || s.Text != text {
+					t.Errorf("%+v, %v", s, err)
+				}
+				return nil
+			}
+			if _, err := e.Run(ctx, w.spec(e, kind)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestLocks: one process and one unfinished job a disk.
+func TestLocks(t *testing.T) {
+	e, w := newWorld(t)
+	release, err := e.Store.LockDisk("disk-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Run(ctx, w.spec(e, "files")); reason(err) != plan.Locked {
+		t.Errorf("run on a disk that is locked: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	id := cut(t, e, w, "files", "name/before")
+	if _, err := e.Run(ctx, w.spec(e, "overlay")); reason(err) != plan.JobActive || !strings.Contains(err.Error(), id) {
+		t.Errorf("run on a disk with an unfinished job: %v", err)
+	}
+	if release, err = e.Store.LockDisk("disk-1"); err != nil {
+		t.Fatal(err)
+	}
+	w.trace = nil
+	for _, verb := range []string{"resume", "rollback"} {
+		if err := verbs(e)[verb](id); reason(err) != plan.Locked || len(w.trace) > 0 {
+			t.Errorf("%s on a disk that is locked: %v, %v", verb, err, w.trace)
+		}
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, e, id)
+	if _, err := e.Run(ctx, w.spec(e, "overlay")); reason(err) != plan.JobActive {
+		t.Errorf("run on a disk of a job with a damaged journal: %v", err)
+	}
+	if _, err := e.Close(id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Run(ctx, w.spec(e, "overlay")); err != nil {
+		t.Errorf("run when the other job is closed: %v", err)
+	}
+}
+
+// foreign gives a job's journal the schema of another version.
+func foreign(t *testing.T, e *Engine, id string) {
+	t.Helper()
+	path := filepath.Join(e.Store.DirOf(id), "journal")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, rest, _ := strings.Cut(string(data), "\n")
+	text := strings.Replace(first[9:], journal.Schema, "virt-grow/job/v2", 1)
+	data = fmt.Appendf(nil, "%08x %s\n%s", crc32.ChecksumIEEE([]byte(text)), text, rest)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damage changes a byte in the middle of a job's journal, behind its first entry.
+func damage(t *testing.T, e *Engine, id string) {
+	t.Helper()
+	path := filepath.Join(e.Store.DirOf(id), "journal")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[slices.Index(data, '\n')+20] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRefused: what this version cannot read, it does not touch.
+func TestRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind   string
+		spoil  func(*testing.T, *Engine, string)
+		says   string // by resume, accept and rollback
+		text   string // of the status
+		closes bool
+	}{
+		"newer schema": {kind: "files", spoil: foreign, says: "virt-grow/job/v2"},
+		"unknown kind": {kind: "strange", spoil: func(*testing.T, *Engine, string) {}, says: `does not know the kind of job "strange"`, text: "It cannot be worked on", closes: true},
+		"damaged":      {kind: "files", spoil: damage, says: "damaged", closes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, _ := newWorld(t)
+			id := newJob(t, e, Header{Kind: c.kind, Steps: stepsOf("create name"), Locks: []string{"disk-1"}})
+			c.spoil(t, e, id)
+			path := filepath.Join(e.Store.DirOf(id), "journal")
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, verb := range []string{"resume", "accept", "rollback"} {
+				if err := verbs(e)[verb](id); err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%s: %v", verb, err)
+				}
+			}
+			all, err := e.List()
+			if err != nil || len(all) != 1 || len(all[0].Actions) > 0 || (all[0].Err == nil) != (c.text != "") || !strings.Contains(all[0].Text, c.text) {
+				t.Errorf("list: %+v, %v", all, err)
+			}
+			if now, err := os.ReadFile(path); err != nil || string(now) != string(before) {
+				t.Errorf("its journal has changed, %v", err)
+			}
+			if err := verbs(e)["close"](id); (err == nil) != c.closes {
+				t.Errorf("close: %v", err)
+			}
+			if now, err := os.ReadFile(path); !c.closes && (err != nil || string(now) != string(before)) {
+				t.Errorf("its journal has changed, %v", err)
+			}
+		})
+	}
+	e, _ := newWorld(t)
+	for verb, run := range verbs(e) {
+		if err := run("20260131-101500-3f2a"); reason(err) != plan.NotFound {
+			t.Errorf("%s of no job: %v", verb, err)
+		}
+	}
+	if _, err := e.Status("20260131-101500-3f2a"); err == nil {
+		t.Error("no job has a status")
+	}
+}
+
+// newJob writes a job with nothing but a header, and a few states.
+func newJob(t *testing.T, e *Engine, h Header) string {
+	t.Helper()
+	held, err := e.Store.Create(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := e.open(held, h)
+	if err := errors.Join(j.writeHeader(), j.Enter(journal.Opening), j.Enter(journal.Working), held.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return held.ID
+}
+
+// TestLeftovers: what a dead process of the job left running ends before the first step.
+func TestLeftovers(t *testing.T) {
+	for _, verb := range []string{"resume", "rollback", "close"} {
+		t.Run(verb, func(t *testing.T) {
+			e, w := newWorld(t)
+			left := exec.Command("sleep", "60")
+			if err := left.Start(); err != nil {
+				t.Fatal(err)
+			}
+			proc, err := block.Identify("sleep", left.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- left.Wait() }()
+			e.Fault = func(ctx context.Context, point string) error {
+				if point == "name/before" {
+					w.job.Started(proc)
+				}
+				return w.fault(ctx, point)
+			}
+			id := cut(t, e, w, "files", "name/before")
+			if s, err := e.Status(id); err != nil || len(s.Processes) != 1 {
+				t.Errorf("%+v, %v", s, err)
+			}
+			e.Fault = func(context.Context, string) error {
+				if block.Alive(proc) {
+					t.Error("a step began while a dead process's own was running")
+				}
+				return nil
+			}
+			if err := verbs(e)[verb](id); err != nil {
+				t.Error(err)
+			}
+			<-ended
+		})
+	}
+}
+
+// connected is a toy that needs a connection.
+type connected struct {
+	*files
+	err error
+}
+
+func (c *connected) Connect(context.Context) error {
+	c.trace = append(c.trace, "connect")
+	return c.err
+}
+func (c *connected) Disconnect() error { c.trace = append(c.trace, "disconnect"); return nil }
+
+// TestConnected: a job that is taken up again is connected before anything is done, and
+// every run disconnects.
+func TestConnected(t *testing.T) {
+	e, w := newWorld(t)
+	broken := errors.New("no libvirt")
+	var fails error
+	e.Kinds["files"] = func(j *Job) (Work, error) { return &connected{&files{w.toy(j)}, fails}, nil }
+	id := cut(t, e, w, "files", "name/before")
+	if want := "create disconnect"; strings.Join(w.trace, " ") != want {
+		t.Errorf("new: %v, want %s", w.trace, want)
+	}
+	fails, w.trace = broken, nil
+	if _, err := e.Resume(ctx, id); !errors.Is(err, broken) || strings.Join(w.trace, " ") != "connect" {
+		t.Errorf("broken: %v, %v", w.trace, err)
+	}
+	fails, w.trace = nil, nil
+	if _, err := e.Rollback(ctx, id); err != nil || strings.Join(w.trace, " ") != "connect -name -create disconnect" {
+		t.Errorf("rollback: %v, %v", w.trace, err)
+	}
+}
+
+// TestTold: what people are told of a run, and of a job that was closed.
+func TestTold(t *testing.T) {
+	e, w := newWorld(t)
+	var events, notes []string
+	var listed []plan.Step
+	e.Emit = func(ev apply.Event) { events = append(events, string(ev.Phase)+" "+ev.Step.ID()) }
+	e.Note = func(text string) { notes = append(notes, text) }
+	e.Listed = func(steps []plan.Step) { listed = steps }
+	out, err := e.Run(ctx, w.spec(e, "forward"))
+	if err != nil || !slices.Equal(out.Messages, []string{"it is sent"}) || out.Took <= 0 || len(listed) != 3 || !slices.Contains(events, "finished inside") {
+		t.Errorf("%+v, %v; %v, %v", out, err, events, listed)
+	}
+	w.job.Progress(plan.Step{Kind: "send"}, 50)
+	w.job.Note("half of %s", "it")
+	if events[len(events)-1] != "progress send" || !slices.Equal(notes, []string{"half of it"}) {
+		t.Errorf("%v, %v", events, notes)
+	}
+
+	id := cut(t, e, w, "forward", "inside/before")
+	out, err = e.Accept(ctx, id)
+	want := []string{"done: the step prepare", "done: the step send", "begun, and perhaps done in part: the step inside"}
+	if err != nil || out.State != journal.Closed || !slices.Equal(out.Messages, want) || !strings.Contains(strings.Join(out.ManualSteps, ""), "use it") {
+		t.Errorf("closed: %+v, %v", out, err)
+	}
+	id = cut(t, e, w, "files", "create/before")
+	out, err = e.Close(id)
+	want = []string{"begun, and perhaps done in part: the step create", "not done: the step name", "kept: " + filepath.Join(e.Store.DirOf(id), "lock")}
+	if err != nil || !slices.Equal(out.Messages, want) {
+		t.Errorf("closed: %+v, %v", out, err)
+	}
+}
+
+// TestDescribe: the status says in plain words what a job is at.
+func TestDescribe(t *testing.T) {
+	for _, c := range []struct{ kind, run, then, text string }{
+		{"files", "run", "", "It is done."},
+		{"files", "run name/before=error", "", "It was rolled back: everything is as it was before."},
+		{"files", "run name/before=kill", "", "It ended before it was done (step name). Resume does what is left, rollback takes back what is done."},
+		{"forward", "run inside/before=kill", "", "It ended before it was done (step inside). What is done stays: resume does what is left, accept closes it as it is."},
+		{"files", "run name/before=kill", "close", "It was closed as it was (step name): nothing more is done or taken back."},
+		{"files", "run open=kill", "", "It ended before it did anything."},
+		{"overlay", "keep", "", "It is waiting."},
+	} {
+		t.Run(c.kind+" "+c.run+" "+c.then, func(t *testing.T) {
+			e, w := newWorld(t)
+			p := &player{engine: e, world: w, kind: c.kind}
+			p.play(t, c.run)
+			if c.then != "" {
+				p.play(t, c.then)
+			}
+			if s, err := e.Status(p.id); err != nil || s.Text != c.text {
+				t.Errorf("%q, %v", s.Text, err)
+			}
+		})
+	}
+	if text := (&Status{Record: journal.Record{State: journal.Cancelled}}).describe(); text != "It was given up before anything was done." {
+		t.Error(text)
+	}
+}
+
+// TestData: what a kind keeps is there after a crash, and so is the plan.
+func TestData(t *testing.T) {
+	e, w := newWorld(t)
+	agreed := &plan.Plan{Schema: plan.Schema, Target: plan.Target{Path: "/a"}, OldSize: size.MiB, NewSize: size.GiB,
+		Before: &plan.Layout{Devices: []plan.Device{{Name: "sda"}}}, After: &plan.Layout{Devices: []plan.Device{{Name: "sda"}}}, Steps: stepsOf("create name")}
+	e.Fault = func(ctx context.Context, point string) error {
+		if point == "create/before" {
+			if err := errors.Join(w.job.Save([]int{1, 2}), w.job.Agree(agreed)); err != nil {
+				t.Error(err)
+			}
+		}
+		return w.fault(ctx, point)
+	}
+	id := cut(t, e, w, "files", "name/before")
+	e.Fault = func(context.Context, string) error {
+		var data []int
+		if err := w.job.Load(&data); err != nil || !slices.Equal(data, []int{1, 2}) {
+			t.Errorf("%v, %v", data, err)
+		}
+		if w.job.Begins("name") != 2 || !w.job.Begun("name") || w.job.Begins("create") != 1 {
+			t.Errorf("name was begun %d times", w.job.Begins("name"))
+		}
+		return nil
+	}
+	out, err := e.Resume(ctx, id)
+	if err != nil || out.Plan == nil || out.Plan.NewSize != size.GiB {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if got := w.job.PathNextTo("/img/a.raw", ".qcow2"); got != "/img/a.raw.virt-grow-"+id+".qcow2" {
+		t.Error(got)
+	}
+	if h := w.job.Header(); h.Kind != "files" || w.job.Target().Path != "/img/files" {
+		t.Errorf("%+v", h)
+	}
+}
+
+// TestHook: a person's own command knows what it is run for.
+func TestHook(t *testing.T) {
+	e, w := newWorld(t)
+	s := w.spec(e, "files")
+	s.Target.Guest = &plan.Guest{Name: "dev7", Disk: "vda", Connect: "test:///default"}
+	told := filepath.Join(t.TempDir(), "told")
+	e.Fault = func(_ context.Context, point string) error {
+		if point != "create/before" {
+			return nil
+		}
+		command := fmt.Sprintf(`echo "$VIRT_GROW_PHASE $VIRT_GROW_JOB $VIRT_GROW_DOMAIN $VIRT_GROW_DISK $VIRT_GROW_IMAGE" > %s`, told)
+		if err := w.job.Hook(ctx, "post", ""); err != nil {
+			t.Error(err)
+		}
+		if err := w.job.Hook(ctx, "post", "exit 3"); err == nil || !strings.Contains(err.Error(), "the post command failed") {
+			t.Error(err)
+		}
+		return w.job.Hook(ctx, "pre", command)
+	}
+	if _, err := e.Run(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(told)
+	if want := "pre " + w.job.ID() + " dev7 vda /img/files\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestTimings: what steps took is remembered, and goes into the next plan.
+func TestTimings(t *testing.T) {
+	dir := t.TempDir()
+	e, w := newWorld(t)
+	e.Timings = LoadTimings(dir)
+	if _, err := e.Run(ctx, w.spec(e, "files")); err != nil {
+		t.Fatal(err)
+	}
+	known := LoadTimings(dir)
+	if _, ok := known.Seconds["create/"]; !ok {
+		t.Errorf("%v", known.Seconds)
+	}
+	g := &plan.Guest{UUID: "0b1f"}
+	start, copied := plan.Step{Kind: plan.StepStart, Seconds: 1}, plan.Step{Kind: plan.StepMove, Bytes: size.GiB, Seconds: 1}
+	for _, took := range []time.Duration{10 * time.Second, 20 * time.Second} {
+		known.Learn(g, apply.Event{Phase: apply.Finished, Step: start, Took: took})
+		known.Learn(g, apply.Event{Phase: apply.Finished, Step: copied, Took: took})
+		known.Learn(g, apply.Event{Phase: apply.Failed, Step: start, Took: time.Hour})
+	}
+	p := &plan.Plan{Target: plan.Target{Guest: g}, Steps: []plan.Step{start, copied}}
+	known.Tune(p)
+	if p.Steps[0].Seconds != 15 || p.Steps[1].Seconds != 1 {
+		t.Errorf("%v", p.Steps)
+	}
+	var none *Timings
+	none.Learn(g, apply.Event{Phase: apply.Finished, Step: start})
+	none.Tune(p)
+	if err := none.Save(); err != nil || p.Steps[0].Seconds != 15 {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rates.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := LoadTimings(dir); len(again.Seconds) > 0 {
+		t.Errorf("%v", again.Seconds)
+	}
+}

@@ -1,0 +1,208 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// Job is one job, as its kind sees it. One that is only looked at has a name and a
+// header; everything that writes is for a job that this process holds.
+type Job struct {
+	id, dir string
+	header  Header
+	work    Work
+
+	engine *Engine
+	held   *journal.Job // nil in a job that is only looked at
+	run    *apply.Run
+	unlock func() error
+	// connected reports that the work is to be disconnected in the end.
+	connected bool
+}
+
+// ID is the job's name.
+func (j *Job) ID() string { return j.id }
+
+// Dir is the job's directory, which only its owner can read.
+func (j *Job) Dir() string { return j.dir }
+
+// Header is the job's header as it is now.
+func (j *Job) Header() Header { return j.header }
+
+// Target is what the job works on.
+func (j *Job) Target() plan.Target { return j.header.Target }
+
+// Steps are the job's steps, as far as they are known.
+func (j *Job) Steps() []plan.Step { return j.header.Steps }
+
+// Load reads the kind's own data.
+func (j *Job) Load(into any) error { return json.Unmarshal(j.header.Data, into) }
+
+// Save writes the kind's own data into the journal.
+func (j *Job) Save(data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	j.header.Data = text
+	return j.writeHeader()
+}
+
+// Agree writes the plan and its steps down: from here on the job goes by them.
+func (j *Job) Agree(p *plan.Plan) error {
+	var text bytes.Buffer
+	if err := p.Write(&text); err != nil {
+		return err
+	}
+	if err := j.held.SavePlan(text.Bytes()); err != nil {
+		return err
+	}
+	j.header.Steps = p.Steps
+	if err := j.writeHeader(); err != nil {
+		return err
+	}
+	return j.log(journal.Entry{Kind: journal.Planned})
+}
+
+// Plan is the plan that was agreed to; nil if none was.
+func (j *Job) Plan() (*plan.Plan, error) {
+	if !j.Record().Planned {
+		return nil, nil
+	}
+	f, err := j.engine.Store.PlanOf(j.id)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return plan.Read(f)
+}
+
+// PlanPath is where Agree keeps the plan.
+func (j *Job) PlanPath() string { return j.held.PlanPath() }
+
+func (j *Job) writeHeader() error {
+	data, err := json.Marshal(j.header)
+	if err != nil {
+		return err
+	}
+	return j.log(journal.Entry{Kind: journal.Opened, Data: data})
+}
+
+func (j *Job) log(e journal.Entry) error {
+	e.Time = time.Now()
+	return j.held.Log.Append(e)
+}
+
+// Record is what the journal says now.
+func (j *Job) Record() journal.Record { return journal.Replay(j.held.Log.Entries()) }
+
+// Begun reports whether a step was begun and not undone.
+func (j *Job) Begun(id string) bool { return Begun(j.Record(), id) }
+
+// Begun reports whether a record has a step as begun and not undone.
+func Begun(r journal.Record, id string) bool { return r.Done[id] || r.Running == id }
+
+// Begins is how often a step was begun, ever.
+func (j *Job) Begins(id string) int {
+	n := 0
+	for _, e := range j.held.Log.Entries() {
+		if e.Kind == journal.Begin && e.Step == id {
+			n++
+		}
+	}
+	return n
+}
+
+// everDone reports whether any step got to its end, undone or not.
+func (j *Job) everDone() bool {
+	return slices.ContainsFunc(j.held.Log.Entries(), func(e journal.Entry) bool { return e.Kind == journal.Done })
+}
+
+// Enter writes down what the job as a whole is at.
+func (j *Job) Enter(s journal.JobState) error {
+	return j.log(journal.Entry{Kind: journal.State, Text: string(s)})
+}
+
+// NotBegun writes down that a step, which was begun, has done nothing.
+func (j *Job) NotBegun(id string) error {
+	return j.log(journal.Entry{Kind: journal.Undone, Step: id})
+}
+
+// Do runs one step.
+func (j *Job) Do(ctx context.Context, s plan.Step) error { return j.run.Do(ctx, s) }
+
+// Forward runs the steps that are not done, in order.
+func (j *Job) Forward(ctx context.Context, steps []plan.Step) error {
+	return j.run.Forward(ctx, steps, j.Record().Done)
+}
+
+// Undo undoes every step that was begun, last first, and enters the state rolled-back.
+// A journal that cannot be written is no reason to fail: everything is undone by then.
+func (j *Job) Undo(ctx context.Context, steps []plan.Step) error {
+	if err := j.run.Back(ctx, steps, j.Begun); err != nil {
+		return err
+	}
+	if err := j.Enter(journal.RolledBack); err != nil {
+		j.Note("everything is undone, but %v: roll back again when there is room", err)
+	}
+	return nil
+}
+
+// Started writes a process into the journal. One that could not be written down is
+// ended with the others at the end of this process; only a crash could leave it.
+func (j *Job) Started(p journal.Proc) {
+	if data, err := json.Marshal(p); err == nil {
+		_ = j.log(journal.Entry{Kind: journal.Process, Data: data})
+	}
+}
+
+// Note tells people what goes on between the steps.
+func (j *Job) Note(format string, args ...any) {
+	if j.engine.Note != nil {
+		j.engine.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+// Progress tells how far a step is, in percent.
+func (j *Job) Progress(s plan.Step, percent float64) {
+	j.emit(apply.Event{Phase: apply.Progress, Step: s, Percent: percent})
+}
+
+func (j *Job) emit(e apply.Event) {
+	j.engine.Timings.Learn(j.header.Target.Guest, e)
+	if j.engine.Emit != nil {
+		j.engine.Emit(e)
+	}
+}
+
+// Fault makes a point within a step fail, in tests.
+func (j *Job) Fault(ctx context.Context, point string) error {
+	if j.engine.Fault == nil {
+		return nil
+	}
+	return j.engine.Fault(ctx, point)
+}
+
+// Timings are how long steps took before; nil knows nothing.
+func (j *Job) Timings() *Timings { return j.engine.Timings }
+
+// PathNextTo names a file of the job next to another one.
+func (j *Job) PathNextTo(path, ending string) string {
+	return filepath.Join(filepath.Dir(path), filepath.Base(path)+".virt-grow-"+j.id+ending)
+}
+
+// forget deletes a job that has nothing to tell.
+func (j *Job) forget() error { return os.RemoveAll(j.dir) }
+
+// may reports whether the work offers an action now.
+func (j *Job) may(a Action) bool { return slices.Contains(j.work.Actions(j.Record()), a) }

@@ -1,0 +1,62 @@
+package job
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// lock keeps every other process of this program off the disks, until unlock is called.
+func (e *Engine) lock(path string, locks []string) (unlock func() error, err error) {
+	var held []func() error
+	unlock = func() error {
+		var errs []error
+		for _, release := range held {
+			errs = append(errs, release())
+		}
+		return errors.Join(errs...)
+	}
+	for _, name := range locks {
+		release, err := e.Store.LockDisk(name)
+		if errors.Is(err, journal.ErrBusy) {
+			err = plan.Refuse(plan.Locked, path, "another virt-grow works on %s", path)
+		}
+		if err != nil {
+			return nil, errors.Join(err, unlock())
+		}
+		held = append(held, release)
+	}
+	return unlock, nil
+}
+
+// lockNew locks the disks of a new job, and refuses it when an unfinished job is on one
+// of them.
+func (e *Engine) lockNew(path string, locks []string) (unlock func() error, err error) {
+	if unlock, err = e.lock(path, locks); err != nil {
+		return nil, err
+	}
+	if err := e.noOtherJob(path, locks); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	return unlock, nil
+}
+
+func (e *Engine) noOtherJob(path string, locks []string) error {
+	jobs, err := e.Store.List()
+	if err != nil {
+		return err
+	}
+	for _, other := range jobs {
+		if other.Record.State.Ended() {
+			continue
+		}
+		for _, lock := range locksOf(other.Record) {
+			if slices.Contains(locks, lock) {
+				return plan.Refuse(plan.JobActive, other.ID, "job %s on %s has not ended (%s)", other.ID, path, other.Record.State)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// Status is what is known of a job, whatever state it is in.
+type Status struct {
+	ID     string
+	Header Header // as far as it can be read
+	Record journal.Record
+	// Active reports that a process works on the job now.
+	Active bool
+	// Actions are what may be done now, best first; none of a job that is active or
+	// has ended.
+	Actions []Action
+	// Text says in plain words what the job is at.
+	Text    string
+	Details Details
+	// Processes are those that the job started and that still run.
+	Processes []journal.Proc
+	// Err says why the journal cannot be read.
+	Err error
+}
+
+// Status reads one job, without taking hold of it.
+func (e *Engine) Status(name string) (Status, error) {
+	listed, err := e.Store.Read(name)
+	if listed.ID == "" {
+		return Status{}, err
+	}
+	return e.status(listed), nil
+}
+
+// List reads all jobs, oldest first.
+func (e *Engine) List() ([]Status, error) {
+	all, err := e.Store.List()
+	if err != nil {
+		return nil, err
+	}
+	jobs := make([]Status, 0, len(all))
+	for _, listed := range all {
+		jobs = append(jobs, e.status(listed))
+	}
+	return jobs, nil
+}
+
+func (e *Engine) status(l journal.Listed) Status {
+	s := Status{ID: l.ID, Record: l.Record, Active: l.Running, Err: l.Err}
+	for _, p := range l.Record.Processes {
+		if block.Alive(p) {
+			s.Processes = append(s.Processes, p)
+		}
+	}
+	var err error
+	s.Header, err = headerOf(l.Record)
+	switch {
+	case l.Err != nil:
+	case errors.Is(err, errNoHeader):
+		s.Text = "It ended before it did anything."
+		if !s.Active {
+			s.Actions = []Action{Rollback}
+		}
+	case err != nil:
+		s.Err = err
+	default:
+		e.describe(&s)
+	}
+	return s
+}
+
+// describe asks the work.
+func (e *Engine) describe(s *Status) {
+	j := &Job{id: s.ID, dir: e.Store.DirOf(s.ID), header: s.Header, engine: e}
+	if err := j.openWork(); err != nil {
+		s.Text = fmt.Sprintf("It cannot be worked on: %v.", err)
+		return
+	}
+	s.Details = j.details()
+	if s.Record.State.Ended() {
+		s.Details.Inside = nil
+	} else if !s.Active {
+		s.Actions = j.work.Actions(s.Record)
+	}
+	switch {
+	case s.Record.State == journal.Closed:
+		s.Text = "It was closed as it was" + At(s.Record) + ": nothing more is done or taken back."
+	default:
+		s.Text = j.work.Describe(s.Record, s.Active)
+	}
+	if s.Text == "" {
+		s.Text = s.describe()
+	}
+}
+
+// describe says what can be said of any kind of job.
+func (s *Status) describe() string {
+	switch {
+	case s.Record.State == journal.Finished:
+		return "It is done."
+	case s.Record.State == journal.RolledBack:
+		return "It was rolled back: everything is as it was before."
+	case s.Record.State == journal.Cancelled:
+		return "It was given up before anything was done."
+	case s.Active:
+		return "It runs" + At(s.Record) + "."
+	}
+	text := "It ended before it was done" + At(s.Record) + "."
+	switch {
+	case slices.Contains(s.Actions, Rollback):
+		text += " Resume does what is left, rollback takes back what is done."
+	case slices.Contains(s.Actions, Close):
+		text += " What is done stays: resume does what is left, accept closes it as it is."
+	}
+	return text
+}
+
+// At names the step that a job is at, in parentheses.
+func At(r journal.Record) string {
+	if r.Running == "" {
+		return ""
+	}
+	return " (step " + r.Running + ")"
+}

@@ -1,0 +1,98 @@
+package job
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+)
+
+// Timings are how long each kind of step took on this host, for the next plan's
+// estimate. A host without any goes by the planner's own figures. A nil *Timings
+// knows nothing and keeps nothing.
+type Timings struct {
+	path string
+	mu   sync.Mutex
+	// Seconds are running means, by kind and content, or kind and domain.
+	Seconds map[string]float64 `json:"seconds"`
+}
+
+// LoadTimings reads the timings kept in a state directory. What cannot be read is
+// taken for none: an estimate is no reason to fail.
+func LoadTimings(dir string) *Timings {
+	t := &Timings{path: filepath.Join(dir, "rates.json"), Seconds: map[string]float64{}}
+	if data, err := os.ReadFile(t.path); err == nil {
+		_ = json.Unmarshal(data, t)
+	}
+	if t.Seconds == nil {
+		t.Seconds = map[string]float64{}
+	}
+	return t
+}
+
+// timingKey names what a step's time depends on.
+func timingKey(g *plan.Guest, s plan.Step) string {
+	switch s.Kind {
+	case plan.StepShutdown, plan.StepStart, plan.StepExtend, plan.StepHealth, plan.StepPivot, plan.StepStop:
+		if g != nil {
+			return strings.TrimSuffix(string(s.Kind)+"/"+g.UUID+"/"+s.Content, "/")
+		}
+	}
+	return string(s.Kind) + "/" + s.Content
+}
+
+// byBytes reports whether a step's time depends on how much it copies, of which only
+// an upper limit is known: what another partition took says nothing about it.
+func byBytes(s plan.Step) bool { return s.Bytes > 0 }
+
+// Tune replaces a plan's estimates by what was measured.
+func (t *Timings) Tune(p *plan.Plan) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range p.Steps {
+		if byBytes(p.Steps[i]) {
+			continue
+		}
+		if seconds, ok := t.Seconds[timingKey(p.Target.Guest, p.Steps[i])]; ok && seconds > 0 && seconds < 86400 {
+			p.Steps[i].Seconds = seconds
+		}
+	}
+}
+
+// Learn adds a finished step's time: the mean gives the newest the most weight.
+func (t *Timings) Learn(g *plan.Guest, e apply.Event) {
+	if t == nil || e.Phase != apply.Finished || byBytes(e.Step) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key, took := timingKey(g, e.Step), e.Took.Round(time.Millisecond).Seconds()
+	if was, ok := t.Seconds[key]; ok {
+		took = (was + took) / 2
+	}
+	t.Seconds[key] = took
+}
+
+// Save keeps the timings for the next run.
+func (t *Timings) Save() error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	data, err := json.MarshalIndent(t, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(t.path, append(data, '\n'), 0o600)
+}
