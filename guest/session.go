@@ -237,7 +237,7 @@ func (s *Session) peek(ctx context.Context, img *Image, dir string, disk size.By
 func estimated(l *plan.Layout) {
 	for i := range l.Devices {
 		content := &l.Devices[i].Content
-		if p := content.Problem; p != nil && (p.Reason == plan.NTFSDirty || p.Reason == plan.FSDamaged) {
+		if p := content.Problem; p != nil && (p.Reason == plan.NTFSDirty || p.Reason == plan.FSDamaged || p.Way == plan.WayUnmount) {
 			content.Problem = nil
 		}
 	}

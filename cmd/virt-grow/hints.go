@@ -98,6 +98,8 @@ var hints = map[plan.Reason]string{
 var hintsOfWay = map[plan.Way]string{
 	plan.WayEvenUnknown: "if you know that it finds its own size and keeps nothing there: add --even-unknown; else --grow none makes the container bigger, and the rest is the guest's",
 	plan.WayRemake:      "inside the guest, take SUBJECT out of its array or volume first, grow it, and put it in again: what is on it is kept by the other half, or has to be copied",
+	plan.WayUnmount:     "shut down whatever has it mounted. If nothing has, its guest was ended without a shutdown: start it, and shut it down",
+	plan.WayClearMMP:    "let that e2fsck end. If none runs any more, and no other host has the file system mounted, say so in the guest: tune2fs -f -E clear_mmp DEVICE",
 	plan.WayStartPool:   "start the pool: virsh pool-start SUBJECT",
 	plan.WayOnline:      "the guest has all of it, and can grow it while it runs: ONLINE; or --grow none makes only the container bigger",
 }
