@@ -20,10 +20,10 @@ import (
 // written: the commit would fail, after a guest was stopped for it. scratch is where
 // overlays go, "" for beside the image.
 func (img *Image) checkContainer(ctx context.Context, to size.Bytes, scratch string) error {
-	if err := img.checkSize(ctx, to); err != nil {
+	if err := writable(img.Path); err != nil {
 		return err
 	}
-	if err := writable(img.Path); err != nil {
+	if err := img.checkSize(ctx, to); err != nil {
 		return err
 	}
 	if scratch == "" && !img.Block {
@@ -35,10 +35,11 @@ func (img *Image) checkContainer(ctx context.Context, to size.Bytes, scratch str
 	return writable(scratch)
 }
 
-// checkSize asks QEMU and the host's file system whether the image can become that big.
+// checkSize asks QEMU and the host's file system whether the image can become that big,
+// and be written at all.
 func (img *Image) checkSize(ctx context.Context, to size.Bytes) error {
-	if img.Block || to <= img.Size {
-		return nil
+	if err := fixed(img.Path); err != nil || img.Block || to <= img.Size {
+		return err
 	}
 	var err error
 	if img.Format == "qcow2" {
@@ -51,7 +52,7 @@ func (img *Image) checkSize(ctx context.Context, to size.Bytes) error {
 	}
 	if largest := img.Info.Largest(); img.Format == "qcow2" && largest > 0 && largest < to {
 		r := plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: a qcow2 with clusters of %s ends at %s", img.Path, to, img.Info.Cluster, largest)
-		r.Size = largest
+		r.Size, r.Way = largest, plan.WayLargerClusters
 		return r
 	}
 	return plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: %v", img.Path, to, err)
@@ -59,11 +60,23 @@ func (img *Image) checkSize(ctx context.Context, to size.Bytes) error {
 
 // writable refuses a file or directory that this process may not write to: of a
 // read-only file system, or with the immutable attribute.
-func writable(path string) error {
-	if err := unix.Access(path, unix.W_OK); err != nil {
-		return plan.Refuse(plan.NotWritable, path, "cannot write to %s: %v", path, err)
+func writable(path string) error { return notWritable(path, unix.Access(path, unix.W_OK)) }
+
+// fixed refuses a file that nobody may write to. Permissions are another matter: who
+// plans need not be who applies the plan, and a running QEMU has its own.
+func fixed(path string) error {
+	err := unix.Access(path, unix.W_OK)
+	if errors.Is(err, unix.EACCES) {
+		return nil
 	}
-	return nil
+	return notWritable(path, err)
+}
+
+func notWritable(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return plan.Refuse(plan.NotWritable, path, "cannot write to %s: %v", path, err)
 }
 
 // checkBitmaps refuses an image with persistent bitmaps that QEMU has not closed: it

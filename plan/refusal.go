@@ -125,6 +125,8 @@ const (
 	WayUnmount Way = "unmount"
 	// WayClearMMP is to say that nobody uses it, in its multiple mount protection.
 	WayClearMMP Way = "clear-mmp"
+	// WayLargerClusters is to copy the image into one with larger clusters.
+	WayLargerClusters Way = "larger-clusters"
 	// WayStartPool is to start the storage pool that the disk is in.
 	WayStartPool Way = "start-pool"
 )

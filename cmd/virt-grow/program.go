@@ -221,6 +221,6 @@ func (p *program) looking(text string) (stop func()) {
 	}
 	p.progress = view.NewProgress(p.err, p.styleFor(true), true, time.Now)
 	p.progress.Note(text)
-	stop = ticking(p.progress)
-	return func() { stop(); p.progress.Vanish() }
+	end := ticking(p.progress)
+	return func() { end(); p.progress.Vanish() }
 }

@@ -235,3 +235,19 @@ func TestLine(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestLooking: what shows on a terminal that a command is at work ends when the command
+// says so, and leaves nothing behind.
+func TestLooking(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		c := quiet(nil)
+		c.errLive = live
+		p := &program{console: c}
+		stop := p.looking("looking at a disk")
+		stop()
+		shown := p.err.(*bytes.Buffer).String()
+		if strings.Contains(shown, "looking at a disk") != live || live && !strings.HasSuffix(shown, "\x1b[K") {
+			t.Errorf("live %t: %q", live, shown)
+		}
+	}
+}
