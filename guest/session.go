@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,13 +23,16 @@ type SessionOptions struct {
 	// Started is told of every process, so that it can be found again after
 	// a crash; may be nil.
 	Started func(journal.Proc)
+	// LaunchTimeout is how long an appliance may take to start; 0 is
+	// appliance.LaunchTimeout.
+	LaunchTimeout time.Duration
 
 	// Rates are how long steps took before; nil knows nothing.
 	Rates *Rates
 	// Seen keeps what is found in images; nil does not.
 	Seen *Seen
 
-	// limit, if not 0, is how long the first appliance may take to come up.
+	// limit, if not 0, is what the first appliance has instead of LaunchTimeout.
 	limit time.Duration
 	// shared is a running session of the right size that tests use for one
 	// image after the other: booting one for each would take hours.
@@ -70,7 +74,7 @@ func startSession(ctx context.Context, dir string, disk, sector size.Bytes, o Se
 		}
 	}
 	app, err := appliance.Launch(ctx, appliance.Options{
-		Socket: gate.Socket, Export: gate.Name, Sector: sector, Limit: o.limit,
+		Socket: gate.Socket, Export: gate.Name, Sector: sector, Limit: cmp.Or(o.limit, o.LaunchTimeout),
 		Accel: o.Accel, Keys: o.Keys, Started: o.Started, Disk: gate,
 	})
 	if err != nil {
