@@ -201,7 +201,9 @@ func usedByWindows(l *plan.Layout) map[string]bool {
 	used := map[string]bool{}
 	for i := range l.Devices {
 		content := &l.Devices[i].Content
-		if p := content.Problem; p != nil && p.Reason == plan.NTFSDirty {
+		if p := content.Problem; p != nil && p.Way == plan.WayUnmount {
+			content.Problem = nil // e2fsck sees that nobody goes on with the view
+		} else if p != nil && p.Reason == plan.NTFSDirty {
 			content.Problem = nil
 			used[l.Devices[i].Name] = true
 		}

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -23,13 +24,16 @@ type SessionOptions struct {
 	// Started is told of every process, so that it can be found again after
 	// a crash; may be nil.
 	Started func(journal.Proc)
+	// LaunchTimeout is how long an appliance may take to start; 0 is
+	// appliance.LaunchTimeout.
+	LaunchTimeout time.Duration
 
 	// Rates are how long steps took before; nil knows nothing.
 	Rates *Rates
 	// Seen keeps what is found in images; nil does not.
 	Seen *Seen
 
-	// limit, if not 0, is how long the first appliance may take to come up.
+	// limit, if not 0, is what the first appliance has instead of LaunchTimeout.
 	limit time.Duration
 	// shared is a running session of the right size that tests use for one
 	// image after the other: booting one for each would take hours.
@@ -71,7 +75,7 @@ func startSession(ctx context.Context, dir string, disk, sector size.Bytes, o Se
 		}
 	}
 	app, err := appliance.Launch(ctx, appliance.Options{
-		Socket: gate.Socket, Export: gate.Name, Sector: sector, Limit: o.limit,
+		Socket: gate.Socket, Export: gate.Name, Sector: sector, Limit: cmp.Or(o.limit, o.LaunchTimeout),
 		Accel: o.Accel, Keys: o.Keys, Started: o.Started, Disk: gate,
 	})
 	if err != nil {
@@ -212,7 +216,7 @@ func (s *Session) peek(ctx context.Context, img *image.Image, dir string, disk s
 func estimated(l *plan.Layout) {
 	for i := range l.Devices {
 		content := &l.Devices[i].Content
-		if p := content.Problem; p != nil && (p.Reason == plan.NTFSDirty || p.Reason == plan.FSDamaged) {
+		if p := content.Problem; p != nil && (p.Reason == plan.NTFSDirty || p.Reason == plan.FSDamaged || p.Way == plan.WayUnmount) {
 			content.Problem = nil
 		}
 	}

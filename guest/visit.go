@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func startVisit(ctx context.Context, dir string, drives []drive, o SessionOption
 			o.Started(p)
 		}
 	}
-	options := appliance.Options{Accel: o.Accel, Keys: o.Keys, Started: started, Limit: o.limit}
+	options := appliance.Options{Accel: o.Accel, Keys: o.Keys, Started: started, Limit: cmp.Or(o.limit, o.LaunchTimeout)}
 	for i, d := range drives {
 		if err := in.startGate(ctx, i, d, started, open); err != nil {
 			in.close()

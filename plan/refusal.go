@@ -122,6 +122,12 @@ const (
 	// WayRemake is that the owner of what is at the end takes it away and makes it
 	// again.
 	WayRemake Way = "remake"
+	// WayUnmount is that whoever has it mounted unmounts it, or is shut down.
+	WayUnmount Way = "unmount"
+	// WayClearMMP is to say that nobody uses it, in its multiple mount protection.
+	WayClearMMP Way = "clear-mmp"
+	// WayLargerClusters is to copy the image into one with larger clusters.
+	WayLargerClusters Way = "larger-clusters"
 	// WayStartPool is to start the storage pool that the disk is in.
 	WayStartPool Way = "start-pool"
 )

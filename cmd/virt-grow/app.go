@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/appliance"
 )
 
 // newApp puts the commands together.
@@ -56,6 +57,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "connect", Aliases: []string{"c"}, EnvVars: []string{"LIBVIRT_DEFAULT_URI"}, Usage: "find domains in the libvirt at `URI` (default: qemu:///system)"},
 		&cli.StringFlag{Name: "state-dir", Usage: "keep jobs in `DIRECTORY` (default: $VIRT_GROW_STATE_DIR, or /var/lib/virt-grow for root, else $XDG_STATE_HOME/virt-grow)"},
 		&cli.StringFlag{Name: "accel", Value: "auto", Usage: "run the appliance with `KIND`: auto, kvm or tcg"},
+		&cli.DurationFlag{Name: "launch-timeout", Value: appliance.LaunchTimeout, Usage: "give the appliance `TIME` to start"},
 		&cli.BoolFlag{Name: "json", Usage: "print JSON for programs; people read on standard error", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say more: sizes in bytes, programs that failed", DisableDefaultText: true},
 	}

@@ -28,7 +28,7 @@ func (p *program) doctor(c *cli.Context) error {
 	}
 	stop := p.looking("looking at this host")
 	found := doctor.Examine(c.Context, doctor.Options{
-		StateDir: p.state, ScratchDir: c.String("scratch-dir"), Accel: p.accel, Quick: c.Bool("quick"), Connect: p.connect})
+		StateDir: p.state, ScratchDir: c.String("scratch-dir"), Accel: p.accel, LaunchTimeout: p.launchTimeout, Quick: c.Bool("quick"), Connect: p.connect})
 	stop()
 	if err := context.Cause(c.Context); err != nil {
 		return err

@@ -131,6 +131,29 @@ func TestContainerLimit(t *testing.T) {
 	shell(t, r.dir, "test $(stat -c %s disk.raw) = 337641472")
 }
 
+// TestNotWritable: an image that nobody can write to is refused when it is planned, one
+// whose directory takes no overlay when it is to be grown.
+func TestNotWritable(t *testing.T) {
+	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
+	shell(t, r.dir, "mkdir images && mv disk.raw images && qemu-img convert -O qcow2 images/disk.raw images/disk.qcow2")
+	mounts := map[string]string{
+		"images/disk.raw": "mount --bind images/disk.raw images/disk.raw && mount -o remount,bind,ro images/disk.raw",
+		"images":          "mount --bind images images && mount -o remount,bind,ro images",
+	}
+	for _, c := range []struct{ readOnly, command string }{
+		{"images/disk.raw", "plan images/disk.raw --size 1G"},
+		{"images/disk.raw", "rehearse images/disk.raw --size 1G"},
+		{"images/disk.raw", "grow images/disk.raw --size 1G --yes"},
+		{"images", "plan images/disk.qcow2 --size 1G"},
+		{"images", "grow images/disk.qcow2 --size 1G --yes"},
+	} {
+		out := shell(t, r.dir, "unshare -m sh -c '"+mounts[c.readOnly]+" && "+r.program+" --state-dir state --json "+c.command+"; echo exit $?' 2>&1")
+		if !strings.Contains(out, `"not-writable"`) || !strings.Contains(out, "exit 3") {
+			t.Errorf("%s, %s being read-only:\n%s", c.command, c.readOnly, out)
+		}
+	}
+}
+
 // TestContainersOfGuests: the same with a guest, which is not stopped for it; and an
 // agent that never listed file systems is not asked to after the growth.
 func TestContainersOfGuests(t *testing.T) {

@@ -53,7 +53,7 @@ var hints = map[plan.Reason]string{
 	plan.ImageDamaged:      "look closer with qemu-img check SUBJECT, copy the image, and repair it: qemu-img check -r all SUBJECT",
 	plan.ImageChanged:      "the overlay no longer fits the image: VIRT-GROW rollback SUBJECT drops it, and a new run begins on the image as it is now",
 	plan.BitmapInUse:       "remove it, and begin the next series of incremental backups with a full one: qemu-img bitmap --remove SUBJECT ITEM; the guest has to be off for that",
-	plan.ContainerLimit:    "ask for less with --size, or copy the image into one with larger clusters (qemu-img convert -O qcow2 -o cluster_size=64k SUBJECT NEW.qcow2) or onto a file system without that limit",
+	plan.ContainerLimit:    "ask for less with --size, raise the limit (ulimit -f), or copy the image onto a file system without it",
 	plan.NotWritable:       "mount the file system read-write, take the attribute off (lsattr SUBJECT shows it, chattr -i takes it off), or become the user who may write there; --scratch-dir puts overlays elsewhere",
 	plan.FileExists:        "give another name, or move SUBJECT away yourself: nothing is overwritten",
 	plan.TooSmall:          "give more with --size, or take another file system: --fs ext4",
@@ -97,10 +97,13 @@ var hints = map[plan.Reason]string{
 // hintsOfWay are those of refusals that name another way to the goal. In them, ONLINE is the
 // same growth as a run of the online command.
 var hintsOfWay = map[plan.Way]string{
-	plan.WayEvenUnknown: "if you know that it finds its own size and keeps nothing there: add --even-unknown; else --grow none makes the container bigger, and the rest is the guest's",
-	plan.WayRemake:      "inside the guest, take SUBJECT out of its array or volume first, grow it, and put it in again: what is on it is kept by the other half, or has to be copied",
-	plan.WayStartPool:   "start the pool: virsh pool-start SUBJECT",
-	plan.WayOnline:      "the guest has all of it, and can grow it while it runs: ONLINE; or --grow none makes only the container bigger",
+	plan.WayEvenUnknown:    "if you know that it finds its own size and keeps nothing there: add --even-unknown; else --grow none makes the container bigger, and the rest is the guest's",
+	plan.WayRemake:         "inside the guest, take SUBJECT out of its array or volume first, grow it, and put it in again: what is on it is kept by the other half, or has to be copied",
+	plan.WayUnmount:        "shut down whatever has it mounted. If nothing has, its guest was ended without a shutdown: start it, and shut it down",
+	plan.WayClearMMP:       "let that e2fsck end. If none runs any more, and no other host has the file system mounted, say so in the guest: tune2fs -f -E clear_mmp DEVICE",
+	plan.WayLargerClusters: "ask for less with --size, or copy the image into one with larger clusters: qemu-img convert -O qcow2 -o cluster_size=64k SUBJECT NEW.qcow2",
+	plan.WayStartPool:      "start the pool: virsh pool-start SUBJECT",
+	plan.WayOnline:         "the guest has all of it, and can grow it while it runs: ONLINE; or --grow none makes only the container bigger",
 }
 
 // hintOnline is the command that has the guest grow what is in a volume group.

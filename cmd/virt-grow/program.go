@@ -54,6 +54,8 @@ type program struct {
 	state   string
 	connect string // libvirt's URI
 	accel   appliance.Accel
+	// launchTimeout is how long an appliance may take to start.
+	launchTimeout time.Duration
 
 	// subject is the TARGET as the user named it.
 	subject string
@@ -112,6 +114,9 @@ func (p *program) apply(c *cli.Context) error {
 	p.accel = appliance.Accel(c.String("accel"))
 	if !slices.Contains([]appliance.Accel{appliance.Auto, appliance.KVM, appliance.TCG}, p.accel) {
 		return usage("--accel %s: it is one of auto, kvm, tcg", p.accel)
+	}
+	if p.launchTimeout = c.Duration("launch-timeout"); p.launchTimeout <= 0 {
+		return usage("--launch-timeout %s: it must be longer than nothing, for example 10m", p.launchTimeout)
 	}
 	return nil
 }
@@ -221,6 +226,6 @@ func (p *program) looking(text string) (stop func()) {
 	}
 	p.progress = view.NewProgress(p.err, p.styleFor(true), true, time.Now)
 	p.progress.Note(text)
-	stop = ticking(p.progress)
-	return func() { stop(); p.progress.Vanish() }
+	end := ticking(p.progress)
+	return func() { end(); p.progress.Vanish() }
 }

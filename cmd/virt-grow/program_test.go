@@ -44,6 +44,7 @@ func TestUsage(t *testing.T) {
 		exit int
 		says string
 	}{
+		{"--launch-timeout 0s inspect a.raw", 64, "--launch-timeout 0s: it must be longer than nothing"},
 		{"disk lits", 64, `no command disk lits. Did you mean "list"?`},
 		{"disk list", 64, "disk list: DOMAIN is missing"},
 		{"disk list A B", 64, "disk list takes one DOMAIN"},
@@ -233,5 +234,21 @@ func TestLine(t *testing.T) {
 	p.state = "/my state/it's"
 	if got := p.line("resume", "a"); got != `virt-grow --state-dir '/my state/it'\''s' resume a` {
 		t.Error(got)
+	}
+}
+
+// TestLooking: what shows on a terminal that a command is at work ends when the command
+// says so, and leaves nothing behind.
+func TestLooking(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		c := quiet(nil)
+		c.errLive = live
+		p := &program{console: c}
+		stop := p.looking("looking at a disk")
+		stop()
+		shown := p.err.(*bytes.Buffer).String()
+		if strings.Contains(shown, "looking at a disk") != live || live && !strings.HasSuffix(shown, "\x1b[K") {
+			t.Errorf("live %t: %q", live, shown)
+		}
 	}
 }

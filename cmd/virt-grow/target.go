@@ -127,7 +127,7 @@ func (t target) image(ctx context.Context) (*disk.Disk, error) {
 
 // session is how the appliance is started for this run.
 func (p *program) session(keys keyring) guest.SessionOptions {
-	return guest.SessionOptions{Accel: p.accel, Keys: p.finder(keys), Rates: p.rates(), Seen: guest.OpenSeen(p.state)}
+	return guest.SessionOptions{Accel: p.accel, LaunchTimeout: p.launchTimeout, Keys: p.finder(keys), Rates: p.rates(), Seen: guest.OpenSeen(p.state)}
 }
 
 func isFolder(path string) bool {

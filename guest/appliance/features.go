@@ -31,9 +31,9 @@ type Facts struct {
 const scratchSize = 32 * size.MiB
 
 // Features boots an appliance on an empty disk and asks it what it can do.
-func Features(ctx context.Context, accel Accel) (_ *Facts, err error) {
+func Features(ctx context.Context, accel Accel, limit time.Duration) (_ *Facts, err error) {
 	begun := time.Now()
-	a, err := Launch(ctx, Options{Accel: accel, scratch: scratchSize})
+	a, err := Launch(ctx, Options{Accel: accel, Limit: limit, scratch: scratchSize})
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ func TestFeatures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots the appliance: not with -short")
 	}
-	f, err := Features(t.Context(), Auto)
+	f, err := Features(t.Context(), Auto, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

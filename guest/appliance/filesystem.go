@@ -37,6 +37,9 @@ func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) 
 		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the %s on %s has the feature %s: %s", c.Type, name, feature, why)
 		return nil
 	}
+	if err := a.askExt(ctx, name, e, c); err != nil || c.Problem != nil {
+		return err
+	}
 	if !strings.Contains(facts["Filesystem state"], "clean") || strings.Contains(facts["Filesystem state"], "not clean") {
 		c.Notes = append(c.Notes, "not cleanly unmounted: e2fsck runs first")
 	}

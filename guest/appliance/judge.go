@@ -109,7 +109,7 @@ func (a *Appliance) judgeXFS(ctx context.Context, device, shown string) *plan.Re
 	if err != nil || !x.Sound(sector) || x.NeedsRepair() {
 		return nil
 	}
-	if r := newer("xfs", shown, "the kernel "+a.kernelOf(ctx)+" of this host's appliance", x.Unknown(a.kernelOf(ctx))); r != nil {
+	if r := newer("xfs", shown, "the kernel "+a.kernelOf(ctx)+" of this host's appliance", x.Unknown(a.kernelOf(ctx))); r != nil && a.blamesFeatures(ctx, device, "xfs") {
 		return r
 	}
 	switch {
@@ -126,13 +126,31 @@ func (a *Appliance) judgeBtrfs(ctx context.Context, device, shown string) *plan.
 	if err != nil || !s.Sound() {
 		return nil
 	}
-	if r := newer("btrfs", shown, "the kernel "+a.kernelOf(ctx)+" of this host's appliance", s.Unknown(a.kernelOf(ctx))); r != nil {
+	if r := newer("btrfs", shown, "the kernel "+a.kernelOf(ctx)+" of this host's appliance", s.Unknown(a.kernelOf(ctx))); r != nil && a.blamesFeatures(ctx, device, "btrfs") {
 		return r
 	}
 	if s.Devices > 1 {
 		return plan.Refuse(plan.UnsupportedLayout, shown, "the btrfs on %s spans %d devices", shown, s.Devices)
 	}
 	return nil
+}
+
+// blamesFeatures reports whether the kernel itself says that it does not mount the
+// device because of features: a distribution's may know more of them than its release
+// tells, and what it does not mount then is damaged.
+func (a *Appliance) blamesFeatures(ctx context.Context, device, kind string) bool {
+	if _, err := a.statfs(ctx, device); err == nil {
+		return true // it can be read; only a tool gave up
+	}
+	return a.loggedFeatures(ctx, kind)
+}
+
+// loggedFeatures looks for it in the kernel's messages; where there are none to be
+// had, it is taken to be so.
+func (a *Appliance) loggedFeatures(ctx context.Context, kind string) bool {
+	var log string
+	err := a.do(ctx, func() (e error) { log, e = a.g.Dmesg(); return })
+	return err != nil || superblock.BlamesFeatures(kind, log)
 }
 
 // askWritable refuses a file system that mounts read-only and has features that the

@@ -16,11 +16,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// How long an appliance may take to come up: with software emulation a minute
-// and a half on the busiest hosts, with KVM a few seconds.
+// LaunchTimeout is how long an appliance may take to start unless Options say otherwise:
+// with software emulation it takes a minute and a half on the busiest hosts, and in a
+// host that is itself emulated five minutes. With KVM it takes a few seconds.
 const (
-	launchLimit = 5 * time.Minute
-	kvmLimit    = time.Minute
+	LaunchTimeout = 5 * time.Minute
+	kvmLimit      = time.Minute
 )
 
 // programName is what libguestfs takes this program for.
@@ -28,7 +29,7 @@ const programName = "virt-grow"
 
 // ErrHung is an appliance that did not come up in time. It happens, seldom,
 // that one stops in the middle of its start; another one comes up.
-var ErrHung = errors.New("the appliance does not come up: its QEMU runs, and does not answer")
+var ErrHung = errors.New("the appliance has not started in time: its QEMU runs, and does not answer (--launch-timeout gives it longer)")
 
 // kvmFailed is why a launch with KVM failed in this process, where one without
 // came up.
@@ -42,7 +43,7 @@ func Launch(ctx context.Context, o Options) (*Appliance, error) {
 		o.Accel = Auto
 	}
 	if o.Limit == 0 {
-		o.Limit = launchLimit
+		o.Limit = LaunchTimeout
 	}
 	if o.Accel != Auto || !kvmPresent() {
 		return launch(ctx, o)

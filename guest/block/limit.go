@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -72,13 +73,17 @@ func (i Info) Largest() size.Bytes {
 }
 
 // CanHold asks the file system of a directory whether a sparse file of that size can be
-// there: its own limit, and this process's (setrlimit(2), RLIMIT_FSIZE).
+// there: its own limit, and this process's (setrlimit(2), RLIMIT_FSIZE). Where this
+// process may not make a file, only its own limit is known.
 func CanHold(dir string, n size.Bytes) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err == nil && limit.Cur < uint64(n) {
 		return fmt.Errorf("%w: this process may write files of %s at most (ulimit -f)", ErrTooBig, size.Bytes(limit.Cur))
 	}
 	f, err := os.CreateTemp(dir, ".virt-grow-*")
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 )
@@ -40,6 +41,9 @@ type Options struct {
 	// leaves it out, as they lie beside the image then.
 	StateDir, ScratchDir string
 	Accel                appliance.Accel
+	// LaunchTimeout is how long the appliance may take to start; 0 is
+	// appliance.LaunchTimeout.
+	LaunchTimeout time.Duration
 	// Connect is libvirt's URI.
 	Connect string
 	// Quick leaves the appliance out: no launch, and nothing about what is
@@ -62,7 +66,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	if o.Quick {
 		findings = append(findings, judgeKVM(lookAtKVM(), o.Accel, nil), judgeKernels(system, kernels, false))
 	} else {
-		facts, err := appliance.Features(ctx, o.Accel)
+		facts, err := appliance.Features(ctx, o.Accel, o.LaunchTimeout)
 		findings = append(findings, judgeKVM(lookAtKVM(), o.Accel, facts), judgeKernels(system, kernels, err == nil))
 		findings = append(findings, judgeAppliance(system, facts, err)...)
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,8 +63,11 @@ func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 	if err != nil {
 		// libguestfs goes on with advice for people who write to its list.
 		text, _, _ := strings.Cut(err.Error(), " This usually means")
-		return []Finding{{"appliance", Fail, strings.TrimSuffix(text, "."),
-			"libguestfs-test-tool   # shows where the launch ends; see also the finding on the kernel"}}
+		mend := "libguestfs-test-tool   # shows where the launch ends; see also the finding on the kernel"
+		if errors.Is(err, appliance.ErrHung) {
+			mend = "virt-grow --launch-timeout 15m doctor   # for a host that is only slow; else libguestfs-test-tool shows where the launch ends"
+		}
+		return []Finding{{"appliance", Fail, strings.TrimSuffix(text, "."), mend}}
 	}
 	accel := "KVM"
 	if facts.Used == appliance.TCG {

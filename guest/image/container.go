@@ -19,10 +19,10 @@ import (
 // written: otherwise the commit would fail after a guest was stopped for it.
 // scratch is the directory for overlays; "" is the image's own.
 func (img *Image) CheckGrowth(ctx context.Context, to size.Bytes, scratch string) error {
-	if err := img.CheckSize(ctx, to); err != nil {
+	if err := CheckWritable(img.Path); err != nil {
 		return err
 	}
-	if err := CheckWritable(img.Path); err != nil {
+	if err := img.CheckSize(ctx, to); err != nil {
 		return err
 	}
 	if scratch == "" && !img.Block {
@@ -35,10 +35,10 @@ func (img *Image) CheckGrowth(ctx context.Context, to size.Bytes, scratch string
 }
 
 // CheckSize refuses a size that QEMU or the host's file system does not allow for
-// this image.
+// this image, and an image that nobody can write to.
 func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
-	if img.Block || to <= img.Size {
-		return nil
+	if err := checkImmutable(img.Path); err != nil || img.Block || to <= img.Size {
+		return err
 	}
 	var err error
 	if img.Format == "qcow2" {
@@ -51,7 +51,7 @@ func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
 	}
 	if largest := img.Info.Largest(); img.Format == "qcow2" && largest > 0 && largest < to {
 		r := plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: a qcow2 with clusters of %s ends at %s", img.Path, to, img.Info.Cluster, largest)
-		r.Size = largest
+		r.Size, r.Way = largest, plan.WayLargerClusters
 		return r
 	}
 	return plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: %v", img.Path, to, err)
@@ -59,11 +59,24 @@ func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
 
 // CheckWritable refuses a file or directory that this process may not write to:
 // one of a read-only file system, or with the immutable attribute.
-func CheckWritable(path string) error {
-	if err := unix.Access(path, unix.W_OK); err != nil {
-		return plan.Refuse(plan.NotWritable, path, "cannot write to %s: %v", path, err)
+func CheckWritable(path string) error { return refuseWrite(path, unix.Access(path, unix.W_OK)) }
+
+// checkImmutable refuses a file that nobody may write to. Missing permissions are
+// another matter: whoever plans need not be the one who applies the plan, and a
+// running QEMU has permissions of its own.
+func checkImmutable(path string) error {
+	err := unix.Access(path, unix.W_OK)
+	if errors.Is(err, unix.EACCES) {
+		return nil
 	}
-	return nil
+	return refuseWrite(path, err)
+}
+
+func refuseWrite(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return plan.Refuse(plan.NotWritable, path, "cannot write to %s: %v", path, err)
 }
 
 // BitmapReader asks the QEMU of a running guest which bitmaps of an image are

@@ -73,6 +73,7 @@ type Ext struct {
 	Revision     uint32 `json:"-"`
 	FreeBlocks   int64  `json:"-"`
 	JournalInode uint32 `json:"-"`
+	MMPBlock     int64  `json:"-"`
 }
 
 // ReadExt reads a superblock, given from ExtAt on. Any other error than ErrNone says
@@ -96,6 +97,7 @@ func ReadExt(b []byte) (*Ext, error) {
 		e.InodeSize = int64(le.Uint16(b[0x58:]))
 		e.Compat, e.Incompat, e.ROCompat = le.Uint32(b[0x5c:]), le.Uint32(b[0x60:]), le.Uint32(b[0x64:])
 		e.JournalInode = le.Uint32(b[0xe0:])
+		e.MMPBlock = int64(le.Uint64(b[0x168:]) & (1<<48 - 1))
 	}
 	e.ReservedGDT = int64(le.Uint16(b[0xce:]))
 	e.BackupGroups = [2]int{int(le.Uint32(b[0x24c:])), int(le.Uint32(b[0x250:]))}

@@ -159,7 +159,7 @@ func tree(l *plan.Layout) bool {
 func (p *page) steps(in PlanText) {
 	p.head("Steps, with the time each usually takes")
 	steps := in.Plan.Steps
-	room := p.width() - 14
+	room := p.width() - 15 // the number, and the seconds
 	for i, s := range steps {
 		for j, text := range wrap(p.clean(s.Summary), room) {
 			if j > 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -331,6 +332,21 @@ func TestProgressPercent(t *testing.T) {
 		p.Event(apply.Event{Phase: apply.Finished, Step: step, Took: time.Second})
 		if strings.Contains(b.String(), "copy it … 43 %") != live || !strings.HasSuffix(b.String(), "[1/1] copy it … 1.0 s\n") {
 			t.Errorf("live %v: %q", live, b.String())
+		}
+	}
+}
+
+// TestPlanFits: a plan is no wider than the terminal, but for what is to be copied.
+func TestPlanFits(t *testing.T) {
+	for width := minWidth; width <= maxWidth; width++ {
+		var b bytes.Buffer
+		if err := Plan(&b, Style{Width: width, Unicode: true}, PlanText{Plan: grownPlan(), Overlay: "/img"}); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("%d columns on a terminal of %d: %q", n, width, line)
+			}
 		}
 	}
 }

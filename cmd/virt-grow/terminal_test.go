@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// onTerminal runs a command line of the program on a terminal of 80 columns, where it
+// shows that it is at work.
+func (r images) onTerminal(t *testing.T, line string) (int, string) {
+	t.Helper()
+	command := "stty cols 80; exec " + r.program + " --state-dir " + filepath.Join(r.dir, "state") + " " + line
+	cmd := exec.Command("script", "-q", "-e", "-c", command, "/dev/null")
+	cmd.Dir = r.dir
+	out, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// TestTerminal: every command that works for a while does so on a terminal as well, and
+// takes its line of progress away.
+func TestTerminal(t *testing.T) {
+	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q -L data fs")}
+	shell(t, r.dir, "echo hello >note")
+	for _, c := range []struct {
+		line, says string
+		long       bool
+	}{
+		{"plan disk.raw --size 1G", "sda1", false},
+		{"df disk.raw", "ext4", false},
+		{"inspect disk.raw", "ext4", true},
+		{"copy-in --mount sda1 note disk.raw:/", "note", true},
+		{"ls --mount sda1 disk.raw:/", "note", true},
+		{"cat --mount sda1 disk.raw:/note", "hello", true},
+		{"copy-out --mount sda1 disk.raw:/note out", "out", true},
+		{"rehearse disk.raw --size 1G", "thrown away", true},
+		{"doctor", "libguestfs", true},
+		{"grow disk.raw --size 1G --yes", "is grown", true},
+	} {
+		t.Run(strings.Fields(c.line)[0], func(t *testing.T) {
+			if c.long {
+				long(t)
+			}
+			code, out := r.onTerminal(t, c.line)
+			if code != 0 || !strings.Contains(out, c.says) || !strings.Contains(out, " … ") {
+				t.Errorf("%s: exit %d\n%q", c.line, code, out)
+			}
+			if strings.Contains(out, "goroutine ") {
+				t.Errorf("%s crashed", c.line)
+			}
+		})
+	}
+}

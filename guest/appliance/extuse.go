@@ -1,0 +1,62 @@
+package appliance
+
+import (
+	"context"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/superblock"
+)
+
+// askExt refuses what e2fsck or the appliance's kernel would refuse after the guest
+// was stopped.
+func (a *Appliance) askExt(ctx context.Context, name string, e *superblock.Ext, c *plan.Content) (err error) {
+	if c.Problem, err = a.askMMP(ctx, name, c.Type, e); err != nil || c.Problem != nil {
+		return err
+	}
+	c.Problem, err = a.askMountable(ctx, name, c.Type, e)
+	return err
+}
+
+// askMMP refuses an ext4 whose multiple mount protection says that it is in use. What
+// a guest has mounted that runs looks like that; its shutdown ends it.
+func (a *Appliance) askMMP(ctx context.Context, name, kind string, e *superblock.Ext) (*plan.Refusal, error) {
+	at, ok := e.MMPAt()
+	if !ok {
+		return nil, nil
+	}
+	block, err := a.block(ctx, name, superblock.MMPLen, int(at))
+	if err != nil {
+		return nil, err
+	}
+	var r *plan.Refusal
+	switch state, host := superblock.ReadMMP(block); state {
+	case superblock.MMPMounted:
+		r = plan.Refuse(plan.InUse, name, "the %s on %s is mounted, or was not unmounted, by the host %q, says its multiple mount protection", kind, name, host)
+		r.Way = plan.WayUnmount
+	case superblock.MMPChecked:
+		r = plan.Refuse(plan.InUse, name, "the %s on %s is being checked, or its check was broken off, by the host %q, says its multiple mount protection", kind, name, host)
+		r.Way = plan.WayClearMMP
+	}
+	return r, nil
+}
+
+// askMountable mounts an ext4 that e2fsprogs can grow and this kernel possibly cannot
+// mount, which the check after growing does.
+func (a *Appliance) askMountable(ctx context.Context, name, kind string, e *superblock.Ext) (*plan.Refusal, error) {
+	kernel := a.kernelOf(ctx)
+	lacks := e.MayLack(kernel)
+	if len(lacks) == 0 && !e.LargeBlocks() {
+		return nil, nil
+	}
+	err := a.mounted(ctx, name, func() error { return nil })
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return nil, err
+	case e.LargeBlocks():
+		return plan.Refuse(plan.NewerFeature, name, "the %s on %s has blocks of %v, which the kernel %s of this host's appliance does not mount", kind, name, size.Bytes(e.BlockSize), kernel), nil
+	case a.loggedFeatures(ctx, kind):
+		return newer(kind, name, "the kernel "+kernel+" of this host's appliance", lacks), nil
+	}
+	return nil, nil // damage is e2fsck's
+}

@@ -1,0 +1,33 @@
+package guest
+
+import (
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// TestEstimated has what a running guest makes of its file systems, which its shutdown
+// ends, and what stays.
+func TestEstimated(t *testing.T) {
+	problem := func(reason plan.Reason, way plan.Way) *plan.Refusal {
+		r := plan.Refuse(reason, "sda1", "")
+		r.Way = way
+		return r
+	}
+	for _, c := range []struct {
+		problem *plan.Refusal
+		stays   bool
+	}{
+		{problem(plan.NTFSDirty, ""), false},
+		{problem(plan.FSDamaged, ""), false},
+		{problem(plan.InUse, plan.WayUnmount), false},
+		{problem(plan.InUse, plan.WayClearMMP), true},
+		{problem(plan.NewerFeature, ""), true},
+	} {
+		l := &plan.Layout{Devices: []plan.Device{{Name: "sda1", Content: plan.Content{Problem: c.problem}}}}
+		estimated(l)
+		if stays := l.Devices[0].Content.Problem != nil; stays != c.stays {
+			t.Errorf("%s %s: stays is %t", c.problem.Reason, c.problem.Way, stays)
+		}
+	}
+}
