@@ -159,10 +159,10 @@ func (s slot) undefine(ctx context.Context) error {
 	return err
 }
 
-// restoreDefinition gives the domain its original definition, if it has the disks it
-// had and nothing but controllers came between: libvirt adds them, and leaves them.
+// restoreDefinition gives the domain its original definition, unless more than its
+// controllers differs: libvirt adds those, and leaves them.
 func (j *job) restoreDefinition(ctx context.Context) error {
-	original, err := j.keptXML(originalXML)
+	original, err := j.loadDefinition(originalXML)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (j *job) restoreDefinition(ctx context.Context) error {
 	if err != nil || now == original {
 		return err
 	}
-	if !domain.Alike(now, original) {
+	if !now.Alike(original) {
 		j.note("the definition of %s was edited meanwhile: all else stays as it is", j.domain.Name)
 		return nil
 	}

@@ -311,7 +311,7 @@ func (p *inserting) windows(ctx context.Context) bool {
 		return p.domain.OS(ctx) == "mswindows"
 	}
 	text, err := p.domain.XML(ctx)
-	return err == nil && (strings.Contains(text, "http://microsoft.com/win") || strings.Contains(text, "<hyperv"))
+	return err == nil && (strings.Contains(string(text), "http://microsoft.com/win") || strings.Contains(string(text), "<hyperv"))
 }
 
 // windowsDrivers says how a Windows gets from IDE or SATA to virtio.

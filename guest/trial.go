@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
@@ -30,33 +25,32 @@ func (j *job) takeDomain(d *domain.Domain) {
 	j.growth.Guest = &hostGuest{j}
 }
 
-// The definitions a job keeps in its folder, which only its owner can read:
-// they hold the domain's secrets.
+// The files in a job's directory with the domain's definition as it was before the job,
+// and as libvirt made it for the trial.
 const (
 	originalXML = "domain.xml"
-	switchedXML = "domain-trial.xml"
+	trialXML    = "domain-trial.xml"
 )
 
-func (j *job) keepXML(name, text string) error {
-	return renameio.WriteFile(filepath.Join(j.held.Dir, name), []byte(text), 0o600)
+func (j *job) saveDefinition(name string, x domain.DefinitionXML) error {
+	return x.Save(filepath.Join(j.held.Dir, name))
 }
 
-func (j *job) keptXML(name string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(j.held.Dir, name))
-	return string(data), err
+func (j *job) loadDefinition(name string) (domain.DefinitionXML, error) {
+	return domain.LoadDefinition(filepath.Join(j.held.Dir, name))
 }
 
-// saveOriginal keeps the definition as it is before anything is done to the
-// domain. A job taken up again has it already.
+// saveOriginal saves the definition as it is before anything is done to the domain. A
+// job that is continued has saved it already.
 func (j *job) saveOriginal(ctx context.Context) error {
-	if _, err := j.keptXML(originalXML); err == nil {
+	if _, err := j.loadDefinition(originalXML); err == nil {
 		return nil
 	}
-	text, err := j.domain.XML(ctx)
+	x, err := j.domain.XML(ctx)
 	if err != nil {
 		return err
 	}
-	return j.keepXML(originalXML, text)
+	return j.saveDefinition(originalXML, x)
 }
 
 // ShutDown asks the guest in the ways the plan names.
@@ -147,11 +141,11 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err := h.domain.Redirect(ctx, overlays); err != nil {
 		return err
 	}
-	text, err := h.domain.XML(ctx)
+	x, err := h.domain.XML(ctx)
 	if err != nil {
 		return err
 	}
-	return h.keepXML(switchedXML, text)
+	return h.saveDefinition(trialXML, x)
 }
 
 // asLeft refuses when the domain is not as the shutdown left it.
@@ -171,94 +165,37 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if was, err := h.keptXML(originalXML); err != nil || was != now {
+	if was, err := h.loadDefinition(originalXML); err != nil || was != now {
 		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.held.ID, "somebody changed the definition of %s since job %s began", name, h.held.ID))
 	}
 	return nil
 }
 
-// Restore gives the domain the definition back that it had: the text itself if
-// nobody edited it, else its disks in the edited one.
+// Restore gives the domain its original definition. If somebody has edited the
+// definition since, only the disks are put back and the edits stay.
 func (h *hostGuest) Restore(ctx context.Context) error {
 	now, err := h.domain.XML(ctx)
 	if err != nil {
 		return err
 	}
-	original, err := h.keptXML(originalXML)
+	original, err := h.loadDefinition(originalXML)
 	if err != nil || now == original {
 		return err
 	}
-	switched, _ := h.keptXML(switchedXML) // none when the crash came before it
-	text := now
+	trial, _ := h.loadDefinition(trialXML) // a crash before it was saved leaves none
+	restored := now
 	for _, d := range h.guest().Disks {
-		if text, err = restoreDisk(text, original, switched, d.Target, d.Path); err != nil {
+		if restored, err = restored.RestoreDisk(original, trial, d.Target, d.Path); err != nil {
 			return plan.Refuse(plan.DomainChanged, h.held.ID, "%v", err)
 		}
 	}
-	if text != original {
+	if restored != original {
 		h.note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.guest().Name)
 	}
-	if text == now {
+	if restored == now {
 		return nil
 	}
-	return h.domain.Define(ctx, text)
-}
-
-// restoreDisk puts a disk of the original definition into the present one. The
-// disk there has to be the one that libvirt made, for the overlay or by the
-// pivot; if not, somebody edited it, and nobody but them knows what for.
-func restoreDisk(now, original, switched, target, image string) (string, error) {
-	was, is := diskElement(original, target), diskElement(now, target)
-	trial := diskElement(switched, target)
-	switch {
-	case was == "" || is == "":
-		return "", fmt.Errorf("disk %s is gone from the domain's definition", target)
-	case is == was:
-		return now, nil
-	case switched != "" && is != trial && !pivoted(is, was, image):
-		return "", fmt.Errorf("somebody edited disk %s in the domain's definition during the trial", target)
-	}
-	return strings.Replace(now, is, was, 1), nil
-}
-
-// diskElement is the text of the <disk> with that target; libvirt puts every
-// element on a line of its own.
-func diskElement(text, target string) string {
-	for rest := text; ; {
-		from := strings.Index(rest, "<disk ")
-		if from < 0 {
-			return ""
-		}
-		rest = rest[from:]
-		to := strings.Index(rest, "</disk>")
-		if to < 0 {
-			return ""
-		}
-		element := rest[:to+len("</disk>")]
-		if strings.Contains(element, "<target dev='"+target+"'") {
-			return element
-		}
-		rest = rest[to:]
-	}
-}
-
-// pivoted says whether a disk is what a pivot makes of the one it was: libvirt
-// names the image by its resolved path, may call it a file or a block device,
-// and leaves an empty <backingStore/>.
-func pivoted(is, was, image string) bool {
-	return strings.Contains(is, "='"+html.EscapeString(image)+"'") && withoutSource(is) == withoutSource(was)
-}
-
-// withoutSource leaves out the lines of a disk that say where its image is.
-func withoutSource(element string) string {
-	var lines []string
-	for line := range strings.Lines(element) {
-		text := strings.TrimSpace(line)
-		if text != "<backingStore/>" && !strings.HasPrefix(text, "<disk ") && !strings.HasPrefix(text, "<source ") {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, "")
+	return h.domain.Define(ctx, restored)
 }
 
 // Start starts the guest.

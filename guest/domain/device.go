@@ -1,12 +1,9 @@
 package domain
 
 import (
-	"cmp"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -118,14 +115,18 @@ func (d *Domain) Text(ctx context.Context, s Scope) (string, error) {
 	if s == Live {
 		return d.xml(ctx, libvirt.DOMAIN_XML_SECURE)
 	}
-	return d.XML(ctx)
+	return d.xml(ctx, libvirt.DOMAIN_XML_INACTIVE|libvirt.DOMAIN_XML_SECURE)
 }
 
 func parseDevices(text string) (disks []Device, controllers []string, err error) {
 	pci := map[string]string{}
-	for _, element := range elements(text, "controller") {
+	all, err := find(text, "domain", "devices", "controller")
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
+	}
+	for _, e := range all {
 		var c libvirtxml.DomainController
-		if err := c.Unmarshal(element); err != nil {
+		if err := c.Unmarshal(e.in(text)); err != nil {
 			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 		}
 		controllers = append(controllers, c.Type)
@@ -133,12 +134,15 @@ func parseDevices(text string) (disks []Device, controllers []string, err error)
 			pci[fmt.Sprint(c.Type, *c.Index)] = pciOf(c.Address)
 		}
 	}
-	for _, element := range elements(text, "disk") {
+	if all, err = find(text, "domain", "devices", "disk"); err != nil {
+		return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
+	}
+	for _, e := range all {
 		var x libvirtxml.DomainDisk
-		if err := x.Unmarshal(element); err != nil {
+		if err := x.Unmarshal(e.in(text)); err != nil {
 			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 		}
-		disks = append(disks, readDevice(x, element, pci))
+		disks = append(disks, readDevice(x, e.in(text), pci))
 	}
 	return disks, controllers, nil
 }
@@ -179,69 +183,6 @@ type pciAddress struct{ Domain, Bus, Slot, Function int }
 
 func (p pciAddress) String() string {
 	return fmt.Sprintf("%04x:%02x:%02x.%d", p.Domain, p.Bus, p.Slot, p.Function)
-}
-
-// elements are the texts of the devices of that name.
-func elements(text, name string) []string {
-	var found []string
-	for _, s := range spans(text, []string{"domain", "devices", name}) {
-		found = append(found, text[s[0]:s[1]])
-	}
-	return found
-}
-
-// spans are where the elements at a path begin and end in the text.
-func spans(text string, at []string) [][2]int64 {
-	var found [][2]int64
-	var path []string
-	decoder := xml.NewDecoder(strings.NewReader(text))
-	begin := int64(-1)
-	for {
-		before := decoder.InputOffset()
-		token, err := decoder.Token()
-		if err != nil {
-			return found // io.EOF, or libvirt's XML is none
-		}
-		switch token := token.(type) {
-		case xml.StartElement:
-			path = append(path, token.Name.Local)
-			if slices.Equal(path, at) {
-				begin = before
-			}
-		case xml.EndElement:
-			if slices.Equal(path, at) {
-				found = append(found, [2]int64{begin, decoder.InputOffset()})
-			}
-			path = path[:len(path)-1]
-		}
-	}
-}
-
-// Alike says whether two definitions are the same but for their controllers, which
-// libvirt adds by itself, and the way in which the same disks are written.
-func Alike(a, b string) bool { return bare(a) == bare(b) && slices.Equal(media(a), media(b)) }
-
-// media are a definition's disks and what is in them, in order.
-func media(text string) []string {
-	disks, _, err := parseDevices(text)
-	if err != nil {
-		return []string{err.Error(), text}
-	}
-	var all []string
-	for _, d := range disks {
-		all = append(all, d.Target+" "+cmp.Or(d.Source, d.Remote))
-	}
-	slices.Sort(all)
-	return all
-}
-
-func bare(text string) string {
-	for _, name := range []string{"disk", "controller"} {
-		for _, s := range slices.Backward(spans(text, []string{"domain", "devices", name})) {
-			text = strings.TrimRight(text[:s[0]], " \n") + text[s[1]:]
-		}
-	}
-	return text
 }
 
 // Attach adds a device to one of the definitions.
@@ -334,41 +275,4 @@ func (d *Domain) removals(ctx context.Context, alias string) (events chan bool, 
 		return err
 	})
 	return events, stop, err
-}
-
-// WithMedium is a drive's element with another medium in it, "" for none. All else
-// stays as it is.
-func WithMedium(element, path string) (string, error) {
-	for _, name := range []string{"source", "backingStore"} {
-		for _, s := range slices.Backward(spans(element, []string{"disk", name})) {
-			element = element[:s[0]] + element[s[1]:]
-		}
-	}
-	start, err := startTag(element)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	b.WriteString("<disk")
-	for _, a := range start.Attr {
-		if a.Name.Local == "type" {
-			a.Value = "file"
-		}
-		fmt.Fprintf(&b, " %s='%s'", a.Name.Local, escaped(a.Value))
-	}
-	b.WriteString(">")
-	if path != "" {
-		fmt.Fprintf(&b, "<source file='%s'/>", escaped(path))
-	}
-	_, rest, _ := strings.Cut(element, ">")
-	return b.String() + rest, nil
-}
-
-func startTag(element string) (xml.StartElement, error) {
-	token, err := xml.NewDecoder(strings.NewReader(element)).Token()
-	start, ok := token.(xml.StartElement)
-	if err == nil && (!ok || start.Name.Local != "disk") {
-		err = io.ErrUnexpectedEOF
-	}
-	return start, err
 }

@@ -74,15 +74,15 @@ func TestWithMedium(t *testing.T) {
 }
 
 func TestAlike(t *testing.T) {
-	with := strings.Replace(definition, "  </devices>", "    <controller type='pci' index='5'/>\n  </devices>", 1)
-	if !Alike(definition, with) || !Alike(with, definition) {
+	with := DefinitionXML(strings.Replace(definition, "  </devices>", "    <controller type='pci' index='5'/>\n  </devices>", 1))
+	if !DefinitionXML(definition).Alike(with) || !with.Alike(definition) {
 		t.Error("a controller more counts")
 	}
 	for _, change := range [][2]string{
 		{"dev7", "dev8"}, {"not a device", "neither"}, {"/iso/x.iso", "/iso/y.iso"}, {"dev='vda'", "dev='vdb'"},
 		{"</devices>", "<disk type='file' device='disk'><target dev='vdc'/></disk></devices>"},
 	} {
-		if Alike(definition, strings.Replace(with, change[0], change[1], 1)) {
+		if with.Alike(DefinitionXML(strings.Replace(definition, change[0], change[1], 1))) {
 			t.Errorf("%s does not count", change[1])
 		}
 	}

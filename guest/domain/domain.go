@@ -132,22 +132,11 @@ func (d *Domain) State(ctx context.Context) (State, error) {
 	return Held, nil
 }
 
-// XML is the persistent definition's text, with its secrets: what Define takes
-// to restore it.
-func (d *Domain) XML(ctx context.Context) (string, error) {
-	return d.xml(ctx, libvirt.DOMAIN_XML_INACTIVE|libvirt.DOMAIN_XML_SECURE)
-}
-
 // liveXML is what it runs with.
 func (d *Domain) liveXML(ctx context.Context) (string, error) { return d.xml(ctx, 0) }
 
 func (d *Domain) xml(ctx context.Context, flags libvirt.DomainXMLFlags) (string, error) {
 	return ask(ctx, d, func(l handle) (string, error) { return l.GetXMLDesc(flags) })
-}
-
-// Define gives the domain back a definition that XML had given.
-func (d *Domain) Define(ctx context.Context, text string) error {
-	return d.conn.do(ctx, func(l connection) error { return l.Define(text) })
 }
 
 // Start starts it; one that runs already is left alone.

@@ -58,7 +58,7 @@ type Definition struct {
 
 // Read reads the persistent definition, Live the running one.
 func (d *Domain) Read(ctx context.Context) (Definition, error) {
-	text, err := d.XML(ctx)
+	text, err := d.Text(ctx, Config)
 	if err != nil {
 		return Definition{}, err
 	}
