@@ -79,7 +79,7 @@ func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest,
 			return nil, err
 		}
 	}
-	made, locks, err := openCreation(n)
+	made, locks, err := newCreation(n)
 	if err != nil {
 		return nil, err
 	}

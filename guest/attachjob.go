@@ -34,7 +34,7 @@ func openAttach(j *job) (errand, error) {
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.handlers(j, a.keep))
+		maps.Copy(handlers, a.Made.handlers(j, j.options.Session, a.keep))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name
@@ -196,7 +196,7 @@ func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 
 // result says what came of it.
 func (a *attachJob) result(out *Outcome) {
-	say := func(format string, args ...any) { out.Said = append(out.Said, fmt.Sprintf(format, args...)) }
+	say := func(format string, args ...any) { out.Messages = append(out.Messages, fmt.Sprintf(format, args...)) }
 	say("%s has %s: %s", a.domain.Name, a.target, a.path)
 	for _, s := range a.facts.Steps {
 		if s.Kind == plan.StepController {
@@ -217,19 +217,19 @@ func (a *attachJob) result(out *Outcome) {
 // inside says what was made of it in the guest, or is left to a person.
 func (a *attachJob) inside(out *Outcome) {
 	if a.Made != nil {
-		out.Said = append(out.Said, a.Made.said()...)
+		out.Messages = append(out.Messages, a.Made.said()...)
 	}
 	switch {
 	case a.Letter != "":
-		out.Said = append(out.Said, "it is drive "+a.Letter+" of Windows")
+		out.Messages = append(out.Messages, "it is drive "+a.Letter+" of Windows")
 	case a.Script != "":
-		out.ToDo = append(out.ToDo, "in Windows, as administrator in PowerShell:\n"+a.Script)
+		out.ManualSteps = append(out.ManualSteps, "in Windows, as administrator in PowerShell:\n"+a.Script)
 	}
 	if a.Mount == nil {
 		return
 	}
-	out.Said = append(out.Said, "in the guest's fstab: "+a.Mount.Entry.String())
+	out.Messages = append(out.Messages, "in the guest's fstab: "+a.Mount.Entry.String())
 	if a.File == nil {
-		out.Said = append(out.Said, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.besideFstab(""))
+		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.besideFstab(""))
 	}
 }

@@ -160,7 +160,7 @@ func (c *fileChange) overlay(j *job, d drive) block.Overlay {
 		ending = "." + d.Target // two disks may have one name, in two folders
 	}
 	return block.Overlay{Image: d.Path, Format: d.Format,
-		Path: j.beside(near, ending+".qcow2"), Undo: j.beside(near, ending+".undo.qcow2")}
+		Path: j.PathNextTo(near, ending+".qcow2"), Undo: j.PathNextTo(near, ending+".undo.qcow2")}
 }
 
 // write makes the overlays, whatever is left of others, and changes the files in

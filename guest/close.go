@@ -16,6 +16,9 @@ import (
 // job can be ended whose domain, image or libvirt is gone. Of the job's files none is
 // deleted.
 func Close(_ context.Context, name string, o Options) (*Outcome, error) {
+	if o.moved(name) {
+		return o.Engine().Close(name)
+	}
 	held, err := o.Store.Hold(name)
 	switch {
 	case errors.Is(err, journal.ErrBusy):
@@ -36,7 +39,7 @@ func Close(_ context.Context, name string, o Options) (*Outcome, error) {
 	if record.State.Ended() {
 		return nil, errors.Join(plan.Refuse(plan.JobState, held.ID, "job %s has ended already: it is %s", held.ID, record.State), j.close())
 	}
-	out := &Outcome{Job: held.ID, State: journal.Closed, Said: j.leaves(), ToDo: j.leftInside()}
+	out := &Outcome{Job: held.ID, State: journal.Closed, Messages: j.leaves(), ManualSteps: j.leftInside()}
 	err = errors.Join(j.endLeftovers(context.Background()), j.enter(journal.Closed), j.close())
 	if err != nil && !journal.Replay(held.Log.Entries()).State.Ended() {
 		return setAside(held.ID, err, o.Store)
@@ -50,7 +53,7 @@ func setAside(name string, cause error, s journal.Store) (*Outcome, error) {
 	if err != nil {
 		return nil, errors.Join(cause, err)
 	}
-	return &Outcome{Job: id, State: journal.Closed, Said: []string{
+	return &Outcome{Job: id, State: journal.Closed, Messages: []string{
 		fmt.Sprintf("its journal is of no use any more: %v", cause),
 		"its folder is kept: " + dir,
 		"an overlay or saved bytes that it left have its name: *.virt-grow-" + id + "*",

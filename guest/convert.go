@@ -2,16 +2,17 @@ package guest
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -35,8 +36,8 @@ type conversion struct {
 	File   image.NewFile `json:"file"`
 }
 
-func (c *conversion) copy(j *job) block.Copy {
-	return block.Copy{Source: c.Source, From: c.From, Target: c.File.Temp(j.newDir(c.File.Path)), To: c.File.Format}
+func (c *conversion) copy(j *engine.Job) block.Copy {
+	return block.Copy{Source: c.Source, From: c.From, Target: c.File.Temp(newDir(j, c.File.Path)), To: c.File.Format}
 }
 
 // Convert copies an image, with what lies below it, into a new one of another
@@ -58,13 +59,13 @@ func Convert(ctx context.Context, source, target string, q ConvertOptions, o Opt
 	if err != nil {
 		return nil, err
 	}
-	t := plan.Target{Path: path, Format: q.To, SectorSize: newSector}
-	j, err := openErrand(Facts{Kind: DiskConversion, Target: t, Steps: c.steps()}, []string{img.Stamp.Identity(), lock}, c, o)
-	if err != nil {
-		return nil, err
-	}
-	out, err := j.runErrand(ctx)
-	return out, errors.Join(err, j.close())
+	return o.Engine().Run(ctx, engine.Spec{
+		Kind: string(DiskConversion), Locks: []string{img.Stamp.Identity(), lock}, Steps: c.steps(), Agreed: true,
+		Target: plan.Target{Path: path, Format: q.To, SectorSize: newSector},
+		Open: func(j *engine.Job) (any, engine.Work, error) {
+			return &c, &converting{job: j, conversion: &c}, nil
+		},
+	})
 }
 
 // openSource finds the image, and refuses one that somebody writes to.
@@ -131,42 +132,56 @@ func (c *conversion) steps() []plan.Step {
 	}
 }
 
-func openConversionErrand(j *job) (errand, error) {
-	var c conversion
-	if err := j.told(&c); err != nil {
-		return errand{}, err
-	}
-	keep := func() error { return j.tell(c) }
-	return errand{apart: true, result: c.result, handlers: map[plan.StepKind]apply.Handler{
-		plan.StepCopy: {
-			Do:   func(ctx context.Context, s plan.Step) error { return c.make(ctx, j, s) },
-			Undo: func(context.Context, plan.Step) error { return c.File.Discard(j.newDir(c.File.Path)) },
-		},
-		plan.StepCompare: {
-			Do: func(ctx context.Context, s plan.Step) error {
-				return image.RefuseInUse(c.Source, c.copy(j).Compare(ctx, j.watch(s)))
-			},
-			Undo: func(context.Context, plan.Step) error { return nil }, // it has read
-		},
-		plan.StepName: {
-			Do:   func(context.Context, plan.Step) error { return c.File.Publish(j.newDir(c.File.Path), keep) },
-			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
-		},
-	}}, nil
+// converting is the work of a job that converts an image.
+type converting struct {
+	engine.Reversible
+	job *engine.Job
+	*conversion
 }
+
+func openConversion(j *engine.Job) (engine.Work, error) {
+	w := &converting{job: j, conversion: &conversion{}}
+	return w, j.Load(w.conversion)
+}
+
+// Handlers copy, compare, and publish.
+func (w *converting) Handlers() map[plan.StepKind]apply.Handler {
+	return map[plan.StepKind]apply.Handler{
+		plan.StepCopy:    {Do: w.make, Undo: w.discard},
+		plan.StepCompare: {Do: w.compare},
+		plan.StepName:    {Do: w.publish, Undo: w.unpublish},
+	}
+}
+
+// Failed knows that nothing was touched that was there before.
+func (w *converting) Failed(f *Failure, _ journal.Record) { f.Begun = false }
+
+func (w *converting) dir() string { return newDir(w.job, w.File.Path) }
 
 // make copies, from the beginning.
-func (c *conversion) make(ctx context.Context, j *job, s plan.Step) error {
-	if err := c.File.Begin(j.newDir(c.File.Path)); err != nil {
+func (w *converting) make(ctx context.Context, s plan.Step) error {
+	if err := w.File.Begin(w.dir()); err != nil {
 		return err
 	}
-	return image.RefuseInUse(c.Source, c.copy(j).Make(ctx, j.watch(s)))
+	return image.RefuseInUse(w.Source, w.copy(w.job).Make(ctx, watch(w.job, s)))
 }
 
-func (c *conversion) result(out *Outcome) {
-	lines := []string{c.File.Path + " is a copy of " + c.Source + " as " + c.File.Format}
-	if taken, err := block.Allocated(c.File.Path); err == nil {
-		lines = append(lines, strings.Join([]string{c.Size.String(), "of disk,", taken.String(), "on this host; compared, and the same"}, " "))
+func (w *converting) discard(context.Context, plan.Step) error { return w.File.Discard(w.dir()) }
+
+func (w *converting) compare(ctx context.Context, s plan.Step) error {
+	return image.RefuseInUse(w.Source, w.copy(w.job).Compare(ctx, watch(w.job, s)))
+}
+
+func (w *converting) publish(context.Context, plan.Step) error {
+	return w.File.Publish(w.dir(), func() error { return w.job.Save(w.conversion) })
+}
+
+func (w *converting) unpublish(ctx context.Context, _ plan.Step) error { return w.File.Unpublish(ctx) }
+
+// Report says what the copy is, and takes.
+func (w *converting) Report(out *Outcome) {
+	out.Messages = []string{w.File.Path + " is a copy of " + w.Source + " as " + w.File.Format}
+	if taken, err := block.Allocated(w.File.Path); err == nil {
+		out.Messages = append(out.Messages, fmt.Sprintf("%s of disk, %s on this host; compared, and the same", w.Size, taken))
 	}
-	out.Said = append(out.Said, lines...)
 }

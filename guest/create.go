@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -31,22 +32,22 @@ const newSector = 512
 
 // CreateDisk makes an image as a new job. It is there whole, or not at all.
 func CreateDisk(ctx context.Context, d plan.NewDisk, o Options) (*Outcome, error) {
-	c, locks, err := openCreation(d)
+	c, locks, err := newCreation(d)
 	if err != nil {
 		return nil, err
 	}
-	target := plan.Target{Path: c.Disk.Path, Format: d.Format, SectorSize: newSector}
-	j, err := openErrand(Facts{Kind: DiskCreation, Target: target, Steps: c.Disk.Steps()}, locks, c, o)
-	if err != nil {
-		return nil, err
-	}
-	out, err := j.runErrand(ctx)
-	return out, errors.Join(err, j.close())
+	return o.Engine().Run(ctx, engine.Spec{
+		Kind: string(DiskCreation), Locks: locks, Steps: c.Disk.Steps(), Agreed: true,
+		Target: plan.Target{Path: c.Disk.Path, Format: d.Format, SectorSize: newSector},
+		Open: func(j *engine.Job) (any, engine.Work, error) {
+			return &c, &creating{job: j, creation: &c, session: o.Session}, nil
+		},
+	})
 }
 
-// openCreation refuses what would not work, and names what a job that makes the
+// newCreation refuses what would not work, and names what a job that makes the
 // image has to lock.
-func openCreation(d plan.NewDisk) (creation, []string, error) {
+func newCreation(d plan.NewDisk) (creation, []string, error) {
 	var err error
 	if d.Path, err = image.CheckNewPath(d.Path); err != nil {
 		return creation{}, nil, err
@@ -79,17 +80,31 @@ func newNeeds(d plan.NewDisk) size.Bytes {
 	return need
 }
 
-func openCreationErrand(j *job) (errand, error) {
-	var c creation
-	if err := j.told(&c); err != nil {
-		return errand{}, err
-	}
-	return errand{
-		apart:    true,
-		handlers: c.handlers(j, func() error { return j.tell(c) }),
-		result:   func(out *Outcome) { out.Said = append(out.Said, c.said()...) },
-	}, nil
+// creating is the work of a job that does nothing but make an image.
+type creating struct {
+	engine.Reversible
+	job *engine.Job
+	*creation
+	session SessionOptions
 }
+
+func openCreation(session SessionOptions) engine.Kind {
+	return func(j *engine.Job) (engine.Work, error) {
+		w := &creating{job: j, creation: &creation{}, session: session}
+		return w, j.Load(w.creation)
+	}
+}
+
+// Handlers are the creation's.
+func (w *creating) Handlers() map[plan.StepKind]apply.Handler {
+	return w.handlers(w.job, w.session, func() error { return w.job.Save(w.creation) })
+}
+
+// Report says what was made.
+func (w *creating) Report(out *Outcome) { out.Messages = w.said() }
+
+// Failed knows that nothing was touched that was there before.
+func (w *creating) Failed(f *Failure, _ journal.Record) { f.Begun = false }
 
 // said is what came of it, for people.
 func (c *creation) said() []string {
@@ -105,46 +120,48 @@ func (c *creation) said() []string {
 }
 
 // handlers are what the steps of Disk.Steps mean. keep writes c down.
-func (c *creation) handlers(j *job, keep func() error) map[plan.StepKind]apply.Handler {
-	drop := func(context.Context, plan.Step) error { return c.File.Discard(j.newDir(c.File.Path)) }
+func (c *creation) handlers(j handle, session SessionOptions, keep func() error) map[plan.StepKind]apply.Handler {
+	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
-		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, keep) }, Undo: drop},
+		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, session, keep) }, Undo: drop},
 		plan.StepName: {
-			Do:   func(context.Context, plan.Step) error { return c.appear(j, keep) },
+			Do:   func(context.Context, plan.Step) error { return c.publish(j, session, keep) },
 			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
 		},
 	}
 }
 
-// appear gives it its place, and keeps what is inside.
-func (c *creation) appear(j *job, keep func() error) error {
-	err := c.File.Publish(j.newDir(c.File.Path), keep)
+// publish moves it to its place, and keeps what is inside for the next inspection.
+func (c *creation) publish(j handle, session SessionOptions, keep func() error) error {
+	err := c.File.Publish(c.dir(j), keep)
 	if err == nil && c.layout != nil {
-		j.options.Session.Seen.saw([]image.Stamp{c.File.Made}, c.layout, time.Now())
+		session.Seen.saw([]image.Stamp{c.File.Made}, c.layout, time.Now())
 	}
 	return err
 }
 
 // create makes the empty image, anew if need be.
-func (c *creation) create(ctx context.Context, j *job) error {
-	if err := c.File.Begin(j.newDir(c.File.Path)); err != nil {
+func (c *creation) create(ctx context.Context, j handle) error {
+	if err := c.File.Begin(c.dir(j)); err != nil {
 		return err
 	}
-	return block.CreateImage(ctx, j.watch(plan.Step{}), c.File.Temp(j.newDir(c.File.Path)), c.Disk.Format, c.Disk.Size, c.Disk.Prealloc)
+	return block.CreateImage(ctx, watch(j, plan.Step{}), c.File.Temp(c.dir(j)), c.Disk.Format, c.Disk.Size, c.Disk.Prealloc)
 }
 
 // format makes what is inside, in the appliance.
-func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() error) (err error) {
-	if j.again(s) {
+func (c *creation) format(ctx context.Context, j handle, s plan.Step, options SessionOptions, keep func() error) (err error) {
+	if j.Begins(s.ID()) > 1 {
 		// What is in it may be half of anything.
 		if err := c.create(ctx, j); err != nil {
 			return err
 		}
 	}
-	ctx, stop := image.WatchSpace(ctx, j.newDir(c.File.Path))
+	ctx, stop := image.WatchSpace(ctx, c.dir(j))
 	defer stop()
-	session, err := j.startAppliance(ctx, c.Disk.Size)
+	j.Note("starting the appliance")
+	options.Started = j.Started
+	session, err := StartSession(ctx, j.Dir(), c.Disk.Size, newSector, options)
 	if err != nil {
 		return err
 	}
@@ -153,13 +170,13 @@ func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() 
 			session.Abandon()
 		}
 	}()
-	if err := session.gate.OpenNew(ctx, c.File.Temp(j.newDir(c.File.Path)), c.Disk.Format); err != nil {
+	if err := session.gate.OpenNew(ctx, c.File.Temp(c.dir(j)), c.Disk.Format); err != nil {
 		return err
 	}
 	if err := session.app.Refresh(ctx); err != nil {
 		return err
 	}
-	j.note("making %s", c.Disk.Inside())
+	j.Note("making %s", c.Disk.Inside())
 	if c.layout, err = session.app.Make(ctx, c.Disk); err != nil {
 		return err
 	}
@@ -169,40 +186,24 @@ func (c *creation) format(ctx context.Context, j *job, s plan.Step, keep func() 
 	if err := session.Detach(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(session.Close(), block.SyncFile(c.File.Temp(j.newDir(c.File.Path)))); err != nil {
+	if err := errors.Join(session.Close(), block.SyncFile(c.File.Temp(c.dir(j)))); err != nil {
 		return err
 	}
 	return keep()
 }
 
-// newDir is the temporary directory of a file that the job creates.
-func (j *job) newDir(path string) string { return j.beside(path, ".new") }
+// dir is the temporary directory that the image is made in.
+func (c *creation) dir(j handle) string { return newDir(j, c.File.Path) }
 
-// startAppliance boots one for a new disk.
-func (j *job) startAppliance(ctx context.Context, disk size.Bytes) (*Session, error) {
-	j.note("starting the appliance")
-	options := j.options.Session
-	options.Started = j.started
-	return StartSession(ctx, j.held.Dir, disk, newSector, options)
-}
+// newDir is the temporary directory of a file that a job creates.
+func newDir(j handle, path string) string { return j.PathNextTo(path, ".new") }
 
 // watch has a program noted down, so that it is found again, and its progress told
 // as the step's.
-func (j *job) watch(s plan.Step) block.Watch {
-	w := block.Watch{Started: j.started}
+func watch(j handle, s plan.Step) block.Watch {
+	w := block.Watch{Started: j.Started}
 	if s.Kind != "" {
-		w.Percent = func(p float64) { j.emit(apply.Event{Phase: apply.Progress, Step: s, Percent: p}) }
+		w.Percent = func(percent float64) { j.Progress(s, percent) }
 	}
 	return w
-}
-
-// again says whether a step was begun before this time.
-func (j *job) again(s plan.Step) bool {
-	times := 0
-	for _, e := range j.held.Log.Entries() {
-		if e.Kind == journal.Begin && e.Step == s.ID() {
-			times++
-		}
-	}
-	return times > 1
 }

@@ -66,7 +66,7 @@ func TestCreateDisk(t *testing.T) {
 			t.Fatalf("%s: %v", d.Path, err)
 		}
 		t.Logf("%s: %s", filepath.Base(d.Path), out.Took)
-		_, uuids[d.Path], _ = strings.Cut(strings.Join(out.Said, ", "), "UUID ")
+		_, uuids[d.Path], _ = strings.Cut(strings.Join(out.Messages, ", "), "UUID ")
 		uuids[d.Path], _, _ = strings.Cut(uuids[d.Path], ",")
 		checkTable(t, *d, dir)
 		checkSeen(t, *d, o.Session.Seen)

@@ -209,17 +209,17 @@ func (t *detachJob) undelete(context.Context, plan.Step) error {
 }
 
 func (t *detachJob) result(out *Outcome) {
-	out.Said = append(out.Said, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
+	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
 	done := t.now().Done
 	if done[string(plan.StepUnmount)] {
-		out.Said = append(out.Said, "unmounted: "+strings.Join(t.mounted(), ", "))
+		out.Messages = append(out.Messages, "unmounted: "+strings.Join(t.mounted(), ", "))
 	}
 	for _, e := range t.Entries {
-		out.Said = append(out.Said, "taken out of the guest's fstab: "+e.String())
+		out.Messages = append(out.Messages, "taken out of the guest's fstab: "+e.String())
 	}
 	if t.Delete {
-		out.Said = append(out.Said, t.Path+" is deleted")
+		out.Messages = append(out.Messages, t.Path+" is deleted")
 	} else {
-		out.Said = append(out.Said, "its image stays: "+t.Path)
+		out.Messages = append(out.Messages, "its image stays: "+t.Path)
 	}
 }

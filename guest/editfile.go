@@ -21,7 +21,7 @@ func openFileChange(j *job) (errand, error) {
 	if err := j.told(c); err != nil {
 		return errand{}, err
 	}
-	return errand{handlers: c.handlers(j), result: func(out *Outcome) { out.Said = c.said(j.facts.Kind) }}, nil
+	return errand{handlers: c.handlers(j), result: func(out *Outcome) { out.Messages = c.said(j.facts.Kind) }}, nil
 }
 
 // said tells what was changed.
@@ -76,7 +76,7 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Op
 		return nil, err
 	}
 	if c == nil {
-		return &Outcome{State: journal.Cancelled, Said: []string{"nothing to change"}}, nil
+		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to change"}}, nil
 	}
 	c.Scratch, o.visit = o.Scratch, in
 	j, err := openErrand(Facts{Kind: kind, Target: g.Target(c.Place.Disks[0]), Steps: c.steps()}, c.locks(), c, o)

@@ -30,14 +30,12 @@ type errand struct {
 // openErrands take one up. What it has to know is in Facts.Errand, what it does in
 // Facts.Steps: both are the same after a crash.
 var openErrands = map[Kind]func(*job) (errand, error){
-	OnlineGrowth:   onlineErrand,
-	DiskAttach:     openAttach,
-	DiskDetach:     openDetach,
-	Medium:         openMedium,
-	DiskCreation:   openCreationErrand,
-	DiskConversion: openConversionErrand,
-	Editing:        openFileChange,
-	CopyingIn:      openFileChange,
+	OnlineGrowth: onlineErrand,
+	DiskAttach:   openAttach,
+	DiskDetach:   openDetach,
+	Medium:       openMedium,
+	Editing:      openFileChange,
+	CopyingIn:    openFileChange,
 }
 
 // errOnlyForward says that what was done cannot be taken back.
@@ -79,7 +77,7 @@ func (j *job) runErrand(ctx context.Context) (*Outcome, error) {
 		}
 		return out, nil
 	}
-	failure := &Failure{Err: err, Job: j.held.ID, Errand: true, Begun: !j.errand.apart}
+	failure := &Failure{Err: err, Job: j.held.ID, Stepwise: true, Begun: !j.errand.apart}
 	switch undone := j.undoErrand(context.WithoutCancel(ctx)); {
 	case errors.Is(undone, errOnlyForward):
 		failure.Forward = true
@@ -168,7 +166,7 @@ func (j *job) rollbackErrand(ctx context.Context) (*Outcome, error) {
 		return nil, plan.Refuse(plan.JobState, j.held.ID, "job %s cannot be rolled back: %v", j.held.ID, err)
 	}
 	if err != nil {
-		return nil, &Failure{Err: err, Job: j.held.ID, Errand: true, Begun: !j.errand.apart}
+		return nil, &Failure{Err: err, Job: j.held.ID, Stepwise: true, Begun: !j.errand.apart}
 	}
 	return &Outcome{Job: j.held.ID, State: journal.RolledBack, Changed: true}, nil
 }
@@ -186,7 +184,25 @@ func (j *job) tell(what any) error {
 	return j.writeFacts()
 }
 
-// beside names a file of the job beside one of the disk's.
-func (j *job) beside(path, ending string) string {
+// The job as parts of several kinds see it.
+
+func (j *job) ID() string                      { return j.held.ID }
+func (j *job) Dir() string                     { return j.held.Dir }
+func (j *job) Note(format string, args ...any) { j.note(format, args...) }
+func (j *job) Started(p journal.Proc)          { j.started(p) }
+func (j *job) Progress(s plan.Step, percent float64) {
+	j.emit(apply.Event{Phase: apply.Progress, Step: s, Percent: percent})
+}
+func (j *job) PathNextTo(path, ending string) string {
 	return filepath.Join(filepath.Dir(path), filepath.Base(path)+".virt-grow-"+j.held.ID+ending)
+}
+
+func (j *job) Begins(step string) int {
+	times := 0
+	for _, e := range j.held.Log.Entries() {
+		if e.Kind == journal.Begin && e.Step == step {
+			times++
+		}
+	}
+	return times
 }

@@ -60,7 +60,7 @@ func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Ou
 	if err == nil {
 		out.Changed = record.State == journal.Finished || record.State == journal.Waiting
 		if out.Changed {
-			out.ToDo = j.toDo()
+			out.ManualSteps = j.toDo()
 			j.notExtended()
 		}
 		switch record.State {

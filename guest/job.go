@@ -13,10 +13,10 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
-	"github.com/virt-grow/virt-grow/plan/live"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -60,7 +60,7 @@ type Kind string
 
 // The kinds of job. Those without a line in errands work on an overlay.
 const (
-	Growth       Kind = ""          // of an image, or of a domain's disk
+	Growth       Kind = "growth"    // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
 	OnlineGrowth Kind = "online"    // of a running guest's disk
 	DiskAttach   Kind = "attach"    // of a disk, and what the guest does with it
@@ -110,47 +110,11 @@ type Options struct {
 // ErrDeclined says that a person said no to the plan.
 var ErrDeclined = errors.New("not agreed to")
 
-// Outcome is how a job command ended.
-type Outcome struct {
-	Job     string
-	Changed bool
-	State   journal.JobState
-	Plan    *plan.Plan
-	Took    time.Duration
-	// ToDo is what is left to a person.
-	ToDo []string
-	// Said is what came of a job without a plan, for people; Ran are the commands
-	// that a guest has run for it.
-	Said []string
-	Ran  []live.Ran
-}
-
-// Failure is a job that did not reach its end.
-type Failure struct {
-	Err error
-	Job string
-	// Begun says that the image itself was being written, Stopped that the
-	// guest was shut down for the job.
-	Begun, Stopped bool
-	// Errand says that the job is none of growth: its status says what is done.
-	Errand bool
-	// Forward says that only resume goes on from here.
-	Forward bool
-	// Restored says that everything is as before, and was verified to be.
-	Restored bool
-	// Undo is why it is not; nil when nothing was undone because the image is
-	// grown already and only cleaning up is left, for Resume.
-	Undo error
-}
-
-func (f *Failure) Error() string {
-	if f.Undo != nil {
-		return fmt.Sprintf("%v; and undoing it failed: %v", f.Err, f.Undo)
-	}
-	return f.Err.Error()
-}
-
-func (f *Failure) Unwrap() error { return f.Err }
+// Outcome is how a job command ended, Failure one that did not reach its end.
+type (
+	Outcome = engine.Outcome
+	Failure = engine.Failure
+)
 
 // job is one job on its way.
 type job struct {
@@ -220,7 +184,9 @@ func createJob(path string, locks []string, o Options, facts func(*journal.Job) 
 		return nil, errors.Join(err, unlock())
 	}
 	f := facts(held)
-	f.Kind, f.Locks = o.kind, locks
+	if f.Kind, f.Locks = o.kind, locks; f.Kind == "" {
+		f.Kind = Growth
+	}
 	j := newJob(held, f, o)
 	j.unlock = unlock
 	if err := j.writeFacts(); err != nil {
@@ -248,13 +214,21 @@ func factsFor(img *image.Image, r plan.Request, newSize size.Bytes, o Options, h
 	}
 }
 
-// writeFacts puts the job's facts into the journal.
+// writeFacts puts the job's facts into the journal, as the data of a header.
 func (j *job) writeFacts() error {
-	data, err := json.Marshal(j.facts)
+	data, err := j.facts.header()
 	if err != nil {
 		return err
 	}
 	return j.log(journal.Entry{Kind: journal.Opened, Data: data})
+}
+
+func (f Facts) header() ([]byte, error) {
+	data, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(engine.Header{Kind: string(f.Kind), Target: f.Target, Locks: f.Locks, Steps: f.Steps, Agreed: f.Agreed, Data: data})
 }
 
 // locksOf names the locks of the images that a growth of the disk works on.
@@ -330,7 +304,12 @@ func factsOf(r journal.Record) (Facts, error) {
 	if len(r.Facts) == 0 {
 		return f, errors.New("the journal does not say what the job was for")
 	}
-	err := json.Unmarshal(r.Facts, &f)
+	var h engine.Header
+	if err := json.Unmarshal(r.Facts, &h); err != nil {
+		return f, err
+	}
+	err := json.Unmarshal(h.Data, &f)
+	f.Kind, f.Target, f.Locks, f.Steps, f.Agreed = Kind(h.Kind), h.Target, h.Locks, h.Steps, h.Agreed
 	return f, err
 }
 

@@ -108,7 +108,7 @@ func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
 		return nil, err
 	}
 	if len(p.steps) == 0 {
-		return &Outcome{State: journal.Cancelled, Said: []string{"nothing to do"}}, nil
+		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to do"}}, nil
 	}
 	t := plan.Target{Path: p.ISO, Format: "raw", Guest: &plan.Guest{Disk: p.Target}}
 	running := slices.Contains(p.scopes, domain.Live)

@@ -114,10 +114,10 @@ func (m *mediumJob) result(out *Outcome) {
 	if m.ISO == "" {
 		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.domain.Name)
 	}
-	out.Said = append(out.Said, first)
+	out.Messages = append(out.Messages, first)
 	if m.ISO != "" && was != "" {
-		out.Said = append(out.Said, "before, it was "+was)
+		out.Messages = append(out.Messages, "before, it was "+was)
 	}
-	out.Said = append(out.Said, m.Notes...)
-	out.ToDo = append(out.ToDo, m.ToDo...)
+	out.Messages = append(out.Messages, m.Notes...)
+	out.ManualSteps = append(out.ManualSteps, m.ToDo...)
 }

@@ -370,17 +370,17 @@ func driveThatGrew(before, after []domain.FS) string {
 func (o *online) result(out *Outcome) {
 	g, p := o.guest(), o.Plan
 	if p.Sent != "" {
-		out.Said = append(out.Said, fmt.Sprintf("%s %s is grown: %s → %s", g.Name, g.Disk, p.From, p.To))
+		out.Messages = append(out.Messages, fmt.Sprintf("%s %s is grown: %s → %s", g.Name, g.Disk, p.From, p.To))
 	} else {
-		out.Said = append(out.Said, fmt.Sprintf("%s %s has %s", g.Name, g.Disk, p.To))
+		out.Messages = append(out.Messages, fmt.Sprintf("%s %s has %s", g.Name, g.Disk, p.To))
 	}
 	if was, ok := mounted(o.Plan.Before, o.Top.Mounted); ok && o.Total > 0 {
-		out.Said = append(out.Said, fmt.Sprintf("%s (%s) in the guest: %s → %s", was.MountPoint, was.Type, was.Total, o.Total))
+		out.Messages = append(out.Messages, fmt.Sprintf("%s (%s) in the guest: %s → %s", was.MountPoint, was.Type, was.Total, o.Total))
 	}
 	if p.InGuest == ByPerson {
-		out.ToDo = p.ByHand()
+		out.ManualSteps = p.ByHand()
 	}
-	out.Ran = o.Ran
+	out.Commands = o.Ran
 }
 
 // Lines are the commands as a person would type them.

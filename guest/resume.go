@@ -68,16 +68,34 @@ func (j *job) restorePlan(context.Context) error {
 
 // Resume brings a job that was cut off to its end.
 func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
+	if o.moved(name) {
+		return o.Engine().Resume(ctx, name)
+	}
 	return again(ctx, name, o, func(w ways) way { return w.resume })
 }
 
 // Accept commits a job that waits for a decision.
 func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
-	return again(ctx, name, o, func(w ways) way { return w.accept })
+	if o.moved(name) {
+		return o.Engine().Accept(ctx, name)
+	}
+	if listed, err := o.Store.Read(name); err == nil {
+		if facts, err := factsOf(listed.Record); err == nil && facts.Kind.Closable(listed.Record) {
+			return Close(ctx, name, o)
+		}
+	}
+	out, err := again(ctx, name, o, func(w ways) way { return w.accept })
+	if err == nil && out.State != journal.Finished {
+		return nil, plan.Refuse(plan.JobState, out.Job, "there is nothing to accept: job %s is %s", out.Job, out.State)
+	}
+	return out, err
 }
 
 // Rollback takes back whatever a job has done.
 func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
+	if o.moved(name) {
+		return o.Engine().Rollback(ctx, name)
+	}
 	return again(ctx, name, o, func(w ways) way { return w.rollback })
 }
 

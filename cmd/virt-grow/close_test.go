@@ -24,10 +24,7 @@ func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, e
 	facts := guest.Facts{Kind: kind, Agreed: true, Steps: steps, Locks: []string{"disk-1-1"}, Overlay: filepath.Join(state, "o.qcow2"),
 		Target: plan.Target{Path: filepath.Join(state, "gone.qcow2"), Format: "qcow2", Guest: &plan.Guest{Connect: "qemu+unix:///system?socket=/nowhere", Name: "gone", UUID: "0b1f", Disk: "vda"}},
 		Errand: json.RawMessage(`{"plan":{"in_guest":"agent"},"left":[{"what":"fs","argv":["xfs_growfs","/"]}]}`)}
-	data, err := json.Marshal(facts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := headerOf(t, facts)
 	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: data}}, entries...) {
 		e.Time = time.Now()
 		if err := j.Log.Append(e); err != nil {

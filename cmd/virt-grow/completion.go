@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
 func (p *program) completionCommand() *cli.Command {
@@ -143,23 +143,19 @@ func commandWords(commands []*cli.Command) []string {
 
 // jobWords are the jobs that the command could be about.
 func (p *program) jobWords(l line) []string {
-	fits := map[string]func(journal.Listed) bool{
-		"status":   func(journal.Listed) bool { return true },
-		"resume":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "resume") },
-		"accept":   func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "accept") },
-		"rollback": func(j journal.Listed) bool { return slices.Contains(commandsFor(j), "rollback") },
-	}[l.name()]
-	if fits == nil {
+	command := l.name()
+	if !slices.Contains([]string{"status", "resume", "accept", "rollback"}, command) {
 		return nil
 	}
 	p.state = l.stateDir()
 	if p.state == "" {
 		p.state = p.defaultState()
 	}
-	all, _ := p.store().List()
+	all, _ := p.engine().List()
 	var words []string
 	for _, j := range all {
-		if fits(j) {
+		fits := func(a job.Action) bool { return commandOf[a].name == command }
+		if command == "status" || slices.ContainsFunc(j.Actions, fits) {
 			words = append(words, j.ID)
 		}
 	}

@@ -222,7 +222,7 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 	switch {
 	case job && failure.Forward:
 		return ""
-	case job && !failure.Restored && failure.Errand && failure.Begun:
+	case job && !failure.Restored && failure.Stepwise && failure.Begun:
 		return "Some of it is done: " + p.line("status", failure.Job) + " says what."
 	case job && !failure.Restored && failure.Stopped && !failure.Begun:
 		return "The image itself was not written to; the guest may be off, or on its overlay: see the status."

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -190,8 +189,8 @@ var outcomes = map[journal.JobState]string{
 // ended shows a run that ended well.
 func (p *program) ended(out *guest.Outcome) error {
 	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
-		ToDo: out.ToDo, Said: out.Said, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
-	if out.State == journal.Cancelled && out.Plan == nil && out.Said == nil {
+		ToDo: out.ManualSteps, Said: out.Messages, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
+	if out.State == journal.Cancelled && out.Plan == nil && out.Messages == nil {
 		r.Outcome = view.Cancelled
 	}
 	if out.State == journal.Waiting {
@@ -203,7 +202,7 @@ func (p *program) ended(out *guest.Outcome) error {
 		}
 		return view.Results(p.out, p.style(), r)
 	}
-	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo, Said: r.Said, Ran: out.Ran}
+	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ToDo: r.ToDo, Said: r.Said, Ran: out.Commands}
 	if out.State == journal.Waiting {
 		e.Next = r.Accept
 	}
@@ -213,18 +212,12 @@ func (p *program) ended(out *guest.Outcome) error {
 
 // overlayOf is where a job has its overlay.
 func (p *program) overlayOf(job string) string {
-	listed, err := p.store().Read(job)
+	s, err := p.engine().Status(job)
 	if err != nil {
 		return ""
 	}
-	facts, err := factsOf(listed.Record)
-	if err != nil {
-		return ""
-	}
-	return facts.Overlay
+	return s.Details.Overlay
 }
 
 // now is the time views show.
 func now() time.Time { return time.Now() }
-
-var errNoFacts = errors.New("the journal does not say what the job was for")

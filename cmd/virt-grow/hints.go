@@ -198,7 +198,7 @@ func (p *program) hintUnrestored(f *guest.Failure) string {
 	if f.Forward {
 		return "when the cause is mended: " + p.line("resume", f.Job) + " finishes it. If it cannot be: " + p.line("accept", f.Job) + " closes it as it is, and lists what is left"
 	}
-	if f.Errand && f.Begun {
+	if f.Stepwise && f.Begun {
 		return "when the cause is mended: " + back + " takes it back, " + p.line("resume", f.Job) + " finishes it"
 	}
 	if f.Begun {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"slices"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -25,7 +25,7 @@ func (p *program) jobs(c *cli.Context) error {
 	if err := noOperand(c); err != nil {
 		return err
 	}
-	all, err := p.store().List()
+	all, err := p.engine().List()
 	if err != nil {
 		return err
 	}
@@ -47,31 +47,22 @@ func unreadable(err error) string {
 	return "damaged"
 }
 
+// engine knows the jobs of the state directory.
+func (p *program) engine() *job.Engine { return guest.Options{Store: p.store()}.Engine() }
+
 // listed is a job as the list shows it.
-func (p *program) listed(j journal.Listed) view.Job {
-	job := view.Job{ID: j.ID, State: string(j.Record.State), Active: j.Running, Started: j.Record.Started}
-	if facts, err := factsOf(j.Record); err == nil {
-		job.Target = facts.Target.Path
-		if g := facts.Target.Guest; g != nil {
-			job.Target, job.Disk = g.Name, g.Disk
-		}
+func (p *program) listed(j job.Status) view.Job {
+	shown := view.Job{ID: j.ID, State: string(j.Record.State), Active: j.Active, Started: j.Record.Started, Target: j.Header.Target.Path}
+	if g := j.Header.Target.Guest; g != nil {
+		shown.Target, shown.Disk = g.Name, g.Disk
 	}
 	if j.Err != nil {
-		job.State, job.Target = unreadable(j.Err), p.targetOfPlan(j.ID)
+		shown.State, shown.Target = unreadable(j.Err), p.targetOfPlan(j.ID)
 	}
-	if commands := p.commands(j); len(commands) > 0 && !j.Running {
-		job.Next = commands[0].Line
+	if commands := p.commands(j); len(commands) > 0 && !j.Active {
+		shown.Next = commands[0].Line
 	}
-	return job
-}
-
-func factsOf(r journal.Record) (guest.Facts, error) {
-	var f guest.Facts
-	if len(r.Facts) == 0 {
-		return f, errNoFacts
-	}
-	err := json.Unmarshal(r.Facts, &f)
-	return f, err
+	return shown
 }
 
 func (p *program) planOf(id string) (*plan.Plan, error) {
@@ -93,20 +84,23 @@ func (p *program) targetOfPlan(id string) string {
 	return saved.Target.Path
 }
 
+// commandOf is the command for an action, and what it does.
+var commandOf = map[job.Action]struct{ name, what string }{
+	job.Resume:   {"resume", "finish it"},
+	job.Accept:   {"accept", "commit the overlay into the image: it is final"},
+	job.Rollback: {"rollback", "take it back: the image is as before"},
+	job.Close:    {"accept", "close it as it is: the rest is left to you"},
+}
+
 // commands are what can be run on a job now, the best first.
-func (p *program) commands(j journal.Listed) []view.Command {
-	all := map[string]string{
-		"resume":   "finish it",
-		"accept":   "commit the overlay into the image: it is final",
-		"rollback": "take it back: the image is as before",
-		"status":   "see what is known of it",
+func (p *program) commands(j job.Status) []view.Command {
+	if j.Err != nil {
+		return []view.Command{{Line: p.line("status", j.ID), What: "see what is known of it"}}
 	}
 	var commands []view.Command
-	if facts, err := factsOf(j.Record); err == nil && facts.Kind.Closable(j.Record) {
-		all["accept"] = "close it as it is: the rest is left to you"
-	}
-	for _, name := range commandsFor(j) {
-		commands = append(commands, view.Command{Line: p.line(name, j.ID), What: all[name]})
+	for _, a := range j.Actions {
+		c := commandOf[a]
+		commands = append(commands, view.Command{Line: p.line(c.name, j.ID), What: c.what})
 	}
 	return commands
 }
@@ -114,27 +108,6 @@ func (p *program) commands(j journal.Listed) []view.Command {
 // closing is the command that ends a job which nothing else ends.
 func (p *program) closing(id string) view.Command {
 	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else ends it"}
-}
-
-func commandsFor(j journal.Listed) []string {
-	facts, err := factsOf(j.Record)
-	switch {
-	case j.Err != nil:
-		return []string{"status"}
-	case j.Running, j.Record.State.Ended():
-		return nil
-	case err == nil && facts.Kind == guest.Rehearsing:
-		return []string{"rollback"}
-	case err == nil && facts.Kind.InPlace(j.Record):
-		return []string{"resume", "accept"}
-	case j.Record.State == journal.Waiting:
-		return []string{"accept", "rollback"}
-	case j.Record.State == journal.Committing && err == nil && facts.Target.Guest != nil && facts.Target.Guest.Trial:
-		return []string{"resume"}
-	case j.Record.State == journal.Opening && (err != nil || !facts.Agreed):
-		return []string{"rollback"}
-	}
-	return []string{"resume", "rollback"}
 }
 
 // stepsOf says how far a job is.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -21,13 +22,10 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := json.Marshal(guest.Facts{
-		Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed,
+	data := headerOf(t, guest.Facts{
+		Kind: guest.Growth, Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed,
 		OldSize: size.GiB, NewSize: 2 * size.GiB, Overlay: filepath.Join(state, "o.qcow2"), Undo: filepath.Join(state, "u.qcow2"),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: data}}, entries...) {
 		e.Time = at
 		if err := j.Log.Append(e); err != nil {
@@ -35,6 +33,20 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 		}
 	}
 	return j
+}
+
+// headerOf is the first entry of a job with these facts.
+func headerOf(t *testing.T, f guest.Facts) json.RawMessage {
+	t.Helper()
+	data, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := json.Marshal(job.Header{Kind: string(f.Kind), Target: f.Target, Locks: f.Locks, Steps: f.Steps, Agreed: f.Agreed, Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return header
 }
 
 func entered(s journal.JobState) journal.Entry {

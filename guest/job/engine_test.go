@@ -186,6 +186,9 @@ func TestRefused(t *testing.T) {
 			if err := verbs(e)["close"](id); (err == nil) != c.closes {
 				t.Errorf("close: %v", err)
 			}
+			if s, err := e.Status(id); c.text != "" && (err != nil || !strings.HasPrefix(s.Text, "It was closed as it was")) {
+				t.Errorf("closed: %q, %v", s.Text, err)
+			}
 			if now, err := os.ReadFile(path); !c.closes && (err != nil || string(now) != string(before)) {
 				t.Errorf("its journal has changed, %v", err)
 			}

@@ -28,7 +28,8 @@ type Status struct {
 	Err error
 }
 
-// Status reads one job, without taking hold of it.
+// Status reads one job, without taking hold of it. A journal that cannot be read is not
+// an error, but a status.
 func (e *Engine) Status(name string) (Status, error) {
 	listed, err := e.Store.Read(name)
 	if listed.ID == "" {
@@ -74,22 +75,25 @@ func (e *Engine) status(l journal.Listed) Status {
 	return s
 }
 
-// describe asks the work.
+// describe asks the work what can be done, and for words.
 func (e *Engine) describe(s *Status) {
 	j := &Job{id: s.ID, dir: e.Store.DirOf(s.ID), header: s.Header, engine: e}
-	if err := j.openWork(); err != nil {
-		s.Text = fmt.Sprintf("It cannot be worked on: %v.", err)
-		return
+	err := j.openWork()
+	ended := s.Record.State.Ended()
+	if err == nil {
+		s.Details = j.details()
 	}
-	s.Details = j.details()
-	if s.Record.State.Ended() {
+	switch {
+	case ended:
 		s.Details.Inside = nil
-	} else if !s.Active {
+	case err == nil && !s.Active:
 		s.Actions = j.work.Actions(s.Record)
 	}
 	switch {
 	case s.Record.State == journal.Closed:
 		s.Text = "It was closed as it was" + At(s.Record) + ": nothing more is done or taken back."
+	case err != nil:
+		s.Text = fmt.Sprintf("It cannot be worked on: %v.", err)
 	default:
 		s.Text = j.work.Describe(s.Record, s.Active)
 	}
