@@ -45,7 +45,7 @@ func openAttach(j *job) (errand, error) {
 		handlers[plan.StepMount] = apply.Handler{Do: m.mount, Undo: m.unmount}
 	}
 	if a.File != nil {
-		maps.Copy(handlers, a.File.handlers(j))
+		maps.Copy(handlers, a.File.handlers(j.changing()))
 	}
 	return errand{handlers: handlers, result: a.result}, nil
 }

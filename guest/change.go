@@ -55,7 +55,7 @@ const editLimit = size.MiB
 
 // editText reads a file of the guest and has change make the text that it is to get;
 // nil when that is the same. A path's links are followed within the guest. The
-// appliance stays: given to the job as Options.visit, it carries the change out,
+// appliance stays: given to the job, it carries the change out,
 // without another launch.
 func (in *visit) editText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*fileChange, error) {
 	place, e, err := in.tree.Locate(ctx, path)
@@ -108,9 +108,17 @@ func (c *fileChange) steps() []plan.Step {
 	return append(steps, plan.Step{Kind: plan.StepClean, Summary: "delete the overlay and the saved bytes"})
 }
 
+// changing is the job that a change is a part of, and the appliances for it.
+type changing struct {
+	handle
+	session SessionOptions
+	// visit is the appliance that the change was prepared in; may be nil.
+	visit *visit
+}
+
 // handlers are what these steps mean in a job. Each can be run again after a crash in
 // its middle.
-func (c *fileChange) handlers(j *job) map[plan.StepKind]apply.Handler {
+func (c *fileChange) handlers(j *changing) map[plan.StepKind]apply.Handler {
 	return map[plan.StepKind]apply.Handler{
 		plan.StepWrite: {
 			Do:   func(ctx context.Context, _ plan.Step) error { return c.write(ctx, j) },
@@ -136,7 +144,7 @@ func (c *fileChange) handlers(j *job) map[plan.StepKind]apply.Handler {
 }
 
 // each does the work on the disk that a step is about.
-func (c *fileChange) each(j *job, work func(context.Context, drive, block.Overlay) error) apply.Work {
+func (c *fileChange) each(j *changing, work func(context.Context, drive, block.Overlay) error) apply.Work {
 	return func(ctx context.Context, s plan.Step) error {
 		for _, i := range c.Place.Disks {
 			if d := c.Drives[i]; d.Target == s.Device {
@@ -148,10 +156,10 @@ func (c *fileChange) each(j *job, work func(context.Context, drive, block.Overla
 }
 
 // overlay names a disk's overlay and undo file.
-func (c *fileChange) overlay(j *job, d drive) block.Overlay {
+func (c *fileChange) overlay(j *changing, d drive) block.Overlay {
 	near, ending := d.Path, ""
 	if d.Block {
-		near = filepath.Join(j.held.Dir, filepath.Base(d.Path)) // /dev is no place for files
+		near = filepath.Join(j.Dir(), filepath.Base(d.Path)) // /dev is no place for files
 	}
 	if c.Scratch != "" {
 		near = filepath.Join(c.Scratch, filepath.Base(d.Path))
@@ -165,7 +173,7 @@ func (c *fileChange) overlay(j *job, d drive) block.Overlay {
 
 // write makes the overlays, whatever is left of others, and changes the files in
 // them.
-func (c *fileChange) write(ctx context.Context, j *job) error {
+func (c *fileChange) write(ctx context.Context, j *changing) error {
 	overlays := map[int]string{}
 	var written size.Bytes
 	for _, f := range c.Files {
@@ -200,28 +208,28 @@ func (c *fileChange) write(ctx context.Context, j *job) error {
 }
 
 // untouched refuses a disk that somebody wrote to since the change was prepared.
-func (c *fileChange) untouched(j *job, d drive) error {
+func (c *fileChange) untouched(j *changing, d drive) error {
 	now, err := image.StampOf(d.Path)
 	if err == nil && now != d.Stamp {
-		err = plan.Refuse(plan.ImageChanged, j.held.ID, "somebody else wrote to %s since job %s began", d.Path, j.held.ID)
+		err = plan.Refuse(plan.ImageChanged, j.ID(), "somebody else wrote to %s since job %s began", d.Path, j.ID())
 	}
 	return err
 }
 
 // writeInto changes the files in the appliance the change was prepared in, or in one
 // of its own.
-func (c *fileChange) writeInto(ctx context.Context, j *job, overlays map[int]string) (err error) {
-	in := j.options.visit
-	j.options.visit = nil
+func (c *fileChange) writeInto(ctx context.Context, j *changing, overlays map[int]string) (err error) {
+	in := j.visit
+	j.visit = nil
 	if in != nil && in.app != nil {
 		for _, p := range in.procs {
-			j.started(p)
+			j.Started(p)
 		}
 		if err = in.shut(ctx); err == nil {
 			err = in.reopen(ctx, overlays)
 		}
 	} else {
-		j.note("starting the appliance")
+		j.Note("starting the appliance")
 		in, err = c.boot(ctx, j, overlays)
 	}
 	if err != nil {
@@ -239,10 +247,10 @@ func (c *fileChange) writeInto(ctx context.Context, j *job, overlays map[int]str
 
 // boot boots an appliance on the overlays. The other disks are there as empty ones,
 // for the devices' names.
-func (c *fileChange) boot(ctx context.Context, j *job, overlays map[int]string) (*visit, error) {
-	o := j.options.Session
-	o.Started = j.started
-	return startVisit(ctx, j.held.Dir, c.Drives, o, func(ctx context.Context, i int, gate *block.Gate, _ string) (bool, error) {
+func (c *fileChange) boot(ctx context.Context, j *changing, overlays map[int]string) (*visit, error) {
+	o := j.session
+	o.Started = j.Started
+	return startVisit(ctx, j.Dir(), c.Drives, o, func(ctx context.Context, i int, gate *block.Gate, _ string) (bool, error) {
 		path, ok := overlays[i]
 		if !ok {
 			return false, nil
@@ -259,11 +267,11 @@ func (c *fileChange) changes() []appliance.Change {
 	return all
 }
 
-func (c *fileChange) textDir(j *job) string { return filepath.Join(j.held.Dir, "texts") }
+func (c *fileChange) textDir(j *changing) string { return filepath.Join(j.Dir(), "texts") }
 
 // texts puts every new content where the appliance's library can read it, by its
 // path in the guest. A file of the host has to be the one that was copied from first.
-func (c *fileChange) texts(j *job) (map[string]string, error) {
+func (c *fileChange) texts(j *changing) (map[string]string, error) {
 	if err := os.MkdirAll(c.textDir(j), 0o700); err != nil {
 		return nil, err
 	}
@@ -301,7 +309,7 @@ func (c *fileChange) saveUndo(ctx context.Context, d drive, o block.Overlay) err
 }
 
 // drop deletes the overlays, and the saved bytes with them.
-func (c *fileChange) drop(j *job) error {
+func (c *fileChange) drop(j *changing) error {
 	errs := []error{os.RemoveAll(c.textDir(j))}
 	if c.Visit != "" {
 		errs = append(errs, os.RemoveAll(c.Visit))
@@ -311,7 +319,7 @@ func (c *fileChange) drop(j *job) error {
 		errs = append(errs, o.Drop(), o.DropUndo())
 	}
 	for i := range c.Drives {
-		errs = append(errs, os.RemoveAll(filepath.Join(j.held.Dir, fmt.Sprint(i))))
+		errs = append(errs, os.RemoveAll(filepath.Join(j.Dir(), fmt.Sprint(i))))
 	}
 	return errors.Join(errs...)
 }

@@ -39,7 +39,7 @@ func openDetach(j *job) (errand, error) {
 		plan.StepDelete:   {Do: t.deleteImage, Undo: t.undelete},
 	}
 	if t.File != nil {
-		maps.Copy(handlers, t.File.handlers(j))
+		maps.Copy(handlers, t.File.handlers(j.changing()))
 	}
 	return errand{handlers: handlers, result: t.result}, nil
 }

@@ -11,17 +11,55 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// openFileChange takes up a job that is nothing but a change of files.
-func openFileChange(j *job) (errand, error) {
-	c := &fileChange{}
-	if err := j.told(c); err != nil {
-		return errand{}, err
+// filesWork is the work of a job that does nothing but change files.
+type filesWork struct {
+	job *engine.Job
+	*fileChange
+	changing *changing
+}
+
+func newFilesWork(j *engine.Job, c *fileChange, session SessionOptions, in *visit) *filesWork {
+	return &filesWork{job: j, fileChange: c, changing: &changing{handle: j, session: session, visit: in}}
+}
+
+func openFiles(session SessionOptions) engine.Kind {
+	return func(j *engine.Job) (engine.Work, error) {
+		w := newFilesWork(j, &fileChange{}, session, nil)
+		return w, j.Load(w.fileChange)
 	}
-	return errand{handlers: c.handlers(j), result: func(out *Outcome) { out.Messages = c.said(j.facts.Kind) }}, nil
+}
+
+// Handlers are the change's.
+func (w *filesWork) Handlers() map[plan.StepKind]apply.Handler { return w.handlers(w.changing) }
+
+// Actions are both ways until the clean-up, which deletes what the way back needs.
+func (w *filesWork) Actions(r journal.Record) []engine.Action {
+	if engine.Begun(r, string(plan.StepClean)) {
+		return []engine.Action{engine.Resume, engine.Close}
+	}
+	return []engine.Action{engine.Resume, engine.Rollback}
+}
+
+// Describe leaves it to the engine.
+func (w *filesWork) Describe(journal.Record, bool) string { return "" }
+
+// Report says what was changed.
+func (w *filesWork) Report(out *Outcome) { out.Messages = w.said(Kind(w.job.Header().Kind)) }
+
+// Details are the overlays and the saved bytes.
+func (w *filesWork) Details() engine.Details {
+	var d engine.Details
+	for _, i := range w.Place.Disks {
+		o := w.overlay(w.changing, w.Drives[i])
+		d.Files = append(d.Files, o.Path, o.Undo, o.Bitmaps())
+	}
+	return d
 }
 
 // said tells what was changed.
@@ -78,13 +116,11 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Op
 	if c == nil {
 		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to change"}}, nil
 	}
-	c.Scratch, o.visit = o.Scratch, in
-	j, err := openErrand(Facts{Kind: kind, Target: g.Target(c.Place.Disks[0]), Steps: c.steps()}, c.locks(), c, o)
-	if err != nil {
-		return nil, err
-	}
-	out, err := j.runErrand(ctx)
-	return out, errors.Join(err, j.close())
+	c.Scratch = o.Scratch
+	return o.Engine().Run(ctx, engine.Spec{
+		Kind: string(kind), Target: g.Target(c.Place.Disks[0]), Locks: c.locks(), Steps: c.steps(), Agreed: true,
+		Open: func(j *engine.Job) (any, engine.Work, error) { return c, newFilesWork(j, c, o.Session, in), nil },
+	})
 }
 
 // copyIn prepares the copies of some files. Nil when all of them are there already.

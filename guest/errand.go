@@ -34,8 +34,6 @@ var openErrands = map[Kind]func(*job) (errand, error){
 	DiskAttach:   openAttach,
 	DiskDetach:   openDetach,
 	Medium:       openMedium,
-	Editing:      openFileChange,
-	CopyingIn:    openFileChange,
 }
 
 // errOnlyForward says that what was done cannot be taken back.
@@ -195,6 +193,10 @@ func (j *job) Progress(s plan.Step, percent float64) {
 }
 func (j *job) PathNextTo(path, ending string) string {
 	return filepath.Join(filepath.Dir(path), filepath.Base(path)+".virt-grow-"+j.held.ID+ending)
+}
+
+func (j *job) changing() *changing {
+	return &changing{handle: j, session: j.options.Session, visit: j.options.visit}
 }
 
 func (j *job) Begins(step string) int {

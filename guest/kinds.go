@@ -12,6 +12,8 @@ func kinds(session SessionOptions) engine.Kinds {
 	all := engine.Kinds{
 		string(DiskCreation):   openCreation(session),
 		string(DiskConversion): openConversion,
+		string(Editing):        openFiles(session),
+		string(CopyingIn):      openFiles(session),
 	}
 	for _, kind := range []Kind{Growth, Rehearsing, OnlineGrowth, DiskAttach, DiskDetach, Medium, Editing, CopyingIn} {
 		if _, moved := all[string(kind)]; !moved {
