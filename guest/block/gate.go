@@ -3,19 +3,18 @@ package block
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/digitalocean/go-qemu/qmp"
-
+	"github.com/virt-grow/virt-grow/guest/block/qmp"
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -33,8 +32,7 @@ type Gate struct {
 	cmd     *exec.Cmd
 	stderr  bytes.Buffer
 	exited  chan struct{}
-	monitor *qmp.SocketMonitor
-	mu      sync.Mutex
+	monitor *qmp.Client
 }
 
 // Names of the gate's block nodes.
@@ -103,30 +101,57 @@ func (g *Gate) removeSockets() {
 	}
 }
 
-// connect waits for the control socket: it is opened after the export.
+// answerLimit is how long the daemon may take to open its control socket, and to
+// send the greeting on it.
+const answerLimit = 30 * time.Second
+
+// connect connects to the control socket, which the daemon opens after the export.
 func (g *Gate) connect(ctx context.Context, control string) error {
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		m, err := qmp.NewSocketMonitor("unix", control, time.Second)
-		if err == nil {
-			g.monitor = m
-			return m.Connect()
+	conn, err := g.dial(ctx, control)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, answerLimit, fmt.Errorf("qemu-storage-daemon sent no greeting within %s", answerLimit))
+	defer stop()
+	if g.monitor, err = qmp.New(ctx, conn, nil); errors.Is(err, qmp.ErrClosed) {
+		return g.lost(err)
+	}
+	return err
+}
+
+func (g *Gate) dial(ctx context.Context, control string) (conn net.Conn, err error) {
+	wait := poll.Wait{For: "qemu-storage-daemon to open its control socket", Every: 5 * time.Millisecond, Limit: answerLimit}
+	var last error
+	err = poll.Until(ctx, wait, func() (bool, error) {
+		if g.hasExited() {
+			return false, g.died()
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-g.exited:
-			return g.died()
-		case <-time.After(5 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("qemu-storage-daemon does not answer: %w", err)
-		}
+		conn, last = (&net.Dialer{}).DialContext(ctx, "unix", control)
+		return last == nil, nil
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		err = fmt.Errorf("%w: %w", err, last)
+	}
+	return conn, err
+}
+
+func (g *Gate) hasExited() bool {
+	select {
+	case <-g.exited:
+		return true
+	default:
+		return false
 	}
 }
 
 func (g *Gate) died() error {
 	return fmt.Errorf("qemu-storage-daemon ended: %s", bytes.TrimSpace(g.stderr.Bytes()))
+}
+
+// lost ends a daemon whose monitor is gone, and returns what it wrote as an error.
+func (g *Gate) lost(err error) error {
+	g.kill()
+	return fmt.Errorf("%w (%w)", g.died(), err)
 }
 
 // Process identifies the daemon, for the journal.
@@ -198,32 +223,20 @@ func (g *Gate) point(ctx context.Context, node string) error {
 	})
 }
 
-// run sends one command. The client waits without a limit, so the daemon is
-// killed when ctx ends first.
+// run runs one command. The daemon is killed when ctx ends first, because the
+// command may still be under way, and when its monitor is gone.
 func (g *Gate) run(ctx context.Context, command string, args any) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	request, err := json.Marshal(map[string]any{"execute": command, "arguments": args})
-	if err != nil {
-		return err
-	}
-	answer := make(chan error, 1)
-	go func() {
-		_, err := g.monitor.Run(request)
-		answer <- err
-	}()
-	select {
-	case err = <-answer:
-	case <-ctx.Done():
+	err := g.monitor.Execute(ctx, command, args, nil)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		g.kill()
 		return context.Cause(ctx)
-	case <-g.exited:
-		return g.died()
+	case errors.Is(err, qmp.ErrClosed):
+		return g.lost(fmt.Errorf("%s: %w", command, err))
 	}
-	if err != nil {
-		return fmt.Errorf("qemu-storage-daemon: %s: %w", command, err)
-	}
-	return nil
+	return fmt.Errorf("qemu-storage-daemon: %s: %w", command, err)
 }
 
 // Stop ends the daemon, which writes out what it still holds, and removes the
@@ -237,7 +250,7 @@ func (g *Gate) Stop() error {
 		return errors.New("qemu-storage-daemon did not end by itself within 20 s and was killed")
 	}
 	if g.monitor != nil {
-		_ = g.monitor.Disconnect()
+		g.monitor.Close()
 	}
 	g.removeSockets()
 	if status := g.cmd.ProcessState; !status.Success() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -60,5 +61,45 @@ func TestGateInUse(t *testing.T) {
 	}
 	if err := second.Open(ctx, filepath.Join(t.TempDir(), "none")); err == nil || errors.Is(err, ErrInUse) {
 		t.Errorf("no such file: %v", err)
+	}
+}
+
+// TestGateEnds: a daemon that ends, and one that is given up, are both errors of the
+// command under way, and nothing waits for them.
+func TestGateEnds(t *testing.T) {
+	why := errors.New("enough")
+	ended, end := context.WithCancelCause(t.Context())
+	end(why)
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		kill bool
+		says string
+	}{
+		"killed":   {t.Context(), true, "qemu-storage-daemon ended"},
+		"given up": {ended, false, why.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "vg")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			g, err := StartGate(t.Context(), dir, size.GiB)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.kill {
+				_ = g.cmd.Process.Kill()
+			}
+			if err := g.Shut(c.ctx); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v", err)
+			}
+			if !g.hasExited() {
+				t.Error("the daemon still runs")
+			}
+			if err := g.Stop(); err == nil {
+				t.Error("a daemon that was killed counts as one that ended well")
+			}
+		})
 	}
 }
