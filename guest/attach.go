@@ -13,6 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -210,7 +211,7 @@ func (p *attaching) ask(ctx context.Context) error {
 	if !p.Agent {
 		return nil
 	}
-	before, err := p.domain.GuestDisks(ctx)
+	before, err := inside.New(p.domain.Name, p.domain).Disks(ctx)
 	if err != nil {
 		p.Agent = false // it cannot say; so it will not be waited for
 		return nil
@@ -240,7 +241,7 @@ func (p *attaching) planMount(ctx context.Context) error {
 	}
 	p.Mount = &mounting{Path: r.Mount, Options: r.MountOptions}
 	if p.live() {
-		return p.Mount.free(ctx, p.domain)
+		return inside.New(p.domain.Name, p.domain).CheckMountPoint(ctx, p.Mount.Path)
 	}
 	return nil
 }
@@ -318,7 +319,7 @@ func (p *attaching) listInside() {
 // run makes the job, and runs it. img is the image if it is there.
 func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *Outcome, err error) {
 	if p.Mount != nil && !p.live() {
-		visit, refused := newFstabVisit(ctx, p.domain, p.Disk.Target, img)
+		visit, refused := openOfflineFstab(ctx, p.domain, p.Disk.Target, img)
 		if refused != nil {
 			return nil, refused
 		}
@@ -345,15 +346,15 @@ func (p *attaching) lineFor(found []plan.Content, text []byte) ([]byte, error) {
 	e := fstab.For("00000000-0000-0000-0000-000000000000", "auto", p.Mount.Path, p.Mount.Options)
 	if p.Made == nil {
 		var err error
-		if e, err = p.Mount.entryOn(p.Disk.Path, found); err != nil {
+		if e, err = inside.EntryFor(p.Disk.Path, found, p.Mount.Path, p.Mount.Options); err != nil {
 			return nil, err
 		}
 		p.Mount.Entry = e
 	}
-	if err := p.Mount.fits(p.domain.Name, text, e); err != nil {
+	if err := inside.CheckEntry(p.domain.Name, text, e); err != nil {
 		return nil, err
 	}
 	changed, err := fstab.Add(text, e)
-	p.Mount.Change = fstabChange{Known: true, Old: text, New: changed}
+	p.Mount.Change = inside.FstabChange{Known: true, Old: text, New: changed}
 	return changed, err
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
-// attachJob is the job as its steps see it.
+// attachJob does and undoes the steps of an attachment.
 type attachJob struct {
 	slot
 	*attachment
@@ -27,21 +27,21 @@ func openAttach(j *job) (errand, error) {
 	}
 	a.slot = slot{job: j, target: a.Disk.Target, path: a.Disk.Path}
 	handlers := map[plan.StepKind]apply.Handler{
-		plan.StepController: {Do: a.addController, Undo: a.dropController},
-		plan.StepDefine:     {Do: a.define, Undo: a.undefineAgain},
-		plan.StepPlug:       {Do: a.plug, Undo: a.unplugAgain},
-		plan.StepSeen:       {Do: a.waitSeen},
+		plan.StepController: {Do: a.addController, Undo: a.removeController},
+		plan.StepDefine:     {Do: a.define, Undo: a.removeFromDefinition},
+		plan.StepPlug:       {Do: a.plug, Undo: a.unplugDisk},
+		plan.StepSeen:       {Do: a.awaitDisk},
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.handlers(j, j.options.Session, a.keep))
+		maps.Copy(handlers, a.Made.handlers(j, j.options.Session, a.save))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name
 	}
 	if a.Mount != nil {
 		m := a.mountJob()
-		handlers[plan.StepFstab] = apply.Handler{Do: m.addLine, Undo: m.takeLineBack}
+		handlers[plan.StepFstab] = apply.Handler{Do: m.addLine, Undo: m.removeLine}
 		handlers[plan.StepMount] = apply.Handler{Do: m.mount, Undo: m.unmount}
 	}
 	if a.File != nil {
@@ -50,10 +50,10 @@ func openAttach(j *job) (errand, error) {
 	return errand{handlers: handlers, result: a.result}, nil
 }
 
-func (a *attachJob) keep() error { return a.tell(a.attachment) }
+func (a *attachJob) save() error { return a.tell(a.attachment) }
 
 func (a *attachJob) mountJob() *mountJob {
-	m := &mountJob{job: a.job, mounting: a.Mount, keep: a.keep, file: a.File}
+	m := &mountJob{job: a.job, mounting: a.Mount, save: a.save, file: a.File}
 	m.device = func() string { return a.Name }
 	m.content = func() []plan.Content {
 		if a.Made == nil {
@@ -64,8 +64,7 @@ func (a *attachJob) mountJob() *mountJob {
 	return m
 }
 
-// unmake deletes the image that the job made, whatever the guest wrote to it: it was
-// nobody's before.
+// unmake deletes the image that the job made, whatever the guest has written to it.
 func (a *attachJob) unmake(ctx context.Context, _ plan.Step) error {
 	now, err := image.StampOf(a.Made.File.Path)
 	if err == nil && now.Identity() == a.Made.File.Made.Identity() {
@@ -78,7 +77,7 @@ func (a *attachJob) define(ctx context.Context, _ plan.Step) error {
 	return a.put(ctx, a.Disk.XML(), domain.Config)
 }
 
-func (a *attachJob) undefineAgain(ctx context.Context, _ plan.Step) error {
+func (a *attachJob) removeFromDefinition(ctx context.Context, _ plan.Step) error {
 	return errors.Join(a.undefine(ctx), a.restoreDefinition(ctx))
 }
 
@@ -86,11 +85,11 @@ func (a *attachJob) plug(ctx context.Context, _ plan.Step) error {
 	return a.put(ctx, a.Disk.XML(), domain.Live)
 }
 
-func (a *attachJob) unplugAgain(ctx context.Context, _ plan.Step) error {
+func (a *attachJob) unplugDisk(ctx context.Context, _ plan.Step) error {
 	return a.unplug(ctx, ReleaseLimit)
 }
 
-// ReleaseLimit is how long a guest may take to let a disk go.
+// ReleaseLimit is how long a guest may take to release a disk.
 const ReleaseLimit = 30 * time.Second
 
 func (a *attachJob) hasController(ctx context.Context, scope domain.Scope) (bool, error) {
@@ -111,8 +110,8 @@ func (a *attachJob) addController(ctx context.Context, s plan.Step) error {
 	return err
 }
 
-// dropController waits until a running guest has let it go.
-func (a *attachJob) dropController(ctx context.Context, s plan.Step) error {
+// removeController undoes addController. A running guest has to release the controller.
+func (a *attachJob) removeController(ctx context.Context, s plan.Step) error {
 	scope := domain.Scope(s.Device)
 	if scope == domain.Config {
 		return a.restoreDefinition(ctx)
@@ -141,8 +140,8 @@ func (a *attachJob) dropController(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// waitSeen returns when the guest has the disk.
-func (a *attachJob) waitSeen(ctx context.Context, _ plan.Step) error {
+// awaitDisk waits until the guest has the disk.
+func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 	live, there, err := a.find(ctx, domain.Live)
 	if err != nil {
 		return err
@@ -150,36 +149,10 @@ func (a *attachJob) waitSeen(ctx context.Context, _ plan.Step) error {
 	if !there {
 		return plan.Refuse(plan.DomainChanged, a.held.ID, "somebody took %s out of %s", a.target, a.domain.Name)
 	}
-	const limit = 30 * time.Second
-	why := errors.New("it has no new disk")
-	for end := time.Now().Add(limit); time.Now().Before(end); {
-		disks, err := a.domain.GuestDisks(ctx)
-		if err != nil {
-			why = err
-		} else if name, ok := newDisk(disks, a.Before, live); ok {
-			a.Name = name
-			return a.keep()
-		}
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
+	if a.Name, err = a.agent().AwaitDisk(ctx, a.Before, live); err != nil {
+		return err
 	}
-	return fmt.Errorf("the guest does not see %s within %s: %w", a.target, limit, why)
-}
-
-// newDisk finds the disk of the domain among the guest's: by its serial or its
-// address, else it is the one that is new.
-func newDisk(disks []domain.GuestDisk, before []string, live domain.Device) (string, bool) {
-	fresh := slices.DeleteFunc(slices.Clone(disks), func(g domain.GuestDisk) bool { return slices.Contains(before, g.Name) })
-	for _, g := range fresh {
-		if g.Is(live) {
-			return g.Name, true
-		}
-	}
-	if len(fresh) == 1 {
-		return fresh[0].Name, true
-	}
-	return "", false
+	return a.save()
 }
 
 // initialise has Windows run the script that the job's steps show.
@@ -191,10 +164,10 @@ func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	a.Letter = letter
-	return a.keep()
+	return a.save()
 }
 
-// result says what came of it.
+// result reports what the job has done.
 func (a *attachJob) result(out *Outcome) {
 	say := func(format string, args ...any) { out.Messages = append(out.Messages, fmt.Sprintf(format, args...)) }
 	say("%s has %s: %s", a.domain.Name, a.target, a.path)
@@ -211,11 +184,11 @@ func (a *attachJob) result(out *Outcome) {
 	default:
 		say("the guest has it at its next start")
 	}
-	a.inside(out)
+	a.reportInside(out)
 }
 
-// inside says what was made of it in the guest, or is left to a person.
-func (a *attachJob) inside(out *Outcome) {
+// reportInside says what was made of the disk in the guest, or is left to a person.
+func (a *attachJob) reportInside(out *Outcome) {
 	if a.Made != nil {
 		out.Messages = append(out.Messages, a.Made.said()...)
 	}
@@ -230,6 +203,6 @@ func (a *attachJob) inside(out *Outcome) {
 	}
 	out.Messages = append(out.Messages, "in the guest's fstab: "+a.Mount.Entry.String())
 	if a.File == nil {
-		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.besideFstab(""))
+		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.fstab().Backup())
 	}
 }

@@ -12,44 +12,47 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
+	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// DetachRequest is a disk that a domain is to lose.
+// DetachRequest asks for a disk to be detached from a domain.
 type DetachRequest struct {
 	// Disk is its target or the path of its image.
 	Disk  string
 	Where Where
 	// Delete deletes the image, too.
 	Delete bool
-	// Unmount unmounts what is on it, and takes its lines out of the guest's fstab.
+	// Unmount unmounts what is on it, and removes its lines from the guest's fstab.
 	Unmount bool
-	// EvenMounted does not ask whether the guest uses it.
+	// EvenMounted detaches the disk although the guest uses it, or may use it.
 	EvenMounted bool
-	// Limit is how long the guest may take to let it go; 0 is ReleaseLimit.
+	// Limit is how long the guest may take to release the disk; 0 is ReleaseLimit.
 	Limit time.Duration
 }
 
-// detachment is what the job has to know.
+// detachment is the data of the job.
 type detachment struct {
 	Target string `json:"target"`
 	Path   string `json:"path"`
-	// Live and Config are its elements; "" where it is not, or is to stay.
+	// Live and Config are its elements in the two definitions; "" where it is not there,
+	// or stays.
 	Live   string  `json:"live,omitempty"`
 	Config string  `json:"config,omitempty"`
 	Limit  float64 `json:"limit"` // seconds
-	// Name is what the guest calls it, Blocks what the guest has on it.
-	Name    string         `json:"name,omitempty"`
-	Blocks  []domain.Block `json:"blocks,omitempty"`
-	Entries []fstab.Entry  `json:"entries,omitempty"`
-	Change  fstabChange    `json:"change,omitzero"`
-	Delete  bool           `json:"delete,omitempty"`
+	// Name is what the guest calls the disk, Blocks what the guest has on it.
+	Name    string             `json:"name,omitempty"`
+	Blocks  []live.Device      `json:"blocks,omitempty"`
+	Entries []fstab.Entry      `json:"entries,omitempty"`
+	Change  inside.FstabChange `json:"change,omitzero"`
+	Delete  bool               `json:"delete,omitempty"`
 	// File is the change of the fstab of a guest that is off.
 	File *fileChange `json:"file,omitempty"`
 }
 
-// Detach takes a disk away from a domain.
+// Detach detaches a disk from a domain.
 func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (_ *Outcome, err error) {
 	p := &detaching{domain: d, request: r}
 	if err := p.prepare(ctx); err != nil {
@@ -60,7 +63,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 		return nil, err
 	}
 	if r.Unmount && p.survey.State == domain.Off {
-		visit, refused := newFstabVisit(ctx, d, p.Target, nil)
+		visit, refused := openOfflineFstab(ctx, d, p.Target, nil)
 		if refused != nil {
 			return nil, refused
 		}
@@ -80,13 +83,13 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	return j.runDeviceJob(ctx)
 }
 
-// withoutDisk takes the disk's lines out of the fstab of a guest that is off.
+// withoutDisk removes the disk's lines from the fstab of a guest that is off.
 func (p *detaching) withoutDisk(found []plan.Content, text []byte) (left []byte, err error) {
-	left, p.Entries, err = withoutUUIDs(text, found)
+	left, p.Entries, err = withoutFileSystems(text, found)
 	return left, err
 }
 
-// detaching is a detachment on its way to be a job.
+// detaching prepares the job.
 type detaching struct {
 	detachment
 	domain  *domain.Domain
@@ -111,12 +114,12 @@ func (p *detaching) prepare(ctx context.Context) error {
 		p.Limit = ReleaseLimit.Seconds()
 	}
 	if p.Live != "" {
-		return p.judgeUse(ctx)
+		return p.checkUse(ctx)
 	}
 	return nil
 }
 
-// locate finds the disk in the definitions it is to be taken out of.
+// locate finds the disk in the definitions that it is to be removed from.
 func (p *detaching) locate(ctx context.Context) error {
 	meant, err := scopes(p.domain, p.survey, p.request.Where)
 	if err != nil {
@@ -132,12 +135,12 @@ func (p *detaching) locate(ctx context.Context) error {
 			return err
 		}
 		if there && slices.Contains(meant, scope) {
-			p.take(device, scope)
+			p.setDevice(device, scope)
 		} else {
 			stays = stays || there
 		}
 	}
-	return p.judgeDisk(stays)
+	return p.checkDisk(stays)
 }
 
 func (p *detaching) lookup(ctx context.Context, scope domain.Scope) (domain.Device, bool, error) {
@@ -150,8 +153,8 @@ func (p *detaching) lookup(ctx context.Context, scope domain.Scope) (domain.Devi
 	return domain.Device{}, false, err
 }
 
-// take notes down where the disk goes away.
-func (p *detaching) take(device domain.Device, scope domain.Scope) {
+// setDevice stores the disk as it is in one of the definitions.
+func (p *detaching) setDevice(device domain.Device, scope domain.Scope) {
 	if p.Target == "" {
 		p.disk, p.Target, p.Path = device, device.Target, device.Source
 	}
@@ -165,7 +168,7 @@ func (p *detaching) take(device domain.Device, scope domain.Scope) {
 	}
 }
 
-func (p *detaching) judgeDisk(stays bool) error {
+func (p *detaching) checkDisk(stays bool) error {
 	refuse := func(reason plan.Reason, format string, args ...any) error {
 		return plan.Refuse(reason, p.domain.Name, "disk %s of %s %s", p.Target, p.domain.Name, fmt.Sprintf(format, args...))
 	}
@@ -188,8 +191,9 @@ func (p *detaching) judgeDisk(stays bool) error {
 
 func isOneOf(word string, words ...string) bool { return slices.Contains(words, word) }
 
-// judgeUse asks the running guest what it does with the disk.
-func (p *detaching) judgeUse(ctx context.Context) error {
+// checkUse asks the running guest what it does with the disk, and returns a refusal if
+// the disk is in use.
+func (p *detaching) checkUse(ctx context.Context) error {
 	unknown := func(why string) error {
 		if p.request.EvenMounted {
 			return nil
@@ -199,39 +203,24 @@ func (p *detaching) judgeUse(ctx context.Context) error {
 	if !p.survey.Agent {
 		return unknown("no guest agent answers")
 	}
-	disks, err := p.domain.GuestDisks(ctx)
+	use, err := p.agent().UseOf(ctx, p.disk, p.survey.Exec)
+	p.Name, p.Blocks = use.Disk, use.Blocks
 	if err != nil {
 		return unknown(err.Error())
 	}
-	i := slices.IndexFunc(disks, func(g domain.GuestDisk) bool { return g.Is(p.disk) })
-	if i < 0 {
-		return unknown("the guest agent names no disk at its address")
-	}
-	p.Name = disks[i].Name
-	mounts, err := p.domain.MountsOn(ctx, disks[i])
-	if err != nil {
-		return unknown(err.Error())
-	}
-	if p.survey.Exec && strings.HasPrefix(p.Name, "/dev/") {
-		if p.Blocks, err = p.domain.Blocks(ctx, p.Name); err != nil {
-			return unknown(err.Error())
-		}
-	}
-	return p.judgeMounts(ctx, mounts)
+	return p.checkMounts(ctx, use.Mounts)
 }
 
-// judgeMounts refuses a disk that is in use, unless it is to be unmounted.
-func (p *detaching) judgeMounts(ctx context.Context, mounts []string) error {
+func (p *detaching) agent() *inside.Guest { return inside.New(p.domain.Name, p.domain) }
+
+// checkMounts returns a refusal if the disk is in use, unless it is to be unmounted.
+func (p *detaching) checkMounts(ctx context.Context, mounts []string) error {
 	var stacked []string
-	for _, b := range domain.All(p.Blocks) {
-		if b.Mount != "" && !slices.Contains(mounts, b.Mount) {
-			mounts = append(mounts, b.Mount)
-		}
-		if !isOneOf(b.Type, "disk", "part") && (b.Type != "lvm" || !p.request.Unmount) {
-			stacked = append(stacked, b.Name)
+	for _, b := range p.Blocks {
+		if !isOneOf(b.Kind, "disk", "part") && (b.Kind != "lvm" || !p.request.Unmount) {
+			stacked = append(stacked, b.Path)
 		}
 	}
-	use := strings.Join(mounts, ", ")
 	switch {
 	case p.request.Unmount && !p.survey.Exec:
 		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs: nobody can unmount in it", p.domain.Name)
@@ -241,40 +230,14 @@ func (p *detaching) judgeMounts(ctx context.Context, mounts []string) error {
 	case len(stacked) > 0:
 		return plan.Refuse(plan.Mounted, p.Target, "%s has %s in use through %s", p.domain.Name, p.Name, strings.Join(stacked, ", "))
 	case len(mounts) > 0 && !p.request.Unmount:
-		return plan.Refuse(plan.Mounted, p.Target, "%s has %s mounted at %s", p.domain.Name, p.Name, use)
+		return plan.Refuse(plan.Mounted, p.Target, "%s has %s mounted at %s", p.domain.Name, p.Name, strings.Join(mounts, ", "))
 	}
 	if !p.request.Unmount {
 		return nil
 	}
-	return p.findLines(ctx)
-}
-
-// findLines finds the disk's lines in the running guest's fstab.
-func (p *detaching) findLines(ctx context.Context) error {
-	text, err := readFstab(ctx, p.domain)
-	if err != nil {
-		return err
-	}
-	for _, e := range fstab.Entries(text) {
-		for _, b := range domain.All(p.Blocks) {
-			if e.Spec == b.Name || b.UUID != "" && fstab.SameSpec(e.Spec, "UUID="+b.UUID) {
-				p.Entries = append(p.Entries, e)
-			}
-		}
-	}
-	return nil
-}
-
-// mounted are the mount points on the disk, those within others first.
-func (t *detachment) mounted() []string {
-	var all []string
-	for _, b := range domain.All(t.Blocks) {
-		if b.Mount != "" {
-			all = append(all, b.Mount)
-		}
-	}
-	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
-	return slices.Compact(all)
+	var err error
+	p.Entries, err = p.agent().LinesOf(ctx, p.Blocks)
+	return err
 }
 
 func (p *detaching) steps() []plan.Step {
@@ -283,9 +246,9 @@ func (p *detaching) steps() []plan.Step {
 		steps = append(steps, plan.Step{Kind: kind, Summary: fmt.Sprintf(format, args...)})
 	}
 	if p.request.Unmount && p.Live != "" {
-		if at := p.mounted(); len(at) > 0 {
+		if at := inside.MountPoints(p.Blocks); len(at) > 0 {
 			add(plan.StepUnmount, "unmount %s in the guest", strings.Join(at, ", "))
-		} else if slices.ContainsFunc(domain.All(p.Blocks), func(b domain.Block) bool { return b.Type == "lvm" }) {
+		} else if slices.ContainsFunc(p.Blocks, func(b live.Device) bool { return b.Kind == "lvm" }) {
 			add(plan.StepUnmount, "deactivate the volumes on it in the guest")
 		}
 		if len(p.Entries) > 0 {
@@ -303,14 +266,14 @@ func (p *detaching) steps() []plan.Step {
 	if p.Config != "" {
 		add(plan.StepUndefine, "take %s out of the definition of %s", p.Target, p.domain.Name)
 	}
-	steps = append(steps, last...) // takes the way back away
+	steps = append(steps, last...) // after it there is no way back
 	if p.Delete {
 		add(plan.StepDelete, "delete %s", p.Path)
 	}
 	return steps
 }
 
-// locks name the image, if it is still there.
+// locks are the names under which the image is locked; none if it is not there any more.
 func (p *detaching) locks(ctx context.Context) ([]string, error) {
 	stamp, err := image.StampOf(p.Path)
 	if errors.Is(err, fs.ErrNotExist) || p.Path == "" {

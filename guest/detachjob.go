@@ -8,18 +8,17 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 )
 
-// detachJob is the job as its steps see it.
+// detachJob does and undoes the steps of a detachment.
 type detachJob struct {
 	slot
 	*detachment
@@ -33,9 +32,9 @@ func openDetach(j *job) (errand, error) {
 	t.slot = slot{job: j, target: t.Target, path: t.Path}
 	handlers := map[plan.StepKind]apply.Handler{
 		plan.StepUnmount:  {Do: t.unmount, Undo: t.mountAgain},
-		plan.StepFstab:    {Do: t.takeLines, Undo: t.putLinesBack},
-		plan.StepUnplug:   {Do: t.letGo, Undo: t.plugAgain},
-		plan.StepUndefine: {Do: t.forgetDisk, Undo: t.defineAgain},
+		plan.StepFstab:    {Do: t.removeLines, Undo: t.restoreLines},
+		plan.StepUnplug:   {Do: t.unplugDisk, Undo: t.plugAgain},
+		plan.StepUndefine: {Do: t.removeFromDefinition, Undo: t.defineAgain},
 		plan.StepDelete:   {Do: t.deleteImage, Undo: t.undelete},
 	}
 	if t.File != nil {
@@ -44,111 +43,45 @@ func openDetach(j *job) (errand, error) {
 	return errand{handlers: handlers, result: t.result}, nil
 }
 
+func (t *detachJob) save() error { return t.tell(t.detachment) }
+
+// unmount ends the guest's use of the disk.
 func (t *detachJob) unmount(ctx context.Context, _ plan.Step) error {
-	if err := t.agentNeeded(ctx); err != nil {
+	if err := t.checkRunning(ctx); err != nil {
 		return err
 	}
-	now, err := t.domain.Blocks(ctx, t.Name)
-	if err != nil {
-		return err
-	}
-	for _, at := range (&detachment{Blocks: now}).mounted() {
-		command := []string{"umount", at}
-		if at == swap {
-			command = []string{"swapoff", t.swapDevice()}
-		}
-		if _, err := t.domain.Output(ctx, "", command...); err != nil {
-			return fmt.Errorf("cannot unmount %s: %w", at, err)
-		}
-	}
-	return t.deactivate(ctx, now)
+	return t.agent().Release(ctx, t.Name)
 }
 
-// swap is what lsblk has for a mount point of swap in use.
-const swap = "[SWAP]"
-
-func (t *detachJob) swapDevice() string {
-	for _, b := range domain.All(t.Blocks) {
-		if b.Mount == swap {
-			return b.Name
-		}
-	}
-	return t.Name
-}
-
-// mountAgain mounts by the fstab where it has a line, else by UUID. The disk may
-// just have come back.
+// mountAgain undoes unmount. The disk may just have come back.
 func (t *detachJob) mountAgain(ctx context.Context, _ plan.Step) error {
-	if running, err := t.inGuest(ctx); err != nil || !running {
+	if running, err := t.isRunning(ctx); err != nil || !running {
 		return err
 	}
-	mounts := slices.DeleteFunc(domain.All(t.Blocks), func(b domain.Block) bool { return b.Mount == "" })
-	slices.SortFunc(mounts, func(a, b domain.Block) int { return len(a.Mount) - len(b.Mount) })
-	for _, b := range mounts {
-		if err := t.mountOne(ctx, b); err != nil {
-			return fmt.Errorf("cannot mount %s again: %w", b.Mount, err)
-		}
-	}
-	return nil
-}
-
-func (t *detachJob) mountOne(ctx context.Context, b domain.Block) (err error) {
-	command := []string{"mount", b.Mount}
-	switch {
-	case b.Mount == swap:
-		command = []string{"swapon", "-U", b.UUID}
-	case !slices.ContainsFunc(t.Entries, func(e fstab.Entry) bool { return e.Mount == b.Mount }):
-		command = []string{"mount", "UUID=" + b.UUID, b.Mount}
-	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-		all, asked := t.domain.Blocks(ctx, "")
-		if asked == nil && slices.ContainsFunc(domain.All(all), func(o domain.Block) bool { return o.Mount == b.Mount }) {
-			return nil
-		}
-		t.activateAgain(ctx)
-		if _, err = t.domain.Output(ctx, "", command...); err != nil {
-			if stop := domain.Sleep(ctx, 300*time.Millisecond); stop != nil {
-				return stop
-			}
-		}
+	left, err := t.agent().Reuse(ctx, t.Blocks)
+	if len(left) > 0 {
+		t.note("not mounted again, because the guest's fstab has no line for it: %s", strings.Join(left, ", "))
 	}
 	return err
 }
 
-// activateAgain activates the volume groups that were deactivated.
-func (t *detachJob) activateAgain(ctx context.Context) {
-	for _, b := range domain.All(t.Blocks) {
-		if b.Type == "lvm" {
-			_, _ = t.domain.Output(ctx, "", "lvm", "lvchange", "--activate", "y", b.Name)
-		}
-	}
-}
-
-func (t *detachJob) takeLines(ctx context.Context, _ plan.Step) error {
-	if err := t.agentNeeded(ctx); err != nil {
+func (t *detachJob) removeLines(ctx context.Context, _ plan.Step) error {
+	if err := t.checkRunning(ctx); err != nil {
 		return err
 	}
-	return t.changeFstab(ctx, &t.Change, func() error { return t.tell(t.detachment) }, t.withoutLines)
+	return t.fstab().Edit(ctx, &t.Change, t.save, func(text []byte) ([]byte, error) { return fstab.RemoveAll(text, t.Entries) })
 }
 
-func (t *detachJob) withoutLines(text []byte) ([]byte, error) {
-	for _, e := range t.Entries {
-		var err error
-		if text, err = fstab.Remove(text, e); err != nil {
-			return nil, err
-		}
-	}
-	return text, nil
-}
-
-func (t *detachJob) putLinesBack(ctx context.Context, _ plan.Step) error {
+// restoreLines undoes removeLines. Where the fstab was changed by others since, it adds
+// the lines that are not there.
+func (t *detachJob) restoreLines(ctx context.Context, _ plan.Step) error {
 	if !t.Change.Known {
 		return nil
 	}
-	if err := t.agentNeeded(ctx); err != nil {
+	if err := t.checkRunning(ctx); err != nil {
 		return err
 	}
-	return t.restoreFstab(ctx, t.Change, func(text []byte) ([]byte, error) {
+	return t.fstab().Restore(ctx, t.Change, func(text []byte) ([]byte, error) {
 		for _, e := range t.Entries {
 			with, err := fstab.Add(bytes.Clone(text), e)
 			if err != nil && !errors.Is(err, fstab.ErrTaken) {
@@ -162,7 +95,7 @@ func (t *detachJob) putLinesBack(ctx context.Context, _ plan.Step) error {
 	})
 }
 
-func (t *detachJob) letGo(ctx context.Context, _ plan.Step) error {
+func (t *detachJob) unplugDisk(ctx context.Context, _ plan.Step) error {
 	return t.unplug(ctx, plan.Seconds(t.Limit))
 }
 
@@ -173,13 +106,15 @@ func (t *detachJob) plugAgain(ctx context.Context, _ plan.Step) error {
 	return t.put(ctx, t.Live, domain.Live)
 }
 
-func (t *detachJob) forgetDisk(ctx context.Context, _ plan.Step) error { return t.undefine(ctx) }
+func (t *detachJob) removeFromDefinition(ctx context.Context, _ plan.Step) error {
+	return t.undefine(ctx)
+}
 
 func (t *detachJob) defineAgain(ctx context.Context, _ plan.Step) error {
 	return errors.Join(t.put(ctx, t.Config, domain.Config), t.restoreDefinition(ctx))
 }
 
-// deleteImage deletes the file when no definition has it any more.
+// deleteImage deletes the file, unless one of the definitions has it again.
 func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 	state, err := t.domain.State(ctx)
 	if err != nil {
@@ -200,7 +135,7 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 	return nil
 }
 
-// undelete can only say whether there is anything to take back.
+// undelete fails if the file is deleted: that cannot be undone.
 func (t *detachJob) undelete(context.Context, plan.Step) error {
 	if image.Exists(t.Path) {
 		return nil
@@ -212,10 +147,10 @@ func (t *detachJob) result(out *Outcome) {
 	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
 	done := t.now().Done
 	if done[string(plan.StepUnmount)] {
-		out.Messages = append(out.Messages, "unmounted: "+strings.Join(t.mounted(), ", "))
+		out.Messages = append(out.Messages, "unmounted: "+strings.Join(inside.MountPoints(t.Blocks), ", "))
 	}
 	for _, e := range t.Entries {
-		out.Messages = append(out.Messages, "taken out of the guest's fstab: "+e.String())
+		out.Messages = append(out.Messages, "removed from the guest's fstab: "+e.String())
 	}
 	if t.Delete {
 		out.Messages = append(out.Messages, t.Path+" is deleted")

@@ -5,20 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Extend has Windows extend a volume, through its agent. Where the agent may not
-// run programs, a person has to; where Windows could not do it the trial has
-// failed, unless there is none.
+// Extend has Windows extend a volume, through its agent. If the agent runs no programs,
+// a person has to do it. If Windows cannot do it, the trial has failed; without a trial
+// it is left to a person as well.
 func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	limit := plan.Seconds(h.guest().Health.Limit)
 	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("not done within %s", limit))
 	defer stop()
-	err := h.agentAnswers(ctx)
+	err := h.agent().Await(ctx, h.stillRuns)
 	var said string
 	if err == nil {
 		said, err = h.domain.Exec(ctx, plan.PowerShell(s.Script))
@@ -36,25 +35,7 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	return fmt.Errorf("%s: %w", s.Summary, err)
 }
 
-// agentAnswers waits for the agent of a guest that has just been started.
-func (h *hostGuest) agentAnswers(ctx context.Context) error {
-	return awaitAgent(ctx, h.domain, h.stillRuns)
-}
-
-// awaitAgent waits for a guest's agent for as long as runs says that the guest does.
-func awaitAgent(ctx context.Context, d *domain.Domain, runs func(context.Context) error) error {
-	for d.Ping(ctx) != nil {
-		if err := runs(ctx); err != nil {
-			return err
-		}
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// byHand writes down that a volume is left to a person.
+// byHand saves that a volume is left to a person.
 func (j *job) byHand(device string) error {
 	if slices.Contains(j.facts.ByHand, device) {
 		return nil
@@ -63,8 +44,8 @@ func (j *job) byHand(device string) error {
 	return j.writeFacts()
 }
 
-// notExtended takes what is left to a person out of what the plan says is
-// bigger now.
+// notExtended gives the volumes that are left to a person their old size in the plan's
+// layout of afterwards.
 func (j *job) notExtended() {
 	for _, name := range j.facts.ByHand {
 		was, ok := j.plan.Before.Find(name)

@@ -278,7 +278,7 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 		return false, err
 	}
 	j.carryOut(s.editor(j.overlay))
-	if err := j.run.Forward(ctx, inside(j.plan), nil); err != nil {
+	if err := j.run.Forward(ctx, editSteps(j.plan), nil); err != nil {
 		return false, err
 	}
 	return true, s.Detach(ctx)
@@ -289,8 +289,8 @@ func (j *job) carryOut(e apply.Editor) {
 	j.growth.Plan, j.growth.Editor, j.steps = j.plan, e, j.plan.Steps
 }
 
-// inside are the steps between the overlay's making and its commit.
-func inside(p *plan.Plan) []plan.Step {
+// editSteps are the steps between the making of the overlay and its commit.
+func editSteps(p *plan.Plan) []plan.Step {
 	from := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepOverlay }) + 1
 	return p.Steps[from:concluding(p)]
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 )
 
-// prepareFstab looks into a guest that is off, and prepares a change of its fstab.
-// extra, if not nil, is a disk that it is to get. change is given the file systems
-// on the disk of that target, and the text. The appliance stays, for the job; the
-// caller closes it in the end.
-func (p *fstabVisit) prepare(ctx context.Context, o *Options, change func([]plan.Content, []byte) ([]byte, error)) (*fileChange, error) {
+// prepare reads the fstab of a guest that is off, in an appliance, and prepares a change
+// of it. change is given the file systems on the disk of the target, and the text. The
+// appliance goes on for the job; the caller closes it in the end.
+func (p *offlineFstab) prepare(ctx context.Context, o *Options, change func([]plan.Content, []byte) ([]byte, error)) (*fileChange, error) {
 	if err := p.disks.CheckOff(); err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (p *fstabVisit) prepare(ctx context.Context, o *Options, change func([]plan
 	if err := p.visit.openTree(ctx, ""); err != nil {
 		return nil, err
 	}
-	c, err := p.visit.editText(ctx, fstabPath, func(text []byte) ([]byte, error) { return change(found, text) })
+	c, err := p.visit.editText(ctx, fstab.Path, func(text []byte) ([]byte, error) { return change(found, text) })
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -47,16 +47,17 @@ func (p *fstabVisit) prepare(ctx context.Context, o *Options, change func([]plan
 	return c, nil
 }
 
-// fstabVisit is an appliance with the disks of a guest whose fstab is to change.
-type fstabVisit struct {
+// offlineFstab is an appliance with the disks of a guest that is off, whose fstab is to
+// change.
+type offlineFstab struct {
 	disks  *disk.Set
 	target string
 	visit  *visit
 }
 
-// newFstabVisit opens the domain's disks, and the image that is to become one, if
-// there is one. target names the disk whose file systems matter.
-func newFstabVisit(ctx context.Context, d *domain.Domain, target string, extra *image.Image) (*fstabVisit, error) {
+// openOfflineFstab opens the domain's disks, and extra, an image that is to become one,
+// if it is not nil. target names the disk whose file systems matter.
+func openOfflineFstab(ctx context.Context, d *domain.Domain, target string, extra *image.Image) (*offlineFstab, error) {
 	disks, err := disk.OpenDomainSet(ctx, d, 0)
 	if err != nil {
 		return nil, err
@@ -65,33 +66,22 @@ func newFstabVisit(ctx context.Context, d *domain.Domain, target string, extra *
 		def := domain.Disk{Target: target, Device: "disk", Format: extra.Format, Source: extra.Path}
 		disks.Disks = append(disks.Disks, &disk.Disk{Image: extra, Domain: d, Def: def})
 	}
-	return &fstabVisit{disks: disks, target: target}, nil
+	return &offlineFstab{disks: disks, target: target}, nil
 }
 
-func (p *fstabVisit) close() error {
+func (p *offlineFstab) close() error {
 	if p == nil {
 		return nil
 	}
 	return p.visit.close() // the domain's connection is the caller's
 }
 
-// entryOn is the line for the only file system that can be mounted.
-func (m *mounting) entryOn(device string, found []plan.Content) (fstab.Entry, error) {
-	found = slices.DeleteFunc(slices.Clone(found), func(c plan.Content) bool {
-		return !isOneOf(c.Type, mountable...) || !validUUID.MatchString(c.UUID)
-	})
-	if len(found) != 1 {
-		return fstab.Entry{}, notOne(device, len(found))
-	}
-	return fstab.For(found[0].UUID, found[0].Type, m.Path, m.Options), nil
-}
-
-// addOffline completes the change of the fstab of a guest that is off: the file
-// system may just have been made. The steps that follow carry it out.
-func (m *mountJob) addOffline() error {
+// addLineOffline completes the change of the fstab of a guest that is off: the file
+// system may just have been made. The steps that follow make the change.
+func (m *mountJob) addLineOffline() error {
 	if m.Entry == (fstab.Entry{}) {
 		var err error
-		if m.Entry, err = m.entryOn(m.facts.Target.Path, m.content()); err != nil {
+		if m.Entry, err = inside.EntryFor(m.facts.Target.Path, m.content(), m.Path, m.Options); err != nil {
 			return err
 		}
 	}
@@ -101,24 +91,22 @@ func (m *mountJob) addOffline() error {
 	}
 	m.Change.New = text
 	m.file.Files[0].Text, m.file.Files[0].Is = text, sum(text)
-	return m.keep()
+	return m.save()
 }
 
-// withoutUUIDs takes the lines of some file systems out of an fstab.
-func withoutUUIDs(text []byte, found []plan.Content) ([]byte, []fstab.Entry, error) {
-	var gone []fstab.Entry
-	left := bytes.Clone(text)
-	for _, e := range fstab.Entries(text) {
-		if !slices.ContainsFunc(found, func(c plan.Content) bool {
-			return c.UUID != "" && fstab.SameSpec(e.Spec, "UUID="+c.UUID) || c.Label != "" && fstab.SameSpec(e.Spec, "LABEL="+c.Label)
-		}) {
-			continue
+// withoutFileSystems removes the lines of some file systems from an fstab, and returns
+// them.
+func withoutFileSystems(text []byte, found []plan.Content) (left []byte, removed []fstab.Entry, err error) {
+	var specs []string
+	for _, c := range found {
+		if c.UUID != "" {
+			specs = append(specs, "UUID="+c.UUID)
 		}
-		var err error
-		if left, err = fstab.Remove(left, e); err != nil {
-			return nil, nil, err
+		if c.Label != "" {
+			specs = append(specs, "LABEL="+c.Label)
 		}
-		gone = append(gone, e)
 	}
-	return left, gone, nil
+	removed = fstab.Naming(text, specs...)
+	left, err = fstab.RemoveAll(bytes.Clone(text), removed)
+	return left, removed, err
 }

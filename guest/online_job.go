@@ -207,7 +207,7 @@ func (o *online) next(ctx context.Context) error {
 func (o *online) agentReady(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.guest().Name))
 	defer stop()
-	return awaitAgent(ctx, o.domain, o.runs)
+	return o.agent().Await(ctx, o.runs)
 }
 
 // agentPatience is how long an agent that answered before may be silent.
@@ -221,7 +221,7 @@ func (o *online) needed(ctx context.Context) error {
 	}
 	var last live.Guest
 	for end := time.Now().Add(agentPatience); time.Now().Before(end); {
-		g, err := probe(ctx, o.domain)
+		g, err := o.agent().Probe(ctx)
 		if err != nil {
 			return err
 		}

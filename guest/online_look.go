@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// probeLimit is how long a guest may take to say what block devices it has.
-const probeLimit = time.Minute
+// agent acts in the running guest.
+func (p *Online) agent() *inside.Guest { return inside.New(p.domain.Name, p.domain) }
 
-// lookInside finds out what the guest has to do: by asking it, or where it cannot be
-// asked by looking at the disk. What cannot be grown is refused here, before anything is
+// lookInside finds out what the guest has to do, by asking the guest or, where it cannot
+// be asked, by reading the disk. What cannot be grown is refused here, before anything is
 // sent to QEMU.
 func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOptions) error {
 	if p.InGuest == ByNobody {
@@ -24,7 +24,7 @@ func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOption
 	}
 	if s.Agent {
 		p.Before, _ = p.domain.FileSystems(ctx) // one that cannot say is not held to it
-		p.Windows = p.isWindows(ctx)
+		p.Windows = p.agent().IsWindows(ctx, p.Before)
 	}
 	look := p.readImage
 	switch {
@@ -77,16 +77,7 @@ func looksLikeWindows(l *plan.Layout) bool {
 
 // askWindows has PowerShell say what is on the disk.
 func (p *Online) askWindows(ctx context.Context, _ SessionOptions) error {
-	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not say within %s what disks it has", probeLimit))
-	defer stop()
-	ran, err := p.domain.Run(ctx, plan.PowerShell(live.WindowsProbe()), "")
-	if err != nil {
-		return fmt.Errorf("cannot ask the guest for its disks: %w", err)
-	}
-	if ran.Status != 0 {
-		return plan.Refuse(plan.ToolMissing, "PowerShell", "PowerShell in %s does not list its disks: %s", p.domain.Name, domain.FirstLine(ran.Err, ran.Out))
-	}
-	all, err := live.ReadWindowsProbe(string(ran.Out))
+	all, err := p.agent().WindowsDisks(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,8 +88,8 @@ func (p *Online) askWindows(ctx context.Context, _ SessionOptions) error {
 	return p.computeWindows(disks)
 }
 
-// computeWindows makes the script. Of several disks of one size each has to be one that
-// it can extend.
+// computeWindows makes the script. If several disks have the size, the script must be
+// possible on each of them.
 func (p *Online) computeWindows(disks []live.WindowsDisk) error {
 	letter := ""
 	for _, disk := range disks {
@@ -135,24 +126,17 @@ func (p *Online) noSuchDisk() error {
 	return plan.Refuse(plan.NotFound, p.domain.Name, "the guest has no disk of %d bytes, as QEMU has", int64(p.From))
 }
 
-// isWindows sees it by the drive letters, or asks.
-func (p *Online) isWindows(ctx context.Context) bool {
-	if len(p.Before) > 0 {
-		return slices.ContainsFunc(p.Before, func(f domain.FS) bool { return strings.Contains(f.MountPoint, `:\`) })
-	}
-	return p.domain.OS(ctx) == "mswindows"
-}
-
-// afterRestart says that the guest notices nothing before it is started again.
+// afterRestart reports whether the guest notices the new size only when it is started
+// again.
 func (p *Online) afterRestart() bool {
 	return p.Sent != "" && live.RebootOnly(p.Target.Guest.Bus)
 }
 
-// ask asks the guest. Which of several disks of one size it is shows when it grows; so
-// what is asked for has to be possible on each of them.
+// ask asks the guest. Which of several disks of one size is meant shows only when it
+// grows, so the growth must be possible on each of them.
 func (p *Online) ask(ctx context.Context, _ SessionOptions) error {
 	var err error
-	if p.Seen, err = probe(ctx, p.domain); err != nil {
+	if p.Seen, err = p.agent().Probe(ctx); err != nil {
 		return err
 	}
 	disks := p.Seen.Disks(p.From, p.Disk)
@@ -182,21 +166,7 @@ func (p *Online) compute(g live.Guest, disk string) error {
 	return err
 }
 
-// probe has the guest say what block devices it has.
-func probe(ctx context.Context, d *domain.Domain) (live.Guest, error) {
-	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not say within %s what block devices it has", probeLimit))
-	defer stop()
-	ran, err := d.Run(ctx, live.Probe(), "")
-	if err != nil {
-		return live.Guest{}, fmt.Errorf("cannot ask the guest for its block devices: %w", err)
-	}
-	if ran.Status != 0 {
-		return live.Guest{}, fmt.Errorf("lsblk in the guest ended with status %d: %s", ran.Status, domain.FirstLine(ran.Err))
-	}
-	return live.ReadProbe(string(ran.Out))
-}
-
-// mounted gives the file system as the agent saw it.
+// mounted finds a file system among those that the agent has seen.
 func mounted(all []domain.FS, at string) (domain.FS, bool) {
 	i := slices.IndexFunc(all, func(f domain.FS) bool { return f.MountPoint == at })
 	if i < 0 || at == "" {

@@ -137,7 +137,7 @@ func (j *job) down(ctx context.Context, s *Session) error {
 	if err := j.recheck(ctx, s); err != nil {
 		return err
 	}
-	if err := j.run.Forward(ctx, inside(j.plan), nil); err != nil {
+	if err := j.run.Forward(ctx, editSteps(j.plan), nil); err != nil {
 		return err
 	}
 	return s.Detach(ctx)

@@ -178,7 +178,7 @@ func (j *job) editOnce(ctx context.Context, s *Session, out *Rehearsal) error {
 // possible are the steps of the edit, without those on an NTFS that is in use.
 func (r *Rehearsal) possible(inUse map[string]bool) []plan.Step {
 	var steps []plan.Step
-	for _, s := range inside(r.Plan) {
+	for _, s := range editSteps(r.Plan) {
 		switch {
 		case !inUse[s.Device] || s.Content != "ntfs":
 		case s.Kind == plan.StepVerify:

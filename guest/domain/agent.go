@@ -136,11 +136,11 @@ func (e *ExecError) Error() string {
 // printed. One that fails is an ExecError.
 func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 	ran, err := d.Run(ctx, command, "")
+	if err == nil {
+		err = ran.Failure(command[0])
+	}
 	if err != nil {
 		return "", err
-	}
-	if ran.Status != 0 {
-		return "", &ExecError{Program: command[0], Status: ran.Status, Said: said(ran.Err, ran.Out)}
 	}
 	return said(ran.Out), nil
 }
@@ -150,6 +150,14 @@ type Ran struct {
 	// Status is 0 for success; of a program that a signal ended, 128 and the signal.
 	Status   int
 	Out, Err []byte
+}
+
+// Failure returns an *ExecError if the program, which is named so, did not succeed.
+func (r Ran) Failure(program string) error {
+	if r.Status == 0 {
+		return nil
+	}
+	return &ExecError{Program: program, Status: r.Status, Said: said(r.Err, r.Out)}
 }
 
 // Run runs a program in the guest through its agent, as its administrator, with

@@ -121,32 +121,3 @@ func TestIs(t *testing.T) {
 		}
 	}
 }
-
-// lsblkOut is what util-linux 2.38 prints; before 2.33 numbers are strings.
-const lsblkOut = `{"blockdevices": [
- {"name":"/dev/vda", "type":"disk", "size":1073741824, "fstype":null, "uuid":null, "mountpoint":null, "serial":null,
-  "children": [{"name":"/dev/vda1", "type":"part", "size":"1048576", "fstype":"LVM2_member", "uuid":"x", "mountpoint":null, "serial":null,
-   "children": [{"name":"/dev/mapper/vg-root", "type":"lvm", "size":1048576, "fstype":"ext4", "uuid":"y", "mountpoint":"/", "serial":null}]}]}]}`
-
-func TestParseBlocks(t *testing.T) {
-	blocks, err := parseBlocks([]byte(lsblkOut))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := All(blocks)
-	if len(all) != 3 || all[1].Size != 1<<20 || all[2].Mount != "/" || all[2].FS != "ext4" {
-		t.Errorf("%+v", all)
-	}
-}
-
-// FuzzParseBlocks: a guest's word breaks nothing.
-func FuzzParseBlocks(f *testing.F) {
-	f.Add([]byte(lsblkOut))
-	f.Add([]byte(`{"blockdevices":[{"size":"-1e99","children":[{}]}]}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		blocks, err := parseBlocks(text)
-		if err == nil {
-			_ = All(blocks)
-		}
-	})
-}

@@ -10,10 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
+
+// Path is where a system has its fstab.
+const Path = "/etc/fstab"
 
 // Entry is one line: what is mounted, where and how.
 type Entry struct {
@@ -45,6 +49,13 @@ func Entries(text []byte) []Entry {
 		}
 	}
 	return all
+}
+
+// Naming lists the entries that mount one of the specs.
+func Naming(text []byte, specs ...string) []Entry {
+	return slices.DeleteFunc(Entries(text), func(e Entry) bool {
+		return !slices.ContainsFunc(specs, func(s string) bool { return SameSpec(e.Spec, s) })
+	})
 }
 
 // parse reads a line. Options may be left out, as may the two numbers; a number
@@ -143,6 +154,17 @@ func Remove(text []byte, e Entry) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s on %s", ErrAbsent, e.Spec, e.Mount)
 }
 
+// RemoveAll takes out the line of each entry.
+func RemoveAll(text []byte, entries []Entry) ([]byte, error) {
+	for _, e := range entries {
+		var err error
+		if text, err = Remove(text, e); err != nil {
+			return nil, err
+		}
+	}
+	return text, nil
+}
+
 // check refuses an entry that would be read back as something else, or break the
 // text.
 func (e Entry) check() error {
@@ -187,6 +209,16 @@ func unescape(field string) string {
 		b.WriteByte(field[i])
 	}
 	return b.String()
+}
+
+// types are the file systems that For has an entry for, in blkid's words.
+var types = []string{"xfs", "ext2", "ext3", "ext4", "btrfs", "ntfs", "vfat", "exfat", "f2fs"}
+
+var validUUID = regexp.MustCompile(`^[0-9A-Fa-f-]{4,36}$`)
+
+// Mountable reports whether For makes an entry for a file system of that type and UUID.
+func Mountable(fs, uuid string) bool {
+	return slices.Contains(types, fs) && validUUID.MatchString(uuid)
 }
 
 // For is the entry of a file system of that type, in blkid's words, by its UUID.

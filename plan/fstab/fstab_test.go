@@ -154,3 +154,31 @@ func FuzzFstab(f *testing.F) {
 		}
 	})
 }
+
+// TestNaming: the lines of some file systems are found by any of their names, and are
+// removed together.
+func TestNaming(t *testing.T) {
+	const text = "# c\nUUID=aaaa-1 / ext4\nLABEL=data /data xfs\n/dev/vdb1 /b xfs\nUUID=\"AAAA-1\" /bound none bind\n"
+	entries := Naming([]byte(text), "UUID=AAAA-1", "LABEL=data", "/dev/vdc")
+	if len(entries) != 3 || entries[0].Mount != "/" || entries[1].Mount != "/data" || entries[2].Mount != "/bound" {
+		t.Errorf("%v", entries)
+	}
+	left, err := RemoveAll([]byte(text), entries)
+	if want := "# c\n/dev/vdb1 /b xfs\n"; err != nil || string(left) != want {
+		t.Errorf("%q (%v)", left, err)
+	}
+	if _, err := RemoveAll(left, entries); !errors.Is(err, ErrAbsent) {
+		t.Errorf("removed twice: %v", err)
+	}
+}
+
+func TestMountable(t *testing.T) {
+	for _, c := range []struct {
+		fs, uuid string
+		want     bool
+	}{{"xfs", "0c2e5b7a-0000-4000-8000-000000000001", true}, {"vfat", "CA5C-1F9C", true}, {"xfs", "", false}, {"xfs", "a b", false}, {"swap", "aaaa-1", false}, {"", "aaaa-1", false}} {
+		if got := Mountable(c.fs, c.uuid); got != c.want {
+			t.Errorf("%s %q: %v", c.fs, c.uuid, got)
+		}
+	}
+}
