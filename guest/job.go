@@ -388,10 +388,10 @@ func (j *job) started(p journal.Proc) {
 }
 
 // endLeftovers ends what a dead process of this job left running.
-func (j *job) endLeftovers(context.Context) error {
+func (j *job) endLeftovers(ctx context.Context) error {
 	var errs []error
 	for _, p := range j.record.Processes {
-		errs = append(errs, block.End(p, 5*time.Second))
+		errs = append(errs, block.End(ctx, p, 5*time.Second))
 	}
 	return errors.Join(errs...)
 }

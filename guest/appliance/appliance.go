@@ -13,12 +13,14 @@ import (
 	"errors"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"libguestfs.org/guestfs"
 
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -91,7 +93,7 @@ type Appliance struct {
 	disks  int
 
 	g    *guestfs.Guestfs
-	pid  int
+	qemu *block.Process // nil before it runs
 	keys KeyFinder
 	// kernel is what it boots instead of its own; may be nil.
 	kernel *kernel
@@ -143,10 +145,7 @@ func (a *Appliance) do(ctx context.Context, call func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var once sync.Once
-	stop := context.AfterFunc(ctx, func() {
-		once.Do(func() { _ = syscall.Kill(a.pid, syscall.SIGKILL) })
-	})
+	stop := context.AfterFunc(ctx, func() { _ = a.qemu.Signal(unix.SIGKILL) })
 	err := silently(a.g, call)
 	if !stop() && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -208,16 +207,21 @@ func (a *Appliance) Refresh(ctx context.Context) error {
 }
 
 func (a *Appliance) refresh(ctx context.Context, disk string) error {
-	for attempt := 0; ; attempt++ {
+	wait := poll.Wait{For: "the partitions of " + disk + " to be closed", Every: 100 * time.Millisecond}
+	attempt := 0
+	return poll.Until(ctx, wait, func() (bool, error) {
+		if attempt > 0 {
+			if err := a.release(ctx, attempt%5 == 2); err != nil {
+				return false, err
+			}
+		}
 		err := a.do(ctx, func() error { return a.g.Blockdev_rereadpt(disk) })
-		if err == nil || ctx.Err() != nil || attempt == 20 || !busy(err) {
-			return err
+		attempt++
+		if err != nil && ctx.Err() == nil && attempt <= 20 && busy(err) {
+			return false, nil
 		}
-		time.Sleep(100 * time.Millisecond)
-		if err := a.release(ctx, attempt%5 == 1); err != nil {
-			return err
-		}
-	}
+		return err == nil, err
+	})
 }
 
 // path is where the appliance has the device of that name.
@@ -310,13 +314,16 @@ func (a *Appliance) Settle(ctx context.Context) error {
 
 // Kill ends the appliance at once, without writing anything out.
 func (a *Appliance) Kill() {
-	_ = syscall.Kill(a.pid, syscall.SIGKILL)
+	_ = a.qemu.Signal(unix.SIGKILL)
 	a.free()
 }
 
 // free ends the handle. How its QEMU ended is no news.
 func (a *Appliance) free() {
 	_ = silently(a.g, func() error { a.g.Close(); return nil })
+	if a.qemu != nil {
+		a.qemu.Close()
+	}
 }
 
 // usage is what statvfs(2) says of a mounted file system, and what its top

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -221,12 +221,14 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 				}
 				return fmt.Errorf("cannot launch the appliance: %w", err)
 			}
-			err = silently(a.g, func() (e error) { a.pid, e = a.g.Get_pid(); return })
-			tell(a.pid)
-			return err
+			if a.qemu, err = a.openQEMU(); err != nil {
+				return err
+			}
+			tell(a.qemu.Pid)
+			return nil
 		case <-ending.Done():
 			for _, pid := range block.ChildrenOf(thread) {
-				kill(pid)
+				kill(thread, pid)
 			}
 			time.Sleep(20 * time.Millisecond)
 		case <-time.After(50 * time.Millisecond):
@@ -239,11 +241,34 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 	}
 }
 
-// kill ends a child with what it has started itself, if it leads a process group of
-// its own: LIBGUESTFS_HV may name a script that runs QEMU.
-func kill(pid int) {
-	if group, err := unix.Getpgid(pid); err == nil && group == pid {
-		_ = syscall.Kill(-pid, syscall.SIGKILL)
+// openQEMU opens the QEMU of an appliance that has just come up. libguestfs waits for
+// its child in later calls only, so the pid is still QEMU's.
+func (a *Appliance) openQEMU() (*block.Process, error) {
+	var pid int
+	if err := silently(a.g, func() (e error) { pid, e = a.g.Get_pid(); return }); err != nil {
+		return nil, err
 	}
-	_ = syscall.Kill(pid, syscall.SIGKILL)
+	qemu, err := block.Open("appliance", pid)
+	if err != nil {
+		return nil, fmt.Errorf("the appliance's QEMU: %w", err)
+	}
+	return qemu, nil
+}
+
+// kill ends a child of the thread with what it has started itself, if it leads a
+// process group of its own: LIBGUESTFS_HV may name a script that runs QEMU. There is
+// no pidfd of a group.
+func kill(thread, pid int) {
+	child, err := block.Open("appliance", pid)
+	if err != nil {
+		return
+	}
+	defer child.Close()
+	if !slices.Contains(block.ChildrenOf(thread), pid) {
+		return // libguestfs has waited for it, and what was opened may be another process
+	}
+	if group, err := unix.Getpgid(pid); err == nil && group == pid {
+		_ = unix.Kill(-pid, unix.SIGKILL)
+	}
+	_ = child.Signal(unix.SIGKILL)
 }

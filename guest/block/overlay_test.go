@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -161,27 +160,6 @@ func TestLikeness(t *testing.T) {
 	b, _ := Run(context.Background(), "stat", "-c", "%u:%g", o.Path)
 	if !bytes.Equal(a, b) {
 		t.Errorf("image belongs to %s, overlay to %s", a, b)
-	}
-}
-
-func TestEnd(t *testing.T) {
-	p, err := startSleep(t)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := p
-	other.Start++
-	if Alive(other) {
-		t.Error("a process of another start time is taken for this one")
-	}
-	if err := End(other, time.Second); err != nil || !Alive(p) {
-		t.Errorf("another's process was ended: %v", err)
-	}
-	if err := End(p, time.Second); err != nil || Alive(p) {
-		t.Errorf("still alive: %v", err)
-	}
-	if err := End(p, time.Second); err != nil {
-		t.Errorf("ending it twice: %v", err)
 	}
 }
 

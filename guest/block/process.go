@@ -2,13 +2,15 @@ package block
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -56,22 +58,30 @@ func Alive(p journal.Proc) bool {
 }
 
 // End ends the process if it still runs: SIGTERM, and after grace SIGKILL.
-func End(p journal.Proc, grace time.Duration) error {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		if !Alive(p) {
-			return nil
-		}
-		if err := syscall.Kill(p.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+func End(ctx context.Context, p journal.Proc, grace time.Duration) error {
+	process, err := OpenProcess(p)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot end the left-over %s (pid %d): %w", p.Role, p.Pid, err)
+	}
+	defer process.Close()
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if err := process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("cannot end the left-over %s (pid %d): %w", p.Role, p.Pid, err)
 		}
-		for deadline := time.Now().Add(grace); Alive(p) && time.Now().Before(deadline); {
-			time.Sleep(10 * time.Millisecond)
+		limited, stop := context.WithTimeout(ctx, grace)
+		err := process.Wait(limited)
+		stop()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
-	if Alive(p) {
-		return fmt.Errorf("the left-over %s (pid %d) does not end", p.Role, p.Pid)
-	}
-	return nil
+	return fmt.Errorf("the left-over %s (pid %d) does not end", p.Role, p.Pid)
 }
 
 // ChildrenOf returns the processes that a thread of this process started and that

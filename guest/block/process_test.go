@@ -8,23 +8,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/virt-grow/virt-grow/plan/journal"
 )
-
-// startSleep starts a process that would run for a minute.
-func startSleep(t *testing.T) (journal.Proc, error) {
-	t.Helper()
-	cmd := exec.Command("sleep", "60")
-	if err := cmd.Start(); err != nil {
-		return journal.Proc{}, err
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return Identify("sleep", cmd.Process.Pid)
-}
 
 // TestChildrenOf: a child is found by the thread that started it, whatever its program
 // is called, and those of other threads are not.

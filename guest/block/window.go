@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -155,12 +156,14 @@ func (g *Gate) withdraw(ctx context.Context) error {
 	if err := g.run(ctx, "block-export-del", map[string]any{"id": sourceNode, "mode": "hard"}); err != nil {
 		return err
 	}
-	var err error
-	for range 200 {
-		if err = g.run(ctx, "blockdev-del", map[string]any{"node-name": sourceNode}); err == nil || ctx.Err() != nil {
-			return err
-		}
-		time.Sleep(10 * time.Millisecond)
+	var last error
+	wait := poll.Wait{For: "the clients of the image's export to leave", Every: 10 * time.Millisecond, Limit: 5 * time.Second}
+	err := poll.Until(ctx, wait, func() (bool, error) {
+		last = g.run(ctx, "blockdev-del", map[string]any{"node-name": sourceNode})
+		return last == nil, nil
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		return last
 	}
 	return err
 }

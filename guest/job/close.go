@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -34,7 +35,7 @@ func (e *Engine) Close(name string) (*Outcome, error) {
 		return nil, errors.Join(err, j.release())
 	}
 	out := &Outcome{Job: j.id, State: journal.Closed, Messages: j.leaves(), ManualSteps: j.leftInside()}
-	err = errors.Join(j.endLeftovers(), j.Enter(journal.Closed), j.release())
+	err = errors.Join(j.endLeftovers(context.Background()), j.Enter(journal.Closed), j.release())
 	if err != nil && !j.Record().State.Ended() {
 		return e.setAside(j.id, err)
 	}

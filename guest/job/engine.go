@@ -227,16 +227,16 @@ func (j *Job) takeOver(ctx context.Context) (err error) {
 		}
 		j.connected = true
 	}
-	return j.endLeftovers()
+	return j.endLeftovers(ctx)
 }
 
 // patience is how long a left-over process may take to end when it is asked to.
 const patience = 5 * time.Second
 
-func (j *Job) endLeftovers() error {
+func (j *Job) endLeftovers(ctx context.Context) error {
 	var errs []error
 	for _, p := range j.Record().Processes {
-		errs = append(errs, block.End(p, patience))
+		errs = append(errs, block.End(ctx, p, patience))
 	}
 	return errors.Join(errs...)
 }
