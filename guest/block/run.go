@@ -90,8 +90,14 @@ func RunShell(ctx context.Context, command string, env []string) error {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Env = &said, &said, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// The shell's children go with it.
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	// The shell's children end with it, as its process group. A shell that has been
+	// waited for has no group of that number any more.
+	cmd.Cancel = func() error {
+		if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
+			return err
+		}
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+	}
 	cmd.WaitDelay = 3 * time.Second
 	err := cmd.Run()
 	if err == nil {
