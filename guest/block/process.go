@@ -51,7 +51,7 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
-// Alive says whether that very process still runs.
+// Alive reports whether the process that was identified still runs.
 func Alive(p journal.Proc) bool {
 	now, err := Identify(p.Role, p.Pid)
 	return err == nil && now == p

@@ -268,7 +268,7 @@ func (l *Log) Entries() []Entry {
 // Close closes the file; what was appended is on disk already.
 func (l *Log) Close() error { return l.file.Close() }
 
-// syncDir makes the folder's own entry for a new file durable.
+// syncDir makes the names in a directory durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

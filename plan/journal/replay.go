@@ -33,7 +33,7 @@ const (
 	Closed     JobState = "closed"
 )
 
-// Ended says whether the state is an end.
+// Ended reports whether the state is final.
 func (s JobState) Ended() bool {
 	return s == Finished || s == RolledBack || s == Cancelled || s == Closed
 }

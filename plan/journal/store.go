@@ -17,10 +17,10 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Store is the folder that holds all jobs, a folder each.
+// Store is the directory that holds all jobs, each in a directory of its own.
 type Store struct{ Dir string }
 
-// The files of a job's folder.
+// The files in a job's directory.
 const (
 	logFile  = "journal"
 	lockFile = "lock"
@@ -35,7 +35,7 @@ var (
 	ErrBusy = errors.New("held by another process")
 )
 
-// Job is a job that this process holds: nobody else can work on it until
+// Job is a job that this process holds. No other process can work on it before
 // Close.
 type Job struct {
 	ID  string
@@ -47,8 +47,8 @@ type Job struct {
 
 var validID = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$`)
 
-// Create makes a job of a new name. Its folder is readable by the owner alone:
-// what belongs to a job may hold a domain's secrets.
+// Create makes a job with a new ID. Only the owner can read its directory, because
+// the files in it may hold a domain's secrets.
 func (s Store) Create(now time.Time) (*Job, error) {
 	if err := os.MkdirAll(filepath.Join(s.Dir, "jobs"), 0o700); err != nil {
 		return nil, err
@@ -81,8 +81,8 @@ func (s Store) DirOf(id string) string { return s.dir(id) }
 
 func (s Store) dir(id string) string { return filepath.Join(s.Dir, "jobs", id) }
 
-// Hold takes the job of that name, or of the one name that ends or begins like
-// that.
+// Hold takes the job with that ID. The beginning or the end of an ID is enough if no
+// other job has the same.
 func (s Store) Hold(name string) (*Job, error) {
 	id, err := s.resolve(name)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s Store) checkSchema(id string) error {
 	if foreign := (*SchemaError)(nil); errors.As(err, &foreign) {
 		return err
 	}
-	return nil // what else is wrong is found by whoever opens the journal
+	return nil // Open returns what else is wrong
 }
 
 // parse reads a job's journal.
@@ -136,8 +136,8 @@ func ofJob(id string, err error) error {
 	return err
 }
 
-// SetAside moves a job's folder out of the way of all others, as it is, and gives its new
-// place: for a job whose journal cannot be read or written any more.
+// SetAside moves the directory of a job whose journal cannot be read or written any
+// more to "closed", as it is, and returns its new path.
 func (s Store) SetAside(name string) (id, dir string, err error) {
 	if id, err = s.resolve(name); err != nil {
 		return "", "", err
@@ -231,7 +231,7 @@ func (s Store) ids() ([]string, error) {
 type Listed struct {
 	ID     string
 	Record Record
-	// Running says that a process holds the job now.
+	// Running reports that a process holds the job now.
 	Running bool
 	// Err says why the journal could not be read. Record has what could be read all
 	// the same, for people to see; nothing is to be done by it.

@@ -50,8 +50,8 @@ type Client struct {
 	greeted, ended chan struct{}
 	err            error
 
-	// writing holds a value while a command is written. It is no mutex, because
-	// whoever waits for it has a context.
+	// writing holds a value while a command is written. It is a channel, not a mutex,
+	// because waiting for it ends with a context.
 	writing chan struct{}
 
 	mu      sync.Mutex // for what follows
@@ -142,7 +142,7 @@ func (r reply) decode(command string, into any) error {
 }
 
 // register makes an ID, and the channel that its reply will be sent to. The channel
-// has room for the reply, so that read never waits for whoever has given up.
+// has room for the reply, so that read does not wait for a caller that has gone.
 func (c *Client) register() (uint64, <-chan reply) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -266,8 +266,8 @@ func (c *Client) handle(line []byte) error {
 	return nil
 }
 
-// answer hands a reply to whoever waits for it. A reply that nobody waits for is to
-// a command that was given up.
+// answer passes a reply to the Execute that waits for it. A reply without one belongs
+// to a command whose context has ended.
 func (c *Client) answer(id uint64, r reply) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
