@@ -318,13 +318,13 @@ func (p *attaching) listInside() {
 
 // run makes the job, and runs it. img is the image if it is there.
 func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *Outcome, err error) {
+	var offline *offlineFstab
 	if p.Mount != nil && !p.live() {
-		visit, refused := openOfflineFstab(ctx, p.domain, p.Disk.Target, img)
-		if refused != nil {
-			return nil, refused
+		if offline, err = openOfflineFstab(ctx, p.domain, p.Disk.Target, img); err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, visit.close()) }()
-		if p.File, err = visit.prepare(ctx, &o, p.lineFor); err != nil {
+		defer func() { err = errors.Join(err, offline.close()) }()
+		if p.File, err = offline.prepare(ctx, o, p.lineFor); err != nil {
 			return nil, err
 		}
 		locks = append(locks, p.File.locks()...)
@@ -337,6 +337,7 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 	if err != nil {
 		return nil, err
 	}
+	j.prepared = offline.prepared()
 	return j.runDeviceJob(ctx)
 }
 

@@ -34,7 +34,7 @@ func openAttach(j *job) (errand, error) {
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.handlers(j, j.options.Session, a.save))
+		maps.Copy(handlers, a.Made.handlers(j, j.options.Session, j.options.Cache, a.save))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name

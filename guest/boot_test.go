@@ -38,7 +38,7 @@ func TestBootsFromNTFS(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := Options{Store: journal.Store{Dir: shortDir(t)}}
-			o.Session.shared = s.get(t, 512)
+			o.Session.Reuse = s.get(t, 512)
 			r := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: grownTo},
 				Grow: []plan.Where{{Name: grow, Amount: plan.Amount{Mode: plan.Fill}}}}
 			out, err := Grow(ctx, img, r, o)

@@ -15,6 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -22,8 +23,8 @@ import (
 
 // fileChange is a change of files inside a guest that is off, as a part of a job:
 // one of Editing or CopyingIn is nothing else, another job does its own steps before
-// or after. It is made by visit.editText or visit.copyIn, while nothing is changed
-// yet, and is data: the job keeps it among what it has to know.
+// or after. It is made by fileSession.editText or copyIn, while nothing is
+// changed yet, and is data: the job keeps it among what it has to know.
 //
 // The job has steps among its own and handlers among its own: they write the files
 // into fresh overlays of the disks concerned, save what the commit overwrites, commit
@@ -33,8 +34,8 @@ type fileChange struct {
 	Drives []drive         `json:"drives"`
 	Place  appliance.Place `json:"place"`
 	Files  []changedFile   `json:"files"`
-	// Scratch is the folder for overlays; "" is each image's own. Visit is the one of
-	// the appliance that the change was prepared in.
+	// Scratch is the directory for overlays; "" is each image's own. Visit is that of
+	// the session that the change was prepared in.
 	Scratch string `json:"scratch,omitempty"`
 	Visit   string `json:"visit,omitempty"`
 }
@@ -55,21 +56,21 @@ const editLimit = size.MiB
 
 // editText reads a file of the guest and has change make the text that it is to get;
 // nil when that is the same. A path's links are followed within the guest. The
-// appliance stays: given to the job, it carries the change out,
-// without another launch.
-func (in *visit) editText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*fileChange, error) {
-	place, e, err := in.tree.Locate(ctx, path)
+// appliance stays: a job that takes the session over carries the change out without
+// booting another one.
+func (s *fileSession) editText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*fileChange, error) {
+	place, e, err := s.tree.Locate(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	if err := in.disks.CheckWritable(ctx, place.Disks); err != nil {
+	if err := s.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
 	if e.IsFile() && e.Size > editLimit {
 		return nil, plan.Refuse(plan.NotAFile, path, "%s has %s: up to %s can be edited", path, e.Size, editLimit)
 	}
 	var old bytes.Buffer
-	if err := in.tree.Read(ctx, path, &old); err != nil {
+	if err := s.tree.Read(ctx, path, &old); err != nil {
 		return nil, err
 	}
 	text, err := change(bytes.Clone(old.Bytes()))
@@ -80,7 +81,7 @@ func (in *visit) editText(ctx context.Context, path string, change func([]byte) 
 		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: up to %s can be edited", path, size.Bytes(len(text)), editLimit)
 	}
 	file := changedFile{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
-	return &fileChange{Drives: in.drives, Place: place, Files: []changedFile{file}, Visit: in.folder}, nil
+	return &fileChange{Drives: s.drives(), Place: place, Files: []changedFile{file}, Visit: s.Dir()}, nil
 }
 
 func sum(text []byte) string {
@@ -111,9 +112,9 @@ func (c *fileChange) steps() []plan.Step {
 // changing is the job that a change is a part of, and the appliances for it.
 type changing struct {
 	handle
-	session SessionOptions
-	// visit is the appliance that the change was prepared in; may be nil.
-	visit *visit
+	session session.Options
+	// prepared is the session that the change was prepared in; may be nil.
+	prepared *session.Session
 }
 
 // handlers are what these steps mean in a job. Each can be run again after a crash in
@@ -174,7 +175,7 @@ func (c *fileChange) overlay(j *changing, d drive) block.Overlay {
 // write makes the overlays, whatever is left of others, and changes the files in
 // them.
 func (c *fileChange) write(ctx context.Context, j *changing) error {
-	overlays := map[int]string{}
+	overlays := make([]string, len(c.Drives))
 	var written size.Bytes
 	for _, f := range c.Files {
 		written += max(size.Bytes(len(f.Text)), size.Bytes(f.Stamp.Bytes))
@@ -186,7 +187,7 @@ func (c *fileChange) write(ctx context.Context, j *changing) error {
 		}
 		o := c.overlay(j, d)
 		overlays[i] = o.Path
-		if err := image.CheckSpace(map[string]size.Bytes{filepath.Dir(o.Path): room(written)}); err != nil {
+		if err := image.CheckSpace(map[string]size.Bytes{filepath.Dir(o.Path): spaceFor(written)}); err != nil {
 			return err
 		}
 		if err := o.Create(ctx, d.Size); err != nil {
@@ -218,44 +219,44 @@ func (c *fileChange) untouched(j *changing, d drive) error {
 
 // writeInto changes the files in the appliance the change was prepared in, or in one
 // of its own.
-func (c *fileChange) writeInto(ctx context.Context, j *changing, overlays map[int]string) (err error) {
-	in := j.visit
-	j.visit = nil
-	if in != nil && in.app != nil {
-		for _, p := range in.procs {
+func (c *fileChange) writeInto(ctx context.Context, j *changing, overlays []string) (err error) {
+	s := j.prepared
+	j.prepared = nil
+	if s.Running() {
+		for _, p := range s.Processes() {
 			j.Started(p)
 		}
-		if err = in.shut(ctx); err == nil {
-			err = in.reopen(ctx, overlays)
+		if err = s.Detach(ctx); err == nil {
+			err = s.Attach(ctx, overlays...)
 		}
 	} else {
 		j.Note("starting the appliance")
-		in, err = c.boot(ctx, j, overlays)
+		s, err = c.boot(ctx, j, overlays)
 	}
 	if err != nil {
-		return errors.Join(err, in.close())
+		return errors.Join(err, s.Close())
 	}
 	texts, err := c.texts(j)
 	if err == nil {
-		err = in.app.Write(ctx, c.Place, c.changes(), func(f appliance.Change) string { return texts[f.Path] })
+		err = s.Appliance.Write(ctx, c.Place, c.changes(), func(f appliance.Change) string { return texts[f.Path] })
 	}
 	if err == nil {
-		err = in.shut(ctx)
+		err = s.Detach(ctx)
 	}
-	return errors.Join(err, in.close(), os.RemoveAll(c.textDir(j)))
+	return errors.Join(err, s.Close(), os.RemoveAll(c.textDir(j)))
 }
 
 // boot boots an appliance on the overlays. The other disks are there as empty ones,
 // for the devices' names.
-func (c *fileChange) boot(ctx context.Context, j *changing, overlays map[int]string) (*visit, error) {
+func (c *fileChange) boot(ctx context.Context, j *changing, overlays []string) (*session.Session, error) {
 	o := j.session
 	o.Started = j.Started
-	return startVisit(ctx, j.Dir(), c.Drives, o, func(ctx context.Context, i int, gate *block.Gate, _ string) (bool, error) {
-		path, ok := overlays[i]
-		if !ok {
-			return false, nil
-		}
-		return true, image.RefuseInUse(c.Drives[i].Path, gate.Open(ctx, path))
+	var drives []session.Drive
+	for _, d := range c.Drives {
+		drives = append(drives, session.Drive{Name: d.Target, Image: d.Path, Size: d.Size, Sector: d.Sector})
+	}
+	return session.Start(ctx, j.Dir(), drives, o, func(ctx context.Context, s *session.Session) error {
+		return s.Attach(ctx, overlays...)
 	})
 }
 

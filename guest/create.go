@@ -10,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
 	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -40,7 +41,7 @@ func CreateDisk(ctx context.Context, d plan.NewDisk, o Options) (*Outcome, error
 		Kind: string(DiskCreation), Locks: locks, Steps: c.Disk.Steps(), Agreed: true,
 		Target: plan.Target{Path: c.Disk.Path, Format: d.Format, SectorSize: newSector},
 		Open: func(j *engine.Job) (any, engine.Work, error) {
-			return &c, &creating{job: j, creation: &c, session: o.Session}, nil
+			return &c, &creating{job: j, creation: &c, session: o.Session, cache: o.Cache}, nil
 		},
 	})
 }
@@ -85,19 +86,20 @@ type creating struct {
 	engine.Reversible
 	job *engine.Job
 	*creation
-	session SessionOptions
+	session session.Options
+	cache   *session.Cache
 }
 
-func openCreation(session SessionOptions) engine.Kind {
+func openCreation(options session.Options, cache *session.Cache) engine.Kind {
 	return func(j *engine.Job) (engine.Work, error) {
-		w := &creating{job: j, creation: &creation{}, session: session}
+		w := &creating{job: j, creation: &creation{}, session: options, cache: cache}
 		return w, j.Load(w.creation)
 	}
 }
 
 // Handlers are the creation's.
 func (w *creating) Handlers() map[plan.StepKind]apply.Handler {
-	return w.handlers(w.job, w.session, func() error { return w.job.Save(w.creation) })
+	return w.handlers(w.job, w.session, w.cache, func() error { return w.job.Save(w.creation) })
 }
 
 // Report says what was made.
@@ -120,23 +122,23 @@ func (c *creation) said() []string {
 }
 
 // handlers are what the steps of Disk.Steps mean. keep writes c down.
-func (c *creation) handlers(j handle, session SessionOptions, keep func() error) map[plan.StepKind]apply.Handler {
+func (c *creation) handlers(j handle, options session.Options, cache *session.Cache, keep func() error) map[plan.StepKind]apply.Handler {
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
-		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, session, keep) }, Undo: drop},
+		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, options, keep) }, Undo: drop},
 		plan.StepName: {
-			Do:   func(context.Context, plan.Step) error { return c.publish(j, session, keep) },
+			Do:   func(context.Context, plan.Step) error { return c.publish(j, cache, keep) },
 			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
 		},
 	}
 }
 
 // publish moves it to its place, and keeps what is inside for the next inspection.
-func (c *creation) publish(j handle, session SessionOptions, keep func() error) error {
+func (c *creation) publish(j handle, cache *session.Cache, keep func() error) error {
 	err := c.File.Publish(c.dir(j), keep)
 	if err == nil && c.layout != nil {
-		session.Seen.saw([]image.Stamp{c.File.Made}, c.layout, time.Now())
+		cache.Save([]image.Stamp{c.File.Made}, c.layout, time.Now())
 	}
 	return err
 }
@@ -150,8 +152,8 @@ func (c *creation) create(ctx context.Context, j handle) error {
 }
 
 // format makes what is inside, in the appliance.
-func (c *creation) format(ctx context.Context, j handle, s plan.Step, options SessionOptions, keep func() error) (err error) {
-	if j.Begins(s.ID()) > 1 {
+func (c *creation) format(ctx context.Context, j handle, step plan.Step, options session.Options, keep func() error) error {
+	if j.Begins(step.ID()) > 1 {
 		// What is in it may be half of anything.
 		if err := c.create(ctx, j); err != nil {
 			return err
@@ -161,32 +163,25 @@ func (c *creation) format(ctx context.Context, j handle, s plan.Step, options Se
 	defer stop()
 	j.Note("starting the appliance")
 	options.Started = j.Started
-	session, err := StartSession(ctx, j.Dir(), c.Disk.Size, newSector, options)
+	s, err := session.Start(ctx, j.Dir(), []session.Drive{{Size: c.Disk.Size, Sector: newSector}}, options, nil)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			session.Abandon()
-		}
-	}()
-	if err := session.gate.OpenNew(ctx, c.File.Temp(c.dir(j)), c.Disk.Format); err != nil {
-		return err
-	}
-	if err := session.app.Refresh(ctx); err != nil {
+	defer func() { _ = s.Close() }()
+	if err := s.AttachNew(ctx, c.File.Temp(c.dir(j)), c.Disk.Format); err != nil {
 		return err
 	}
 	j.Note("making %s", c.Disk.Inside())
-	if c.layout, err = session.app.Make(ctx, c.Disk); err != nil {
+	if c.layout, err = s.Appliance.Make(ctx, c.Disk); err != nil {
 		return err
 	}
 	if made, ok := c.layout.Find(c.Disk.Device()); ok {
 		c.Content = made.Content
 	}
-	if err := session.Detach(ctx); err != nil {
+	if err := s.Detach(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(session.Close(), block.SyncFile(c.File.Temp(c.dir(j)))); err != nil {
+	if err := errors.Join(s.Close(), block.SyncFile(c.File.Temp(c.dir(j)))); err != nil {
 		return err
 	}
 	return keep()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -55,7 +56,7 @@ func TestCreateDisk(t *testing.T) {
 	s := newSessions(t)
 	dir := shortDir(t)
 	o := Options{Store: journal.Store{Dir: shortDir(t)}}
-	o.Session.shared, o.Session.Seen = s.get(t, 512), OpenSeen(o.Store.Dir)
+	o.Session.Reuse, o.Cache = s.get(t, 512), session.OpenCache(o.Store.Dir)
 	disks := newDisks()
 	uuids := map[string]string{}
 	for i := range disks {
@@ -69,7 +70,7 @@ func TestCreateDisk(t *testing.T) {
 		_, uuids[d.Path], _ = strings.Cut(strings.Join(out.Messages, ", "), "UUID ")
 		uuids[d.Path], _, _ = strings.Cut(uuids[d.Path], ",")
 		checkTable(t, *d, dir)
-		checkSeen(t, *d, o.Session.Seen)
+		checkCached(t, *d, o.Cache)
 	}
 	if left, _ := filepath.Glob(dir + "/*virt-grow*"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -137,11 +138,11 @@ func checkTable(t *testing.T, d plan.NewDisk, dir string) {
 	}
 }
 
-func checkSeen(t *testing.T, d plan.NewDisk, seen *Seen) {
+func checkCached(t *testing.T, d plan.NewDisk, cache *session.Cache) {
 	t.Helper()
-	in := seen.find(image.Stamps(d.Path, nil))
+	in := cache.Find(image.Stamps(d.Path, nil))
 	if in == nil || !in.Current || len(in.Contents) == 0 || in.Contents[len(in.Contents)-1].Type != d.FS {
-		t.Errorf("%s: seen %+v", d.Path, in)
+		t.Errorf("%s: cached %+v", d.Path, in)
 	}
 }
 

@@ -62,13 +62,13 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	if err != nil {
 		return nil, err
 	}
+	var offline *offlineFstab
 	if r.Unmount && p.survey.State == domain.Off {
-		visit, refused := openOfflineFstab(ctx, d, p.Target, nil)
-		if refused != nil {
-			return nil, refused
+		if offline, err = openOfflineFstab(ctx, d, p.Target, nil); err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, visit.close()) }()
-		if p.File, err = visit.prepare(ctx, &o, p.withoutDisk); err != nil {
+		defer func() { err = errors.Join(err, offline.close()) }()
+		if p.File, err = offline.prepare(ctx, o, p.withoutDisk); err != nil {
 			return nil, err
 		}
 	}
@@ -80,6 +80,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	if err != nil {
 		return nil, err
 	}
+	j.prepared = offline.prepared()
 	return j.runDeviceJob(ctx)
 }
 

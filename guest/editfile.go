@@ -12,6 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
 	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -24,13 +25,13 @@ type filesWork struct {
 	changing *changing
 }
 
-func newFilesWork(j *engine.Job, c *fileChange, session SessionOptions, in *visit) *filesWork {
-	return &filesWork{job: j, fileChange: c, changing: &changing{handle: j, session: session, visit: in}}
+func newFilesWork(j *engine.Job, c *fileChange, options session.Options, prepared *session.Session) *filesWork {
+	return &filesWork{job: j, fileChange: c, changing: &changing{handle: j, session: options, prepared: prepared}}
 }
 
-func openFiles(session SessionOptions) engine.Kind {
+func openFiles(options session.Options) engine.Kind {
 	return func(j *engine.Job) (engine.Work, error) {
-		w := newFilesWork(j, &fileChange{}, session, nil)
+		w := newFilesWork(j, &fileChange{}, options, nil)
 		return w, j.Load(w.fileChange)
 	}
 }
@@ -77,39 +78,30 @@ func (c *fileChange) said(kind Kind) []string {
 // EditFile changes the text of one file inside a guest that is off: change is given
 // what it is now. When it gives the same back, nothing is done.
 func EditFile(ctx context.Context, g *disk.Set, path, mount string, change func([]byte) ([]byte, error), o Options) (*Outcome, error) {
-	return changeFiles(ctx, g, mount, Editing, o, func(in *visit) (*fileChange, error) {
-		return in.editText(ctx, path, change)
+	return changeFiles(ctx, g, mount, Editing, o, func(s *fileSession) (*fileChange, error) {
+		return s.editText(ctx, path, change)
 	})
 }
 
 // CopyIn copies files of the host into a folder of a guest that is off. One that is
 // there already gets the new content, and keeps owner and mode.
 func CopyIn(ctx context.Context, g *disk.Set, files []string, folder, mount string, o Options) (*Outcome, error) {
-	return changeFiles(ctx, g, mount, CopyingIn, o, func(in *visit) (*fileChange, error) {
-		return in.copyIn(ctx, files, folder)
+	return changeFiles(ctx, g, mount, CopyingIn, o, func(s *fileSession) (*fileChange, error) {
+		return s.copyIn(ctx, files, folder)
 	})
 }
 
 // changeFiles prepares a change and carries it out as a job, in one appliance.
-func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Options, prepare func(*visit) (*fileChange, error)) (_ *Outcome, err error) {
-	if err := g.CheckOff(); err != nil {
-		return nil, err
-	}
-	if o.Note != nil {
-		o.Note("starting the appliance")
-	}
-	in, err := enter(ctx, g, o.Session)
+func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Options, prepare func(*fileSession) (*fileChange, error)) (_ *Outcome, err error) {
+	s, err := startFileSession(ctx, g, o)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, in.close()) }()
-	if err := in.awake(ctx); err != nil {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.openTree(ctx, mount); err != nil {
 		return nil, err
 	}
-	if err := in.openTree(ctx, mount); err != nil {
-		return nil, err
-	}
-	c, err := prepare(in)
+	c, err := prepare(s)
 	if err != nil {
 		return nil, err
 	}
@@ -119,25 +111,25 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Op
 	c.Scratch = o.Scratch
 	return o.Engine().Run(ctx, engine.Spec{
 		Kind: string(kind), Target: g.Target(c.Place.Disks[0]), Locks: c.locks(), Steps: c.steps(), Agreed: true,
-		Open: func(j *engine.Job) (any, engine.Work, error) { return c, newFilesWork(j, c, o.Session, in), nil },
+		Open: func(j *engine.Job) (any, engine.Work, error) { return c, newFilesWork(j, c, o.Session, s.Session), nil },
 	})
 }
 
 // copyIn prepares the copies of some files. Nil when all of them are there already.
-func (in *visit) copyIn(ctx context.Context, files []string, folder string) (*fileChange, error) {
-	place, e, err := in.tree.Locate(ctx, folder)
+func (s *fileSession) copyIn(ctx context.Context, files []string, folder string) (*fileChange, error) {
+	place, e, err := s.tree.Locate(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
 	if !e.IsDir() {
 		return nil, plan.Refuse(plan.NotAFile, folder, "%s is no folder", folder)
 	}
-	if err := in.disks.CheckWritable(ctx, place.Disks); err != nil {
+	if err := s.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
-	c := &fileChange{Drives: in.drives, Place: place, Visit: in.folder}
+	c := &fileChange{Drives: s.drives(), Place: place, Visit: s.Dir()}
 	for _, from := range files {
-		f, err := in.incoming(ctx, from, folder, place)
+		f, err := s.incoming(ctx, from, folder, place)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +144,7 @@ func (in *visit) copyIn(ctx context.Context, files []string, folder string) (*fi
 }
 
 // incoming looks at a file of the host, and at what is in its place.
-func (in *visit) incoming(ctx context.Context, from, folder string, place appliance.Place) (f changedFile, err error) {
+func (s *fileSession) incoming(ctx context.Context, from, folder string, place appliance.Place) (f changedFile, err error) {
 	if f.From, err = filepath.Abs(from); err != nil {
 		return f, err
 	}
@@ -176,7 +168,7 @@ func (in *visit) incoming(ctx context.Context, from, folder string, place applia
 	name := filepath.Base(f.From)
 	f.Path = filepath.Join(place.Path, name)
 	f.Name = joinGuest(folder, name)
-	switch e, err := in.tree.Lstat(ctx, place, name); {
+	switch e, err := s.tree.Lstat(ctx, place, name); {
 	case err != nil:
 		return f, err
 	case e == nil:
@@ -186,7 +178,7 @@ func (in *visit) incoming(ctx context.Context, from, folder string, place applia
 	default:
 		f.Path = filepath.Join(place.Path, e.Name)
 	}
-	f.Was, err = in.tree.Sum(ctx, f.Name)
+	f.Was, err = s.tree.Sum(ctx, f.Name)
 	return f, err
 }
 

@@ -196,7 +196,7 @@ func (j *job) PathNextTo(path, ending string) string {
 }
 
 func (j *job) changing() *changing {
-	return &changing{handle: j, session: j.options.Session, visit: j.options.visit}
+	return &changing{handle: j, session: j.options.Session, prepared: j.prepared}
 }
 
 func (j *job) Begins(step string) int {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -21,19 +22,15 @@ func TestFill(t *testing.T) {
 	zoo(t)
 	made, _ := testimages.Find("gpt-backup-inside")
 	ctx := context.Background()
-	session, err := StartSession(ctx, shortDir(t), size.Bytes(made.Size), 512, SessionOptions{})
+	shared, err := session.Start(ctx, shortDir(t), []session.Drive{{Size: size.Bytes(made.Size), Sector: 512}}, session.Options{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	session.kept = true
-	t.Cleanup(func() {
-		session.kept = false
-		session.Abandon()
-	})
+	t.Cleanup(func() { _ = shared.Close() })
 	for _, block := range []bool{false, true} {
 		t.Run(map[bool]string{false: "file", true: "block device"}[block], func(t *testing.T) {
 			x := newTrial(t, nil, made, "raw")
-			x.options.Session.shared = session
+			x.options.Session.Reuse = shared
 			path := x.path
 			if block {
 				path = loopDevice(t, x.path)

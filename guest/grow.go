@@ -15,6 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -32,7 +33,7 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcom
 	if err := d.CheckGrowth(ctx, newSize, o.Scratch); err != nil {
 		return nil, err
 	}
-	if err := checkOthersNotHibernated(ctx, d, o.Session); err != nil {
+	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
 	j, err := openJob(ctx, d, r, newSize, o)
@@ -54,7 +55,7 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcom
 // it fails.
 func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Outcome, error) {
 	err := work(ctx)
-	_ = j.options.Session.Rates.Save() // an estimate is no reason to fail
+	_ = j.options.Rates.Save() // an estimate is no reason to fail
 	record := j.now()
 	out := &Outcome{Job: j.held.ID, State: record.State, Plan: j.plan}
 	if err == nil {
@@ -67,7 +68,7 @@ func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Ou
 		case journal.Cancelled:
 			return out, j.forget()
 		case journal.Finished:
-			j.sawGrown()
+			j.cacheGrown()
 			j.afterwards("post", j.facts.Hooks.Post)
 		}
 		return out, nil
@@ -204,7 +205,7 @@ func (j *job) grow(ctx context.Context) error {
 	done, err := j.edit(watched, s)
 	stop()
 	if err != nil || !done {
-		s.Abandon()
+		_ = s.Close()
 		return err
 	}
 	if err := j.seal(s); err != nil {
@@ -217,7 +218,7 @@ func (j *job) grow(ctx context.Context) error {
 }
 
 // seal ends the session after the edit, and puts the overlay on the disk.
-func (j *job) seal(s *Session) error {
+func (j *job) seal(s *session.Session) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
@@ -225,18 +226,16 @@ func (j *job) seal(s *Session) error {
 }
 
 // prepare boots the appliance and makes the overlay at the same time.
-func (j *job) prepare(ctx context.Context) (*Session, error) {
+func (j *job) prepare(ctx context.Context) (*session.Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type result struct {
-		session *Session
+		session *session.Session
 		err     error
 	}
 	booted := make(chan result, 1)
-	options := j.options.Session
-	options.Started = j.started
 	go func() {
-		s, err := StartSession(ctx, j.held.Dir, j.facts.NewSize, j.facts.Target.SectorSize, options)
+		s, err := j.startSession(ctx)
 		booted <- result{s, err}
 	}()
 	j.note("starting the appliance")
@@ -247,21 +246,30 @@ func (j *job) prepare(ctx context.Context) (*Session, error) {
 	r := <-booted
 	if err != nil {
 		if r.session != nil {
-			r.session.Abandon()
+			_ = r.session.Close()
 		}
 		return nil, err
 	}
 	return r.session, r.err
 }
 
+// startSession boots an appliance on an empty disk of the new size.
+func (j *job) startSession(ctx context.Context) (*session.Session, error) {
+	options := j.options.Session
+	options.Started = j.started
+	target := j.facts.Target
+	drive := session.Drive{Image: target.Path, Size: j.facts.NewSize, Sector: target.SectorSize}
+	return session.Start(ctx, j.held.Dir, []session.Drive{drive}, options, nil)
+}
+
 // edit plans and does everything inside the overlay. It is not done when there
 // is nothing to do.
-func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
+func (j *job) edit(ctx context.Context, s *session.Session) (done bool, err error) {
 	if err := s.Attach(ctx, j.overlay.Path); err != nil {
 		return false, err
 	}
 	j.note("looking at the disk")
-	layout, err := s.readOff(ctx, j.facts.OldSize, needs(j.facts.Request))
+	layout, err := s.ReadAtRest(ctx, j.facts.OldSize, session.For(j.facts.Request))
 	if err != nil {
 		return false, err
 	}
@@ -277,7 +285,7 @@ func (j *job) edit(ctx context.Context, s *Session) (done bool, err error) {
 	if err := j.enter(journal.Editing); err != nil {
 		return false, err
 	}
-	j.carryOut(s.editor(j.overlay))
+	j.carryOut(s.Editor(j.overlay))
 	if err := j.run.Forward(ctx, editSteps(j.plan), nil); err != nil {
 		return false, err
 	}
@@ -308,7 +316,7 @@ func (j *job) agree(ctx context.Context, layout *plan.Layout) error {
 		return err
 	}
 	p.Warnings = append(p.Warnings, j.warned...)
-	j.options.Session.Rates.Tune(p)
+	j.options.Rates.Tune(p)
 	j.plan = p
 	if saved := j.options.Saved; saved != nil {
 		if err := same(saved, p); err != nil {

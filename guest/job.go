@@ -14,6 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -75,8 +76,12 @@ const (
 
 // Options are what every job command takes.
 type Options struct {
-	Session SessionOptions
-	Store   journal.Store
+	Session session.Options
+	// Rates are how long steps took before, Cache is the inspection cache; either may
+	// be nil.
+	Rates *Rates
+	Cache *session.Cache
+	Store journal.Store
 	// Scratch is the folder for the overlay; "" is the image's own.
 	Scratch string
 	// Keep stops before the commit.
@@ -103,8 +108,6 @@ type Options struct {
 	Fault func(ctx context.Context, point string) error
 
 	kind Kind
-	// visit is the appliance that the change of a file was prepared in; may be nil.
-	visit *visit
 }
 
 // ErrDeclined says that a person said no to the plan.
@@ -135,6 +138,10 @@ type job struct {
 
 	// seen is what was on the disk while the guest still ran.
 	seen *plan.Layout
+
+	// prepared is the session that a change of files was prepared in; nil in a job
+	// taken up again.
+	prepared *session.Session
 
 	image  *image.Image // nil in a job taken up again
 	domain *domain.Domain
@@ -357,7 +364,7 @@ func (j *job) enter(s journal.JobState) error {
 
 // emit passes events on, and learns from them.
 func (j *job) emit(e apply.Event) {
-	j.options.Session.Rates.Learn(j.guest(), e)
+	j.options.Rates.Learn(j.guest(), e)
 	if j.options.Emit != nil {
 		j.options.Emit(e)
 	}

@@ -2,18 +2,19 @@ package guest
 
 import (
 	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// kinds are the kinds of job that the engine runs. session is how an appliance is
-// started for one that is taken up again.
-func kinds(session SessionOptions) engine.Kinds {
+// kinds are the kinds of job that the engine runs. The options are for a job that is
+// taken up again: how an appliance is started, and the inspection cache.
+func kinds(o session.Options, cache *session.Cache) engine.Kinds {
 	all := engine.Kinds{
-		string(DiskCreation):   openCreation(session),
+		string(DiskCreation):   openCreation(o, cache),
 		string(DiskConversion): openConversion,
-		string(Editing):        openFiles(session),
-		string(CopyingIn):      openFiles(session),
+		string(Editing):        openFiles(o),
+		string(CopyingIn):      openFiles(o),
 	}
 	for _, kind := range []Kind{Growth, Rehearsing, OnlineGrowth, DiskAttach, DiskDetach, Medium, Editing, CopyingIn} {
 		if _, moved := all[string(kind)]; !moved {
@@ -26,7 +27,7 @@ func kinds(session SessionOptions) engine.Kinds {
 // Engine is the engine that runs jobs with these options.
 func (o Options) Engine() *engine.Engine {
 	return &engine.Engine{
-		Store: o.Store, Kinds: kinds(o.Session), Timings: o.Session.Rates,
+		Store: o.Store, Kinds: kinds(o.Session, o.Cache), Timings: o.Rates,
 		Emit: o.Emit, Note: o.Note, Opened: o.Opened, Listed: o.Listed, Fault: o.Fault,
 	}
 }

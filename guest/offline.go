@@ -9,6 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 )
@@ -16,43 +17,34 @@ import (
 // prepare reads the fstab of a guest that is off, in an appliance, and prepares a change
 // of it. change is given the file systems on the disk of the target, and the text. The
 // appliance goes on for the job; the caller closes it in the end.
-func (p *offlineFstab) prepare(ctx context.Context, o *Options, change func([]plan.Content, []byte) ([]byte, error)) (*fileChange, error) {
-	if err := p.disks.CheckOff(); err != nil {
-		return nil, err
-	}
-	if o.Note != nil {
-		o.Note("starting the appliance")
-	}
+func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]plan.Content, []byte) ([]byte, error)) (*fileChange, error) {
 	var err error
-	if p.visit, err = enter(ctx, p.disks, o.Session); err != nil {
-		return nil, err
-	}
-	if err := p.visit.awake(ctx); err != nil {
+	if p.session, err = startFileSession(ctx, p.disks, o); err != nil {
 		return nil, err
 	}
 	var found []plan.Content
-	if i := slices.IndexFunc(p.visit.drives, func(d drive) bool { return d.Target == p.target }); i >= 0 {
-		if found, err = p.visit.app.On(ctx, i); err != nil {
+	if i := slices.IndexFunc(p.disks.Disks, func(d *disk.Disk) bool { return d.Def.Target == p.target }); i >= 0 {
+		if found, err = p.session.Appliance.On(ctx, i); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.visit.openTree(ctx, ""); err != nil {
+	if err := p.session.openTree(ctx, ""); err != nil {
 		return nil, err
 	}
-	c, err := p.visit.editText(ctx, fstab.Path, func(text []byte) ([]byte, error) { return change(found, text) })
+	c, err := p.session.editText(ctx, fstab.Path, func(text []byte) ([]byte, error) { return change(found, text) })
 	if err != nil || c == nil {
 		return nil, err
 	}
-	c.Scratch, o.visit = o.Scratch, p.visit
+	c.Scratch = o.Scratch
 	return c, nil
 }
 
 // offlineFstab is an appliance with the disks of a guest that is off, whose fstab is to
 // change.
 type offlineFstab struct {
-	disks  *disk.Set
-	target string
-	visit  *visit
+	disks   *disk.Set
+	target  string
+	session *fileSession
 }
 
 // openOfflineFstab opens the domain's disks, and extra, an image that is to become one,
@@ -69,11 +61,20 @@ func openOfflineFstab(ctx context.Context, d *domain.Domain, target string, extr
 	return &offlineFstab{disks: disks, target: target}, nil
 }
 
+// prepared is the session that a job takes over; nil if the guest's fstab does not
+// change.
+func (p *offlineFstab) prepared() *session.Session {
+	if p == nil || p.session == nil {
+		return nil
+	}
+	return p.session.Session
+}
+
 func (p *offlineFstab) close() error {
 	if p == nil {
 		return nil
 	}
-	return p.visit.close() // the domain's connection is the caller's
+	return p.session.Close() // the domain's connection is the caller's
 }
 
 // addLineOffline completes the change of the fstab of a guest that is off: the file

@@ -12,6 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/live"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -33,7 +34,9 @@ type OnlineOptions struct {
 	// Patience is how long the guest may take for one command.
 	Patience time.Duration
 	// Session is how the image is looked at where the guest cannot be asked.
-	Session SessionOptions
+	Session session.Options
+	// Cache is the inspection cache; may be nil.
+	Cache *session.Cache
 }
 
 // InGuest is who grows what is inside a running guest.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/inside"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/live"
 )
@@ -34,7 +35,7 @@ func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOption
 	case s.Exec:
 		look = p.ask
 	}
-	if err := look(ctx, o.Session); err != nil {
+	if err := look(ctx, o); err != nil {
 		return err
 	}
 	if p.afterRestart() {
@@ -44,12 +45,12 @@ func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOption
 }
 
 // readImage looks at the image of a guest that cannot be asked.
-func (p *Online) readImage(ctx context.Context, o SessionOptions) error {
+func (p *Online) readImage(ctx context.Context, o OnlineOptions) error {
 	r := plan.Request{}
 	if p.Grow != "" {
 		r.Grow = []plan.Where{{Name: strings.TrimSuffix(p.Grow, `\`)}}
 	}
-	layout, err := Look(ctx, p.disk.Image, o, needs(r), nil)
+	layout, err := session.Look(ctx, p.disk.Image, o.Session, o.Cache, session.For(r), nil)
 	if err != nil {
 		return fmt.Errorf("cannot see what is on the disk: %w", err)
 	}
@@ -76,7 +77,7 @@ func looksLikeWindows(l *plan.Layout) bool {
 }
 
 // askWindows has PowerShell say what is on the disk.
-func (p *Online) askWindows(ctx context.Context, _ SessionOptions) error {
+func (p *Online) askWindows(ctx context.Context, _ OnlineOptions) error {
 	all, err := p.agent().WindowsDisks(ctx)
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func (p *Online) afterRestart() bool {
 
 // ask asks the guest. Which of several disks of one size is meant shows only when it
 // grows, so the growth must be possible on each of them.
-func (p *Online) ask(ctx context.Context, _ SessionOptions) error {
+func (p *Online) ask(ctx context.Context, _ OnlineOptions) error {
 	var err error
 	if p.Seen, err = p.agent().Probe(ctx); err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -34,7 +34,7 @@ func (j *job) growDomain(ctx context.Context) error {
 		err = j.hook(ctx, "pre", j.facts.Hooks.Pre)
 	}
 	if err != nil || !agreed {
-		s.Abandon()
+		_ = s.Close()
 		return err
 	}
 	ctx, stop := j.options.Window.limit(ctx, j.plan, time.Now())
@@ -43,11 +43,9 @@ func (j *job) growDomain(ctx context.Context) error {
 }
 
 // prewarm boots the appliance on the closed gate while the guest still runs.
-func (j *job) prewarm(ctx context.Context) (*Session, error) {
+func (j *job) prewarm(ctx context.Context) (*session.Session, error) {
 	j.note("starting the appliance; the guest runs on")
-	options := j.options.Session
-	options.Started = j.started
-	s, err := StartSession(ctx, j.held.Dir, j.facts.NewSize, j.facts.Target.SectorSize, options)
+	s, err := j.startSession(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w (the guest was not stopped)", err)
 	}
@@ -57,17 +55,16 @@ func (j *job) prewarm(ctx context.Context) (*Session, error) {
 // estimate makes the plan from the disk as the running guest has it at this
 // moment, read without its lock. The plan is agreed to on that ground, and
 // made again after the shutdown.
-func (j *job) estimate(ctx context.Context, s *Session) (agreed bool, err error) {
+func (j *job) estimate(ctx context.Context, s *session.Session) (agreed bool, err error) {
 	j.note("looking at the disk of the running guest")
-	defer os.Remove(filepath.Join(j.held.Dir, "look.qcow2"))
-	if err := s.peek(ctx, j.image, j.held.Dir, j.facts.NewSize); err != nil {
+	if err := s.AttachReadOnly(ctx, 0, j.image); err != nil {
 		return false, err
 	}
-	layout, err := s.read(ctx, j.facts.OldSize, needs(j.facts.Request))
+	layout, err := s.Read(ctx, j.facts.OldSize, session.For(j.facts.Request))
 	if err != nil {
 		return false, fmt.Errorf("cannot read the disk while the guest writes to it: %w", err)
 	}
-	estimated(layout)
+	session.IgnoreUnclean(layout)
 	j.seen = layout
 	if err := j.agree(ctx, layout); err != nil {
 		return false, err
@@ -75,7 +72,7 @@ func (j *job) estimate(ctx context.Context, s *Session) (agreed bool, err error)
 	if !j.plan.Changes() {
 		return false, j.enter(journal.Cancelled)
 	}
-	j.carryOut(s.editor(j.overlay))
+	j.carryOut(s.Editor(j.overlay))
 	if err := j.options.Window.fits(j.plan, time.Now()); err != nil {
 		return false, err
 	}
@@ -104,9 +101,9 @@ func (j *job) remember(ctx context.Context) error {
 }
 
 // outage is the time without the guest: shutdown, edit, and what concludes it.
-func (j *job) outage(ctx context.Context, s *Session) error {
+func (j *job) outage(ctx context.Context, s *session.Session) error {
 	if err := j.down(ctx, s); err != nil {
-		s.Abandon()
+		_ = s.Close()
 		return err
 	}
 	if err := j.seal(s); err != nil {
@@ -116,7 +113,7 @@ func (j *job) outage(ctx context.Context, s *Session) error {
 }
 
 // down shuts the guest down and edits the overlay.
-func (j *job) down(ctx context.Context, s *Session) error {
+func (j *job) down(ctx context.Context, s *session.Session) error {
 	if err := j.enter(journal.Editing); err != nil {
 		return err
 	}
@@ -146,8 +143,8 @@ func (j *job) down(ctx context.Context, s *Session) error {
 // recheck makes the plan again from the disk at rest: it has to be the one
 // that was agreed to. What the outage is for is known by now: nothing is
 // inspected, and only what the guest may have changed is looked at.
-func (j *job) recheck(ctx context.Context, s *Session) error {
-	layout, err := s.app.ProbeAgain(ctx, j.seen, j.plan.Targets())
+func (j *job) recheck(ctx context.Context, s *session.Session) error {
+	layout, err := s.Appliance.ProbeAgain(ctx, j.seen, j.plan.Targets())
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,6 @@ func TestPersistedFieldsAreTagged(t *testing.T) {
 	journaltest.CheckTags(t,
 		Facts{},
 		attachment{}, detachment{}, medium{}, onlineFacts{}, creation{}, conversion{}, fileChange{},
-		map[string]seenImage{}, Rates{},
+		Rates{},
 	)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -94,7 +95,7 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 	if ended != nil {
 		return nil, errors.Join(err, j.leftBehind(ended), j.close())
 	}
-	_ = j.options.Session.Rates.Save()
+	_ = j.options.Rates.Save()
 	if err != nil {
 		return nil, errors.Join(err, j.close())
 	}
@@ -114,7 +115,7 @@ func (j *job) leftBehind(cause error) *Failure {
 
 // rehearse boots the appliance, and edits.
 func (j *job) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
-	var s *Session
+	var s *session.Session
 	var err error
 	if j.guest() != nil && j.guest().Running {
 		out.Viewed = true
@@ -131,7 +132,7 @@ func (j *job) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 	if s == nil {
 		return err
 	}
-	defer s.Abandon()
+	defer func() { _ = s.Close() }()
 	if err != nil {
 		return err
 	}
@@ -148,12 +149,12 @@ func (j *job) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 }
 
 // editOnce plans, and does everything between the overlay's making and its commit.
-func (j *job) editOnce(ctx context.Context, s *Session, out *Rehearsal) error {
+func (j *job) editOnce(ctx context.Context, s *session.Session, out *Rehearsal) error {
 	if err := s.Attach(ctx, j.overlay.Path); err != nil {
 		return err
 	}
 	j.note("looking at the disk")
-	layout, err := s.read(ctx, j.facts.OldSize, needs(j.facts.Request))
+	layout, err := s.Read(ctx, j.facts.OldSize, session.For(j.facts.Request))
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (j *job) editOnce(ctx context.Context, s *Session, out *Rehearsal) error {
 	if !j.plan.Changes() {
 		return nil
 	}
-	j.carryOut(s.editor(j.overlay))
+	j.carryOut(s.Editor(j.overlay))
 	if err := j.run.Forward(ctx, out.possible(inUse), nil); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply/applytest"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -35,29 +36,25 @@ const grownTo = size.GiB
 // sessions are the running appliances of this test process, one a sector size.
 type sessions struct {
 	t        *testing.T // whose end is theirs
-	bySector map[size.Bytes]*Session
+	bySector map[size.Bytes]*session.Session
 }
 
 func newSessions(t *testing.T) *sessions {
-	return &sessions{t: t, bySector: map[size.Bytes]*Session{}}
+	return &sessions{t: t, bySector: map[size.Bytes]*session.Session{}}
 }
 
-func (s *sessions) get(t *testing.T, sector size.Bytes) *Session {
+func (s *sessions) get(t *testing.T, sector size.Bytes) *session.Session {
 	t.Helper()
 	if running, ok := s.bySector[sector]; ok {
 		return running
 	}
 	dir := shortDir(s.t)
-	started, err := StartSession(context.Background(), dir, grownTo, sector, SessionOptions{})
+	started, err := session.Start(context.Background(), dir, []session.Drive{{Size: grownTo, Sector: sector}}, session.Options{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	started.kept = true
 	s.bySector[sector] = started
-	s.t.Cleanup(func() {
-		started.kept = false
-		started.Abandon()
-	})
+	s.t.Cleanup(func() { _ = started.Close() })
 	return started
 }
 
@@ -151,7 +148,7 @@ func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) 
 	}
 	x.options = Options{Store: journal.Store{Dir: shortDir(t)}}
 	if s != nil {
-		x.options.Session.shared = s.get(t, size.Bytes(image.Sector))
+		x.options.Session.Reuse = s.get(t, size.Bytes(image.Sector))
 	}
 	x.options.Session.Keys = func(string, string) ([]string, error) {
 		if image.Key == "" {
@@ -503,15 +500,15 @@ func realSuite(t *testing.T, s *sessions) {
 	if err := overlay.Create(ctx, grownTo); err != nil {
 		t.Fatal(err)
 	}
-	session, err := StartSession(ctx, "", grownTo, img.SectorSize, x.options.Session)
+	running, err := session.Start(ctx, "", nil, x.options.Session, nil) // the shared one
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer session.Abandon()
-	if err := session.Attach(ctx, overlay.Path); err != nil {
+	defer running.Close()
+	if err := running.Attach(ctx, overlay.Path); err != nil {
 		t.Fatal(err)
 	}
-	layout, err := session.read(ctx, img.Size, Always)
+	layout, err := running.Read(ctx, img.Size, session.Always)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,7 +516,7 @@ func realSuite(t *testing.T, s *sessions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	applytest.Suite(t, session.editor(overlay), p)
+	applytest.Suite(t, running.Editor(overlay), p)
 }
 
 // fstabAlone: what an fstab mounts by its offset is found also where inspection
@@ -546,12 +543,12 @@ func fstabAlone(t *testing.T, s *sessions) {
 	if err := overlay.Create(ctx, grownTo); err != nil {
 		t.Fatal(err)
 	}
-	session := s.get(t, 512)
-	if err := session.Attach(ctx, overlay.Path); err != nil {
+	running := s.get(t, 512)
+	if err := running.Attach(ctx, overlay.Path); err != nil {
 		t.Fatal(err)
 	}
-	defer session.Abandon()
-	layout, err := session.read(ctx, img.Size, Always)
+	defer running.Detach(ctx)
+	layout, err := running.Read(ctx, img.Size, session.Always)
 	if err != nil {
 		t.Fatal(err)
 	}

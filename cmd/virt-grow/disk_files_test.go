@@ -431,7 +431,7 @@ func TestDiskRefused(t *testing.T) {
 	refused("disk create D/dangling.qcow2 --size 1G", 3, "file-exists", "is there already")
 	refused("disk create D/loop.raw --size 1G", 3, "file-exists", "is there already")
 	refused("disk create D/folder.raw --size 1G", 3, "file-exists", "is there already")
-	refused("disk create D/no/a.raw --size 1G", 3, "not-found", "there is no folder")
+	refused("disk create D/no/a.raw --size 1G", 3, "not-found", "there is no directory")
 	refused("disk create D/a.raw --size 301M --fs xfs", 3, "too-small", "xfs wants 300 MiB at least, and would get 299 MiB")
 	refused("disk create D/a.raw --size 110M --fs btrfs --lvm a/b --table none", 3, "too-small", "would get 108 MiB")
 	refused("disk create D/a.raw --size 1M --fs ntfs", 3, "too-small", "would get 0 B")

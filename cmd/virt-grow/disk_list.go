@@ -7,7 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -49,13 +50,13 @@ func (p *program) diskList(c *cli.Context) error {
 	return view.Disks(p.out, p.style(), list, p.hintFor)
 }
 
-func (p *program) disksOf(ctx context.Context, name string, look bool, o guest.SessionOptions) (*plan.DiskList, error) {
+func (p *program) disksOf(ctx context.Context, name string, look bool, o session.Options) (*plan.DiskList, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	stop := p.looking("looking at the disks of " + d.Name)
-	list, err := guest.ListDisks(ctx, d, look, o)
+	list, err := disk.List(ctx, d, look, o, p.cache())
 	stop()
 	return list, errors.Join(err, d.Close())
 }

@@ -130,7 +130,7 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 
 // run carries a job out under the eyes of a view, and shows how it ended.
 func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) error {
-	o.Store, o.Fault = p.store(), faults()
+	o.Store, o.Rates, o.Cache, o.Fault = p.store(), p.rates(), p.cache(), faults()
 	stop := p.watch(o)
 	shown := o.Emit
 	o.Emit = func(e apply.Event) { p.decides(e); shown(e) }

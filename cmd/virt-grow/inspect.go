@@ -4,7 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -31,7 +31,7 @@ func (p *program) inspect(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("looking at " + img.Path)
-	layout, err := guest.Look(c.Context, img.Image, p.session(t.keys), guest.Always, nil)
+	layout, err := session.Look(c.Context, img.Image, p.session(t.keys), p.cache(), session.Always, nil)
 	stop()
 	if err != nil {
 		return err

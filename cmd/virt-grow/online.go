@@ -51,7 +51,7 @@ func (p *program) online(c *cli.Context) error {
 			return err
 		}
 	}
-	p.subject, o.Session = name, p.session(keyring{})
+	p.subject, o.Session, o.Cache = name, p.session(keyring{}), p.cache()
 	p.offline = offlineCommand(name, o.Disk, c.String("size"))
 	made, err := p.planOnline(c.Context, name, o)
 	if err != nil {

@@ -57,7 +57,7 @@ func (p *program) plan(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("planning for " + img.Path)
-	made, err := guest.MakePlan(c.Context, img, r, p.session(t.keys))
+	made, err := guest.MakePlan(c.Context, img, r, guest.Options{Session: p.session(t.keys), Rates: p.rates(), Cache: p.cache()})
 	stop()
 	if err != nil {
 		return err

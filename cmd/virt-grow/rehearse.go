@@ -66,7 +66,7 @@ func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() 
 	if err != nil {
 		return err
 	}
-	o := guest.Options{Store: p.store(), Fault: faults()}
+	o := guest.Options{Store: p.store(), Rates: p.rates(), Cache: p.cache(), Fault: faults()}
 	if o.Scratch, err = scratchDir(c); err != nil {
 		return err
 	}

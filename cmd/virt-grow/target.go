@@ -10,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -126,9 +127,12 @@ func (t target) image(ctx context.Context) (*disk.Disk, error) {
 }
 
 // session is how the appliance is started for this run.
-func (p *program) session(keys keyring) guest.SessionOptions {
-	return guest.SessionOptions{Accel: p.accel, LaunchTimeout: p.launchTimeout, Keys: p.finder(keys), Rates: p.rates(), Seen: guest.OpenSeen(p.state)}
+func (p *program) session(keys keyring) session.Options {
+	return session.Options{Accel: p.accel, LaunchTimeout: p.launchTimeout, Keys: p.finder(keys)}
 }
+
+// cache has the results of earlier inspections.
+func (p *program) cache() *session.Cache { return session.OpenCache(p.state) }
 
 func isFolder(path string) bool {
 	info, err := os.Stat(path)

@@ -1,4 +1,4 @@
-package guest
+package session
 
 import (
 	"testing"
@@ -6,9 +6,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// TestEstimated has what a running guest makes of its file systems, which its shutdown
-// ends, and what stays.
-func TestEstimated(t *testing.T) {
+// TestIgnoreUnclean: what a running guest always leaves unclean, and its shutdown ends,
+// is not damage; everything else stays a problem.
+func TestIgnoreUnclean(t *testing.T) {
 	problem := func(reason plan.Reason, way plan.Way) *plan.Refusal {
 		r := plan.Refuse(reason, "sda1", "")
 		r.Way = way
@@ -25,7 +25,7 @@ func TestEstimated(t *testing.T) {
 		{problem(plan.NewerFeature, ""), true},
 	} {
 		l := &plan.Layout{Devices: []plan.Device{{Name: "sda1", Content: plan.Content{Problem: c.problem}}}}
-		estimated(l)
+		IgnoreUnclean(l)
 		if stays := l.Devices[0].Content.Problem != nil; stays != c.stays {
 			t.Errorf("%s %s: stays is %t", c.problem.Reason, c.problem.Way, stays)
 		}

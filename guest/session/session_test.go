@@ -1,7 +1,8 @@
-package guest
+package session
 
 import (
 	"context"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestHung(t *testing.T) {
 	}
 	ctx := context.Background()
 	var stopped, all []journal.Proc
-	s, err := StartSession(ctx, shortDir(t), 64*size.MiB, 512, SessionOptions{
+	s, err := Start(ctx, shortDir(t), []Drive{{Size: 64 * size.MiB, Sector: 512}}, Options{
 		limit: time.Second,
 		Started: func(p journal.Proc) {
 			all = append(all, p)
@@ -30,7 +31,7 @@ func TestHung(t *testing.T) {
 				}
 			}
 		},
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,4 +46,15 @@ func TestHung(t *testing.T) {
 			t.Errorf("left behind: %+v", p)
 		}
 	}
+}
+
+// shortDir is a temporary directory whose path leaves room for a socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

@@ -1,64 +1,62 @@
-package guest
+package disk
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
-	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// ListDisks lists a domain's disks, with what is wrong with each. look says that
-// what is inside is to be looked at now; else it is what was seen last.
-func ListDisks(ctx context.Context, d *domain.Domain, look bool, o SessionOptions) (*plan.DiskList, error) {
-	survey, err := d.Survey(ctx, false)
+// List lists a domain's disks, with what is wrong with each. With look, every disk is
+// inspected now; otherwise the list shows what the cache has.
+func List(ctx context.Context, d *domain.Domain, look bool, o session.Options, c *session.Cache) (*plan.DiskList, error) {
+	status, err := d.Survey(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	live := survey.Definition
-	if survey.State == domain.Running || survey.State == domain.Held {
+	live := status.Definition
+	if status.State == domain.Running || status.State == domain.Held {
 		if live, err = d.Live(ctx); err != nil {
 			return nil, err
 		}
 	}
-	list := &plan.DiskList{Domain: d.Name, UUID: d.UUID, State: string(survey.State), Disks: []plan.ListedDisk{}}
 	others, err := d.Others(ctx)
 	if err != nil {
 		return nil, err
 	}
-	users := disk.FindUsers(ctx, block.Inspect, others)
-	for _, def := range bothOf(live.Disks, survey.Disks) {
+	list := &plan.DiskList{Domain: d.Name, UUID: d.UUID, State: string(status.State), Disks: []plan.ListedDisk{}}
+	users := FindUsers(ctx, block.Inspect, others)
+	for _, def := range bothOf(live.Disks, status.Disks) {
 		entry := listed(def)
 		describeFile(ctx, block.Inspect, &entry)
-		if survey.Persistent {
-			definitionsDiffer(&entry, d.Name, live.Disks, survey.Disks)
+		if status.Persistent {
+			warnIfDefinitionsDiffer(&entry, d.Name, live.Disks, status.Disks)
 		}
-		usedElsewhere(&entry, users)
-		entry.Inside = o.Seen.find(image.Stamps(entry.Source, entry.Backing))
+		warnIfShared(&entry, users)
+		entry.Inside = c.Find(image.Stamps(entry.Source, entry.Backing))
 		list.Disks = append(list.Disks, entry)
 	}
-	usedTwice(list.Disks)
+	warnIfTwice(list.Disks)
 	if look {
-		err = lookInside(ctx, list, survey.State, o)
+		err = lookInside(ctx, list, status.State, o, c)
 	}
 	return list, err
 }
 
-// bothOf are the disks a domain runs with, and those that only its definition has.
+// bothOf returns the disks that a domain runs with, and those that only its
+// persistent definition has.
 func bothOf(live, defined []domain.Disk) []domain.Disk {
 	all := slices.Clone(live)
 	for _, def := range defined {
-		if _, ok := disk.ByTarget(live, def.Target); !ok {
+		if _, ok := ByTarget(live, def.Target); !ok {
 			all = append(all, def)
 		}
 	}
@@ -80,13 +78,13 @@ func listed(d domain.Disk) plan.ListedDisk {
 	return entry
 }
 
-// local says that there is a file or a device to look at.
+// local reports whether the disk is a file or a device of this host.
 func local(d *plan.ListedDisk) bool {
 	return d.Source != "" && (d.Kind == "file" || d.Kind == "block")
 }
 
-// describeFile asks the image what it is. It is read in spite of its lock, because
-// the guest may run.
+// describeFile describes the image. It is read in spite of its lock, because the
+// guest may run.
 func describeFile(ctx context.Context, inspect image.Inspector, d *plan.ListedDisk) {
 	if !local(d) {
 		return
@@ -143,11 +141,11 @@ func warned(d *plan.ListedDisk, reason plan.Reason) bool {
 	return slices.ContainsFunc(d.Warnings, func(w *plan.Refusal) bool { return w.Reason == reason })
 }
 
-// definitionsDiffer warns where the guest will have another disk after its next
-// start.
-func definitionsDiffer(d *plan.ListedDisk, name string, live, defined []domain.Disk) {
-	now, runs := disk.ByTarget(live, d.Target)
-	next, stays := disk.ByTarget(defined, d.Target)
+// warnIfDefinitionsDiffer warns where the guest will have another disk after its
+// next start.
+func warnIfDefinitionsDiffer(d *plan.ListedDisk, name string, live, defined []domain.Disk) {
+	now, runs := ByTarget(live, d.Target)
+	next, stays := ByTarget(defined, d.Target)
 	switch {
 	case !runs:
 		d.Warn(plan.DefinitionsDiffer, name, "%s is in the definition alone: the guest gets it at its next start", d.Target)
@@ -160,9 +158,9 @@ func definitionsDiffer(d *plan.ListedDisk, name string, live, defined []domain.D
 	}
 }
 
-// usedElsewhere warns of an image that another domain has, if one of the two
+// warnIfShared warns of an image that another domain uses, if one of the two domains
 // writes to it.
-func usedElsewhere(d *plan.ListedDisk, others disk.Users) {
+func warnIfShared(d *plan.ListedDisk, others Users) {
 	if !local(d) {
 		return
 	}
@@ -185,8 +183,8 @@ func usedElsewhere(d *plan.ListedDisk, others disk.Users) {
 	}
 }
 
-// usedTwice warns of an image that the domain has twice itself.
-func usedTwice(disks []plan.ListedDisk) {
+// warnIfTwice warns of an image that is two disks of the domain.
+func warnIfTwice(disks []plan.ListedDisk) {
 	for i := range disks {
 		for j := range disks[:i] {
 			a, b := &disks[j], &disks[i]
@@ -197,8 +195,8 @@ func usedTwice(disks []plan.ListedDisk) {
 	}
 }
 
-// lookInside looks at every disk, with as few appliances as it takes.
-func lookInside(ctx context.Context, list *plan.DiskList, state domain.State, o SessionOptions) error {
+// lookInside looks at every disk, with as few appliances as possible.
+func lookInside(ctx context.Context, list *plan.DiskList, state domain.State, o session.Options, c *session.Cache) error {
 	var images []*image.Image
 	var entries []*plan.ListedDisk
 	for i := range list.Disks {
@@ -212,15 +210,15 @@ func lookInside(ctx context.Context, list *plan.DiskList, state domain.State, o 
 		}
 		img, err := image.Open(ctx, d.Source, open)
 		if err != nil {
-			notLookedAt(d, err)
+			warnNotInspected(d, err)
 			continue
 		}
 		images, entries = append(images, img), append(entries, d)
 	}
-	looks, err := LookAtAll(ctx, images, o)
+	looks, err := session.LookAll(ctx, images, o, c)
 	for i, look := range looks {
 		if look.Err != nil {
-			notLookedAt(entries[i], look.Err)
+			warnNotInspected(entries[i], look.Err)
 			continue
 		}
 		entries[i].Inside = plan.InsideOf(look.Layout, look.At)
@@ -228,87 +226,14 @@ func lookInside(ctx context.Context, list *plan.DiskList, state domain.State, o 
 	return err
 }
 
-// notLookedAt says why, unless there is a warning of it already.
-func notLookedAt(d *plan.ListedDisk, err error) {
+// warnNotInspected warns of a disk that could not be inspected, unless there is a
+// warning with that reason already.
+func warnNotInspected(d *plan.ListedDisk, err error) {
 	reason := plan.Unreadable
 	if r, ok := plan.IsRefusal(err); ok {
 		reason = r.Reason
 	}
-	if warned(d, reason) {
-		return
+	if !warned(d, reason) {
+		d.Warn(reason, d.Source, "%s: cannot look inside: %v", d.Target, err)
 	}
-	d.Warn(reason, d.Source, "%s: cannot look inside: %v", d.Target, err)
-}
-
-// Looked is a look at one image among several.
-type Looked struct {
-	Layout *plan.Layout
-	At     time.Time
-	Err    error
-}
-
-// LookAtAll is Look for several images of one domain, in one appliance if their
-// sectors are of one size. An image that cannot be read does not keep it from the
-// others.
-func LookAtAll(ctx context.Context, images []*image.Image, o SessionOptions) (_ []Looked, err error) {
-	looks := make([]Looked, len(images))
-	dir, err := os.MkdirTemp("", "virt-grow-")
-	if err != nil {
-		return looks, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for _, sector := range []size.Bytes{512, 4096} {
-		var s *Session
-		largest := largestOf(images, sector)
-		for i, img := range images {
-			if img.SectorSize != sector {
-				continue
-			}
-			if s == nil {
-				if s, err = StartSession(ctx, dir, largest, sector, o); err != nil {
-					return looks, err
-				}
-			}
-			if looks[i] = s.lookAt(ctx, img, dir, largest, o); ctx.Err() != nil {
-				s.Abandon()
-				return looks, context.Cause(ctx)
-			}
-			if s.Detach(ctx) != nil {
-				s.Abandon()
-				s = nil // the next one gets another
-			}
-		}
-		if s != nil {
-			s.Abandon()
-		}
-	}
-	return looks, nil
-}
-
-func largestOf(images []*image.Image, sector size.Bytes) (largest size.Bytes) {
-	for _, img := range images {
-		if img.SectorSize == sector {
-			largest = max(largest, img.Size)
-		}
-	}
-	return largest
-}
-
-// lookAt looks at one image, through an overlay of the appliance's disk's size.
-func (s *Session) lookAt(ctx context.Context, img *image.Image, dir string, largest size.Bytes, o SessionOptions) Looked {
-	look := Looked{At: time.Now()}
-	stamps := image.Stamps(img.Path, img.Backing)
-	if look.Err = s.peek(ctx, img, dir, largest); look.Err != nil {
-		return look
-	}
-	read := s.readOff
-	if img.Access == block.Shared {
-		read = s.read
-	}
-	if look.Layout, look.Err = read(ctx, img.Size, Always); look.Err != nil {
-		look.Err = fmt.Errorf("cannot read %s: %w", img.Path, look.Err)
-		return look
-	}
-	o.Seen.saw(stamps, look.Layout, look.At)
-	return look
 }

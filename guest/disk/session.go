@@ -1,0 +1,59 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
+)
+
+// StartSession boots an appliance on throw-away overlays of all disks.
+func (s *Set) StartSession(ctx context.Context, o session.Options) (*session.Session, error) {
+	var sources []session.Source
+	for _, d := range s.Disks {
+		sources = append(sources, session.Source{Name: d.Def.Target, Image: d.Image})
+	}
+	return session.StartReadOnly(ctx, sources, o)
+}
+
+// CheckOthersNotHibernated refuses to change the disk of a domain that is off when
+// another of its disks holds the memory of a hibernated system: that system would
+// resume with all disks as it remembers them. A disk that cannot be read here is
+// noted.
+func (d *Disk) CheckOthersNotHibernated(ctx context.Context, o session.Options) (err error) {
+	if d.Domain == nil || d.Status.State != domain.Off {
+		return nil
+	}
+	others := d.openOthers(ctx)
+	if len(others.Disks) == 0 {
+		return nil
+	}
+	s, err := others.StartSession(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.CheckNotHibernated(ctx)
+}
+
+// openOthers opens the other disks of the domain, and notes those that cannot be
+// opened.
+func (d *Disk) openOthers(ctx context.Context) *Set {
+	others := &Set{Name: d.Domain.Name}
+	for _, def := range d.Status.Disks {
+		if def.Source == "" || !isDisk(def) || image.SameFile(def.Source, d.Path) {
+			continue
+		}
+		img, err := image.Open(ctx, def.Source, image.Options{Format: def.Format, Sector: sectorOf(def, 0), KeepSize: true, Access: block.Shared})
+		if err != nil {
+			d.Notes = append(d.Notes, fmt.Sprintf("%s was not looked at for the memory image of a hibernated system: %v", def.Target, err))
+			continue
+		}
+		others.Disks = append(others.Disks, &Disk{Image: img, Domain: d.Domain, Status: d.Status, Def: def})
+	}
+	return others
+}

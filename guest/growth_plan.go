@@ -1,0 +1,76 @@
+package guest
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// MakePlan looks at the disk and plans, and runs the checks that the edit would
+// begin with: a plan that is shown is one that can be carried out.
+func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*plan.Plan, error) {
+	newSize, err := r.NewSize(d.Size)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.CheckSize(ctx, newSize); err != nil {
+		return nil, err
+	}
+	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
+		return nil, err
+	}
+	var p *plan.Plan
+	_, err = session.Look(ctx, d.Image, o.Session, o.Cache, session.For(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
+		var err error
+		if p, err = plan.Build(l, d.Target, r); err != nil {
+			return err
+		}
+		p.Warnings = append(p.Warnings, d.Notes...)
+		o.Rates.Tune(p)
+		for _, s := range p.Steps {
+			if s.Kind != plan.StepCheck || d.Access == block.Shared {
+				continue
+			}
+			if err := app.Check(ctx, s.Device, s.Content); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// checkRoom refuses when the host has too little space for what the plan writes:
+// into the overlay, the same again as the saved undo, and into the image.
+func checkRoom(p *plan.Plan, overlayDir string) error {
+	needs := map[string]size.Bytes{overlayDir: 2 * p.Writes}
+	if !p.Target.Block {
+		needs[filepath.Dir(p.Target.Path)] += p.Writes
+	}
+	return image.CheckSpace(needs)
+}
+
+// cacheGrown keeps what the image holds now, as it was planned and verified; but not
+// of a guest that runs on it, nor where a plan file has left out the partition
+// table.
+func (j *job) cacheGrown() {
+	g := j.guest()
+	if j.plan == nil || j.plan.Before.Table == nil || g != nil && (g.Running || g.Trial) {
+		return
+	}
+	after := *j.plan.After
+	after.Table = j.plan.Before.Table
+	target := j.facts.Target
+	j.options.Cache.Save(image.Stamps(target.Path, target.Backing), &after, time.Now())
+}

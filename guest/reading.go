@@ -1,0 +1,120 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Files is a guest's file tree, to be read; Close is to be called in the end.
+type Files struct {
+	*appliance.Tree
+	session *session.Session
+}
+
+// Close ends the appliance.
+func (f *Files) Close() error { return f.session.Close() }
+
+// OpenFiles opens the file tree of the guest. With mount, that file system alone is
+// at /.
+func OpenFiles(ctx context.Context, disks *disk.Set, mount string, o session.Options) (*Files, error) {
+	s, err := disks.StartSession(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := openTree(ctx, s, disks, mount)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &Files{tree, s}, nil
+}
+
+func openTree(ctx context.Context, s *session.Session, disks *disk.Set, mount string) (*appliance.Tree, error) {
+	tree, err := s.Appliance.OpenTree(ctx, mount)
+	if _, refused := plan.IsRefusal(err); err != nil && disks.Running && !refused {
+		return nil, fmt.Errorf("cannot read the disks while the guest writes to them: %w", err)
+	}
+	return tree, err
+}
+
+// Usage returns how full the guest's file systems are; with where, also where the
+// guest mounts them.
+func Usage(ctx context.Context, disks *disk.Set, where bool, o session.Options) (_ []appliance.FileSystem, err error) {
+	s, err := disks.StartSession(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.Appliance.Usage(ctx, where)
+}
+
+// fileSession is an appliance in which a change of files is prepared. The job that
+// carries the change out takes it over.
+type fileSession struct {
+	*session.Session
+	disks *disk.Set
+	tree  *appliance.Tree
+}
+
+// startFileSession boots an appliance on the disks of a guest that is off.
+func startFileSession(ctx context.Context, disks *disk.Set, o Options) (*fileSession, error) {
+	if err := disks.CheckOff(); err != nil {
+		return nil, err
+	}
+	if o.Note != nil {
+		o.Note("starting the appliance")
+	}
+	s, err := disks.StartSession(ctx, o.Session)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.CheckNotHibernated(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &fileSession{Session: s, disks: disks}, nil
+}
+
+// openTree opens the guest's file tree.
+func (s *fileSession) openTree(ctx context.Context, mount string) (err error) {
+	s.tree, err = openTree(ctx, s.Session, s.disks, mount)
+	return err
+}
+
+// Close ends the appliance, unless a job has done so. It may be called again.
+func (s *fileSession) Close() error {
+	if s == nil {
+		return nil
+	}
+	return s.Session.Close()
+}
+
+// drive is one disk of the guest, as a job keeps it.
+type drive struct {
+	// Target is its name in the domain; "" for an image by itself.
+	Target string      `json:"target,omitempty"`
+	Path   string      `json:"path"`
+	Format string      `json:"format"`
+	Block  bool        `json:"block,omitempty"`
+	Sector size.Bytes  `json:"sector"`
+	Size   size.Bytes  `json:"size"`
+	Stamp  image.Stamp `json:"stamp"`
+}
+
+func (s *fileSession) drives() []drive {
+	var all []drive
+	for _, d := range s.disks.Disks {
+		all = append(all, drive{Target: d.Def.Target, Path: d.Path, Format: d.Format, Block: d.Block, Sector: d.SectorSize, Size: d.Size, Stamp: d.Stamp})
+	}
+	return all
+}
+
+// spaceFor is the free space that a change of n bytes needs: for the overlay, the
+// same again for the saved undo, and for what the file systems write about it.
+func spaceFor(n size.Bytes) size.Bytes { return 2*n + 32*size.MiB }

@@ -1,0 +1,76 @@
+package session
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/plan/table"
+)
+
+// disk is the first drive from the host's side.
+type disk interface {
+	appliance.Export
+	// CopyIn copies n bytes of the overlay's image from one place of the disk to
+	// another.
+	CopyIn(ctx context.Context, o block.Overlay, n, from, to size.Bytes) error
+}
+
+// editor edits the first drive: in the appliance, and what is faster or only
+// possible there, on the host.
+type editor struct {
+	*appliance.Appliance
+	disk    disk
+	sector  size.Bytes
+	overlay block.Overlay
+}
+
+var _ apply.Editor = (*editor)(nil)
+
+// Editor edits what is in the overlay, which is attached.
+func (s *Session) Editor(o block.Overlay) apply.Editor {
+	return &editor{s.Appliance, s.gates[0], s.drives[0].Sector, o}
+}
+
+// Move copies the partition on the host.
+func (e *editor) Move(ctx context.Context, s plan.Step) error {
+	if err := e.disk.CopyIn(ctx, e.overlay, s.Bytes, s.From, s.To); err != nil {
+		return err
+	}
+	for _, v := range s.Volumes {
+		if err := e.updateBootSectors(ctx, v); err != nil {
+			return fmt.Errorf("the boot sector of %s: %w", v.Device, err)
+		}
+	}
+	return nil
+}
+
+// updateBootSectors writes the volume's new first sector into its boot sector and
+// into the copy of it that the volume keeps.
+func (e *editor) updateBootSectors(ctx context.Context, v plan.Volume) error {
+	boot, err := e.disk.Read(ctx, e.sector, v.To)
+	if err != nil {
+		return err
+	}
+	copyAt, hasCopy := table.BackupBootSector(boot, e.sector, v.Size)
+	if err := e.updateBootSector(ctx, boot, v.To, v); err != nil || !hasCopy {
+		return err
+	}
+	second, err := e.disk.Read(ctx, e.sector, v.To+copyAt)
+	if err != nil {
+		return err
+	}
+	return e.updateBootSector(ctx, second, v.To+copyAt, v)
+}
+
+func (e *editor) updateBootSector(ctx context.Context, boot []byte, at size.Bytes, v plan.Volume) error {
+	fixed, ok := table.HiddenSectors(boot, e.sector, v.From, v.To)
+	if !ok {
+		return nil // it did not name the old first sector
+	}
+	return e.disk.Write(ctx, fixed, at)
+}
