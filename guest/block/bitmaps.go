@@ -51,7 +51,7 @@ func (o Overlay) SaveBitmaps(ctx context.Context) error {
 	if _, err := Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", o.Bitmaps(), bytesOf(info.VirtualSize)); err != nil {
 		return err
 	}
-	if err := likeness(o.Image, o.Bitmaps()); err != nil {
+	if err := copyAttributes(o.Image, o.Bitmaps()); err != nil {
 		return err
 	}
 	for _, b := range info.sound() {

@@ -46,7 +46,7 @@ func (o Overlay) Create(ctx context.Context, to size.Bytes) error {
 	if err := create(ctx, o.Path, o.Image, o.Format, to); err != nil {
 		return err
 	}
-	return likeness(o.Image, o.Path)
+	return copyAttributes(o.Image, o.Path)
 }
 
 // CreateShared makes an overlay on an image that a guest writes to, which only
@@ -66,9 +66,9 @@ func create(ctx context.Context, path, backing, format string, to size.Bytes) er
 	return asInUse(err)
 }
 
-// likeness gives path the owner, mode and SELinux label of image, where image
+// copyAttributes gives path the owner, mode and SELinux label of image, if image
 // is a file.
-func likeness(image, path string) error {
+func copyAttributes(image, path string) error {
 	info, err := os.Stat(image)
 	if err != nil || !info.Mode().IsRegular() {
 		return err
@@ -125,7 +125,7 @@ func (o Overlay) SaveUndo(ctx context.Context, now size.Bytes) error {
 	if err := create(ctx, o.Undo, o.Image, o.Format, now); err != nil {
 		return err
 	}
-	if err := likeness(o.Image, o.Undo); err != nil {
+	if err := copyAttributes(o.Image, o.Undo); err != nil {
 		return err
 	}
 	extents, err := ownExtents(ctx, o.Path, now)
