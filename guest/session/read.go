@@ -28,15 +28,15 @@ func For(r plan.Request) Inspection {
 
 // Read reads what is on the first drive, a disk of that size.
 func (s *Session) Read(ctx context.Context, disk size.Bytes, inspect Inspection) (*plan.Layout, error) {
-	layout, err := s.Appliance.Probe(ctx, disk)
+	layout, err := s.vm.Probe(ctx, disk)
 	if err != nil {
 		return nil, err
 	}
 	switch inspect(layout) {
 	case plan.LookAtSystem:
-		err = s.Appliance.Inspect(ctx, layout)
+		err = s.vm.Inspect(ctx, layout)
 	case plan.LookAtFstab:
-		err = s.Appliance.ReadFstabs(ctx, layout)
+		err = s.vm.ReadFstabs(ctx, layout)
 	}
 	return layout, err
 }
@@ -48,7 +48,7 @@ func (s *Session) ReadAtRest(ctx context.Context, disk size.Bytes, inspect Inspe
 	if err != nil {
 		return nil, err
 	}
-	return layout, s.Appliance.FindMemoryImage(ctx, layout)
+	return layout, s.vm.FindMemoryImage(ctx, layout)
 }
 
 // readImage attaches the image, reads it and keeps the result in the cache.

@@ -12,6 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -76,11 +77,18 @@ type gate interface {
 	disk
 }
 
-// machine is what a session needs of an appliance to attach and detach disks.
+// machine is what a session itself needs of an appliance: to attach, read and detach
+// disks.
 type machine interface {
 	Refresh(ctx context.Context) error
 	Settle(ctx context.Context) error
 	Kill()
+
+	Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, error)
+	Inspect(ctx context.Context, l *plan.Layout) error
+	ReadFstabs(ctx context.Context, l *plan.Layout) error
+	FindMemoryImage(ctx context.Context, l *plan.Layout) error
+	Hibernated(ctx context.Context) (*plan.Refusal, error)
 }
 
 // host starts the processes of a session.
@@ -147,24 +155,9 @@ func (s *Session) start(ctx context.Context, o Options, prepare func(context.Con
 		}
 	}
 	options := appliance.Options{Accel: o.Accel, Keys: o.Keys, Started: started, Limit: cmp.Or(o.limit, o.LaunchTimeout)}
-	for i, d := range s.drives {
-		if err := os.MkdirAll(s.dirOf(i), 0o700); err != nil {
+	for i := range s.drives {
+		if err := s.startGate(ctx, h, i, &options); err != nil {
 			return err
-		}
-		g, export, p, err := h.startGate(ctx, s.dirOf(i), d.Size)
-		if err != nil {
-			return err
-		}
-		started(p)
-		s.gates = append(s.gates, g)
-		export.Sector = d.Sector
-		if i == 0 {
-			options.Socket, options.Export, options.Sector, options.Disk = export.Socket, export.Export, d.Sector, g
-		} else {
-			options.More = append(options.More, export)
-		}
-		if d.Name != "" {
-			options.Names = append(options.Names, d.Name)
 		}
 	}
 	if prepare != nil {
@@ -177,6 +170,29 @@ func (s *Session) start(ctx context.Context, o Options, prepare func(context.Con
 		return err
 	}
 	s.Appliance, s.vm = a, vm
+	return nil
+}
+
+// startGate starts a drive's gate, and adds the drive to the appliance's options.
+func (s *Session) startGate(ctx context.Context, h *host, i int, o *appliance.Options) error {
+	d := s.drives[i]
+	if err := os.MkdirAll(s.dirOf(i), 0o700); err != nil {
+		return err
+	}
+	g, export, p, err := h.startGate(ctx, s.dirOf(i), d.Size)
+	if err != nil {
+		return err
+	}
+	o.Started(p)
+	s.gates = append(s.gates, g)
+	if export.Sector = d.Sector; i == 0 {
+		o.Socket, o.Export, o.Sector, o.Disk = export.Socket, export.Export, d.Sector, g
+	} else {
+		o.More = append(o.More, export)
+	}
+	if d.Name != "" {
+		o.Names = append(o.Names, d.Name)
+	}
 	return nil
 }
 
@@ -342,7 +358,7 @@ func (s *Session) Running() bool { return s != nil && s.vm != nil }
 // CheckNotHibernated refuses disks from which a hibernated system waits to be
 // resumed.
 func (s *Session) CheckNotHibernated(ctx context.Context) error {
-	r, err := s.Appliance.Hibernated(ctx)
+	r, err := s.vm.Hibernated(ctx)
 	if r != nil {
 		return r
 	}

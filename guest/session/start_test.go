@@ -47,7 +47,7 @@ func (r *recorder) host() *host {
 				r.hangs--
 				err = appliance.ErrHung
 			}
-			return nil, fakeMachine{r}, err
+			return nil, fakeMachine{r: r}, err
 		},
 	}
 }
@@ -73,7 +73,10 @@ func (g *fakeGate) OpenNew(_ context.Context, path, format string) error {
 func (g *fakeGate) Shut(context.Context) error { return g.r.call("shut %d", g.n) }
 func (g *fakeGate) Stop() error                { return g.r.call("stop %d", g.n) }
 
-type fakeMachine struct{ r *recorder }
+type fakeMachine struct {
+	machine // the methods that read, for other tests
+	r       *recorder
+}
 
 func (m fakeMachine) Refresh(context.Context) error { return m.r.call("refresh") }
 func (m fakeMachine) Settle(context.Context) error  { return m.r.call("settle") }
