@@ -132,7 +132,7 @@ func (p *percents) Write(data []byte) (int, error) {
 
 // RenameNew gives a file another name that nothing has yet; fs.ErrExist where
 // something does. It is on the disk afterwards.
-func RenameNew(from, to, folder string) error {
+func RenameNew(from, to, dir string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		// Some network file systems have no such rename.
@@ -143,8 +143,8 @@ func RenameNew(from, to, folder string) error {
 	if err != nil {
 		return err
 	}
-	return syncFile(folder)
+	return syncFile(dir)
 }
 
-// SyncFile puts a file's bytes, or a folder's names, on the disk.
+// SyncFile puts a file's bytes, or a directory's names, on the disk.
 func SyncFile(path string) error { return syncFile(path) }
