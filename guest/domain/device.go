@@ -120,6 +120,7 @@ func (d *Domain) Text(ctx context.Context, s Scope) (string, error) {
 
 func parseDevices(text string) (disks []Device, controllers []string, err error) {
 	pci := map[string]string{}
+	var parsed []libvirtxml.DomainController
 	all, err := find(text, "domain", "devices", "controller")
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
@@ -129,7 +130,7 @@ func parseDevices(text string) (disks []Device, controllers []string, err error)
 		if err := c.Unmarshal(e.in(text)); err != nil {
 			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 		}
-		controllers = append(controllers, c.Type)
+		controllers, parsed = append(controllers, c.Type), append(parsed, c)
 		if c.Index != nil {
 			pci[fmt.Sprint(c.Type, *c.Index)] = pciOf(c.Address)
 		}
@@ -137,18 +138,19 @@ func parseDevices(text string) (disks []Device, controllers []string, err error)
 	if all, err = find(text, "domain", "devices", "disk"); err != nil {
 		return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 	}
+	at := newAddresses(parsed)
 	for _, e := range all {
 		var x libvirtxml.DomainDisk
 		if err := x.Unmarshal(e.in(text)); err != nil {
 			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 		}
-		disks = append(disks, readDevice(x, e.in(text), pci))
+		disks = append(disks, readDevice(x, e.in(text), at, pci))
 	}
 	return disks, controllers, nil
 }
 
-func readDevice(x libvirtxml.DomainDisk, text string, controllers map[string]string) Device {
-	d := Device{Disk: readDisk(x), Text: text, PCI: pciOf(x.Address)}
+func readDevice(x libvirtxml.DomainDisk, text string, at addresses, controllers map[string]string) Device {
+	d := Device{Disk: readDisk(x, at), Text: text, PCI: pciOf(x.Address)}
 	if x.Address == nil || x.Address.Drive == nil {
 		return d
 	}

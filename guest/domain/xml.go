@@ -32,9 +32,9 @@ type Disk struct {
 	Fixed, Shared, Transient bool
 	// Sector is the logical sector size the definition asks for; 0 for none.
 	Sector uint
-	// Serial is what the guest can tell the disk by, and so is Place, where it is
-	// attached, in the words of package live. Alias is what a running domain's QEMU
-	// calls the device.
+	// Serial and Place are what the guest can tell the disk by: the serial number, and
+	// the address as live.Identity has it. Alias is what a running domain's QEMU calls
+	// the device.
 	Serial, Place, Alias string
 	// Cache is the host's cache mode; "" where the definition has none.
 	Cache string
@@ -92,8 +92,9 @@ func parse(text string) (Definition, error) {
 	if x.Devices == nil {
 		return def, nil
 	}
+	at := newAddresses(x.Devices.Controllers)
 	for _, disk := range x.Devices.Disks {
-		def.Disks = append(def.Disks, readDisk(disk))
+		def.Disks = append(def.Disks, readDisk(disk, at))
 	}
 	for _, c := range x.Devices.Channels {
 		if c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == "org.qemu.guest_agent.0" {
@@ -103,13 +104,13 @@ func parse(text string) (Definition, error) {
 	return def, nil
 }
 
-func readDisk(x libvirtxml.DomainDisk) Disk {
+func readDisk(x libvirtxml.DomainDisk, at addresses) Disk {
 	d := Disk{Device: x.Device, Fixed: x.ReadOnly != nil, Shared: x.Shareable != nil,
 		Transient: x.Transient != nil, Snapshot: x.Snapshot, Serial: x.Serial}
 	if x.Alias != nil {
 		d.Alias = x.Alias.Name
 	}
-	d.Place = place(x.Address)
+	d.Place = at.of(x)
 	if d.Device == "" {
 		d.Device = "disk"
 	}
@@ -136,22 +137,8 @@ func readDisk(x libvirtxml.DomainDisk) Disk {
 	return d
 }
 
-func place(a *libvirtxml.DomainAddress) string {
-	number := func(n *uint) uint {
-		if n == nil {
-			return 0
-		}
-		return *n
-	}
-	switch {
-	case a == nil:
-	case a.PCI != nil:
-		return live.PCIAddress(number(a.PCI.Domain), number(a.PCI.Bus), number(a.PCI.Slot), number(a.PCI.Function))
-	case a.Drive != nil:
-		return live.SCSIAddress(number(a.Drive.Target), number(a.Drive.Unit))
-	}
-	return ""
-}
+// Identity returns what tells the disk from the others in the guest.
+func (d Disk) Identity() live.Identity { return live.Identity{Serial: d.Serial, Address: d.Place} }
 
 func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
 	switch {

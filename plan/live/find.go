@@ -17,22 +17,14 @@ func (g Guest) Disks(bytes size.Bytes, meant Disk) []Device {
 			fits = append(fits, d)
 		}
 	}
-	for _, known := range [][]Device{
-		// virtio keeps 20 bytes of it (virtio 1.2, 5.2.6).
-		matching(fits, func(d Device) string { return d.Serial }, meant.Serial[:min(20, len(meant.Serial))]),
-		matching(fits, func(d Device) string { return d.Serial }, meant.Serial),
-		matching(fits, func(d Device) string { return d.Address }, meant.Address),
-	} {
-		if len(known) == 1 {
-			return known
-		}
+	var known []Identity
+	for _, d := range fits {
+		known = append(known, Identity{d.Serial, d.Address})
+	}
+	if i, err := Match(Identity{meant.Serial, meant.Address}, known); err == nil {
+		return fits[i : i+1]
 	}
 	return fits
-}
-
-// matching are the devices of which something is as wanted.
-func matching(all []Device, what func(Device) string, want string) []Device {
-	return slices.DeleteFunc(slices.Clone(all), func(d Device) bool { return want == "" || what(d) != want })
 }
 
 // Grown finds the disk that has become bigger: the one that is meant and has size to,

@@ -85,7 +85,7 @@ func TestReadProbe(t *testing.T) {
 	for _, want := range []Device{
 		{Path: "/dev/vdb", Kind: "disk", Size: 20 * size.GiB, FS: "xfs", Mounted: "/data", Mounts: []string{"/data"}, UUID: "0c2e5b7a-0000-4000-8000-000000000001", Serial: "d-0001", Address: "pci 0000:00:06.0"},
 		{Path: "/dev/vdc", Kind: "disk", Size: 20 * size.GiB, Serial: "d-0002", Address: "pci 0000:07:00.0"},
-		{Path: "/dev/sda", Kind: "disk", Size: size.GiB, Serial: "QEMU", Address: "scsi 0:3"},
+		{Path: "/dev/sda", Kind: "disk", Size: size.GiB, Serial: "QEMU", Address: "pci 0000:00:08.0 scsi 0:3"},
 		{Path: "/dev/sda1", Parent: "/dev/sda", Kind: "part", Start: size.MiB, Size: size.GiB - size.MiB, FS: "btrfs", Mounted: "/mnt/b", Mounts: []string{"/mnt/b"}},
 		{Path: "/dev/mapper/vg--a-my--data", Parent: "/dev/vdc1", Kind: "lvm", Size: 10 * size.GiB, FS: "xfs", Mounted: "/srv/my data", UUID: "0c2e5b7a-0000-4000-8000-000000000002"},
 	} {
@@ -160,7 +160,7 @@ func TestDisks(t *testing.T) {
 		{"two of a size", Disk{}, "/dev/vdb /dev/vdc"},
 		{"by serial number", Disk{Serial: "d-0002"}, "/dev/vdc"},
 		{"by place", Disk{Address: PCIAddress(0, 0, 6, 0)}, "/dev/vdb"},
-		{"serial number that the guest does not tell", Disk{Serial: "x", Address: PCIAddress(0, 7, 0, 0)}, "/dev/vdc"},
+		{"by place, with another serial number", Disk{Serial: "x", Address: PCIAddress(0, 7, 0, 0)}, "/dev/vdb /dev/vdc"},
 		{"nowhere", Disk{Serial: "x", Address: "pci 0000:09:00.0"}, "/dev/vdb /dev/vdc"},
 	} {
 		var got []string

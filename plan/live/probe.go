@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,31 +199,3 @@ func (r *reader) lvm(what string, fields []string) {
 		r.PVs[fields[0]] = fields[1]
 	}
 }
-
-var (
-	scsiPlace = regexp.MustCompile(`^[0-9]+:[0-9]+:([0-9]+):([0-9]+)$`)
-	pciPlace  = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
-)
-
-// address reads off a link in /sys/block where a disk is attached, in the words of
-// PCIAddress and SCSIAddress: the last directory in it that is an address.
-func address(link string) string {
-	at := ""
-	for _, name := range strings.Split(link, "/") {
-		if m := scsiPlace.FindStringSubmatch(name); m != nil {
-			at = "scsi " + m[1] + ":" + m[2]
-		} else if pciPlace.MatchString(name) {
-			at = "pci " + name
-		}
-	}
-	return at
-}
-
-// PCIAddress and SCSIAddress are where libvirt attaches a disk, as Device.Address has
-// it.
-func PCIAddress(domain, bus, slot, function uint) string {
-	return fmt.Sprintf("pci %04x:%02x:%02x.%x", domain, bus, slot, function)
-}
-
-// SCSIAddress leaves the controller out: its number in the guest is the guest's.
-func SCSIAddress(target, unit uint) string { return fmt.Sprintf("scsi %d:%d", target, unit) }

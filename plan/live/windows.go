@@ -86,9 +86,12 @@ func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 // number tells.
 func WindowsDisks(all []WindowsDisk, bytes size.Bytes, meant Disk) []WindowsDisk {
 	fits := slices.DeleteFunc(slices.Clone(all), func(d WindowsDisk) bool { return d.Size != bytes })
-	known := slices.DeleteFunc(slices.Clone(fits), func(d WindowsDisk) bool { return meant.Serial == "" || d.Serial != meant.Serial })
-	if len(known) == 1 {
-		return known
+	var known []Identity
+	for _, d := range fits {
+		known = append(known, Identity{Serial: d.Serial})
+	}
+	if i, err := Match(Identity{Serial: meant.Serial}, known); err == nil {
+		return fits[i : i+1]
 	}
 	return fits
 }

@@ -1,0 +1,124 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Identity is what tells a disk from the other disks of a guest. The host's side of it
+// is read from the domain's definition, the guest's side comes from the guest. "" is
+// what is not known.
+type Identity struct {
+	Serial string
+	// Address is where the disk is attached, in the form that PCIAddress, SCSIAddress,
+	// SATAAddress and IDEAddress give it.
+	Address string
+}
+
+// Match finds the guest's disk that is the host's: by its serial number, or else by its
+// address. A serial number that both sides know and that differs excludes a disk. It
+// returns ErrNoMatch, or ErrAmbiguous where several disks cannot be told apart.
+func Match(host Identity, guest []Identity) (int, error) {
+	var serial, both, address []int
+	for i, g := range guest {
+		known := host.Serial != "" && g.Serial != ""
+		same := known && sameSerial(host.Serial, g.Serial)
+		here := host.Address != "" && host.Address == g.Address
+		switch {
+		case same && here:
+			both = append(both, i)
+			serial = append(serial, i)
+		case same:
+			serial = append(serial, i)
+		case here && !known:
+			address = append(address, i)
+		}
+	}
+	found := address
+	if len(serial) > 0 {
+		found = serial
+	}
+	if len(serial) > 1 && len(both) > 0 {
+		found = both
+	}
+	switch len(found) {
+	case 0:
+		return 0, ErrNoMatch
+	case 1:
+		return found[0], nil
+	}
+	return 0, ErrAmbiguous
+}
+
+// Why Match finds no disk.
+var (
+	ErrNoMatch   = errors.New("the guest names no disk at its address")
+	ErrAmbiguous = errors.New("the guest names several disks that could be it")
+)
+
+// serialBytes is how much of a serial number virtio-blk (virtio 1.2, 5.2.6), ATA and
+// NVMe have room for.
+const serialBytes = 20
+
+// sameSerial compares a serial number with what the guest says of it: it may be cut
+// off, and udev puts the vendor and the model in front of it.
+func sameSerial(host, guest string) bool {
+	guest = strings.TrimSpace(guest)
+	return slices.ContainsFunc([]string{host, host[:min(serialBytes, len(host))]}, func(s string) bool {
+		return guest == s || strings.HasSuffix(guest, "_"+s)
+	})
+}
+
+// PCIAddress is the address of a disk that is a PCI device itself: virtio-blk, NVMe.
+// The bus is numbered as the guest does it.
+func PCIAddress(domain, bus, slot, function uint) string {
+	return fmt.Sprintf("pci %04x:%02x:%02x.%x", domain, bus, slot, function)
+}
+
+// SCSIAddress is the address of a disk on a SCSI controller, which has a PCI address.
+func SCSIAddress(controller string, target, lun uint) string {
+	return on(controller, "scsi %d:%d", target, lun)
+}
+
+// SATAAddress is the address of a disk on a port of an AHCI controller.
+func SATAAddress(controller string, port uint) string { return on(controller, "sata %d", port) }
+
+// IDEAddress is the address of a disk on an IDE controller.
+func IDEAddress(controller string, bus, unit uint) string {
+	return on(controller, "ide %d:%d", bus, unit)
+}
+
+// on returns no address where that of the controller is not known: a unit alone would
+// match a disk on another controller.
+func on(controller, format string, numbers ...any) string {
+	if controller == "" {
+		return ""
+	}
+	return controller + " " + fmt.Sprintf(format, numbers...)
+}
+
+var (
+	scsiDirectory = regexp.MustCompile(`^[0-9]+:[0-9]+:([0-9]+):([0-9]+)$`)
+	pciDirectory  = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+)
+
+// address returns the address of a disk from its link in /sys/block. That of a disk on
+// ATA or USB is not known: their numbers there count the ports of all controllers.
+func address(link string) string {
+	at := ""
+	for _, name := range strings.Split(link, "/") {
+		m := scsiDirectory.FindStringSubmatch(name)
+		switch {
+		case strings.HasPrefix(name, "ata"), strings.HasPrefix(name, "usb"):
+			return ""
+		case pciDirectory.MatchString(name):
+			at = "pci " + name
+		case m != nil && at != "":
+			at += " scsi " + m[1] + ":" + m[2]
+		}
+	}
+	return at
+}
