@@ -22,9 +22,10 @@ type vm struct {
 	mu    sync.Mutex
 	state libvirt.DomainState
 	id    uint
-	// live and config are the definitions, job the block job.
+	// live and config are the definitions, job the block job, backup the backup's XML.
 	live, config string
 	job          *libvirt.DomainBlockJobInfo
+	backup       string
 	gone         bool
 	// hooks are called with the number of the call of that name, from 1 on.
 	hooks map[string]hook
@@ -285,6 +286,33 @@ func (h *fakeHandle) GetBlockJobInfo(string, libvirt.DomainBlockJobInfoFlags) (*
 func (h *fakeHandle) BlockJobAbort(string, libvirt.DomainBlockJobAbortFlags) error {
 	return h.c.call("pivot", nil)
 }
+
+func (h *fakeHandle) BlockResize(string, uint64, libvirt.DomainBlockResizeFlags) error {
+	return h.c.call("resize", nil)
+}
+
+func (h *fakeHandle) GetBlockInfo(string, uint32) (*libvirt.DomainBlockInfo, error) {
+	return &libvirt.DomainBlockInfo{Capacity: 1 << 20}, h.c.call("block info", nil)
+}
+
+func (h *fakeHandle) BackupBegin(xml, _ string, _ libvirt.DomainBackupBeginFlags) error {
+	return h.c.call("begin", func() error {
+		h.c.backup = xml
+		return nil
+	})
+}
+
+func (h *fakeHandle) BackupGetXMLDesc(uint32) (text string, err error) {
+	err = h.c.call("backup", nil)
+	h.c.mu.Lock()
+	defer h.c.mu.Unlock()
+	if err == nil && h.c.backup == "" {
+		err = failure(libvirt.ERR_NO_DOMAIN_BACKUP, "no domain backup job present")
+	}
+	return h.c.backup, err
+}
+
+func (h *fakeHandle) AbortJob() error { return h.c.call("abort", nil) }
 
 func (h *fakeHandle) AttachDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error {
 	return h.c.call("attach", h.keep("attach", flags, xml))

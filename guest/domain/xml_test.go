@@ -1,0 +1,61 @@
+package domain
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestSources: what a definition says of a disk that is no file.
+func TestSources(t *testing.T) {
+	for _, c := range []struct{ source, kind, path, remote string }{
+		{"<disk type='file'><source file='/a'/></disk>", "file", "/a", ""},
+		{"<disk type='block'><source dev='/dev/x'/></disk>", "block", "/dev/x", ""},
+		{"<disk type='dir'><source dir='/d'/></disk>", "dir", "/d", ""},
+		{"<disk type='network'><source protocol='rbd' name='pool/a'><host name='mon1' port='6789'/><host name='mon2'/></source></disk>", "network", "", "rbd://mon1:6789,mon2/pool/a"},
+		{"<disk type='network'><source protocol='nbd'><host transport='unix' socket='/s'/></source></disk>", "network", "", "nbd:///s/"},
+		{"<disk type='volume'><source pool='p' volume='v'/></disk>", "volume", "", "p/v"},
+		{"<disk type='nvme'><source type='pci' namespace='1'/></disk>", "nvme", "", ""},
+		{"<disk type='vhostuser'><source type='unix' path='/s'/></disk>", "vhostuser", "", ""},
+		{"<disk type='vhostvdpa'><source dev='/dev/vhost-vdpa-0'/></disk>", "vhostvdpa", "", ""},
+		{"<disk type='file' device='cdrom'></disk>", "file", "", ""},
+	} {
+		def, err := parse("<domain><devices>" + c.source + "</devices></domain>")
+		if err != nil || len(def.Disks) != 1 {
+			t.Fatal(c.source, err)
+		}
+		if d := def.Disks[0]; d.Kind != c.kind || d.Source != c.path || d.Remote != c.remote {
+			t.Errorf("%s: %+v", c.source, d)
+		}
+	}
+	for _, text := range []string{"<domain", "<domain><devices><disk type='file'></devices></domain>"} {
+		if _, err := parse(text); err == nil {
+			t.Errorf("%s: no error", text)
+		}
+	}
+	if def, err := parse("<domain><on_poweroff>destroy</on_poweroff></domain>"); err != nil || def.AfterPowerOff != "destroy" {
+		t.Errorf("%+v %v", def, err)
+	}
+}
+
+func TestReadDisk(t *testing.T) {
+	def, err := parse(`<domain><devices>
+	<disk type='file' device='disk' snapshot='no'><driver type='qcow2' cache='none'/><source file='/a'/><backingStore type='file'><source file='/b'/><backingStore/></backingStore>
+	 <blockio logical_block_size='4096'/><target dev='vda' bus='virtio'/><shareable/><transient/><serial>s</serial></disk>
+	<disk type='file' device='cdrom'><source file='/iso'/><target dev='sda' bus='sata'/><readonly/></disk>
+	<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></domain>`)
+	if err != nil || !def.Channel {
+		t.Fatal(err, def)
+	}
+	a, b := def.Disks[0], def.Disks[1]
+	if a.Format != "qcow2" || a.Cache != "none" || a.Sector != 4096 || !a.Shared || !a.Transient || a.Serial != "s" || a.Snapshot != "no" ||
+		strings.Join(a.Lower, " ") != "/b" || !a.Writable() || b.Writable() {
+		t.Errorf("%+v", def.Disks)
+	}
+	if got := strings.Join(a.Differs(b), "; "); got != "image /a, then /iso; format qcow2, then none; device disk, then cdrom; bus virtio, then sata; "+
+		"serial s, then none; cache none, then none; readonly no, then yes; shareable yes, then no" {
+		t.Error(got)
+	}
+	if len(a.Differs(a)) != 0 || def.SourceOf("sda") != "/iso" || def.SourceOf("vdz") != "" {
+		t.Error("a disk differs from itself, or another one is found")
+	}
+}
