@@ -86,10 +86,6 @@ type Device struct {
 	Disk
 	// Text is the element.
 	Text string
-	// PCI is the address of a virtio disk, or of its controller: "0000:00:07.0".
-	PCI string
-	// Unit is its bus, target and unit on the controller.
-	Unit [3]uint
 }
 
 // Devices are the disks, and the kinds of controller there are, of one of the
@@ -119,7 +115,6 @@ func (d *Domain) Text(ctx context.Context, s Scope) (string, error) {
 }
 
 func parseDevices(text string) (disks []Device, controllers []string, err error) {
-	pci := map[string]string{}
 	var parsed []libvirtxml.DomainController
 	all, err := find(text, "domain", "devices", "controller")
 	if err != nil {
@@ -131,9 +126,6 @@ func parseDevices(text string) (disks []Device, controllers []string, err error)
 			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 		}
 		controllers, parsed = append(controllers, c.Type), append(parsed, c)
-		if c.Index != nil {
-			pci[fmt.Sprint(c.Type, *c.Index)] = pciOf(c.Address)
-		}
 	}
 	if all, err = find(text, "domain", "devices", "disk"); err != nil {
 		return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
@@ -144,47 +136,9 @@ func parseDevices(text string) (disks []Device, controllers []string, err error)
 		if err := x.Unmarshal(e.in(text)); err != nil {
 			return nil, nil, fmt.Errorf("cannot read the domain's XML: %w", err)
 		}
-		disks = append(disks, readDevice(x, e.in(text), at, pci))
+		disks = append(disks, Device{Disk: readDisk(x, at), Text: e.in(text)})
 	}
 	return disks, controllers, nil
-}
-
-func readDevice(x libvirtxml.DomainDisk, text string, at addresses, controllers map[string]string) Device {
-	d := Device{Disk: readDisk(x, at), Text: text, PCI: pciOf(x.Address)}
-	if x.Address == nil || x.Address.Drive == nil {
-		return d
-	}
-	a := x.Address.Drive
-	for i, n := range []*uint{a.Bus, a.Target, a.Unit} {
-		if n != nil {
-			d.Unit[i] = *n
-		}
-	}
-	if a.Controller != nil {
-		d.PCI = controllers[fmt.Sprint(d.Bus, *a.Controller)]
-	}
-	return d
-}
-
-func pciOf(a *libvirtxml.DomainAddress) string {
-	if a == nil || a.PCI == nil || a.PCI.Bus == nil || a.PCI.Slot == nil {
-		return ""
-	}
-	p := pciAddress{Bus: int(*a.PCI.Bus), Slot: int(*a.PCI.Slot)}
-	if a.PCI.Domain != nil {
-		p.Domain = int(*a.PCI.Domain)
-	}
-	if a.PCI.Function != nil {
-		p.Function = int(*a.PCI.Function)
-	}
-	return p.String()
-}
-
-// pciAddress is one as the guest agent has it, too.
-type pciAddress struct{ Domain, Bus, Slot, Function int }
-
-func (p pciAddress) String() string {
-	return fmt.Sprintf("%04x:%02x:%02x.%d", p.Domain, p.Bus, p.Slot, p.Function)
 }
 
 // Attach adds a device to one of the definitions.

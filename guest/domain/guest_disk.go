@@ -4,38 +4,65 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"github.com/virt-grow/virt-grow/plan/live"
 )
 
 // GuestDisk is a whole disk as the guest's agent names it. All of it is the
 // guest's word.
 type GuestDisk struct {
-	Name   string // "/dev/vdb", `\\.\PhysicalDrive1`
-	Serial string
-	// PCI and Unit are as in Device; PCI is "" where the agent does not say.
-	PCI  string
-	Unit [3]uint
+	Name string // "/dev/vdb", `\\.\PhysicalDrive1`
+	live.Identity
+}
+
+// MatchDisk finds a disk of the domain among those that the guest names. Its errors are
+// live.ErrNoMatch and live.ErrAmbiguous.
+func MatchDisk(d Disk, guest []GuestDisk) (GuestDisk, error) {
+	known := make([]live.Identity, len(guest))
+	for i, g := range guest {
+		known[i] = g.Identity
+	}
+	i, err := live.Match(d.Identity(), known)
+	if err != nil {
+		return GuestDisk{}, err
+	}
+	return guest[i], nil
 }
 
 // diskAddress is a disk's as the agent has it (qemu-ga: GuestDiskAddress). What is
 // not known is -1 there.
 type diskAddress struct {
-	PCI    pciAddress `json:"pci-controller"`
-	Bus    int        `json:"bus"`
-	Target int        `json:"target"`
-	Unit   int        `json:"unit"`
-	Serial string     `json:"serial"`
-	Dev    string     `json:"dev"`
+	PCI    struct{ Domain, Bus, Slot, Function int } `json:"pci-controller"`
+	Type   string                                    `json:"bus-type"`
+	Bus    int                                       `json:"bus"`
+	Target int                                       `json:"target"`
+	Unit   int                                       `json:"unit"`
+	Serial string                                    `json:"serial"`
+	Dev    string                                    `json:"dev"`
 }
 
-// place gives the address in a device's words.
-func (a diskAddress) place() (pci string, unit [3]uint) {
-	if a.PCI.Domain >= 0 {
-		pci = a.PCI.String()
+// identity gives the address in the words of package live. On Linux the agent counts the
+// ports of AHCI in unit, on Windows in bus; it leaves the target of virtio-scsi out on
+// Linux. What is neither ATA nor a PCI device itself is "scsi" or "sas" to it.
+func (a diskAddress) identity() live.Identity {
+	known := func(n int) uint { return uint(max(0, n)) }
+	id := live.Identity{Serial: a.Serial}
+	if a.PCI.Domain < 0 {
+		return id
 	}
-	for i, n := range []int{a.Bus, a.Target, a.Unit} {
-		unit[i] = uint(max(0, n))
+	at := live.PCIAddress(known(a.PCI.Domain), known(a.PCI.Bus), known(a.PCI.Slot), known(a.PCI.Function))
+	switch a.Type {
+	case "usb":
+	case "virtio", "nvme":
+		id.Address = at
+	case "sata":
+		id.Address = live.SATAAddress(at, max(known(a.Bus), known(a.Unit)))
+	case "ide":
+		id.Address = live.IDEAddress(at, known(a.Bus), known(a.Unit))
+	default:
+		id.Address = live.SCSIAddress(at, known(a.Target), known(a.Unit))
 	}
-	return pci, unit
+	return id
 }
 
 // GuestDisks lists the guest's disks (qemu-ga: guest-get-disks, since 5.2).
@@ -55,8 +82,7 @@ func (d *Domain) GuestDisks(ctx context.Context) ([]GuestDisk, error) {
 			continue
 		}
 		if x.Address != nil {
-			g.Serial = x.Address.Serial
-			g.PCI, g.Unit = x.Address.place()
+			g.Identity = x.Address.identity()
 		}
 		disks = append(disks, g)
 	}
@@ -72,17 +98,6 @@ func (g GuestDisk) IsWhole() bool {
 		}
 	}
 	return g.Name != ""
-}
-
-// Is says whether a disk of the guest is a device of the domain, if that can be
-// known: by serial, else by address.
-func (g GuestDisk) Is(device Device) bool {
-	if device.Serial != "" && g.Serial != "" {
-		// virtio-blk has room for 20 bytes; udev puts the vendor in front of others.
-		return g.Serial == device.Serial || strings.HasSuffix(g.Serial, "_"+device.Serial) ||
-			len(device.Serial) > 20 && g.Serial == device.Serial[:20]
-	}
-	return g.PCI != "" && g.PCI == device.PCI && (device.Bus == "virtio" || g.Unit == device.Unit)
 }
 
 // MountsOn are the mount points of the file systems on a disk of the guest, by
@@ -104,13 +119,10 @@ func (d *Domain) MountsOn(ctx context.Context, g GuestDisk) ([]string, error) {
 	return mounts, nil
 }
 
-// on says whether an address is of the disk, or of a partition of it.
+// on reports whether an address is that of the disk, or of a partition of it.
 func (a diskAddress) on(g GuestDisk) bool {
-	pci, unit := a.place()
-	if pci != "" && pci == g.PCI && unit == g.Unit {
-		return true
-	}
-	if a.Serial != "" && a.Serial == g.Serial {
+	id := a.identity()
+	if id.Address != "" && id.Address == g.Address || id.Serial != "" && id.Serial == g.Serial {
 		return true
 	}
 	rest, ok := strings.CutPrefix(a.Dev, g.Name)

@@ -22,7 +22,7 @@ func (g *Guest) Disks(ctx context.Context) ([]domain.GuestDisk, error) {
 	blocks, err := g.Blocks(ctx, "")
 	var disks []domain.GuestDisk
 	for _, b := range blocks {
-		if d := (domain.GuestDisk{Name: b.Path, Serial: b.Serial}); b.Kind == "disk" && d.IsWhole() {
+		if d := (domain.GuestDisk{Name: b.Path, Identity: live.Identity{Serial: b.Serial}}); b.Kind == "disk" && d.IsWhole() {
 			disks = append(disks, d)
 		}
 	}
@@ -54,10 +54,8 @@ func (g *Guest) AwaitDisk(ctx context.Context, before []string, plugged domain.D
 // serial number or its address, else it is the only new one.
 func newDisk(disks []domain.GuestDisk, before []string, plugged domain.Device) (string, bool) {
 	fresh := slices.DeleteFunc(slices.Clone(disks), func(d domain.GuestDisk) bool { return slices.Contains(before, d.Name) })
-	for _, d := range fresh {
-		if d.Is(plugged) {
-			return d.Name, true
-		}
+	if d, err := domain.MatchDisk(plugged.Disk, fresh); err == nil {
+		return d.Name, true
 	}
 	if len(fresh) == 1 {
 		return fresh[0].Name, true
@@ -82,12 +80,12 @@ func (g *Guest) UseOf(ctx context.Context, d domain.Device, exec bool) (Use, err
 	if err != nil {
 		return Use{}, err
 	}
-	i := slices.IndexFunc(disks, func(x domain.GuestDisk) bool { return x.Is(d) })
-	if i < 0 {
-		return Use{}, errors.New("the guest agent names no disk at its address")
+	disk, err := domain.MatchDisk(d.Disk, disks)
+	if err != nil {
+		return Use{}, err
 	}
-	u := Use{Disk: disks[i].Name}
-	if u.Mounts, err = g.agent.MountsOn(ctx, disks[i]); err != nil {
+	u := Use{Disk: disk.Name}
+	if u.Mounts, err = g.agent.MountsOn(ctx, disk); err != nil {
 		return u, err
 	}
 	if !exec || !strings.HasPrefix(u.Disk, "/dev/") {

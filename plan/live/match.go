@@ -26,7 +26,7 @@ func Match(host Identity, guest []Identity) (int, error) {
 	for i, g := range guest {
 		known := host.Serial != "" && g.Serial != ""
 		same := known && sameSerial(host.Serial, g.Serial)
-		here := host.Address != "" && host.Address == g.Address
+		here := sameAddress(host.Address, g.Address)
 		switch {
 		case same && here:
 			both = append(both, i)
@@ -55,8 +55,8 @@ func Match(host Identity, guest []Identity) (int, error) {
 
 // Why Match finds no disk.
 var (
-	ErrNoMatch   = errors.New("the guest names no disk at its address")
-	ErrAmbiguous = errors.New("the guest names several disks that could be it")
+	ErrNoMatch   = errors.New("the guest agent names no disk at its address")
+	ErrAmbiguous = errors.New("the guest agent names several disks that could be it")
 )
 
 // serialBytes is how much of a serial number virtio-blk (virtio 1.2, 5.2.6), ATA and
@@ -70,6 +70,12 @@ func sameSerial(host, guest string) bool {
 	return slices.ContainsFunc([]string{host, host[:min(serialBytes, len(host))]}, func(s string) bool {
 		return guest == s || strings.HasSuffix(guest, "_"+s)
 	})
+}
+
+// sameAddress compares addresses. Whatever unit the guest gives to a disk that is a PCI
+// device itself does not count: to Windows, virtio-blk is a SCSI controller.
+func sameAddress(host, guest string) bool {
+	return host != "" && (guest == host || strings.HasPrefix(guest, host+" "))
 }
 
 // PCIAddress is the address of a disk that is a PCI device itself: virtio-blk, NVMe.

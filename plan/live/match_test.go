@@ -27,6 +27,8 @@ func TestMatch(t *testing.T) {
 		{"a serial number twice", Identity{"one", here}, []Identity{{"one", there}, {"one", "x"}}, -2},
 		{"a serial number twice, once at the address", Identity{"one", here}, []Identity{{"one", there}, {"one", here}}, 1},
 		{"a serial number twice, both at the address", Identity{"one", here}, []Identity{{"one", here}, {"one", here}}, -2},
+		{"a unit on the disk itself", Identity{"", here}, []Identity{{"", there + " scsi 0:0"}, {"", here + " scsi 0:0"}}, 1},
+		{"another unit", Identity{"", here + " scsi 0:1"}, []Identity{{"", here + " scsi 0:0"}, {"", here}, {"", here + " scsi 0:11"}}, -1},
 		{"an address twice", Identity{"", here}, []Identity{{"", here}, {"", here}}, -2},
 		{"nothing is known of the host's", Identity{}, []Identity{{"", ""}, {"one", here}}, -1},
 		{"nothing is known of the guest's", Identity{"one", here}, []Identity{{"", ""}}, -1},
