@@ -146,10 +146,25 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
-func TestSurvey(t *testing.T) {
+// TestAdapters makes the calls that only the adapters put together.
+func TestAdapters(t *testing.T) {
 	ctx, d := t.Context(), testDriver(t)
+	err := d.conn.do(ctx, func(l connection) error {
+		h, err := l.DomainByUUID(d.UUID)
+		if err != nil {
+			return err
+		}
+		defer h.Free()
+		stop, err := l.WatchRemovals(h, func(string, bool) {})
+		if err != nil {
+			return err
+		}
+		stop()
+		return h.Snapshot("<domainsnapshot><name>s</name></domainsnapshot>", 0)
+	})
+	wants(t, err, "")
 	s, err := d.Survey(ctx, true)
-	if err != nil || s.State != Running || !s.Persistent || s.Saved || s.Agent || len(s.Disks) != 4 || s.Snapshots != 0 {
+	if err != nil || s.State != Running || !s.Persistent || s.Saved || s.Agent || len(s.Disks) != 4 || s.Snapshots != 1 || s.Checkpoints != 0 {
 		t.Errorf("%+v %v", s, err)
 	}
 }

@@ -244,6 +244,27 @@ func (h *fakeHandle) Destroy() error {
 	})
 }
 
+func (h *fakeHandle) IsPersistent() (bool, error) { return true, h.c.call("persistent", nil) }
+func (h *fakeHandle) GetAutostart() (bool, error) { return true, h.c.call("autostart", nil) }
+func (h *fakeHandle) HasManagedSaveImage(uint32) (bool, error) {
+	return false, h.c.call("managed save", nil)
+}
+func (h *fakeHandle) Checkpoints() (int, error) { return 2, h.c.call("checkpoints", nil) }
+func (h *fakeHandle) SnapshotNum(libvirt.DomainSnapshotListFlags) (int, error) {
+	return 1, h.c.call("snapshots", nil)
+}
+
+// GetJobInfo tells of a job while there is a backup.
+func (h *fakeHandle) GetJobInfo() (*libvirt.DomainJobInfo, error) {
+	info := &libvirt.DomainJobInfo{}
+	return info, h.c.call("job info", func() error {
+		if h.c.backup != "" {
+			info.Type = libvirt.DOMAIN_JOB_UNBOUNDED
+		}
+		return nil
+	})
+}
+
 func (h *fakeHandle) Resume() error { return h.c.call("resume", nil) }
 
 // ShutdownFlags is a request that the guest ignores.

@@ -1,0 +1,54 @@
+package domain
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"libvirt.org/go/libvirt"
+)
+
+var withChannel = strings.Replace(definition, "</devices>",
+	"<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices>", 1)
+
+func TestSurvey(t *testing.T) {
+	const commands = `{"return":{"supported_commands":[{"name":"guest-exec","enabled":true},{"name":"guest-exec-status","enabled":true}]}}`
+	job := func(v *vm) {
+		v.backup = "<domainbackup/>"
+		v.job = &libvirt.DomainBlockJobInfo{Type: libvirt.DOMAIN_BLOCK_JOB_TYPE_COMMIT}
+	}
+	for _, c := range []struct {
+		what  string
+		set   func(*vm)
+		agent bool // whether it is asked
+		want  Survey
+	}{
+		{"idle", func(*vm) {}, true, Survey{State: Running}},
+		{"jobs", job, true, Survey{State: Running, Job: true, Blocked: []string{"vda"}}},
+		{"off", func(v *vm) { v.powerOff(); v.backup = "x" }, true, Survey{State: Off}},
+		{"an agent", func(v *vm) { v.config = withChannel }, true, Survey{State: Running, Agent: true, Exec: true}},
+		{"an agent that is not asked", func(v *vm) { v.config = withChannel }, false, Survey{State: Running}},
+		{"an agent that does not answer", func(v *vm) { v.config = withChannel; v.hooks = map[string]hook{"ping": noAgent} }, true, Survey{State: Running}},
+	} {
+		d, v := fake(t, nil)
+		v.answers = map[string]string{"info": commands}
+		c.set(v)
+		got, err := d.Survey(t.Context(), c.agent)
+		if err != nil || got.State != c.want.State || got.Job != c.want.Job || !slices.Equal(got.Blocked, c.want.Blocked) || got.Agent != c.want.Agent || got.Exec != c.want.Exec ||
+			!got.Persistent || !got.Autostart || got.Saved || got.Checkpoints != 2 || got.Snapshots != 1 {
+			t.Errorf("%s: %+v %v", c.what, got, err)
+		}
+	}
+}
+
+// TestSurveyFails: what cannot be found out is no answer; old libvirts know no checkpoints.
+func TestSurveyFails(t *testing.T) {
+	for call, want := range map[string]string{
+		"xml": "not responding", "state": "not responding", "persistent": "not responding", "autostart": "not responding",
+		"managed save": "not responding", "snapshots": "not responding", "checkpoints": "", "job info": "",
+	} {
+		d, _ := fake(t, map[string]hook{call: noAgent})
+		_, err := d.Survey(t.Context(), true)
+		wants(t, err, want)
+	}
+}
