@@ -69,14 +69,14 @@ func (d *Domain) send(ctx context.Context, ask func(context.Context, *Domain, fu
 	return json.Unmarshal(answer.Return, into)
 }
 
-// Ping says whether the agent answers.
+// Ping returns nil if the agent answers.
 func (d *Domain) Ping(ctx context.Context) error {
 	var nothing map[string]any
 	return d.command(ctx, "guest-ping", nil, &nothing)
 }
 
-// Unsupported reports whether an agent's error says that it does not know a command or
-// may not carry it out. The texts are qemu-ga's on Linux ("has not been found", "has
+// Unsupported reports whether an agent's error means that the agent does not know a
+// command or may not carry it out. The texts are qemu-ga's on Linux ("has not been found", "has
 // been disabled"), its stubs for other systems ("not currently supported", "this
 // feature or command is not currently supported"), and libvirt's for both.
 func Unsupported(err error) bool {
@@ -89,14 +89,14 @@ func Unsupported(err error) bool {
 		func(words string) bool { return strings.Contains(text, words) })
 }
 
-// FileSystems are what the guest has mounted (qemu-ga: guest-get-fsinfo).
+// FileSystems returns what the guest has mounted (qemu-ga: guest-get-fsinfo).
 func (d *Domain) FileSystems(ctx context.Context) ([]FS, error) {
 	var all []FS
 	err := d.command(ctx, "guest-get-fsinfo", nil, &all)
 	return all, err
 }
 
-// mayExec asks whether the agent runs programs: some distributions forbid it
+// mayExec reports whether the agent runs programs: some distributions forbid it
 // (qemu-ga: block-rpcs, allow-rpcs).
 func (d *Domain) mayExec(ctx context.Context) bool {
 	var info struct {
@@ -117,14 +117,14 @@ func (d *Domain) mayExec(ctx context.Context) bool {
 	return enabled == 2
 }
 
-// ErrMayNotExec is an agent that does not run programs.
+// ErrMayNotExec is the error of an agent that does not run programs.
 var ErrMayNotExec = errors.New("the guest agent does not run programs")
 
-// ExecError is a program in the guest that failed.
+// ExecError is the failure of a program in the guest.
 type ExecError struct {
 	Program string
 	Status  int
-	// Said is the first line it printed, of its errors if there are any.
+	// Said is the first line that the program printed, on stderr if there is one.
 	Said string
 }
 
@@ -132,8 +132,8 @@ func (e *ExecError) Error() string {
 	return fmt.Sprintf("%s ended with status %d: %s", e.Program, e.Status, e.Said)
 }
 
-// Exec runs a program in the guest, as Run does, and gives the first line it
-// printed. One that fails is an ExecError.
+// Exec runs a program in the guest, as Run does, and returns the first line that it
+// printed. The error of a program that fails is an *ExecError.
 func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 	ran, err := d.Run(ctx, command, "")
 	if err == nil {
@@ -145,9 +145,9 @@ func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 	return said(ran.Out), nil
 }
 
-// Ran is what came of a program in the guest. What it printed is the guest's word.
+// Ran is the result of a program in the guest. Nothing in it can be trusted.
 type Ran struct {
-	// Status is 0 for success; of a program that a signal ended, 128 and the signal.
+	// Status is the exit status, or 128 plus the signal that ended the program.
 	Status   int
 	Out, Err []byte
 }
@@ -160,10 +160,10 @@ func (r Ran) Failure(program string) error {
 	return &ExecError{Program: program, Status: r.Status, Said: said(r.Err, r.Out)}
 }
 
-// Run runs a program in the guest through its agent, as its administrator, with
-// that as its standard input. It is found by the agent's PATH; no shell comes
-// between. When ctx ends, the program goes on. A program is never started twice: if the
-// connection to libvirt breaks while it is being started, Run fails.
+// Run runs a program in the guest through the agent, as the administrator, with input on
+// its standard input. The program is found in the agent's PATH; no shell is involved.
+// When ctx ends, the program goes on. A program is never started twice: if the connection
+// to libvirt breaks while the program is being started, Run fails.
 func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, error) {
 	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
 	if input != "" {
@@ -202,15 +202,15 @@ func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, 
 	return ran, nil
 }
 
-// OS is the guest's system as its agent names it (guest-get-osinfo): "mswindows",
-// "debian"; "" if the agent cannot say.
+// OS returns the guest's system as its agent names it (guest-get-osinfo): "mswindows",
+// "debian"; "" if the agent does not tell.
 func (d *Domain) OS(ctx context.Context) string {
 	var info struct{ ID string }
 	_ = d.command(ctx, "guest-get-osinfo", nil, &info)
 	return info.ID
 }
 
-// said is the first line that says something.
+// said returns the first line that is not empty, or words for none.
 func said(texts ...[]byte) string {
 	if line := FirstLine(texts...); line != "" {
 		return line
@@ -218,11 +218,11 @@ func said(texts ...[]byte) string {
 	return "it said nothing"
 }
 
-// FirstLine is the first line of the texts that says something; "" if none does.
+// FirstLine returns the first line of the texts that is not empty, "" if there is none.
 func FirstLine(texts ...[]byte) string { return Lines(1, texts...) }
 
-// Lines are the first few lines of the texts that say something, each without what
-// a terminal would act on.
+// Lines returns the first lines of the texts that are not empty, without control
+// characters.
 func Lines(most int, texts ...[]byte) string {
 	var lines []string
 	for _, text := range texts {

@@ -18,22 +18,22 @@ type backups interface {
 	AbortJob() error
 }
 
-// View is a disk of a running guest as it was at one moment. The guest's QEMU
-// exports it over NBD until the view is ended, and keeps in Scratch what the guest
-// overwrites meanwhile (libvirt: a backup in pull mode).
+// View is a snapshot of a disk of a running guest. The guest's QEMU exports it over NBD
+// until EndView, and copies what the guest overwrites to Scratch (libvirt: a backup in
+// pull mode).
 type View struct {
 	Target string `json:"target"` // "vda"
 	Socket string `json:"socket"`
-	// Scratch is made and deleted by libvirt.
+	// Scratch is a file that libvirt creates and deletes.
 	Scratch string `json:"scratch"`
 }
 
-// URI is the view for QEMU's block layer, a raw disk.
+// URI returns the snapshot's name for QEMU's block layer, to which it is a raw disk.
 func (v View) URI() string {
 	return fmt.Sprintf("nbd+unix:///%s?socket=%s", url.PathEscape(v.Target), url.QueryEscape(v.Socket))
 }
 
-// xml is libvirt's description of the backup (formatbackup).
+// xml returns libvirt's description of the backup (formatbackup).
 func (v View) xml(def Definition) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<domainbackup mode='pull'><server transport='unix' socket='%s'/><disks>", escaped(v.Socket))
@@ -49,7 +49,7 @@ func (v View) xml(def Definition) string {
 	return b.String()
 }
 
-// BeginView takes the view.
+// BeginView takes the snapshot.
 func (d *Domain) BeginView(ctx context.Context, v View) error {
 	def, err := d.Live(ctx)
 	if err != nil {
@@ -65,8 +65,8 @@ func (d *Domain) BeginView(ctx context.Context, v View) error {
 	return err
 }
 
-// EndView ends the view, and returns when the guest's QEMU has let it go. A backup
-// that is somebody else's goes on.
+// EndView ends the snapshot, and returns when the guest's QEMU has closed it. Another
+// program's backup goes on.
 func (d *Domain) EndView(ctx context.Context, v View) error {
 	aborted := false
 	w := poll.Wait{For: "the end of the backup of " + v.Target, Every: d.conn.pace.backup}
@@ -83,7 +83,7 @@ func (d *Domain) EndView(ctx context.Context, v View) error {
 	})
 }
 
-// viewed says whether the view is there.
+// viewed reports whether the snapshot exists.
 func (d *Domain) viewed(ctx context.Context, v View) (bool, error) {
 	text, err := ask(ctx, d, func(l handle) (string, error) { return l.BackupGetXMLDesc(0) })
 	if isCode(err, libvirt.ERR_NO_DOMAIN_BACKUP, libvirt.ERR_OPERATION_INVALID) {
@@ -92,13 +92,13 @@ func (d *Domain) viewed(ctx context.Context, v View) (bool, error) {
 	return strings.Contains(text, escaped(v.Socket)), err
 }
 
-// Freeze has the agent write out and stop all file systems, until Thaw.
+// Freeze has the agent flush and freeze all file systems, until Thaw.
 func (d *Domain) Freeze(ctx context.Context) error {
 	var frozen int
 	return d.command(ctx, "guest-fsfreeze-freeze", nil, &frozen)
 }
 
-// Thaw lets them go on.
+// Thaw has the agent thaw the file systems.
 func (d *Domain) Thaw(ctx context.Context) error {
 	var thawed int
 	return d.command(ctx, "guest-fsfreeze-thaw", nil, &thawed)

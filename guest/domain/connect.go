@@ -19,7 +19,7 @@ import (
 // DefaultURI is the host's own libvirt.
 const DefaultURI = "qemu:///system"
 
-// Conn is a connection that comes back by itself after libvirtd was restarted.
+// Conn is a connection that is made anew when libvirtd has been restarted.
 type Conn struct {
 	uri  string
 	dial func(uri string) (connection, error)
@@ -30,10 +30,10 @@ type Conn struct {
 	lost error
 }
 
-// pace is how long the loops of this package wait before they look again.
+// pace is the time between two checks of each loop in this package.
 type pace struct {
 	connect, off, commit, removal, backup time.Duration
-	// program is the wait for a program in the guest; it doubles up to programMost.
+	// program, the time for a program in the guest, doubles up to programMost.
 	program, programMost time.Duration
 	// patience is how long a restart of libvirtd may take.
 	patience time.Duration
@@ -49,8 +49,8 @@ var usualPace = pace{
 	patience: time.Minute,
 }
 
-// Connect connects to a libvirt on this host: disks are opened by their paths,
-// so another host's are of no use.
+// Connect connects to a libvirt on this host. Another host's libvirt is refused, because
+// the disks are opened by their paths.
 func Connect(uri string) (*Conn, error) {
 	if u, err := url.Parse(uri); err != nil || u.Host != "" {
 		return nil, plan.Refuse(plan.RemoteHost, uri, "%s is another host's libvirt: disks can only be grown on the host that has them", uri)
@@ -58,8 +58,8 @@ func Connect(uri string) (*Conn, error) {
 	if err := events(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", plain(err))
 	}
-	// What libvirt's client logs on stderr, a connection that the daemon closed first
-	// among it, would come between our own lines. Errors are returned by its functions.
+	// libvirt's client logs on stderr, for example that the daemon closed a connection,
+	// which would appear between our own lines. Its functions return all errors anyway.
 	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
 		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 	}
@@ -80,7 +80,7 @@ func (c *Conn) open() error {
 	return nil
 }
 
-// About gives libvirt's version and how many domains there are.
+// About returns libvirt's version and the number of domains.
 func (c *Conn) About(ctx context.Context) (version string, domains int, err error) {
 	err = c.do(ctx, func(l connection) error {
 		n, err := l.GetLibVersion() // 9000000 is 9.0.0
@@ -131,7 +131,7 @@ func (c *Conn) Close() error {
 
 // do makes libvirt calls on the connection, and makes them again on a new one if the
 // connection broke. A call for which that is unsafe returns a sentError. libvirt calls
-// know no context; one that hangs is left to itself when ctx ends.
+// take no context: do does not wait for one that hangs when ctx ends.
 func (c *Conn) do(ctx context.Context, call func(connection) error) error {
 	var last error
 	w := poll.Wait{For: "libvirt", Every: c.pace.connect, Limit: c.pace.patience}
@@ -198,8 +198,8 @@ func (c *Conn) reopen() {
 	_ = c.open() // kept in c.lost
 }
 
-// plain keeps libvirt's message and leaves out its numbers; the error stays
-// one that isCode can ask.
+// plain keeps libvirt's message and the code that isCode compares, and leaves out the
+// numbers in libvirt's own text.
 func plain(err error) error {
 	var e libvirt.Error
 	if !errors.As(err, &e) {
@@ -208,7 +208,7 @@ func plain(err error) error {
 	return &Error{Code: e.Code, Text: e.Message}
 }
 
-// Error is what libvirt said.
+// Error is an error of libvirt.
 type Error struct {
 	Code libvirt.ErrorNumber
 	Text string
@@ -229,7 +229,7 @@ func isCode(err error, codes ...libvirt.ErrorNumber) bool {
 	return false
 }
 
-// Sleep waits that long, or until ctx ends.
+// Sleep waits for d, or until ctx ends.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -19,10 +19,10 @@ type devices interface {
 	UpdateDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error
 }
 
-// Scope is which of a domain's two definitions a device is changed in.
+// Scope names one of a domain's two definitions.
 type Scope string
 
-// The scopes: what the guest runs with, and what it is started with.
+// The scopes: the definition that the guest runs with, and the one for its next start.
 const (
 	Live   Scope = "live"
 	Config Scope = "config"
@@ -35,7 +35,7 @@ func (s Scope) flags() libvirt.DomainDeviceModifyFlags {
 	return libvirt.DOMAIN_DEVICE_MODIFY_CONFIG
 }
 
-// NewDisk is a disk that a domain is to get. The fields are libvirt's words.
+// NewDisk describes a disk that is to be added to a domain, in libvirt's words.
 type NewDisk struct {
 	Path          string `json:"path"`
 	Format        string `json:"format"`
@@ -50,8 +50,8 @@ type NewDisk struct {
 	ReadOnlyMedia bool   `json:"read_only_media"`
 }
 
-// XML is its element (libvirt: formatdomain, disk). The driver always has its name
-// and type: without a type libvirt takes the image for raw.
+// XML returns the disk's element (libvirt: formatdomain, disk). It always names the
+// driver's type: without one libvirt assumes a raw image.
 func (n NewDisk) XML() string {
 	kind, attribute := "file", "file"
 	if n.Block {
@@ -77,19 +77,19 @@ func (n NewDisk) XML() string {
 	return b.String() + "</disk>"
 }
 
-// SCSIController is what a domain without a SCSI controller gets: left to itself,
-// libvirt adds a model that few guests have a driver for.
+// SCSIController is the controller to add where there is none: by default libvirt adds a
+// model that few guests have a driver for.
 const SCSIController = "<controller type='scsi' index='0' model='virtio-scsi'/>"
 
-// Device is a disk of a definition as libvirt has it.
+// Device is a disk of a definition, and its text.
 type Device struct {
 	Disk
-	// Text is the element.
+	// Text is the XML element.
 	Text string
 }
 
-// Devices are the disks, and the kinds of controller there are, of one of the
-// domain's definitions.
+// Devices returns the disks of one of the domain's definitions, and the types of its
+// controllers.
 func (d *Domain) Devices(ctx context.Context, s Scope) (disks []Device, controllers []string, err error) {
 	text, err := d.Text(ctx, s)
 	if err != nil {
@@ -106,7 +106,7 @@ func (d *Domain) Devices(ctx context.Context, s Scope) (disks []Device, controll
 	return disks, controllers, d.conn.findIn(ctx, named)
 }
 
-// Text is one of the domain's two definitions, with its secrets.
+// Text returns one of the domain's two definitions, with its secrets.
 func (d *Domain) Text(ctx context.Context, s Scope) (string, error) {
 	if s == Live {
 		return d.xml(ctx, libvirt.DOMAIN_XML_SECURE)
@@ -141,18 +141,19 @@ func parseDevices(text string) (disks []Device, controllers []string, err error)
 	return disks, controllers, nil
 }
 
-// Attach adds a device to one of the definitions.
+// Attach adds a device to a definition.
 func (d *Domain) Attach(ctx context.Context, xml string, s Scope) error {
 	return d.call(ctx, func(l handle) error { return l.AttachDeviceFlags(xml, s.flags()) })
 }
 
-// Detach takes a device out of the definition that the domain is started with, or
-// a controller out of the one it runs with.
+// Detach removes a device from a definition. A disk of a running guest is removed by
+// Unplug.
 func (d *Domain) Detach(ctx context.Context, xml string, s Scope) error {
 	return d.call(ctx, func(l handle) error { return l.DetachDeviceFlags(xml, s.flags()) })
 }
 
-// Update changes a drive's medium. force takes one out that the guest holds on to.
+// Update changes a drive's medium. With force it ejects a medium that the guest has
+// locked.
 func (d *Domain) Update(ctx context.Context, xml string, s Scope, force bool) error {
 	flags := s.flags()
 	if force {
@@ -161,12 +162,12 @@ func (d *Domain) Update(ctx context.Context, xml string, s Scope, force bool) er
 	return d.call(ctx, func(l handle) error { return l.UpdateDeviceFlags(xml, flags) })
 }
 
-// ErrHeld says that a running guest did not let a device go.
+// ErrHeld means that a running guest did not release a device.
 var ErrHeld = errors.New("the guest did not let it go")
 
-// Unplug asks the running guest to let the device go and waits until QEMU says that
-// it has (libvirt: VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED): the call that asks comes
-// back before. After the limit it is ErrHeld; the guest may still follow later.
+// Unplug asks the running guest to release the device and waits until QEMU has removed it
+// (libvirt: VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED), because libvirt's call returns before.
+// After the limit it returns ErrHeld; the guest may still release the device later.
 func (d *Domain) Unplug(ctx context.Context, device Device, limit time.Duration) error {
 	events, stop, err := d.removals(ctx, device.Alias)
 	if err != nil {
@@ -199,7 +200,7 @@ func (d *Domain) Unplug(ctx context.Context, device Device, limit time.Duration)
 	}
 }
 
-// gone says whether the domain runs without the device, or not at all.
+// gone reports whether the domain runs without the device, or not at all.
 func (d *Domain) gone(ctx context.Context, device Device) (bool, error) {
 	state, err := d.State(ctx)
 	if err != nil || state == Off {
@@ -209,8 +210,8 @@ func (d *Domain) gone(ctx context.Context, device Device) (bool, error) {
 	return !slices.ContainsFunc(live, func(o Device) bool { return o.Target == device.Target }), err
 }
 
-// removals tells of the end of unplugging a device: true when it is gone, false
-// when the guest refused.
+// removals returns a channel that gets true when the device has been removed, and false
+// when the guest has refused.
 func (d *Domain) removals(ctx context.Context, alias string) (events chan bool, stop func(), err error) {
 	events = make(chan bool, 4)
 	tell := func(name string, gone bool) {

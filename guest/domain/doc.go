@@ -1,8 +1,10 @@
-// Package domain speaks with libvirt about one domain: what it is made of, how
-// it is shut down and started, and how its disks are pointed at overlays and
-// back.
+// Package domain reads and changes one domain through libvirt: its definition, its
+// devices, whether it runs, and whether its disks are on images or on overlays. It also
+// carries the commands for the guest's agent and for QEMU's monitor.
 //
-// It never rebuilds a domain's XML: what was read as text is given back as
-// text. It never touches a domain it was not asked about, and never opens a
-// disk.
+// It never writes a definition anew: texts are edited in place, and everything that is
+// not edited stays byte for byte. It changes no other domain, and never opens a disk.
+//
+// libvirt stands behind the interfaces connection and handle. A call is repeated when
+// libvirtd has been restarted, unless a second one could do harm.
 package domain

@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Domain is one domain, known by its UUID: a name can change hands.
+// Domain is one domain. Its UUID identifies it, because a name can be given to another.
 type Domain struct {
 	Name, UUID string
 	conn       *Conn
@@ -30,11 +30,11 @@ type power interface {
 	ShutdownFlags(libvirt.DomainShutdownFlags) error
 }
 
-// State is whether a domain runs.
+// State tells whether a domain runs.
 type State string
 
-// The states that matter. Held is every one in which a guest is neither
-// running nor off: paused, suspended, being saved.
+// The states that matter. Held stands for every other one: paused, suspended, being
+// saved.
 const (
 	Running State = "running"
 	Off     State = "off"
@@ -72,11 +72,11 @@ func (c *Conn) Find(ctx context.Context, name string) (*Domain, error) {
 // Close ends the domain's connection.
 func (d *Domain) Close() error { return d.conn.Close() }
 
-// URI is the libvirt that has it.
+// URI returns the URI of the domain's libvirt.
 func (d *Domain) URI() string { return d.conn.uri }
 
-// call makes calls about the domain. They are made twice if the connection breaks in the
-// middle of them.
+// call calls f with a handle of the domain, and once more if the connection breaks in the
+// middle of it.
 func (d *Domain) call(ctx context.Context, f func(handle) error) error {
 	return d.conn.do(ctx, func(l connection) error {
 		found, err := l.DomainByUUID(d.UUID)
@@ -88,7 +88,7 @@ func (d *Domain) call(ctx context.Context, f func(handle) error) error {
 	})
 }
 
-// ask is call for what returns something.
+// ask is call for an f that returns an answer.
 func ask[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (T, error) {
 	var answer, none T
 	err := d.call(ctx, func(l handle) (err error) {
@@ -101,7 +101,7 @@ func ask[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (T, e
 	return answer, nil
 }
 
-// askOnce is ask for what must not be done twice.
+// askOnce is ask for an f that must not be called again once it may have had an effect.
 func askOnce[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (T, error) {
 	return ask(ctx, d, func(l handle) (T, error) {
 		answer, err := f(l)
@@ -112,7 +112,7 @@ func askOnce[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (
 	})
 }
 
-// State asks whether it runs.
+// State returns the domain's state.
 func (d *Domain) State(ctx context.Context) (State, error) {
 	state, err := ask(ctx, d, func(l handle) (libvirt.DomainState, error) {
 		state, _, err := l.GetState()
@@ -132,14 +132,14 @@ func (d *Domain) State(ctx context.Context) (State, error) {
 	return Held, nil
 }
 
-// liveXML is what it runs with.
+// liveXML returns the definition that the domain runs with, without its secrets.
 func (d *Domain) liveXML(ctx context.Context) (string, error) { return d.xml(ctx, 0) }
 
 func (d *Domain) xml(ctx context.Context, flags libvirt.DomainXMLFlags) (string, error) {
 	return ask(ctx, d, func(l handle) (string, error) { return l.GetXMLDesc(flags) })
 }
 
-// Start starts it; one that runs already is left alone.
+// Start starts the domain, unless it runs already.
 func (d *Domain) Start(ctx context.Context) error {
 	err := d.call(ctx, handle.Create)
 	if isCode(err, libvirt.ERR_OPERATION_INVALID) {
@@ -150,7 +150,7 @@ func (d *Domain) Start(ctx context.Context) error {
 	return err
 }
 
-// Destroy stops it at once, as pulling the plug does.
+// Destroy stops the domain at once, as a power failure would.
 func (d *Domain) Destroy(ctx context.Context) error {
 	err := d.call(ctx, handle.Destroy)
 	if isCode(err, libvirt.ERR_OPERATION_INVALID) {
@@ -161,8 +161,8 @@ func (d *Domain) Destroy(ctx context.Context) error {
 	return err
 }
 
-// Wake lets a guest go on that QEMU paused because its disk was full or failed.
-// One that somebody paused stays so.
+// Wake resumes a guest that QEMU paused because a disk was full or failed. A guest that
+// was paused for another reason stays paused.
 func (d *Domain) Wake(ctx context.Context) error {
 	return d.call(ctx, func(l handle) error {
 		state, reason, err := l.GetState()
@@ -173,30 +173,30 @@ func (d *Domain) Wake(ctx context.Context) error {
 	})
 }
 
-// Way is how a guest is asked to stop.
+// Way is a method to shut a guest down.
 type Way string
 
-// The ways, in the order they are tried.
+// The methods, in the order in which they are tried.
 const (
 	ByAgent Way = "agent"
 	ByACPI  Way = "acpi"
 	ByForce Way = "force"
 )
 
-// Rung is one step of the ladder: ask that way, and wait that long.
+// Rung is a shutdown method, and how long the guest may take.
 type Rung struct {
 	Way   Way
 	Limit time.Duration
 }
 
-// ErrStillRuns says that a guest did not stop, whatever it was asked.
+// ErrStillRuns means that no method has shut the guest down.
 var ErrStillRuns = errors.New("the guest did not shut down")
 
-// errStartedAgain says that a guest did stop, and was started again by somebody else.
+// errStartedAgain means that the guest stopped, and that another user started it again.
 var errStartedAgain = fmt.Errorf("%w: it was started again meanwhile", ErrStillRuns)
 
-// ShutDown tries the methods in their order until the guest is off. said is told of
-// each; one that fails is followed by the next at once. A guest that somebody else
+// ShutDown tries the methods in their order until the guest is off, and announces each
+// with said. When a method fails, the next one is tried at once. A guest that another user
 // starts again is left alone.
 func (d *Domain) ShutDown(ctx context.Context, methods []Rung, said func(string)) error {
 	run, err := d.run(ctx)
@@ -222,8 +222,8 @@ func (d *Domain) ShutDown(ctx context.Context, methods []Rung, said func(string)
 	return fmt.Errorf("%w (%s)", ErrStillRuns, strings.Join(tried, "; "))
 }
 
-// stopUntil sends a request to stop. One that has not returned by end counts as sent:
-// libvirt's agent shutdown waits a minute for the guest to go.
+// stopUntil sends a request to stop. A request that has not returned by end counts as
+// sent: libvirt's shutdown by the agent waits a minute for the guest to stop.
 func (d *Domain) stopUntil(ctx context.Context, way Way, end time.Time) error {
 	limited, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
@@ -244,7 +244,7 @@ func (d *Domain) stop(ctx context.Context, way Way) error {
 	return d.call(ctx, func(l handle) error { return l.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_ACPI_POWER_BTN) })
 }
 
-// WaitOff waits at most that long for a guest to be off.
+// WaitOff waits until the guest is off, and reports whether it was off within limit.
 func (d *Domain) WaitOff(ctx context.Context, limit time.Duration) (bool, error) {
 	run, err := d.run(ctx)
 	if err != nil || run == 0 {
@@ -257,7 +257,7 @@ func (d *Domain) WaitOff(ctx context.Context, limit time.Duration) (bool, error)
 	return off, err
 }
 
-// waitOff waits until end for one run of a guest to be over.
+// waitOff waits until a run of the guest is over, and reports whether it was over by end.
 func (d *Domain) waitOff(ctx context.Context, run uint, end time.Time) (bool, error) {
 	w := poll.Wait{For: "the guest to be off", Every: d.conn.pace.off, Limit: max(1, time.Until(end))}
 	err := poll.Until(ctx, w, func() (bool, error) {
@@ -273,7 +273,7 @@ func (d *Domain) waitOff(ctx context.Context, run uint, end time.Time) (bool, er
 	return err == nil, err
 }
 
-// run returns libvirt's ID of the running guest, which changes with every start; 0 if
+// run returns libvirt's ID of the running guest, which changes with every start, or 0 if
 // the guest is off.
 func (d *Domain) run(ctx context.Context) (uint, error) {
 	return ask(ctx, d, func(l handle) (uint, error) {
@@ -281,8 +281,8 @@ func (d *Domain) run(ctx context.Context) (uint, error) {
 		if err != nil || state == libvirt.DOMAIN_SHUTOFF {
 			return 0, err
 		}
-		// It fails, and is no ID of another run, if the guest was started after the
-		// handle was made.
+		// Without an ID, because the guest was started after the handle was made, GetID
+		// fails and returns a number that no run has.
 		id, _ := l.GetID()
 		return id, nil
 	})

@@ -8,8 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// GuestDisk is a whole disk as the guest's agent names it. All of it is the
-// guest's word.
+// GuestDisk is a whole disk as the guest's agent names it. Nothing in it can be trusted.
 type GuestDisk struct {
 	Name string // "/dev/vdb", `\\.\PhysicalDrive1`
 	live.Identity
@@ -29,8 +28,8 @@ func MatchDisk(d Disk, guest []GuestDisk) (GuestDisk, error) {
 	return guest[i], nil
 }
 
-// diskAddress is a disk's as the agent has it (qemu-ga: GuestDiskAddress). What is
-// not known is -1 there.
+// diskAddress is a disk's address from the agent (qemu-ga: GuestDiskAddress). A number
+// that the agent does not know is -1.
 type diskAddress struct {
 	PCI    struct{ Domain, Bus, Slot, Function int } `json:"pci-controller"`
 	Type   string                                    `json:"bus-type"`
@@ -41,9 +40,9 @@ type diskAddress struct {
 	Dev    string                                    `json:"dev"`
 }
 
-// identity gives the address in the words of package live. On Linux the agent counts the
-// ports of AHCI in unit, on Windows in bus; it leaves the target of virtio-scsi out on
-// Linux. What is neither ATA nor a PCI device itself is "scsi" or "sas" to it.
+// identity returns the address as package live writes it. The port of AHCI is in unit on
+// Linux and in bus on Windows. On Linux the target of virtio-scsi is missing. On Windows
+// virtio-blk is "scsi" and virtio-scsi is "sas".
 func (a diskAddress) identity() live.Identity {
 	known := func(n int) uint { return uint(max(0, n)) }
 	id := live.Identity{Serial: a.Serial}
@@ -100,8 +99,8 @@ func (g GuestDisk) IsWhole() bool {
 	return g.Name != ""
 }
 
-// MountsOn are the mount points of the file systems on a disk of the guest, by
-// what its agent says of their addresses (guest-get-fsinfo).
+// MountsOn returns the mount points of the file systems on a disk of the guest, according
+// to the addresses that the agent reports for them (guest-get-fsinfo).
 func (d *Domain) MountsOn(ctx context.Context, g GuestDisk) ([]string, error) {
 	var all []struct {
 		MountPoint string

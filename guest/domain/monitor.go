@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Drive is a disk as the guest's QEMU has it, whether libvirt knows it or not.
+// Drive is a disk of the guest's QEMU, whether or not libvirt knows it.
 type Drive struct {
 	// Alias is the name of a drive made with -drive ("drive-virtio-disk1"), the only
 	// kind that HMP can name; "" for one made with -blockdev.
@@ -34,8 +34,8 @@ type monitorChannel interface {
 // maxMonitor bounds what is read of a monitor's reply.
 const maxMonitor = 8 << 20
 
-// Drives asks QEMU for its disks (QMP query-block). libvirt marks a domain as tainted
-// whose monitor somebody else has used.
+// Drives asks QEMU for its disks (QMP query-block). libvirt marks the domain as tainted,
+// because its monitor was used.
 func (d *Domain) Drives(ctx context.Context) ([]Drive, error) {
 	var blocks []struct {
 		Device   string
@@ -96,8 +96,8 @@ func qmpRequest(name string, arguments any) (string, error) {
 	return string(request), err
 }
 
-// hmp sends a line to the human monitor. Its errors come as the text of a reply that
-// succeeds: whoever sends something has to read the text.
+// hmp sends a line to the human monitor. HMP reports an error as the text of a reply that
+// succeeds, so the caller has to read the text.
 func (d *Domain) hmp(ctx context.Context, line string) (string, error) {
 	text, err := d.monitor(ctx, line, libvirt.DOMAIN_QEMU_MONITOR_COMMAND_HMP)
 	return strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")), err
@@ -111,7 +111,7 @@ func (d *Domain) monitor(ctx context.Context, text string, flags libvirt.DomainQ
 	return reply, err
 }
 
-// MonitorError is what a monitor says of a command that it does not carry out.
+// MonitorError is a monitor's refusal of a command.
 type MonitorError struct{ Command, Said string }
 
 func (e *MonitorError) Error() string { return fmt.Sprintf("QEMU says to %s: %s", e.Command, e.Said) }

@@ -11,13 +11,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sizes is what resizes a running disk.
+// sizes is what reads and changes the size of a running disk.
 type sizes interface {
 	BlockResize(disk string, size uint64, flags libvirt.DomainBlockResizeFlags) error
 	GetBlockInfo(disk string, flags uint32) (*libvirt.DomainBlockInfo, error)
 }
 
-// Channel is how a running disk is made bigger.
+// Channel is the way on which QEMU is told to resize a running disk.
 type Channel string
 
 // The channels to the guest's QEMU.
@@ -27,19 +27,19 @@ const (
 	ViaHMP     Channel = "hmp"     // block_resize by drive, for one made with -drive
 )
 
-// Resize is a disk of a running guest that is to get a size. No channel refuses a
-// smaller one than it has: whoever makes one has looked.
+// Resize is a new size for a disk of a running guest. No channel refuses a size below the
+// present one: the caller has to compare them.
 type Resize struct {
 	Via Channel `json:"via"`
-	// Target is libvirt's name of the disk, Node QEMU's of its block node, Alias of
-	// its drive. The channel needs its own.
+	// Target is libvirt's name of the disk, Node is QEMU's name of the block node, and
+	// Alias is QEMU's name of the drive. Each channel needs another one of them.
 	Target string     `json:"target"`
 	Node   string     `json:"node"`
 	Alias  string     `json:"alias"`
 	To     size.Bytes `json:"to"`
 }
 
-// Sent is what is sent, for people.
+// Sent returns what is sent, as people read it.
 func (r Resize) Sent() string {
 	switch r.Via {
 	case ViaQMP:
@@ -58,13 +58,13 @@ func (r Resize) qmp() any {
 	}{r.Node, r.To}
 }
 
-// hmp is the monitor's line. A number without a unit would be MiB.
+// hmp returns the monitor's line. A number without a unit would be MiB.
 func (r Resize) hmp() string { return fmt.Sprintf("block_resize %s %dB", r.Alias, int64(r.To)) }
 
-// ErrNoAlias says that HMP cannot name a disk.
+// ErrNoAlias means that HMP has no name for a disk.
 var ErrNoAlias = errors.New("HMP has no name for the disk")
 
-// Resize carries it out.
+// Resize resizes the disk.
 func (d *Domain) Resize(ctx context.Context, r Resize) error {
 	switch r.Via {
 	case ViaLibvirt:
@@ -86,7 +86,7 @@ func (d *Domain) Resize(ctx context.Context, r Resize) error {
 	return fmt.Errorf("no way %q to resize a disk", r.Via)
 }
 
-// SizeSeen is the disk's size as QEMU has it now, asked for in the same way.
+// SizeSeen returns the disk's present size in QEMU, through the same channel.
 func (d *Domain) SizeSeen(ctx context.Context, r Resize) (size.Bytes, error) {
 	if r.Via == ViaLibvirt {
 		info, err := ask(ctx, d, func(l handle) (*libvirt.DomainBlockInfo, error) { return l.GetBlockInfo(r.Target, 0) })
@@ -106,7 +106,7 @@ func (d *Domain) SizeSeen(ctx context.Context, r Resize) (size.Bytes, error) {
 	return drives[i].Size, nil
 }
 
-// HMPDrives are the disks as the human monitor lists them. It tells no sizes.
+// HMPDrives lists the disks through the human monitor, which does not tell their sizes.
 func (d *Domain) HMPDrives(ctx context.Context) ([]Drive, error) {
 	text, err := d.hmp(ctx, "info block")
 	if err != nil {

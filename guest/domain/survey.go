@@ -6,24 +6,23 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// Survey is what libvirt knows about a domain that matters before it is shut
-// down.
+// Survey is the status of a domain: what has to be known before it is changed.
 type Survey struct {
 	Definition
 	State      State
 	Persistent bool
 	Autostart  bool
-	// Saved says that its memory is saved and a start would resume it.
+	// Saved means that the memory is saved and that a start would resume the guest.
 	Saved bool
-	// Checkpoints and Snapshots count libvirt's own.
+	// Checkpoints and Snapshots are the numbers of libvirt's own.
 	Checkpoints, Snapshots int
-	// Job says that a job on the domain runs: backup, migration, save.
+	// Job means that a job runs on the domain: backup, migration, save.
 	Job bool
 	// Blocked are the disks with a block job.
 	Blocked []string
-	// Agent says that the guest's agent answers.
+	// Agent means that the guest's agent answers.
 	Agent bool
-	// Exec says that it runs programs.
+	// Exec means that the agent runs programs.
 	Exec bool
 }
 
@@ -38,7 +37,7 @@ type status interface {
 	GetJobInfo() (*libvirt.DomainJobInfo, error)
 }
 
-// Survey asks libvirt, and the agent of a running guest.
+// Survey asks libvirt, and with agent also the agent of a running guest.
 func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
 	s := Survey{}
 	var err error

@@ -21,11 +21,11 @@ type blockJobs interface {
 	GetBlockJobInfo(disk string, flags libvirt.DomainBlockJobInfoFlags) (*libvirt.DomainBlockJobInfo, error)
 }
 
-// Overlay is a prepared qcow2 file for one disk.
+// Overlay is a qcow2 file that was created for one disk.
 type Overlay struct{ Target, Path string }
 
-// Redirect points a shut-off domain's disks at prepared overlays, through
-// libvirt's own snapshot call: only the disks' sources change in its XML.
+// Redirect puts the disks of a domain that is off on overlays. It uses libvirt's snapshot
+// call, which changes only the sources of the disks in the definition.
 func (d *Domain) Redirect(ctx context.Context, overlays []Overlay) error {
 	def, err := d.Read(ctx)
 	if err != nil {
@@ -37,7 +37,7 @@ func (d *Domain) Redirect(ctx context.Context, overlays []Overlay) error {
 	return d.call(ctx, func(l handle) error { return l.Snapshot(request, flags) })
 }
 
-// snapshotXML asks for the overlays, and for nothing on all other disks.
+// snapshotXML returns the request, which leaves all other disks out.
 func snapshotXML(def Definition, overlays []Overlay) string {
 	var b strings.Builder
 	b.WriteString("<domainsnapshot><disks>")
@@ -60,8 +60,7 @@ func escaped(s string) string {
 	return b.String()
 }
 
-// SourceOf is the file or device that a disk of a definition has; "" when
-// there is no such disk.
+// SourceOf returns the file or device of a disk, "" if there is no such disk.
 func (def Definition) SourceOf(target string) string {
 	for _, disk := range def.Disks {
 		if disk.Target == target {
@@ -71,9 +70,9 @@ func (def Definition) SourceOf(target string) string {
 	return ""
 }
 
-// CommitLive commits a running guest's overlay into the image below it and
-// pivots the guest there. It goes on with a commit that was begun before, and
-// is done when the disk is on the image already. said is told of progress.
+// CommitLive commits a running guest's overlay into its backing image and pivots the guest
+// to that image. It continues a commit that was begun before, and does nothing if the disk
+// is on the image already. said is called with the progress.
 func (d *Domain) CommitLive(ctx context.Context, target, image string, said func(done, all uint64)) error {
 	live, err := d.Live(ctx)
 	if err != nil {
@@ -102,8 +101,8 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 	})
 }
 
-// beginCommit starts the job if none runs on the disk. SHALLOW commits into
-// the image right below, not to the bottom of the chain.
+// beginCommit starts the job if none runs on the disk. SHALLOW means the overlay's own
+// backing image, not the last image of the chain.
 func (d *Domain) beginCommit(ctx context.Context, target string) error {
 	info, err := d.blockJob(ctx, target)
 	if err != nil {
@@ -117,7 +116,7 @@ func (d *Domain) beginCommit(ctx context.Context, target string) error {
 	if refused == nil {
 		return nil
 	}
-	// A call whose answer was lost has begun it all the same.
+	// A call whose answer was lost may have begun the commit.
 	if info, err = d.blockJob(ctx, target); err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ func (d *Domain) beginCommit(ctx context.Context, target string) error {
 	return fmt.Errorf("%w: %w", ErrNotBegun, refused)
 }
 
-// ErrNotBegun says that a live commit was refused: nothing was written.
+// ErrNotBegun means that libvirt refused the live commit and that nothing was written.
 var ErrNotBegun = errors.New("the live commit did not begin")
 
 func (d *Domain) blockJob(ctx context.Context, target string) (*libvirt.DomainBlockJobInfo, error) {
@@ -147,7 +146,7 @@ func (d *Domain) pivot(ctx context.Context, target, image string) (bool, error) 
 	return false, err
 }
 
-// pivoted checks that the guest is on the image now.
+// pivoted returns an error unless the guest is on the image now.
 func (d *Domain) pivoted(ctx context.Context, target, image string) error {
 	live, err := d.Live(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ type Volume struct{ Pool, Name string }
 
 func (v Volume) String() string { return v.Pool + "/" + v.Name }
 
-// pool is what is asked of a storage pool.
+// pool is what this package needs of a storage pool.
 type pool interface {
 	Free() error
 	IsActive() (bool, error)
@@ -25,25 +25,25 @@ type pool interface {
 	VolumeByName(name string) (volume, error)
 }
 
-// volume is what is asked of a volume in a pool.
+// volume is what this package needs of a volume in a pool.
 type volume interface {
 	Free() error
 	GetInfo() (*libvirt.StorageVolInfo, error)
 	GetPath() (string, error)
 }
 
-// location is where a volume lies on this host.
+// location is the place of a volume on this host.
 type location struct {
 	kind, path string
-	// why says why the volume can be no file or block device; "" where it is one.
+	// why is the reason if the volume is no file or block device, "" if it is one.
 	why string
-	// asleep says that it is because its pool is not active.
+	// asleep means that the reason is a pool that is not active.
 	asleep bool
 }
 
-// findVolumes gives disks that are named by pool and volume the path that libvirt
-// starts a guest with (virStorageVolGetPath). One that is no file or block device, or
-// whose pool is not active, keeps its kind "volume" and says why.
+// findVolumes sets the paths of disks that are named by pool and volume, as libvirt does
+// when it starts a guest (virStorageVolGetPath). A disk that is no file or block device,
+// or whose pool is not active, keeps its kind "volume" and gets a reason.
 func findVolumes(l connection, disks []*Disk) {
 	found := map[Volume]location{}
 	for _, d := range disks {
@@ -79,8 +79,8 @@ func locateVolume(l connection, v Volume) location {
 	return inPool(p, x.Type, v)
 }
 
-// inPool asks an active pool for the volume. A file may have come since the pool was
-// read: it is there all the same.
+// inPool looks a volume up in an active pool. The pool is refreshed if it does not know
+// the volume, because a file may have been created since it was read.
 func inPool(p pool, kind string, v Volume) location {
 	found, err := p.VolumeByName(v.Name)
 	if isCode(plain(err), libvirt.ERR_NO_STORAGE_VOL) && p.Refresh(0) == nil {
@@ -106,12 +106,11 @@ func inPool(p pool, kind string, v Volume) location {
 	return location{kind: "volume", why: fmt.Sprintf("volume %s is in a storage pool of type %s, and no file or block device", v, kind)}
 }
 
-// directories are the types of pool whose volumes are files in a directory, by their
-// names.
+// directories are the types of pool whose volumes are files in one directory.
 var directories = []string{"dir", "fs", "netfs"}
 
-// asleep is a volume of a pool that is not active. Its path is told so that others are
-// kept off it; a guest does not start with it.
+// asleep returns the location of a volume whose pool is not active. The path is set so
+// that conflicts are found; a guest does not start with such a disk.
 func asleep(x libvirtxml.StoragePool, v Volume) location {
 	at := location{kind: "volume", asleep: true, why: fmt.Sprintf("storage pool %s (type %s) is not active", v.Pool, x.Type)}
 	if slices.Contains(directories, x.Type) && x.Target != nil && x.Target.Path != "" {
@@ -120,7 +119,7 @@ func asleep(x libvirtxml.StoragePool, v Volume) location {
 	return at
 }
 
-// findIn finds the volumes among the disks.
+// findIn calls findVolumes if a disk is a volume.
 func (c *Conn) findIn(ctx context.Context, disks []*Disk) error {
 	if !slices.ContainsFunc(disks, func(d *Disk) bool { return d.Volume != Volume{} }) {
 		return nil
@@ -139,8 +138,8 @@ func pointers(disks []Disk) []*Disk {
 	return all
 }
 
-// RefreshPool has libvirt read a storage pool again: it knows sizes as they were when
-// it did so last.
+// RefreshPool has libvirt read a storage pool again. Until then libvirt reports the sizes
+// that the volumes had before.
 func (d *Domain) RefreshPool(ctx context.Context, name string) error {
 	return d.conn.do(ctx, func(l connection) error {
 		p, err := l.PoolByName(name)

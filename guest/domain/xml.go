@@ -18,8 +18,9 @@ type Disk struct {
 	Target string // "vda"
 	Bus    string
 	Device string // "disk", "cdrom", "floppy", "lun"
-	// Kind is "file", "block", "network", …; that of a pool's volume is what the volume
-	// is, or "volume" where it is neither or cannot be found: Why says why.
+	// Kind is "file", "block", "network", …. A volume of a pool has the kind of the volume
+	// itself, or "volume" if that is no file or block device or cannot be found, and Why is
+	// the reason.
 	Kind   string
 	Source string // path, for file and block
 	Remote string // where it is, for network and volume
@@ -28,9 +29,9 @@ type Disk struct {
 	Asleep bool   // because the pool is not active
 	Format string // driver type; "" where the definition has none
 	Lower  []string
-	// Fixed says that the guest cannot write to it, Shared that others may.
+	// Fixed means that the guest cannot write to the disk, Shared that other guests may.
 	Fixed, Shared, Transient bool
-	// Sector is the logical sector size the definition asks for; 0 for none.
+	// Sector is the logical sector size in the definition; 0 if there is none.
 	Sector uint
 	// Serial and Place are what the guest can tell the disk by: the serial number, and
 	// the address as live.Identity has it. Alias is what a running domain's QEMU calls
@@ -42,21 +43,21 @@ type Disk struct {
 	Snapshot string
 }
 
-// Writable says whether the guest writes to it.
+// Writable reports whether the guest can write to the disk.
 func (d Disk) Writable() bool {
 	return !d.Fixed && (d.Device == "disk" || d.Device == "lun") && d.Kind != ""
 }
 
-// Definition is what is read out of a domain's XML. It is never written back.
+// Definition is what is read from a domain's XML. DefinitionXML is the text itself.
 type Definition struct {
 	Disks []Disk
-	// Channel says that there is a channel for the guest agent.
+	// Channel means that there is a channel for the guest agent.
 	Channel bool
-	// AfterPowerOff is what becomes of a guest that shuts down: "destroy".
+	// AfterPowerOff is libvirt's action when the guest powers off, for example "destroy".
 	AfterPowerOff string
 }
 
-// Read reads the persistent definition, Live the running one.
+// Read reads the persistent definition.
 func (d *Domain) Read(ctx context.Context) (Definition, error) {
 	text, err := d.Text(ctx, Config)
 	if err != nil {
@@ -65,7 +66,7 @@ func (d *Domain) Read(ctx context.Context) (Definition, error) {
 	return d.conn.understand(ctx, text)
 }
 
-// Live reads what the domain runs with.
+// Live reads the definition that the domain runs with.
 func (d *Domain) Live(ctx context.Context) (Definition, error) {
 	text, err := d.liveXML(ctx)
 	if err != nil {
@@ -164,7 +165,7 @@ func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
 	return "unknown", ""
 }
 
-// remote is where a source is that is no path here.
+// remote returns the address of a source that is no path on this host.
 func remote(s *libvirtxml.DomainDiskSource) string {
 	switch {
 	case s == nil:
@@ -185,7 +186,7 @@ func remote(s *libvirtxml.DomainDiskSource) string {
 	return s.Network.Protocol + "://" + strings.Join(hosts, ",") + "/" + strings.TrimPrefix(s.Network.Name, "/")
 }
 
-// Differs says in words how another definition of the same disk differs.
+// Differs describes the differences from another definition of the same disk.
 func (d Disk) Differs(from Disk) []string {
 	flag := map[bool]string{true: "yes", false: "no"}
 	var differ []string
@@ -202,19 +203,19 @@ func (d Disk) Differs(from Disk) []string {
 	return differ
 }
 
-// User is a domain's disk.
+// User is a disk of a domain, as a user of an image.
 type User struct {
 	Domain, Target string
 	Disk           Disk
-	// Live says that the domain runs with it, and not only that it is defined so.
+	// Live means that the domain runs with the disk.
 	Live bool
 }
 
-// Others are the disks of every other domain, running and defined.
+// Others returns the disks of every other domain, running and defined.
 func (d *Domain) Others(ctx context.Context) ([]User, error) { return d.conn.Users(ctx, d.UUID) }
 
-// Users are the disks of every domain, running and defined, but of the one with
-// that UUID.
+// Users returns the disks of every domain, running and defined, except the domain with
+// the UUID but.
 func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 	var users []User
 	err := c.do(ctx, func(l connection) error {
@@ -232,7 +233,8 @@ func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 	return users, err
 }
 
-// usersOf leaves out a domain that went away between two calls.
+// usersOf returns the disks of a domain, and none if the domain was removed between two
+// calls.
 func usersOf(l connection, other handle, but string) []User {
 	if uuid, err := other.GetUUIDString(); err != nil || uuid == but {
 		return nil
