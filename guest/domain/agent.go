@@ -215,7 +215,7 @@ func said(texts ...[]byte) string {
 	if line := FirstLine(texts...); line != "" {
 		return line
 	}
-	return "it said nothing"
+	return "it printed nothing"
 }
 
 // FirstLine returns the first line of the texts that is not empty, "" if there is none.

@@ -11,7 +11,7 @@ import (
 // TestSaid: what a guest printed is shown on a terminal of the host.
 func TestSaid(t *testing.T) {
 	for _, c := range []struct{ stderr, stdout, want string }{
-		{"", "", "it said nothing"},
+		{"", "", "it printed nothing"},
 		{"\r\n  Resize-Partition : no room\r\nAt line:1\r\n", "", "Resize-Partition : no room"},
 		{"", "only this\n", "only this"},
 		{"\x1b[2J\x1b]0;title\x07evil\u202e", "", "[2J]0;titleevil"},
@@ -35,7 +35,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"ends well", started, `{"return":{"exited":true,"exitcode":0,"out-data":"aGVsbG8K"}}`, nil, "hello", ""},
 		{"fails", started, `{"return":{"exited":true,"exitcode":32,"err-data":"bm8K"}}`, nil, "", "mount ended with status 32: no"},
-		{"killed", started, `{"return":{"exited":true,"signal":9}}`, nil, "", "mount ended with status 137: it said nothing"},
+		{"killed", started, `{"return":{"exited":true,"signal":9}}`, nil, "", "mount ended with status 137: it printed nothing"},
 		{"no answer", started, "", map[string]hook{"exec": noAgent}, "", "not responding"},
 		{"forbidden", started, "", map[string]hook{"exec": func(*vm, int) error {
 			return failure(libvirt.ERR_INTERNAL_ERROR, "unable to execute QEMU agent command 'guest-exec': Command guest-exec has been disabled")

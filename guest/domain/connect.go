@@ -188,6 +188,16 @@ func (c *Conn) broken() bool {
 	return err != nil || !alive
 }
 
+// stillAlive returns an error if the connection is dead. It ends a series of calls of
+// which some may fail: those that failed because of the connection have to be made again.
+func stillAlive(l connection) error {
+	alive, err := l.IsAlive()
+	if err == nil && !alive {
+		err = errors.New("the connection to libvirt was lost")
+	}
+	return err
+}
+
 func (c *Conn) reopen() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -163,7 +163,7 @@ func (d *Domain) Update(ctx context.Context, xml string, s Scope, force bool) er
 }
 
 // ErrHeld means that a running guest did not release a device.
-var ErrHeld = errors.New("the guest did not let it go")
+var ErrHeld = errors.New("the guest did not release it")
 
 // Unplug asks the running guest to release the device and waits until QEMU has removed it
 // (libvirt: VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED), because libvirt's call returns before.
@@ -186,7 +186,7 @@ func (d *Domain) Unplug(ctx context.Context, device Device, limit time.Duration)
 		select {
 		case gone := <-events:
 			if !gone {
-				return fmt.Errorf("%w: it refused", ErrHeld)
+				return fmt.Errorf("%w: the guest refused", ErrHeld)
 			}
 		case <-time.After(d.conn.pace.removal): // an event is lost with its connection
 		case <-deadline:

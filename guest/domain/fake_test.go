@@ -178,6 +178,14 @@ func (c *fakeConnection) Define(xml string) error {
 	})
 }
 
+// PoolByName finds no pool.
+func (c *fakeConnection) PoolByName(string) (pool, error) {
+	if err := c.call("pool", nil); err != nil {
+		return nil, err
+	}
+	return nil, failure(libvirt.ERR_NO_STORAGE_POOL, "Storage pool not found")
+}
+
 func (c *fakeConnection) WatchRemovals(_ handle, tell func(string, bool)) (func(), error) {
 	return func() {}, c.call("watch", func() error {
 		c.tell = tell

@@ -57,7 +57,7 @@ func TestResize(t *testing.T) {
 		{"HMP refuses", hmp, "Error: Cannot find device\r\n", "QEMU says to block_resize drive0 2147483648B: Error: Cannot find device"},
 		{"HMP, no name", Resize{Via: ViaHMP}, "", ErrNoAlias.Error()},
 		{"libvirt", Resize{Via: ViaLibvirt, Target: "vda", To: 2 * size.GiB}, "", ""},
-		{"no channel", Resize{}, "", `no way ""`},
+		{"no channel", Resize{}, "", `no channel ""`},
 	} {
 		d, _ := monitor(t, map[string]string{c.resize.Sent(): c.answer})
 		wants(t, d.Resize(t.Context(), c.resize), c.err)

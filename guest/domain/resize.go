@@ -83,7 +83,7 @@ func (d *Domain) Resize(ctx context.Context, r Resize) error {
 		}
 		return err
 	}
-	return fmt.Errorf("no way %q to resize a disk", r.Via)
+	return fmt.Errorf("there is no channel %q to resize a disk", r.Via)
 }
 
 // SizeSeen returns the disk's present size in QEMU, through the same channel.

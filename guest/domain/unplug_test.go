@@ -35,7 +35,7 @@ func TestUnplug(t *testing.T) {
 	}{
 		{"removed at once", time.Minute, map[string]hook{"detach": removed}, "watch detach", ""},
 		{"removed later", time.Minute, map[string]hook{"xml": at(4, removed)}, "watch detach", ""},
-		{"the guest refuses", time.Minute, map[string]hook{"detach": refused}, "watch detach", "it refused"},
+		{"the guest refuses", time.Minute, map[string]hook{"detach": refused}, "watch detach", "refused"},
 		{"another device's events", time.Minute, map[string]hook{"detach": other, "xml": at(3, removed)}, "watch detach", ""},
 		{"ignored", time.Millisecond, nil, "watch detach", "within 1ms"},
 		{"gone without an event", time.Minute, map[string]hook{"xml": at(3, silent)}, "watch detach", ""},

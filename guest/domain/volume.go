@@ -126,7 +126,7 @@ func (c *Conn) findIn(ctx context.Context, disks []*Disk) error {
 	}
 	return c.do(ctx, func(l connection) error {
 		findVolumes(l, disks)
-		return nil
+		return stillAlive(l)
 	})
 }
 

@@ -224,34 +224,42 @@ func (c *Conn) Users(ctx context.Context, but string) ([]User, error) {
 		if err != nil {
 			return err
 		}
+		var failed error
 		for _, h := range all {
-			users = append(users, usersOf(l, h, but)...)
+			some, err := usersOf(l, h, but)
+			// A domain that was removed after it was listed uses no image.
+			if err != nil && !isCode(plain(err), libvirt.ERR_NO_DOMAIN) {
+				failed = err
+			}
+			users = append(users, some...)
 			_ = h.Free()
 		}
-		return nil
+		return cmp.Or(failed, stillAlive(l))
 	})
-	return users, err
+	if err != nil {
+		return nil, err
+	}
+	return users, nil
 }
 
-// usersOf returns the disks of a domain, and none if the domain was removed between two
-// calls.
-func usersOf(l connection, other handle, but string) []User {
+// usersOf returns the disks of a domain.
+func usersOf(l connection, other handle, but string) ([]User, error) {
 	if uuid, err := other.GetUUIDString(); err != nil || uuid == but {
-		return nil
+		return nil, err
 	}
 	name, err := other.GetName()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	runs, err := other.IsActive()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var users []User
 	for _, flags := range []libvirt.DomainXMLFlags{0, libvirt.DOMAIN_XML_INACTIVE} {
 		text, err := other.GetXMLDesc(flags)
 		if err != nil {
-			continue
+			return nil, err
 		}
 		def, err := parse(text)
 		if err != nil {
@@ -262,5 +270,5 @@ func usersOf(l connection, other handle, but string) []User {
 			users = append(users, User{Domain: name, Target: disk.Target, Disk: disk, Live: runs && flags == 0})
 		}
 	}
-	return users
+	return users, nil
 }

@@ -59,3 +59,33 @@ func TestReadDisk(t *testing.T) {
 		t.Error("a disk differs from itself, or another one is found")
 	}
 }
+
+// TestUsersReconnect: a connection that breaks in the middle hides no domain and no pool.
+func TestUsersReconnect(t *testing.T) {
+	for _, call := range []string{"uuid", "name", "xml", "pool"} {
+		d, v := fake(t, map[string]hook{call: dies(1)})
+		v.live = strings.Replace(definition, "type='file' device='disk'>", "type='volume' device='disk'>", 1)
+		v.live = strings.Replace(v.live, "<source file='/img/a &amp; b.qcow2'/>", "<source pool='p' volume='v'/>", 1)
+		users, err := d.conn.Users(t.Context(), "")
+		if err != nil || len(users) != 4 {
+			t.Errorf("%s: %+v %v", call, users, err)
+		}
+	}
+	d, v := fake(t, map[string]hook{"pool": dies(1)})
+	v.live = strings.Replace(definition, "<source file='/img/a &amp; b.qcow2'/>", "<source pool='p' volume='v'/>", 1)
+	v.live = strings.Replace(v.live, "type='file' device='disk'>", "type='volume' device='disk'>", 1)
+	if def, err := d.Live(t.Context()); err != nil || v.called("pool") != "pool pool" || def.Disks[0].Kind != "volume" {
+		t.Errorf("%+v %v %s", def, err, v.called("pool"))
+	}
+}
+
+func TestUsersFails(t *testing.T) {
+	d, _ := fake(t, map[string]hook{"xml": noAgent})
+	_, err := d.conn.Users(t.Context(), "")
+	wants(t, err, "not responding")
+	d, _ = fake(t, map[string]hook{"xml": func(*vm, int) error { return errNotThere }})
+	users, err := d.conn.Users(t.Context(), "")
+	if err != nil || len(users) != 0 {
+		t.Errorf("%+v %v", users, err)
+	}
+}
