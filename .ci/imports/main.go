@@ -69,6 +69,12 @@ var forbidden = map[string][]string{
 	"plan/journal":    outside,
 }
 
+// adapters are the only packages, with their tests, that may import a library: the
+// others call the adapter.
+var adapters = map[string][]string{
+	"libvirt.org": {"guest/domain"},
+}
+
 // pkg is what is needed of the output of go list -json.
 type pkg struct {
 	ImportPath   string
@@ -125,6 +131,13 @@ func judge(packages []pkg) []string {
 			}
 			if covered(forbidden[name], i) {
 				problems = append(problems, fmt.Sprintf("%s is to stay pure and imports %s", name, i))
+			}
+		}
+		for _, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			for library, only := range adapters {
+				if covered([]string{library}, i) && !slices.Contains(only, name) {
+					problems = append(problems, fmt.Sprintf("%s imports %s, which is left to %s", name, i, strings.Join(only, ", ")))
+				}
 			}
 		}
 		for _, i := range slices.Concat(p.TestImports, p.XTestImports) {
