@@ -68,18 +68,17 @@ func (d *Domain) BeginView(ctx context.Context, v View) error {
 // EndView ends the snapshot, and returns when the guest's QEMU has closed it. Another
 // program's backup goes on.
 func (d *Domain) EndView(ctx context.Context, v View) error {
-	aborted := false
+	ours, err := d.viewed(ctx, v)
+	if err != nil || !ours {
+		return err
+	}
+	if err := d.call(ctx, handle.AbortJob); err != nil && !isCode(err, libvirt.ERR_OPERATION_INVALID) {
+		return err
+	}
 	w := poll.Wait{For: "the end of the backup of " + v.Target, Every: d.conn.pace.backup}
 	return poll.Until(ctx, w, func() (bool, error) {
 		ours, err := d.viewed(ctx, v)
-		if err != nil || !ours || aborted {
-			return !ours, err
-		}
-		aborted = true
-		if err := d.call(ctx, handle.AbortJob); err != nil && !isCode(err, libvirt.ERR_OPERATION_INVALID) {
-			return false, err
-		}
-		return false, nil
+		return !ours, err
 	})
 }
 

@@ -133,26 +133,28 @@ func (c *Conn) Close() error {
 // connection broke. A call for which that is unsafe returns a sentError. libvirt calls
 // take no context: do does not wait for one that hangs when ctx ends.
 func (c *Conn) do(ctx context.Context, call func(connection) error) error {
-	var last error
-	w := poll.Wait{For: "libvirt", Every: c.pace.connect, Limit: c.pace.patience}
-	err := poll.Until(ctx, w, func() (bool, error) {
-		if last != nil {
+	err := c.once(ctx, call)
+	if c.again(ctx, err) {
+		w := poll.Wait{For: "libvirt", Every: c.pace.connect, Limit: c.pace.patience}
+		waited := poll.Until(ctx, w, func() (bool, error) {
 			c.reopen()
+			err = c.once(ctx, call)
+			return !c.again(ctx, err), nil
+		})
+		if waited != nil && !errors.Is(waited, poll.ErrTimeout) {
+			return waited
 		}
-		last = c.once(ctx, call)
-		var sent *sentError
-		if errors.As(last, &sent) {
-			return false, sent.err
-		}
-		if last == nil || ctx.Err() != nil || !c.broken() {
-			return true, last
-		}
-		return false, nil
-	})
-	if errors.Is(err, poll.ErrTimeout) {
-		return last
+	}
+	var sent *sentError
+	if errors.As(err, &sent) {
+		return sent.err
 	}
 	return err
+}
+
+// again reports whether a call is to be made again.
+func (c *Conn) again(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && !errors.As(err, new(*sentError)) && c.broken()
 }
 
 // sentError is the failure of a call that may have had its effect: it is not repeated.

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -78,6 +79,16 @@ func TestHangingCall(t *testing.T) {
 	if _, err := d.State(ctx); !errors.Is(err, errStopped) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestEndedContext: what cleans up is sent even if its context has ended.
+func TestEndedContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	sent := make(chan bool)
+	d, _ := fake(t, map[string]hook{"fsfreeze-thaw": func(*vm, int) error { close(sent); return nil }})
+	_ = d.Thaw(ctx)
+	<-sent
 }
 
 // TestNoPatience: the reason why libvirt cannot be reached is the call's error.
