@@ -39,7 +39,7 @@ func Close(_ context.Context, name string, o Options) (*Outcome, error) {
 	if record.State.Ended() {
 		return nil, errors.Join(plan.Refuse(plan.JobState, held.ID, "job %s has ended already: it is %s", held.ID, record.State), j.close())
 	}
-	out := &Outcome{Job: held.ID, State: journal.Closed, Messages: j.leaves(), ManualSteps: j.leftInside()}
+	out := &Outcome{Job: held.ID, State: journal.Closed, Messages: j.leaves()}
 	err = errors.Join(j.endLeftovers(context.Background()), j.enter(journal.Closed), j.close())
 	if err != nil && !journal.Replay(held.Log.Entries()).State.Ended() {
 		return setAside(held.ID, err, o.Store)
@@ -93,20 +93,4 @@ func (j *job) leaves() []string {
 		}
 	}
 	return said
-}
-
-// leftInside is what a guest has still to run.
-func (j *job) leftInside() []string {
-	var todo []string
-	for _, line := range j.facts.LeftInside() {
-		todo = append(todo, "\n"+line)
-	}
-	if len(todo) == 0 {
-		return nil
-	}
-	text := "in the guest, as far as it can:"
-	for _, line := range todo {
-		text += line
-	}
-	return []string{text}
 }

@@ -30,10 +30,9 @@ type errand struct {
 // openErrands take one up. What it has to know is in Facts.Errand, what it does in
 // Facts.Steps: both are the same after a crash.
 var openErrands = map[Kind]func(*job) (errand, error){
-	OnlineGrowth: onlineErrand,
-	DiskAttach:   openAttach,
-	DiskDetach:   openDetach,
-	Medium:       openMedium,
+	DiskAttach: openAttach,
+	DiskDetach: openDetach,
+	Medium:     openMedium,
 }
 
 // errOnlyForward says that what was done cannot be taken back.
@@ -43,9 +42,7 @@ var errOnlyForward = errors.New("it cannot be taken back")
 func (k Kind) InPlace(r journal.Record) bool {
 	begun := func(s plan.StepKind) bool { return r.Done[string(s)] || r.Running == string(s) }
 	switch k {
-	case OnlineGrowth:
-		return begun(plan.StepContainer)
-	case Editing, CopyingIn, DiskAttach, DiskDetach:
+	case DiskAttach, DiskDetach:
 		// The way back is taken away, or the image.
 		return begun(plan.StepClean) || r.Done[string(plan.StepDelete)]
 	}

@@ -15,6 +15,7 @@ func kinds(o session.Options, cache *session.Cache) engine.Kinds {
 		string(DiskConversion): openConversion,
 		string(Editing):        openFiles(o),
 		string(CopyingIn):      openFiles(o),
+		string(OnlineGrowth):   openOnline,
 	}
 	for _, kind := range []Kind{Growth, Rehearsing, OnlineGrowth, DiskAttach, DiskDetach, Medium, Editing, CopyingIn} {
 		if _, moved := all[string(kind)]; !moved {

@@ -47,7 +47,7 @@ func (w *legacy) Actions(r journal.Record) []engine.Action {
 // Details are the job's files.
 func (w *legacy) Details() engine.Details {
 	f := w.facts
-	d := engine.Details{OldSize: f.OldSize, NewSize: f.NewSize, Overlay: f.Overlay, Undo: f.Undo, Inside: f.LeftInside()}
+	d := engine.Details{OldSize: f.OldSize, NewSize: f.NewSize, Overlay: f.Overlay, Undo: f.Undo}
 	for _, side := range f.Overlays {
 		d.Others = append(d.Others, side.Path)
 	}

@@ -2,7 +2,6 @@ package guest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -34,19 +34,17 @@ type onlineFacts struct {
 // GrowOnline carries a plan out as a job: forward only, for a running disk cannot be
 // made smaller again.
 func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
-	facts := onlineFacts{Plan: p, Left: p.Commands}
 	locks, err := locksOf(p.disk)
 	if err != nil {
 		return nil, err
 	}
-	about := Facts{Kind: OnlineGrowth, Target: p.Target, OldSize: p.From, NewSize: p.To, Steps: p.Steps()}
-	j, err := openErrand(about, locks, facts, o)
-	if err != nil {
-		return nil, err
-	}
-	j.takeDomain(p.domain)
-	out, err := j.runErrand(ctx)
-	return out, errors.Join(err, j.close())
+	return o.Engine().Run(ctx, engine.Spec{
+		Kind: string(OnlineGrowth), Target: p.Target, Locks: locks, Steps: p.Steps(), Agreed: true,
+		Open: func(j *engine.Job) (any, engine.Work, error) {
+			w := &online{domainJob: domainJob{Job: j, domain: p.domain}, onlineFacts: onlineFacts{Plan: p, Left: p.Commands}, fresh: true}
+			return w.onlineFacts, w, nil
+		},
+	})
 }
 
 // Steps are the job's.
@@ -76,36 +74,64 @@ func (p *Online) summary() string {
 	return strings.Join(slices.Compact(programs), ", ")
 }
 
-// LeftInside are the commands that a guest has not run yet, as a person would type
-// them, of a job that grows its disk.
-func (f Facts) LeftInside() []string {
-	var o onlineFacts
-	if f.Kind != OnlineGrowth || json.Unmarshal(f.Errand, &o) != nil {
-		return nil
-	}
-	o.Plan.Commands = o.Left
-	return o.Plan.Lines()
-}
-
-// online is such a job at work.
+// online is the work of such a job.
 type online struct {
-	*job
+	domainJob
 	onlineFacts
+	// fresh reports that the plan was made by this process.
+	fresh bool
 }
 
-func onlineErrand(j *job) (errand, error) {
-	o := &online{job: j}
-	if err := j.told(&o.onlineFacts); err != nil {
-		return errand{}, err
+func openOnline(j *engine.Job) (engine.Work, error) {
+	w := &online{domainJob: domainJob{Job: j}}
+	err := j.Load(&w.onlineFacts)
+	if err == nil && w.Plan == nil {
+		err = errors.New("its journal holds no plan")
 	}
-	return errand{
-		handlers: map[plan.StepKind]apply.Handler{
-			plan.StepContainer: {Do: o.growContainer},
-			plan.StepInside:    {Do: o.growInside},
-		},
-		onlyForward: o.grown,
-		result:      o.result,
-	}, nil
+	return w, err
+}
+
+// Handlers grow the disk, and what is inside.
+func (o *online) Handlers() map[plan.StepKind]apply.Handler {
+	return map[plan.StepKind]apply.Handler{
+		plan.StepContainer: {Do: o.growContainer},
+		plan.StepInside:    {Do: o.growInside},
+	}
+}
+
+// Actions are to go on. There is a way back only while the disk has its old size: the
+// journal cannot know whether a request that was cut off has reached QEMU.
+func (o *online) Actions(r journal.Record) []engine.Action {
+	grown := r.Done[string(plan.StepContainer)] || engine.Begun(r, string(plan.StepInside))
+	if grown || r.Running == string(plan.StepContainer) && !o.hasOldSize() {
+		return []engine.Action{engine.Resume, engine.Close}
+	}
+	return []engine.Action{engine.Resume, engine.Rollback}
+}
+
+// hasOldSize reports whether the image has the size from before the job.
+func (o *online) hasOldSize() bool {
+	info, err := block.Inspect(context.Background(), o.Target().Path, o.Target().Format, block.Shared)
+	return err == nil && info.VirtualSize == o.Plan.From
+}
+
+// WhyNot knows why there is no way back.
+func (o *online) WhyNot(a engine.Action, _ journal.Record) string {
+	if a != engine.Rollback {
+		return ""
+	}
+	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.guest().Disk)
+}
+
+// Describe leaves it to the engine.
+func (o *online) Describe(journal.Record, bool) string { return "" }
+
+// Details are the sizes, and the commands that the guest has not run yet, as a person
+// would type them.
+func (o *online) Details() engine.Details {
+	left := *o.Plan
+	left.Commands = o.Left
+	return engine.Details{OldSize: o.Plan.From, NewSize: o.Plan.To, Inside: left.Lines()}
 }
 
 // growContainer makes the disk bigger. Its size is read again first: nobody else
@@ -134,25 +160,12 @@ func (o *online) containerHasSize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := block.Inspect(ctx, o.facts.Target.Path, o.facts.Target.Format, block.Shared)
+	info, err := block.Inspect(ctx, o.Target().Path, o.Target().Format, block.Shared)
 	if err != nil {
 		return err
 	}
 	if now != o.Plan.To || info.VirtualSize != o.Plan.To {
 		return fmt.Errorf("%s was to have %d bytes: QEMU has it at %d, the image at %d", o.guest().Disk, int64(o.Plan.To), int64(now), int64(info.VirtualSize))
-	}
-	return nil
-}
-
-// grown says that there is no way back: of a disk that has its old size nothing was
-// changed, and of one that was grown nothing can be.
-func (o *online) grown(ctx context.Context) error {
-	info, err := block.Inspect(ctx, o.facts.Target.Path, o.facts.Target.Format, block.Shared)
-	if err != nil {
-		return err
-	}
-	if info.VirtualSize != o.Plan.From || o.begun(string(plan.StepInside)) {
-		return fmt.Errorf("%s has %s now, and a running disk is not made smaller: %w", o.guest().Disk, info.VirtualSize, errOnlyForward)
 	}
 	return nil
 }
@@ -180,7 +193,7 @@ func (o *online) growInside(ctx context.Context, _ plan.Step) error {
 		if err := o.next(ctx); err != nil {
 			return err
 		}
-		if err := o.tell(o.onlineFacts); err != nil {
+		if err := o.save(); err != nil {
 			return err
 		}
 	}
@@ -245,7 +258,7 @@ func (o *online) needed(ctx context.Context) error {
 // knows says that the plan is fresh, and its disk has grown in the guest: nothing is
 // looked for again then.
 func (o *online) knows(ctx context.Context) bool {
-	if o.record.State != journal.Opening || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
+	if !o.fresh || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
 		return false
 	}
 	ran, err := o.domain.Run(ctx, o.Plan.Disk.SizeProbe(), "")
@@ -269,9 +282,9 @@ func (o *online) exec(ctx context.Context, c live.Command) (string, error) {
 	defer stop()
 	switch {
 	case o.Plan.Windows:
-		o.note("in the guest: PowerShell")
+		o.Note("in the guest: PowerShell")
 	case !c.Asks:
-		o.note("in the guest: %s", c.Line())
+		o.Note("in the guest: %s", c.Line())
 	}
 	ran, err := o.domain.Run(ctx, c.Argv, c.Input)
 	if err != nil {
@@ -283,7 +296,7 @@ func (o *online) exec(ctx context.Context, c live.Command) (string, error) {
 	done := live.Ran{Line: c.Line(), Status: ran.Status, Said: domain.Lines(8, ran.Out, ran.Err)}
 	o.Ran = append(o.Ran, done)
 	if ran.Status != 0 && ran.Status != c.Nothing {
-		_ = o.tell(o.onlineFacts)
+		_ = o.save()
 		return "", &domain.ExecError{Program: c.Argv[0], Status: ran.Status, Said: strings.ReplaceAll(done.Said, "\n", "; ")}
 	}
 	return string(ran.Out), nil
@@ -302,7 +315,7 @@ func (o *online) seen(ctx context.Context) error {
 			err = o.grew(all)
 		}
 		if err == nil {
-			return o.tell(o.onlineFacts)
+			return o.save()
 		}
 		why = err
 		if err := o.runs(ctx); err != nil {
@@ -366,8 +379,11 @@ func driveThatGrew(before, after []domain.FS) string {
 	return ""
 }
 
-// result says what came of it.
-func (o *online) result(out *Outcome) {
+// save writes into the journal what the guest has run.
+func (o *online) save() error { return o.Save(o.onlineFacts) }
+
+// Report says what came of it.
+func (o *online) Report(out *Outcome) {
 	g, p := o.guest(), o.Plan
 	if p.Sent != "" {
 		out.Messages = append(out.Messages, fmt.Sprintf("%s %s is grown: %s → %s", g.Name, g.Disk, p.From, p.To))

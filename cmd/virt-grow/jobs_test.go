@@ -42,6 +42,9 @@ func headerOf(t *testing.T, f guest.Facts) json.RawMessage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if f.Errand != nil && f.Kind != guest.Growth && f.Kind != guest.Rehearsing {
+		data = f.Errand
+	}
 	header, err := json.Marshal(job.Header{Kind: string(f.Kind), Target: f.Target, Locks: f.Locks, Steps: f.Steps, Agreed: f.Agreed, Data: data})
 	if err != nil {
 		t.Fatal(err)
