@@ -14,6 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -332,13 +333,13 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 	if err := p.listSteps(ctx); err != nil {
 		return nil, err
 	}
-	t := plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block, Guest: &plan.Guest{Disk: p.Disk.Target, Bus: p.Disk.Bus}}
-	j, err := openDeviceJob(ctx, DiskAttach, p.domain, t, p.live(), locks, p.steps, &p.attachment, o)
-	if err != nil {
-		return nil, err
-	}
-	j.prepared = offline.prepared()
-	return j.runDeviceJob(ctx)
+	return runDeviceJob(ctx, o, DiskAttach, p.domain, deviceSpec{
+		target: plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block},
+		disk:   domain.Disk{Target: p.Disk.Target, Bus: p.Disk.Bus}, running: p.live(),
+		locks: locks, steps: p.steps, data: &p.attachment,
+	}, func(base *domainJob) engine.Work {
+		return newAttach(base, &p.attachment, o.Session, offline.prepared(), o.Cache)
+	})
 }
 
 // lineFor adds the line of what is on the disk. What is to be made first gets one

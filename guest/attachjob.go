@@ -10,22 +10,36 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// attachJob does and undoes the steps of an attachment.
+// attachJob is the work of a job that gives a domain a disk.
 type attachJob struct {
 	slot
 	*attachment
+	// changing is for the fstab of a guest that is off, cache for an image that is made.
+	changing *changing
+	cache    *session.Cache
 }
 
-func openAttach(j *job) (errand, error) {
-	a := &attachJob{attachment: &attachment{}}
-	if err := j.told(a.attachment); err != nil {
-		return errand{}, err
+func newAttach(base *domainJob, a *attachment, o session.Options, prepared *session.Session, cache *session.Cache) *attachJob {
+	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, changing: &changing{base.Job, o, prepared}, cache: cache}
+}
+
+func openAttach(o session.Options, cache *session.Cache) engine.Kind {
+	return func(j *engine.Job) (engine.Work, error) {
+		a := &attachment{}
+		err := j.Load(a)
+		return newAttach(&domainJob{Job: j}, a, o, nil, cache), err
 	}
-	a.slot = slot{job: j, target: a.Disk.Target, path: a.Disk.Path}
+}
+
+// Handlers are the disk's own, and those of what is made of it.
+func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 	handlers := map[plan.StepKind]apply.Handler{
 		plan.StepController: {Do: a.addController, Undo: a.removeController},
 		plan.StepDefine:     {Do: a.define, Undo: a.removeFromDefinition},
@@ -34,7 +48,7 @@ func openAttach(j *job) (errand, error) {
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.handlers(j, j.options.Session, j.options.Cache, a.save))
+		maps.Copy(handlers, a.Made.handlers(a.Job, a.changing.session, a.cache, a.save))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name
@@ -45,15 +59,24 @@ func openAttach(j *job) (errand, error) {
 		handlers[plan.StepMount] = apply.Handler{Do: m.mount, Undo: m.unmount}
 	}
 	if a.File != nil {
-		maps.Copy(handlers, a.File.handlers(j.changing()))
+		maps.Copy(handlers, a.File.handlers(a.changing))
 	}
-	return errand{handlers: handlers, result: a.result}, nil
+	return handlers
 }
 
-func (a *attachJob) save() error { return a.tell(a.attachment) }
+// Actions are both ways, until the fstab's own way back is deleted.
+func (a *attachJob) Actions(r journal.Record) []engine.Action { return a.File.actions(r) }
+
+// Describe leaves it to the engine.
+func (a *attachJob) Describe(journal.Record, bool) string { return "" }
+
+// Details are the files that a change of the fstab may leave.
+func (a *attachJob) Details() engine.Details { return a.File.details(a.changing) }
+
+func (a *attachJob) save() error { return a.Save(a.attachment) }
 
 func (a *attachJob) mountJob() *mountJob {
-	m := &mountJob{job: a.job, mounting: a.Mount, save: a.save, file: a.File}
+	m := &mountJob{domainJob: a.domainJob, mounting: a.Mount, save: a.save, file: a.File}
 	m.device = func() string { return a.Name }
 	m.content = func() []plan.Content {
 		if a.Made == nil {
@@ -147,7 +170,7 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 		return err
 	}
 	if !there {
-		return plan.Refuse(plan.DomainChanged, a.held.ID, "somebody took %s out of %s", a.target, a.domain.Name)
+		return plan.Refuse(plan.DomainChanged, a.ID(), "somebody took %s out of %s", a.target, a.domain.Name)
 	}
 	if a.Name, err = a.agent().AwaitDisk(ctx, a.Before, live); err != nil {
 		return err
@@ -167,11 +190,11 @@ func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 	return a.save()
 }
 
-// result reports what the job has done.
-func (a *attachJob) result(out *Outcome) {
+// Report says what the job has done.
+func (a *attachJob) Report(out *Outcome) {
 	say := func(format string, args ...any) { out.Messages = append(out.Messages, fmt.Sprintf(format, args...)) }
 	say("%s has %s: %s", a.domain.Name, a.target, a.path)
-	for _, s := range a.facts.Steps {
+	for _, s := range a.Steps() {
 		if s.Kind == plan.StepController {
 			say("a virtio-scsi controller was added, too (%s)", s.Device)
 		}

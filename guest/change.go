@@ -15,9 +15,11 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -111,7 +113,7 @@ func (c *fileChange) steps() []plan.Step {
 
 // changing is the job that a change is a part of, and the appliances for it.
 type changing struct {
-	handle
+	*engine.Job
 	session session.Options
 	// prepared is the session that the change was prepared in; may be nil.
 	prepared *session.Session
@@ -137,11 +139,30 @@ func (c *fileChange) handlers(j *changing) map[plan.StepKind]apply.Handler {
 				return image.RefuseInUse(d.Path, o.Revert(ctx, d.Size))
 			}),
 		},
-		plan.StepClean: {
-			Do:   func(context.Context, plan.Step) error { return c.drop(j) },
-			Undo: func(context.Context, plan.Step) error { return errOnlyForward },
-		},
+		plan.StepClean: {Do: func(context.Context, plan.Step) error { return c.drop(j) }},
 	}
+}
+
+// actions are both ways until the clean-up, which deletes what the way back needs. A job
+// without a change of files can always go back.
+func (c *fileChange) actions(r journal.Record) []engine.Action {
+	if c != nil && engine.Begun(r, string(plan.StepClean)) {
+		return []engine.Action{engine.Resume, engine.Close}
+	}
+	return []engine.Action{engine.Resume, engine.Rollback}
+}
+
+// details are the overlays and the saved bytes.
+func (c *fileChange) details(j *changing) engine.Details {
+	var d engine.Details
+	if c == nil {
+		return d
+	}
+	for _, i := range c.Place.Disks {
+		o := c.overlay(j, c.Drives[i])
+		d.Files = append(d.Files, o.Path, o.Undo, o.Bitmaps())
+	}
+	return d
 }
 
 // each does the work on the disk that a step is about.

@@ -60,17 +60,11 @@ func setAside(name string, cause error, s journal.Store) (*Outcome, error) {
 	}}, nil
 }
 
-// Closable reports whether accept closes a job of the kind, as far as it is: nothing of
-// it can be taken back.
-func (k Kind) Closable(r journal.Record) bool {
-	return !r.State.Ended() && k != Growth && k != Rehearsing && k.InPlace(r)
-}
-
 // leaves says what a job leaves behind.
 func (j *job) leaves() []string {
 	var said []string
-	steps := j.facts.Steps
-	if steps == nil && j.restorePlan(context.Background()) == nil && j.plan != nil {
+	var steps []plan.Step
+	if j.restorePlan(context.Background()) == nil && j.plan != nil {
 		steps = j.plan.Steps
 	}
 	for _, s := range steps {

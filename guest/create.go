@@ -122,7 +122,7 @@ func (c *creation) said() []string {
 }
 
 // handlers are what the steps of Disk.Steps mean. keep writes c down.
-func (c *creation) handlers(j handle, options session.Options, cache *session.Cache, keep func() error) map[plan.StepKind]apply.Handler {
+func (c *creation) handlers(j *engine.Job, options session.Options, cache *session.Cache, keep func() error) map[plan.StepKind]apply.Handler {
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
@@ -135,7 +135,7 @@ func (c *creation) handlers(j handle, options session.Options, cache *session.Ca
 }
 
 // publish moves it to its place, and keeps what is inside for the next inspection.
-func (c *creation) publish(j handle, cache *session.Cache, keep func() error) error {
+func (c *creation) publish(j *engine.Job, cache *session.Cache, keep func() error) error {
 	err := c.File.Publish(c.dir(j), keep)
 	if err == nil && c.layout != nil {
 		cache.Save([]image.Stamp{c.File.Made}, c.layout, time.Now())
@@ -144,7 +144,7 @@ func (c *creation) publish(j handle, cache *session.Cache, keep func() error) er
 }
 
 // create makes the empty image, anew if need be.
-func (c *creation) create(ctx context.Context, j handle) error {
+func (c *creation) create(ctx context.Context, j *engine.Job) error {
 	if err := c.File.Begin(c.dir(j)); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (c *creation) create(ctx context.Context, j handle) error {
 }
 
 // format makes what is inside, in the appliance.
-func (c *creation) format(ctx context.Context, j handle, step plan.Step, options session.Options, keep func() error) error {
+func (c *creation) format(ctx context.Context, j *engine.Job, step plan.Step, options session.Options, keep func() error) error {
 	if j.Begins(step.ID()) > 1 {
 		// What is in it may be half of anything.
 		if err := c.create(ctx, j); err != nil {
@@ -188,14 +188,14 @@ func (c *creation) format(ctx context.Context, j handle, step plan.Step, options
 }
 
 // dir is the temporary directory that the image is made in.
-func (c *creation) dir(j handle) string { return newDir(j, c.File.Path) }
+func (c *creation) dir(j *engine.Job) string { return newDir(j, c.File.Path) }
 
 // newDir is the temporary directory of a file that a job creates.
-func newDir(j handle, path string) string { return j.PathNextTo(path, ".new") }
+func newDir(j *engine.Job, path string) string { return j.PathNextTo(path, ".new") }
 
 // watch has a program noted down, so that it is found again, and its progress told
 // as the step's.
-func watch(j handle, s plan.Step) block.Watch {
+func watch(j *engine.Job, s plan.Step) block.Watch {
 	w := block.Watch{Started: j.Started}
 	if s.Kind != "" {
 		w.Percent = func(percent float64) { j.Progress(s, percent) }

@@ -13,6 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 	"github.com/virt-grow/virt-grow/plan/live"
@@ -75,13 +76,12 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	if p.File != nil {
 		locks = append(locks, p.File.locks()...)
 	}
-	t := plan.Target{Path: p.Path, Format: p.disk.Format, Guest: &plan.Guest{Disk: p.Target, Bus: p.disk.Bus, Pool: p.disk.Volume.Pool}}
-	j, err := openDeviceJob(ctx, DiskDetach, d, t, p.Live != "", locks, p.steps(), &p.detachment, o)
-	if err != nil {
-		return nil, err
-	}
-	j.prepared = offline.prepared()
-	return j.runDeviceJob(ctx)
+	return runDeviceJob(ctx, o, DiskDetach, d, deviceSpec{
+		target: plan.Target{Path: p.Path, Format: p.disk.Format},
+		disk:   p.disk.Disk, running: p.Live != "", locks: locks, steps: p.steps(), data: &p.detachment,
+	}, func(base *domainJob) engine.Work {
+		return newDetach(base, &p.detachment, o.Session, offline.prepared())
+	})
 }
 
 // withoutDisk removes the disk's lines from the fstab of a guest that is off.

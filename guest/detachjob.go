@@ -13,37 +13,66 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
+	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/fstab"
+	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// detachJob does and undoes the steps of a detachment.
+// detachJob is the work of a job that takes a disk away from a domain.
 type detachJob struct {
 	slot
 	*detachment
+	// changing is for the fstab of a guest that is off.
+	changing *changing
 }
 
-func openDetach(j *job) (errand, error) {
-	t := &detachJob{detachment: &detachment{}}
-	if err := j.told(t.detachment); err != nil {
-		return errand{}, err
+func newDetach(base *domainJob, d *detachment, o session.Options, prepared *session.Session) *detachJob {
+	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, changing: &changing{base.Job, o, prepared}}
+}
+
+func openDetach(o session.Options) engine.Kind {
+	return func(j *engine.Job) (engine.Work, error) {
+		d := &detachment{}
+		err := j.Load(d)
+		return newDetach(&domainJob{Job: j}, d, o, nil), err
 	}
-	t.slot = slot{job: j, target: t.Target, path: t.Path}
+}
+
+// Handlers are the disk's own, and those of a change of the fstab.
+func (t *detachJob) Handlers() map[plan.StepKind]apply.Handler {
 	handlers := map[plan.StepKind]apply.Handler{
 		plan.StepUnmount:  {Do: t.unmount, Undo: t.mountAgain},
 		plan.StepFstab:    {Do: t.removeLines, Undo: t.restoreLines},
 		plan.StepUnplug:   {Do: t.unplugDisk, Undo: t.plugAgain},
 		plan.StepUndefine: {Do: t.removeFromDefinition, Undo: t.defineAgain},
-		plan.StepDelete:   {Do: t.deleteImage, Undo: t.undelete},
+		plan.StepDelete:   {Do: t.deleteImage},
 	}
 	if t.File != nil {
-		maps.Copy(handlers, t.File.handlers(j.changing()))
+		maps.Copy(handlers, t.File.handlers(t.changing))
 	}
-	return errand{handlers: handlers, result: t.result}, nil
+	return handlers
 }
 
-func (t *detachJob) save() error { return t.tell(t.detachment) }
+// Actions are both ways, until the image is deleted, or the fstab's own way back. The
+// journal cannot know whether a deletion that was cut off has happened.
+func (t *detachJob) Actions(r journal.Record) []engine.Action {
+	deleted := r.Done[string(plan.StepDelete)] || r.Running == string(plan.StepDelete) && !image.Exists(t.detachment.Path)
+	if deleted {
+		return []engine.Action{engine.Resume, engine.Close}
+	}
+	return t.File.actions(r)
+}
+
+// Describe leaves it to the engine.
+func (t *detachJob) Describe(journal.Record, bool) string { return "" }
+
+// Details are the files that a change of the fstab may leave.
+func (t *detachJob) Details() engine.Details { return t.File.details(t.changing) }
+
+func (t *detachJob) save() error { return t.Save(t.detachment) }
 
 // unmount ends the guest's use of the disk.
 func (t *detachJob) unmount(ctx context.Context, _ plan.Step) error {
@@ -60,7 +89,7 @@ func (t *detachJob) mountAgain(ctx context.Context, _ plan.Step) error {
 	}
 	left, err := t.agent().Reuse(ctx, t.Blocks)
 	if len(left) > 0 {
-		t.note("not mounted again, because the guest's fstab has no line for it: %s", strings.Join(left, ", "))
+		t.Note("not mounted again, because the guest's fstab has no line for it: %s", strings.Join(left, ", "))
 	}
 	return err
 }
@@ -135,17 +164,10 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 	return nil
 }
 
-// undelete fails if the file is deleted: that cannot be undone.
-func (t *detachJob) undelete(context.Context, plan.Step) error {
-	if image.Exists(t.Path) {
-		return nil
-	}
-	return errOnlyForward
-}
-
-func (t *detachJob) result(out *Outcome) {
+// Report says what the domain and the guest do without.
+func (t *detachJob) Report(out *Outcome) {
 	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
-	done := t.now().Done
+	done := t.Record().Done
 	if done[string(plan.StepUnmount)] {
 		out.Messages = append(out.Messages, "unmounted: "+strings.Join(inside.MountPoints(t.Blocks), ", "))
 	}

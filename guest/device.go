@@ -3,13 +3,13 @@ package guest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -68,29 +68,31 @@ func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Survey, err
 // domainLock keeps two jobs from changing the devices of one domain at a time.
 func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
 
-// openDeviceJob makes a job on a domain's devices.
-func openDeviceJob(ctx context.Context, kind Kind, d *domain.Domain, t plan.Target, running bool, locks []string, steps []plan.Step, what any, o Options) (*job, error) {
-	t.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: t.Guest.Disk, Bus: t.Guest.Bus, Pool: t.Guest.Pool, Running: running}
-	j, err := openErrand(Facts{Kind: kind, Target: t, Steps: steps}, append(locks, domainLock(d)), what, o)
-	if err != nil {
-		return nil, err
-	}
-	j.takeDomain(d)
-	if err := j.saveOriginal(ctx); err != nil {
-		return nil, errors.Join(err, j.forget(), j.close())
-	}
-	return j, nil
+// runDeviceJob runs a new job on a domain's devices. work makes its work.
+func runDeviceJob(ctx context.Context, o Options, kind Kind, d *domain.Domain, s deviceSpec, work func(*domainJob) engine.Work) (*Outcome, error) {
+	s.target.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: s.disk.Target, Bus: s.disk.Bus, Pool: s.disk.Volume.Pool, Running: s.running}
+	return o.Engine().Run(ctx, engine.Spec{
+		Kind: string(kind), Target: s.target, Locks: append(s.locks, domainLock(d)), Steps: s.steps, Agreed: true,
+		Open: func(j *engine.Job) (any, engine.Work, error) {
+			base := &domainJob{Job: j, domain: d}
+			return s.data, work(base), base.saveOriginal(ctx)
+		},
+	})
 }
 
-// runDeviceJob runs it to its end.
-func (j *job) runDeviceJob(ctx context.Context) (*Outcome, error) {
-	out, err := j.runErrand(ctx)
-	return out, errors.Join(err, j.close())
+// deviceSpec is what a job on a domain's devices is about.
+type deviceSpec struct {
+	target  plan.Target
+	disk    domain.Disk // only its place
+	running bool
+	locks   []string
+	steps   []plan.Step
+	data    any
 }
 
 // slot is a disk's place in a domain: what a job puts there or takes away.
 type slot struct {
-	*job
+	*domainJob
 	target, path string
 }
 
@@ -106,7 +108,7 @@ func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool
 		return domain.Device{}, false, nil
 	}
 	if d := devices[i]; d.Source != s.path {
-		return d, false, plan.Refuse(plan.DomainChanged, s.held.ID, "disk %s of %s is %s, not %s", s.target, s.domain.Name, d.Source, s.path)
+		return d, false, plan.Refuse(plan.DomainChanged, s.ID(), "disk %s of %s is %s, not %s", s.target, s.domain.Name, d.Source, s.path)
 	}
 	return devices[i], true, nil
 }
@@ -155,30 +157,6 @@ func (s slot) undefine(ctx context.Context) error {
 	err = s.domain.Detach(ctx, device.Text, domain.Config)
 	if _, there, asked := s.find(ctx, domain.Config); asked == nil && !there {
 		return nil
-	}
-	return err
-}
-
-// restoreDefinition gives the domain its original definition, unless more than its
-// controllers differs: libvirt adds those, and leaves them.
-func (j *job) restoreDefinition(ctx context.Context) error {
-	original, err := j.loadDefinition(originalXML)
-	if err != nil {
-		return err
-	}
-	now, err := j.domain.XML(ctx)
-	if err != nil || now == original {
-		return err
-	}
-	if !now.Alike(original) {
-		j.note("the definition of %s was edited meanwhile: all else stays as it is", j.domain.Name)
-		return nil
-	}
-	if err := j.domain.Define(ctx, original); err != nil {
-		return err
-	}
-	if now, err = j.domain.XML(ctx); err == nil && now != original {
-		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's folder", j.domain.Name, originalXML)
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
@@ -25,6 +27,79 @@ func (j *domainJob) guest() *plan.Guest { return j.Target().Guest }
 
 // agent acts in the running guest.
 func (j *domainJob) agent() *inside.Guest { return inside.New(j.domain.Name, j.domain) }
+
+// isRunning reports whether the guest runs, so that its agent can act in it.
+func (j *domainJob) isRunning(ctx context.Context) (bool, error) {
+	state, err := j.domain.State(ctx)
+	return err == nil && state == domain.Running, err
+}
+
+// checkRunning returns a refusal if a guest whose agent has to act in it was shut down
+// meanwhile.
+func (j *domainJob) checkRunning(ctx context.Context) error {
+	running, err := j.isRunning(ctx)
+	if err == nil && !running {
+		err = plan.Refuse(plan.DomainState, j.domain.Name, "%s is off now, and its agent has to write its fstab", j.domain.Name)
+	}
+	return err
+}
+
+// fstab edits the fstab of the running guest.
+func (j *domainJob) fstab() inside.FstabEditor {
+	return inside.FstabEditor{Guest: j.agent(), ID: j.ID(), Note: j.Note, Reached: j.Fault}
+}
+
+// The files in a job's directory with the domain's definition as it was before the job,
+// and as libvirt made it for the trial.
+const (
+	originalXML = "domain.xml"
+	trialXML    = "domain-trial.xml"
+)
+
+func (j *domainJob) saveDefinition(name string, x domain.DefinitionXML) error {
+	return x.Save(filepath.Join(j.Dir(), name))
+}
+
+func (j *domainJob) loadDefinition(name string) (domain.DefinitionXML, error) {
+	return domain.LoadDefinition(filepath.Join(j.Dir(), name))
+}
+
+// saveOriginal saves the definition as it is before anything is done to the domain. A
+// job that is continued has saved it already.
+func (j *domainJob) saveOriginal(ctx context.Context) error {
+	if _, err := j.loadDefinition(originalXML); err == nil {
+		return nil
+	}
+	x, err := j.domain.XML(ctx)
+	if err != nil {
+		return err
+	}
+	return j.saveDefinition(originalXML, x)
+}
+
+// restoreDefinition gives the domain its original definition, unless more than its
+// controllers differs: libvirt adds those, and leaves them.
+func (j *domainJob) restoreDefinition(ctx context.Context) error {
+	original, err := j.loadDefinition(originalXML)
+	if err != nil {
+		return err
+	}
+	now, err := j.domain.XML(ctx)
+	if err != nil || now == original {
+		return err
+	}
+	if !now.Alike(original) {
+		j.Note("the definition of %s was edited meanwhile: all else stays as it is", j.domain.Name)
+		return nil
+	}
+	if err := j.domain.Define(ctx, original); err != nil {
+		return err
+	}
+	if now, err = j.domain.XML(ctx); err == nil && now != original {
+		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's folder", j.domain.Name, originalXML)
+	}
+	return err
+}
 
 // Connect connects a job that is taken up again with its domain.
 func (j *domainJob) Connect(ctx context.Context) error {

@@ -26,7 +26,7 @@ type filesWork struct {
 }
 
 func newFilesWork(j *engine.Job, c *fileChange, options session.Options, prepared *session.Session) *filesWork {
-	return &filesWork{job: j, fileChange: c, changing: &changing{handle: j, session: options, prepared: prepared}}
+	return &filesWork{job: j, fileChange: c, changing: &changing{j, options, prepared}}
 }
 
 func openFiles(options session.Options) engine.Kind {
@@ -39,13 +39,8 @@ func openFiles(options session.Options) engine.Kind {
 // Handlers are the change's.
 func (w *filesWork) Handlers() map[plan.StepKind]apply.Handler { return w.handlers(w.changing) }
 
-// Actions are both ways until the clean-up, which deletes what the way back needs.
-func (w *filesWork) Actions(r journal.Record) []engine.Action {
-	if engine.Begun(r, string(plan.StepClean)) {
-		return []engine.Action{engine.Resume, engine.Close}
-	}
-	return []engine.Action{engine.Resume, engine.Rollback}
-}
+// Actions are the change's.
+func (w *filesWork) Actions(r journal.Record) []engine.Action { return w.actions(r) }
 
 // Describe leaves it to the engine.
 func (w *filesWork) Describe(journal.Record, bool) string { return "" }
@@ -53,15 +48,8 @@ func (w *filesWork) Describe(journal.Record, bool) string { return "" }
 // Report says what was changed.
 func (w *filesWork) Report(out *Outcome) { out.Messages = w.said(Kind(w.job.Header().Kind)) }
 
-// Details are the overlays and the saved bytes.
-func (w *filesWork) Details() engine.Details {
-	var d engine.Details
-	for _, i := range w.Place.Disks {
-		o := w.overlay(w.changing, w.Drives[i])
-		d.Files = append(d.Files, o.Path, o.Undo, o.Bitmaps())
-	}
-	return d
-}
+// Details are the change's.
+func (w *filesWork) Details() engine.Details { return w.details(w.changing) }
 
 // said tells what was changed.
 func (c *fileChange) said(kind Kind) []string {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -34,6 +35,9 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	}
 	return fmt.Errorf("%s: %w", s.Summary, err)
 }
+
+// agent acts in the running guest.
+func (j *job) agent() *inside.Guest { return inside.New(j.domain.Name, j.domain) }
 
 // byHand saves that a volume is left to a person.
 func (j *job) byHand(device string) error {

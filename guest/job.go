@@ -51,15 +51,12 @@ type Facts struct {
 	Hooks  Hooks    `json:"hooks,omitzero"`
 	// View is what a rehearsal works on while the guest runs.
 	View *view `json:"view,omitempty"`
-	// Errand is what a job of another kind has to know, Steps what it does.
-	Errand json.RawMessage `json:"errand,omitempty"`
-	Steps  []plan.Step     `json:"steps,omitempty"`
 }
 
 // Kind is what a job is for.
 type Kind string
 
-// The kinds of job. Those without a line in errands work on an overlay.
+// The kinds of job.
 const (
 	Growth       Kind = "growth"    // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
@@ -133,15 +130,8 @@ type job struct {
 	unlock  func() error
 	warned  []string // the image's notes, for the plan's warnings
 
-	// errand is what a job without a plan does.
-	errand errand
-
 	// seen is what was on the disk while the guest still ran.
 	seen *plan.Layout
-
-	// prepared is the session that a change of files was prepared in; nil in a job
-	// taken up again.
-	prepared *session.Session
 
 	image  *image.Image // nil in a job taken up again
 	domain *domain.Domain
@@ -235,7 +225,7 @@ func (f Facts) header() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(engine.Header{Kind: string(f.Kind), Target: f.Target, Locks: f.Locks, Steps: f.Steps, Agreed: f.Agreed, Data: data})
+	return json.Marshal(engine.Header{Kind: string(f.Kind), Target: f.Target, Locks: f.Locks, Agreed: f.Agreed, Data: data})
 }
 
 // locksOf names the locks of the images that a growth of the disk works on.
@@ -316,7 +306,7 @@ func factsOf(r journal.Record) (Facts, error) {
 		return f, err
 	}
 	err := json.Unmarshal(h.Data, &f)
-	f.Kind, f.Target, f.Locks, f.Steps, f.Agreed = Kind(h.Kind), h.Target, h.Locks, h.Steps, h.Agreed
+	f.Kind, f.Target, f.Locks, f.Agreed = Kind(h.Kind), h.Target, h.Locks, h.Agreed
 	return f, err
 }
 

@@ -19,7 +19,10 @@ type legacy struct {
 
 func openLegacy(j *engine.Job) (engine.Work, error) {
 	w := &legacy{dir: j.Dir()}
-	return w, j.Load(&w.facts)
+	err := j.Load(&w.facts)
+	h := j.Header()
+	w.facts.Kind, w.facts.Target, w.facts.Agreed = Kind(h.Kind), h.Target, h.Agreed
+	return w, err
 }
 
 func (w *legacy) Handlers() map[plan.StepKind]apply.Handler { return nil }
@@ -32,8 +35,6 @@ func (w *legacy) Actions(r journal.Record) []engine.Action {
 	switch {
 	case f.Kind == Rehearsing:
 		return []engine.Action{engine.Rollback, engine.Resume}
-	case f.Kind.Closable(r):
-		return []engine.Action{engine.Resume, engine.Close}
 	case r.State == journal.Waiting:
 		return []engine.Action{engine.Accept, engine.Rollback}
 	case r.State == journal.Committing && f.Target.Guest != nil && f.Target.Guest.Trial:
@@ -63,8 +64,6 @@ func (w *legacy) Describe(r journal.Record, active bool) string {
 		return "It is a rehearsal, and runs: the image is only read."
 	case f.Kind == Rehearsing:
 		return "It was a rehearsal, and was cut off. The image was only read; rollback takes away what it has left."
-	case f.Kind != Growth:
-		return ""
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."
 	case r.State == journal.RolledBack:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -110,13 +111,10 @@ func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
 	if len(p.steps) == 0 {
 		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to do"}}, nil
 	}
-	t := plan.Target{Path: p.ISO, Format: "raw", Guest: &plan.Guest{Disk: p.Target}}
-	running := slices.Contains(p.scopes, domain.Live)
-	j, err := openDeviceJob(ctx, Medium, p.domain, t, running, nil, p.steps, &p.medium, o)
-	if err != nil {
-		return nil, err
-	}
-	return j.runDeviceJob(ctx)
+	return runDeviceJob(ctx, o, Medium, p.domain, deviceSpec{
+		target: plan.Target{Path: p.ISO, Format: "raw"}, disk: domain.Disk{Target: p.Target},
+		running: slices.Contains(p.scopes, domain.Live), steps: p.steps, data: &p.medium,
+	}, func(base *domainJob) engine.Work { return newMedium(base, &p.medium) })
 }
 
 func (p *inserting) prepare(ctx context.Context) error {

@@ -8,30 +8,35 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
-// mediumJob is the job as its steps see it.
+// mediumJob is the work of a job that changes a medium.
 type mediumJob struct {
+	engine.Reversible
 	slot
 	*medium
 }
 
-func openMedium(j *job) (errand, error) {
-	m := &mediumJob{medium: &medium{}}
-	if err := j.told(m.medium); err != nil {
-		return errand{}, err
+func newMedium(base *domainJob, m *medium) *mediumJob {
+	return &mediumJob{slot: slot{base, m.Target, m.ISO}, medium: m}
+}
+
+func openMedium(j *engine.Job) (engine.Work, error) {
+	m := &medium{}
+	err := j.Load(m)
+	return newMedium(&domainJob{Job: j}, m), err
+}
+
+// Handlers change the medium, or add a drive that has it.
+func (m *mediumJob) Handlers() map[plan.StepKind]apply.Handler {
+	return map[plan.StepKind]apply.Handler{
+		plan.StepMedium: {Do: m.insert, Undo: m.putBack},
+		plan.StepDefine: {Do: m.define, Undo: m.undefineDrive},
+		plan.StepPlug:   {Do: m.plug, Undo: m.unplugDrive},
 	}
-	m.slot = slot{job: j, target: m.Target, path: m.ISO}
-	return errand{
-		handlers: map[plan.StepKind]apply.Handler{
-			plan.StepMedium: {Do: m.insert, Undo: m.putBack},
-			plan.StepDefine: {Do: m.define, Undo: m.undefineDrive},
-			plan.StepPlug:   {Do: m.plug, Undo: m.unplugDrive},
-		},
-		result: m.result,
-	}, nil
 }
 
 // drive is the drive as it is now.
@@ -42,7 +47,7 @@ func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Devic
 	}
 	i := slices.IndexFunc(devices, func(d domain.Device) bool { return d.Target == m.Target })
 	if i < 0 {
-		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.held.ID, "somebody took the drive %s out of %s", m.Target, m.domain.Name)
+		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "somebody took the drive %s out of %s", m.Target, m.domain.Name)
 	}
 	return devices[i], nil
 }
@@ -105,7 +110,8 @@ func (m *mediumJob) unplugDrive(ctx context.Context, _ plan.Step) error {
 	return m.unplug(ctx, ReleaseLimit)
 }
 
-func (m *mediumJob) result(out *Outcome) {
+// Report says what is in the drive now.
+func (m *mediumJob) Report(out *Outcome) {
 	was := m.Was[domain.Live]
 	if was == "" {
 		was = m.Was[domain.Config]

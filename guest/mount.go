@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
@@ -25,7 +24,7 @@ type mounting struct {
 
 // mountJob does and undoes the steps about one line of the guest's fstab.
 type mountJob struct {
-	*job
+	*domainJob
 	*mounting
 	// save writes the mounting into the journal.
 	save func() error
@@ -35,38 +34,6 @@ type mountJob struct {
 	// one. content is what was made on a new disk.
 	file    *fileChange
 	content func() []plan.Content
-}
-
-// agent acts in the running guest.
-func (j *job) agent() *inside.Guest { return inside.New(j.domain.Name, j.domain) }
-
-// isRunning reports whether the guest runs, so that its agent can act in it.
-func (j *job) isRunning(ctx context.Context) (bool, error) {
-	state, err := j.domain.State(ctx)
-	return err == nil && state == domain.Running, err
-}
-
-// checkRunning returns a refusal if a guest whose agent has to act in it was shut down
-// meanwhile.
-func (j *job) checkRunning(ctx context.Context) error {
-	running, err := j.isRunning(ctx)
-	if err == nil && !running {
-		err = plan.Refuse(plan.DomainState, j.domain.Name, "%s is off now, and its agent has to write its fstab", j.domain.Name)
-	}
-	return err
-}
-
-// fault makes a point within a step fail, in tests.
-func (j *job) fault(ctx context.Context, point string) error {
-	if j.options.Fault == nil {
-		return nil
-	}
-	return j.options.Fault(ctx, point)
-}
-
-// fstab edits the fstab of the running guest.
-func (j *job) fstab() inside.FstabEditor {
-	return inside.FstabEditor{Guest: j.agent(), ID: j.held.ID, Note: j.note, Reached: j.fault}
 }
 
 // addLine finds the file system on the disk and writes its line.

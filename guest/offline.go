@@ -82,7 +82,7 @@ func (p *offlineFstab) close() error {
 func (m *mountJob) addLineOffline() error {
 	if m.Entry == (fstab.Entry{}) {
 		var err error
-		if m.Entry, err = inside.EntryFor(m.facts.Target.Path, m.content(), m.Path, m.Options); err != nil {
+		if m.Entry, err = inside.EntryFor(m.Target().Path, m.content(), m.Path, m.Options); err != nil {
 			return err
 		}
 	}

@@ -79,11 +79,6 @@ func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
 	if o.moved(name) {
 		return o.Engine().Accept(ctx, name)
 	}
-	if listed, err := o.Store.Read(name); err == nil {
-		if facts, err := factsOf(listed.Record); err == nil && facts.Kind.Closable(listed.Record) {
-			return Close(ctx, name, o)
-		}
-	}
 	out, err := again(ctx, name, o, func(w ways) way { return w.accept })
 	if err == nil && out.State != journal.Finished {
 		return nil, plan.Refuse(plan.JobState, out.Job, "there is nothing to accept: job %s is %s", out.Job, out.State)
@@ -105,17 +100,14 @@ type way func(*job, context.Context) (*Outcome, error)
 type ways struct{ resume, accept, rollback way }
 
 func (k Kind) ways() ways {
-	switch k {
-	case Growth:
-		return ways{
-			resume:   func(j *job, ctx context.Context) (*Outcome, error) { return j.goOn(ctx, j.resume) },
-			accept:   func(j *job, ctx context.Context) (*Outcome, error) { return j.goOn(ctx, j.accept) },
-			rollback: (*job).rollback,
-		}
-	case Rehearsing:
+	if k == Rehearsing {
 		return ways{resume: (*job).dropRehearsal, accept: (*job).nothingToAccept, rollback: (*job).dropRehearsal}
 	}
-	return ways{resume: (*job).resumeErrand, accept: (*job).nothingToAccept, rollback: (*job).rollbackErrand}
+	return ways{
+		resume:   func(j *job, ctx context.Context) (*Outcome, error) { return j.goOn(ctx, j.resume) },
+		accept:   func(j *job, ctx context.Context) (*Outcome, error) { return j.goOn(ctx, j.accept) },
+		rollback: (*job).rollback,
+	}
 }
 
 func again(ctx context.Context, name string, o Options, choose func(ways) way) (*Outcome, error) {

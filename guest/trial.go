@@ -25,13 +25,6 @@ func (j *job) takeDomain(d *domain.Domain) {
 	j.growth.Guest = &hostGuest{j}
 }
 
-// The files in a job's directory with the domain's definition as it was before the job,
-// and as libvirt made it for the trial.
-const (
-	originalXML = "domain.xml"
-	trialXML    = "domain-trial.xml"
-)
-
 func (j *job) saveDefinition(name string, x domain.DefinitionXML) error {
 	return x.Save(filepath.Join(j.held.Dir, name))
 }

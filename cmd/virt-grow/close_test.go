@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -21,11 +22,13 @@ func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, e
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts := guest.Facts{Kind: kind, Agreed: true, Steps: steps, Locks: []string{"disk-1-1"}, Overlay: filepath.Join(state, "o.qcow2"),
-		Target: plan.Target{Path: filepath.Join(state, "gone.qcow2"), Format: "qcow2", Guest: &plan.Guest{Connect: "qemu+unix:///system?socket=/nowhere", Name: "gone", UUID: "0b1f", Disk: "vda"}},
-		Errand: json.RawMessage(`{"plan":{"in_guest":"agent"},"left":[{"what":"fs","argv":["xfs_growfs","/"]}]}`)}
-	data := headerOf(t, facts)
-	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: data}}, entries...) {
+	target := plan.Target{Path: filepath.Join(state, "gone.qcow2"), Format: "qcow2", Guest: &plan.Guest{Connect: "qemu+unix:///system?socket=/nowhere", Name: "gone", UUID: "0b1f", Disk: "vda"}}
+	var data any = json.RawMessage(`{"plan":{"in_guest":"agent"},"left":[{"what":"fs","argv":["xfs_growfs","/"]}]}`)
+	if kind == guest.Growth || kind == guest.Rehearsing {
+		data = guest.Facts{Overlay: filepath.Join(state, "o.qcow2")}
+	}
+	header := headerOf(t, job.Header{Kind: string(kind), Target: target, Locks: []string{"disk-1-1"}, Steps: steps, Agreed: true}, data)
+	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: header}}, entries...) {
 		e.Time = time.Now()
 		if err := j.Log.Append(e); err != nil {
 			t.Fatal(err)

@@ -22,8 +22,8 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := headerOf(t, guest.Facts{
-		Kind: guest.Growth, Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed,
+	h := job.Header{Kind: string(guest.Growth), Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed}
+	data := headerOf(t, h, guest.Facts{
 		OldSize: size.GiB, NewSize: 2 * size.GiB, Overlay: filepath.Join(state, "o.qcow2"), Undo: filepath.Join(state, "u.qcow2"),
 	})
 	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: data}}, entries...) {
@@ -35,21 +35,18 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 	return j
 }
 
-// headerOf is the first entry of a job with these facts.
-func headerOf(t *testing.T, f guest.Facts) json.RawMessage {
+// headerOf is the first entry of a job with this data.
+func headerOf(t *testing.T, h job.Header, data any) json.RawMessage {
 	t.Helper()
-	data, err := json.Marshal(f)
+	var err error
+	if h.Data, err = json.Marshal(data); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Errand != nil && f.Kind != guest.Growth && f.Kind != guest.Rehearsing {
-		data = f.Errand
-	}
-	header, err := json.Marshal(job.Header{Kind: string(f.Kind), Target: f.Target, Locks: f.Locks, Steps: f.Steps, Agreed: f.Agreed, Data: data})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return header
+	return text
 }
 
 func entered(s journal.JobState) journal.Entry {
