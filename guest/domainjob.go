@@ -121,6 +121,11 @@ func (j *domainJob) Disconnect() error {
 		return nil
 	}
 	j.refreshPool()
+	return j.release()
+}
+
+// release closes the job's own connection.
+func (j *domainJob) release() error {
 	if !j.connected {
 		return nil
 	}

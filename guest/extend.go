@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
-	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -26,47 +25,44 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	switch {
 	case err == nil:
 		if said != "" {
-			h.note("Windows: %s", said)
+			h.Note("Windows: %s", said)
 		}
 		return nil
 	case errors.Is(err, domain.ErrMayNotExec), !h.guest().Trial:
-		h.note("%s has to be extended by hand: %v", s.Device, err)
+		h.Note("%s has to be extended by hand: %v", s.Device, err)
 		return h.byHand(s.Device)
 	}
 	return fmt.Errorf("%s: %w", s.Summary, err)
 }
 
-// agent acts in the running guest.
-func (j *job) agent() *inside.Guest { return inside.New(j.domain.Name, j.domain) }
-
 // byHand saves that a volume is left to a person.
-func (j *job) byHand(device string) error {
-	if slices.Contains(j.facts.ByHand, device) {
+func (g *growth) byHand(device string) error {
+	if slices.Contains(g.data.ByHand, device) {
 		return nil
 	}
-	j.facts.ByHand = append(j.facts.ByHand, device)
-	return j.writeFacts()
+	g.data.ByHand = append(g.data.ByHand, device)
+	return g.save()
 }
 
 // notExtended gives the volumes that are left to a person their old size in the plan's
 // layout of afterwards.
-func (j *job) notExtended() {
-	for _, name := range j.facts.ByHand {
-		was, ok := j.plan.Before.Find(name)
-		if now, there := j.plan.After.Find(name); ok && there {
+func (g *growth) notExtended() {
+	for _, name := range g.data.ByHand {
+		was, ok := g.plan.Before.Find(name)
+		if now, there := g.plan.After.Find(name); ok && there {
 			now.Size, now.Content.Size = was.Size, was.Content.Size
 		}
 	}
 }
 
-// toDo is what a person has to do when the job is done.
-func (j *job) toDo() []string {
-	if j.plan == nil {
+// manualSteps are what a person has to do when the job is done.
+func (g *growth) manualSteps() []string {
+	if g.plan == nil {
 		return nil
 	}
-	todo := slices.Clone(j.plan.ToDo)
-	for _, s := range j.plan.Steps {
-		if s.Kind == plan.StepExtend && slices.Contains(j.facts.ByHand, s.Device) {
+	todo := slices.Clone(g.plan.ToDo)
+	for _, s := range g.plan.Steps {
+		if s.Kind == plan.StepExtend && slices.Contains(g.data.ByHand, s.Device) {
 			todo = append(todo, s.ByHand())
 		}
 	}

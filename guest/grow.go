@@ -1,20 +1,17 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -25,7 +22,6 @@ import (
 // verify, commit. The appliance boots once, on the closed gate, while the
 // overlay is made.
 func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcome, error) {
-	begun := time.Now()
 	newSize, err := r.NewSize(d.Size)
 	if err != nil {
 		return nil, err
@@ -36,197 +32,49 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcom
 	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
-	j, err := openJob(ctx, d, r, newSize, o)
+	spec, err := growthSpec(ctx, Growth, d, r, newSize, o, func(g *growth) engine.Work { return g })
 	if err != nil {
 		return nil, err
 	}
-	work := j.grow
-	if d.Domain != nil {
-		work = j.growDomain
-	}
-	out, err := j.finish(ctx, work)
-	if out != nil {
-		out.Took = time.Since(begun)
-	}
-	return out, errors.Join(err, j.close())
+	return o.Engine().Run(ctx, spec)
 }
 
-// finish runs what brings the job to its end, and takes everything back when
-// it fails.
-func (j *job) finish(ctx context.Context, work func(context.Context) error) (*Outcome, error) {
-	err := work(ctx)
-	_ = j.options.Rates.Save() // an estimate is no reason to fail
-	record := j.now()
-	out := &Outcome{Job: j.held.ID, State: record.State, Plan: j.plan}
-	if err == nil {
-		out.Changed = record.State == journal.Finished || record.State == journal.Waiting
-		if out.Changed {
-			out.ManualSteps = j.toDo()
-			j.notExtended()
-		}
-		switch record.State {
-		case journal.Cancelled:
-			return out, j.forget()
-		case journal.Finished:
-			j.cacheGrown()
-			j.afterwards("post", j.facts.Hooks.Post)
-		}
-		return out, nil
-	}
-	return nil, j.fail(ctx, err, record.State)
-}
-
-// afterwards runs a command when all is over: its failure changes nothing.
-func (j *job) afterwards(phase, command string) {
-	if err := j.hook(context.Background(), phase, command); err != nil {
-		j.note("%v", err)
-	}
-}
-
-// fail undoes the job after an error. Undoing goes on when the run was
-// interrupted: that is the point of it.
-func (j *job) fail(ctx context.Context, cause error, at journal.JobState) error {
-	var open *undecided
-	if errors.As(cause, &open) {
-		return open.Refusal // the job stays as it is
-	}
-	ctx = context.WithoutCancel(ctx)
-	failure := &Failure{Err: cause, Job: j.held.ID,
-		Begun: j.begun(string(plan.StepCommit)), Stopped: j.begun(string(plan.StepShutdown)) || j.begun(string(plan.StepStart))}
-	switch {
-	case j.now().Done[string(plan.StepCommit)] && !j.mayRevert():
-		failure.Begun, failure.Forward = true, true
-		failure.Err = fmt.Errorf("the image is grown, but what comes after it failed: %w", cause)
-		return failure
-	case j.pivoting():
-		failure.Begun, failure.Forward = true, true
-		failure.Err = fmt.Errorf("the guest passed its check, but the live commit did not end: %w", cause)
-		return failure
-	}
-	defer j.afterwards("on-failure", j.onFailure(at))
-	asked, wasOff := failure.Stopped, j.wasOff()
-	if failure.Undo = j.back(ctx); failure.Undo != nil {
-		return failure
-	}
-	failure.Restored = true
-	// A guest that was asked to shut down, if at all, and did not, was away for
-	// no moment.
-	failure.Stopped = wasOff || j.restarted
-	if _, refused := plan.IsRefusal(cause); at == journal.Opening || refused && !failure.Begun && !asked {
-		// Nothing was agreed to, or nothing was done: no job to speak of.
-		return errors.Join(cause, j.forget())
-	}
-	return failure
-}
-
-// wasOff says that the guest has been off for the job. While it is being shut
-// down nobody knows yet: see restarted.
-func (j *job) wasOff() bool {
-	return j.now().Done[string(plan.StepShutdown)] || j.begun(string(plan.StepStart))
-}
-
-// onFailure is the command for a job that got beyond its pre command.
-func (j *job) onFailure(at journal.JobState) string {
-	if at == journal.Opening {
-		return ""
-	}
-	return j.facts.Hooks.OnFailure
-}
-
-// pivoting says that a live commit has begun: the image has some of the
-// overlay by now, and only the two together are whole.
-func (j *job) pivoting() bool {
-	r := j.now()
-	pivot := string(plan.StepPivot) + ":"
-	for id := range r.Done {
-		if strings.HasPrefix(id, pivot) {
-			return true
-		}
-	}
-	return strings.HasPrefix(r.Running, pivot)
-}
-
-// mayRevert says that a commit that is done can be taken back: it is the
-// guest's start that failed.
-func (j *job) mayRevert() bool {
-	return j.now().Running == string(plan.StepStart) && image.Exists(j.overlay.Undo)
-}
-
-// back undoes every step that was begun, last first, and checks that the image
-// is as it was.
-func (j *job) back(ctx context.Context) error {
-	wrote := j.begun(string(plan.StepCommit))
-	if j.steps == nil {
-		j.steps = []plan.Step{j.overlayStep()}
-	}
-	if err := j.run.Back(ctx, j.steps, j.begun); err != nil {
-		return err
-	}
-	if !wrote && j.guest() == nil {
-		// A revert has compared every byte it put back; without one, the
-		// file itself must not have been touched.
-		if err := j.untouched(); err != nil {
-			j.note("%v", err)
-		}
-	}
-	if err := j.enter(journal.RolledBack); err != nil {
-		j.note("everything is undone, but %v: roll back again when there is room", err)
-	}
-	return nil
-}
-
-// untouched refuses when somebody wrote to the image since the job began.
-func (j *job) untouched() error {
-	now, err := image.StampOf(j.facts.Target.Path)
-	if err != nil {
-		return err
-	}
-	if now != j.facts.Stamp {
-		return plan.Refuse(plan.ImageChanged, j.held.ID, "somebody else wrote to %s since job %s began (%s, %d bytes; was %s, %d bytes)",
-			j.facts.Target.Path, j.held.ID, now.Time.Format(time.RFC3339), now.Bytes, j.facts.Stamp.Time.Format(time.RFC3339), j.facts.Stamp.Bytes)
-	}
-	return nil
-}
-
-// forget deletes a job that has nothing to tell.
-func (j *job) forget() error { return os.RemoveAll(j.held.Dir) }
-
-func (j *job) overlayStep() plan.Step {
-	return plan.Step{Kind: plan.StepOverlay, From: j.facts.OldSize, To: j.facts.NewSize}
+func (g *growth) overlayStep() plan.Step {
+	return plan.Step{Kind: plan.StepOverlay, From: g.data.OldSize, To: g.data.NewSize}
 }
 
 // grow does the whole job on a fresh overlay.
-func (j *job) grow(ctx context.Context) error {
-	s, err := j.prepare(ctx)
+func (g *growth) grow(ctx context.Context) error {
+	s, err := g.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	watched, stop := image.WatchSpace(ctx, filepath.Dir(j.overlay.Path))
-	done, err := j.edit(watched, s)
+	watched, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
+	done, err := g.edit(watched, s)
 	stop()
 	if err != nil || !done {
 		_ = s.Close()
 		return err
 	}
-	if err := j.seal(s); err != nil {
+	if err := g.seal(s); err != nil {
 		return err
 	}
-	if j.facts.Keep {
-		return j.enter(journal.Waiting)
+	if g.data.Keep {
+		return g.Enter(journal.Waiting)
 	}
-	return j.conclude(ctx, false)
+	return g.conclude(ctx, false)
 }
 
 // seal ends the session after the edit, and puts the overlay on the disk.
-func (j *job) seal(s *session.Session) error {
+func (g *growth) seal(s *session.Session) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	return j.overlay.Sync()
+	return g.overlay.Sync()
 }
 
 // prepare boots the appliance and makes the overlay at the same time.
-func (j *job) prepare(ctx context.Context) (*session.Session, error) {
+func (g *growth) prepare(ctx context.Context) (*session.Session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type result struct {
@@ -235,11 +83,11 @@ func (j *job) prepare(ctx context.Context) (*session.Session, error) {
 	}
 	booted := make(chan result, 1)
 	go func() {
-		s, err := j.startSession(ctx)
+		s, err := g.startSession(ctx)
 		booted <- result{s, err}
 	}()
-	j.note("starting the appliance")
-	err := j.run.Do(ctx, j.overlayStep())
+	g.Note("starting the appliance")
+	err := g.Do(ctx, g.overlayStep())
 	if err != nil {
 		cancel(err)
 	}
@@ -254,47 +102,55 @@ func (j *job) prepare(ctx context.Context) (*session.Session, error) {
 }
 
 // startSession boots an appliance on an empty disk of the new size.
-func (j *job) startSession(ctx context.Context) (*session.Session, error) {
-	options := j.options.Session
-	options.Started = j.started
-	target := j.facts.Target
-	drive := session.Drive{Image: target.Path, Size: j.facts.NewSize, Sector: target.SectorSize}
-	return session.Start(ctx, j.held.Dir, []session.Drive{drive}, options, nil)
+func (g *growth) startSession(ctx context.Context) (*session.Session, error) {
+	options := g.options.Session
+	options.Started = g.Started
+	target := g.Target()
+	drive := session.Drive{Image: target.Path, Size: g.data.NewSize, Sector: target.SectorSize}
+	return session.Start(ctx, g.Dir(), []session.Drive{drive}, options, nil)
 }
 
 // edit plans and does everything inside the overlay. It is not done when there
 // is nothing to do.
-func (j *job) edit(ctx context.Context, s *session.Session) (done bool, err error) {
-	if err := s.Attach(ctx, j.overlay.Path); err != nil {
+func (g *growth) edit(ctx context.Context, s *session.Session) (done bool, err error) {
+	if err := s.Attach(ctx, g.overlay.Path); err != nil {
 		return false, err
 	}
-	j.note("looking at the disk")
-	layout, err := s.ReadAtRest(ctx, j.facts.OldSize, session.For(j.facts.Request))
+	g.Note("looking at the disk")
+	layout, err := s.ReadAtRest(ctx, g.data.OldSize, session.For(g.data.Request))
 	if err != nil {
 		return false, err
 	}
-	if err := j.agree(ctx, layout); err != nil {
+	if err := g.agree(ctx, layout); err != nil {
 		return false, err
 	}
-	if !j.plan.Changes() {
-		if err := j.overlay.Drop(); err != nil {
+	if !g.plan.Changes() {
+		if err := g.overlay.Drop(); err != nil {
 			return false, err
 		}
-		return false, j.enter(journal.Cancelled)
+		return false, g.Enter(journal.Cancelled)
 	}
-	if err := j.enter(journal.Editing); err != nil {
+	if err := g.Enter(journal.Editing); err != nil {
 		return false, err
 	}
-	j.carryOut(s.Editor(j.overlay))
-	if err := j.run.Forward(ctx, editSteps(j.plan), nil); err != nil {
+	g.carryOut(s.Editor(g.overlay))
+	if err := g.doAll(ctx, editSteps(g.plan)); err != nil {
 		return false, err
 	}
 	return true, s.Detach(ctx)
 }
 
-// carryOut takes the plan for what is done, and undone, from here on.
-func (j *job) carryOut(e apply.Editor) {
-	j.growth.Plan, j.growth.Editor, j.steps = j.plan, e, j.plan.Steps
+// carryOut has the steps carried out by the plan, and in the overlay, from here on.
+func (g *growth) carryOut(e apply.Editor) { g.steps.Plan, g.steps.Editor = g.plan, e }
+
+// doAll runs steps in order, done before or not: the overlay is a fresh one.
+func (g *growth) doAll(ctx context.Context, steps []plan.Step) error {
+	for _, s := range steps {
+		if err := g.Do(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // editSteps are the steps between the making of the overlay and its commit.
@@ -310,41 +166,34 @@ func concluding(p *plan.Plan) int {
 
 // agree makes the plan from what is on the disk now, holds it against the one
 // that was reviewed, and asks.
-func (j *job) agree(ctx context.Context, layout *plan.Layout) error {
-	p, err := plan.Build(layout, j.facts.Target, j.facts.Request)
+func (g *growth) agree(ctx context.Context, layout *plan.Layout) error {
+	p, err := plan.Build(layout, g.Target(), g.data.Request)
 	if err != nil {
 		return err
 	}
-	p.Warnings = append(p.Warnings, j.warned...)
-	j.options.Rates.Tune(p)
-	j.plan = p
-	if saved := j.options.Saved; saved != nil {
+	p.Warnings = append(p.Warnings, g.notes...)
+	g.Timings().Tune(p)
+	g.plan = p
+	if saved := g.options.Saved; saved != nil {
 		if err := same(saved, p); err != nil {
 			return err
 		}
 	}
-	if j.options.Planned != nil {
-		j.options.Planned(p)
+	if g.options.Planned != nil {
+		g.options.Planned(p)
 	}
 	if !p.Changes() {
 		return nil
 	}
-	if err := checkRoom(p, filepath.Dir(j.overlay.Path)); err != nil {
+	if err := checkRoom(p, filepath.Dir(g.overlay.Path)); err != nil {
 		return err
 	}
-	if j.options.Confirm != nil {
-		if err := j.options.Confirm(ctx, p); err != nil {
+	if g.options.Confirm != nil {
+		if err := g.options.Confirm(ctx, p); err != nil {
 			return err
 		}
 	}
-	var text bytes.Buffer
-	if err := p.Write(&text); err != nil {
-		return err
-	}
-	if err := j.held.SavePlan(text.Bytes()); err != nil {
-		return err
-	}
-	return j.log(journal.Entry{Kind: journal.Planned})
+	return g.Agree(p)
 }
 
 // same refuses a saved plan that is not the one for this disk as it is now.
@@ -375,58 +224,71 @@ func bare(steps []plan.Step) []plan.Step {
 
 // conclude does what comes after the edit: the commit, or the trial and the
 // pivot. Where a person is to decide it waits, unless they have.
-func (j *job) conclude(ctx context.Context, accepted bool) error {
-	for _, s := range j.plan.Steps[concluding(j.plan):] {
-		if j.now().Done[s.ID()] {
+func (g *growth) conclude(ctx context.Context, accepted bool) error {
+	err := g.concludeSteps(ctx, accepted)
+	r := g.Record()
+	switch {
+	case err == nil:
+	case isPivoting(r):
+		err = engine.ForwardOnly(fmt.Errorf("the guest passed its check, but the live commit did not end: %w", err))
+	case r.Done[string(plan.StepCommit)] && !startFailed(r):
+		err = engine.ForwardOnly(fmt.Errorf("the image is grown, but what comes after it failed: %w", err))
+	}
+	return err
+}
+
+func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
+	for _, s := range g.plan.Steps[concluding(g.plan):] {
+		if g.Record().Done[s.ID()] {
 			continue
 		}
-		if s.Kind == plan.StepPivot && j.guest().Manual && !accepted {
-			return j.enter(journal.Waiting)
+		if s.Kind == plan.StepPivot && g.guest().Manual && !accepted {
+			return g.Enter(journal.Waiting)
 		}
-		if j.now().Done[string(plan.StepCommit)] || s.Kind == plan.StepPivot {
+		if g.Record().Done[string(plan.StepCommit)] || s.Kind == plan.StepPivot {
 			// The disk is grown, or the guest has proved itself: an
 			// interruption is too late from here on.
 			ctx = context.WithoutCancel(ctx)
 		}
-		if err := j.phase(s); err != nil {
+		if err := g.phase(s); err != nil {
 			return err
 		}
-		err := j.run.Do(ctx, s)
+		err := g.Do(ctx, s)
 		if errors.Is(err, domain.ErrNotBegun) {
 			// The image is untouched: there is a way back after all.
-			_ = j.log(journal.Entry{Kind: journal.Undone, Step: s.ID()})
-			if j.guest().Manual && !j.pivoting() {
-				return j.waitOn(err)
+			_ = g.NotBegun(s.ID())
+			if g.guest().Manual && !isPivoting(g.Record()) {
+				return g.waitOn(err)
 			}
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return j.enter(journal.Finished)
+	return g.Enter(journal.Finished)
 }
 
 // waitOn leaves a job that somebody accepted as it was before. Taking it back
 // would lose what the guest wrote in its trial: nobody asked for that.
-func (j *job) waitOn(cause error) error {
-	if err := j.enter(journal.Waiting); err != nil {
+func (g *growth) waitOn(cause error) error {
+	if err := g.Enter(journal.Waiting); err != nil {
 		return err
 	}
-	return &undecided{plan.Refuse(plan.JobState, j.held.ID, "job %s waits as before, its guest runs on the overlay: %v", j.held.ID, cause)}
+	return engine.Unchanged(plan.Refuse(plan.JobState, g.ID(), "job %s waits as before, its guest runs on the overlay: %v", g.ID(), cause))
 }
 
 // phase writes down what the job is at before a step that changes it.
-func (j *job) phase(s plan.Step) error {
+func (g *growth) phase(s plan.Step) error {
 	switch s.Kind {
 	case plan.StepSwitch:
-		return j.enter(journal.Trial)
+		return g.Enter(journal.Trial)
 	case plan.StepPivot:
-		return j.enter(journal.Committing)
+		return g.Enter(journal.Committing)
 	case plan.StepUndo:
-		if err := j.untouched(); err != nil {
+		if err := g.untouched(); err != nil {
 			return err
 		}
-		return j.enter(journal.Committing)
+		return g.Enter(journal.Committing)
 	}
 	return nil
 }

@@ -64,13 +64,13 @@ func checkRoom(p *plan.Plan, overlayDir string) error {
 // cacheGrown keeps what the image holds now, as it was planned and verified; but not
 // of a guest that runs on it, nor where a plan file has left out the partition
 // table.
-func (j *job) cacheGrown() {
-	g := j.guest()
-	if j.plan == nil || j.plan.Before.Table == nil || g != nil && (g.Running || g.Trial) {
+func (g *growth) cacheGrown() {
+	guest := g.guest()
+	if g.plan == nil || g.plan.Before.Table == nil || guest != nil && (guest.Running || guest.Trial) {
 		return
 	}
-	after := *j.plan.After
-	after.Table = j.plan.Before.Table
-	target := j.facts.Target
-	j.options.Cache.Save(image.Stamps(target.Path, target.Backing), &after, time.Now())
+	after := *g.plan.After
+	after.Table = g.plan.Before.Table
+	target := g.Target()
+	g.options.Cache.Save(image.Stamps(target.Path, target.Backing), &after, time.Now())
 }

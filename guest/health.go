@@ -22,7 +22,7 @@ func (h *hostGuest) CheckHealth(ctx context.Context) error {
 	if err := check(ctx); err != nil {
 		return err
 	}
-	return h.hook(ctx, "health", h.guest().Health.Command)
+	return h.Hook(ctx, "health", h.guest().Health.Command)
 }
 
 // unhealthy is a health check that failed.
@@ -47,7 +47,7 @@ func (h *hostGuest) stillRuns(ctx context.Context) error {
 // settled is the check of a guest without an agent: it goes on running.
 func (h *hostGuest) settled(ctx context.Context) error {
 	settle := plan.Seconds(h.guest().Health.Settle)
-	h.note("no guest agent: watching for %s whether the guest goes on running", settle)
+	h.Note("no guest agent: watching for %s whether the guest goes on running", settle)
 	for end := time.Now().Add(settle); ; {
 		if err := h.stillRuns(ctx); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (h *hostGuest) settled(ctx context.Context) error {
 // system has the size that was planned. Both may take a while after the start.
 func (h *hostGuest) answers(ctx context.Context) error {
 	limit := plan.Seconds(h.guest().Health.Limit)
-	h.note("waiting for the guest agent, up to %s", limit)
+	h.Note("waiting for the guest agent, up to %s", limit)
 	why := errors.New("no answer")
 	for end := time.Now().Add(limit); time.Now().Before(end); {
 		if err := h.stillRuns(ctx); err != nil {
@@ -85,17 +85,17 @@ func (h *hostGuest) answers(ctx context.Context) error {
 func (h *hostGuest) grown(ctx context.Context) error {
 	after, err := h.domain.FileSystems(ctx)
 	if err != nil {
-		if h.facts.excused(err) && h.domain.Ping(ctx) == nil {
-			h.note("the guest agent answers, and does not list file systems: the new size was not seen in the guest")
+		if h.data.excused(err) && h.domain.Ping(ctx) == nil {
+			h.Note("the guest agent answers, and does not list file systems: the new size was not seen in the guest")
 			return nil
 		}
 		return err
 	}
 	for _, s := range h.plan.Steps {
-		if s.Kind != plan.StepFS && s.Kind != plan.StepExtend || slices.Contains(h.facts.ByHand, s.Device) {
+		if s.Kind != plan.StepFS && s.Kind != plan.StepExtend || slices.Contains(h.data.ByHand, s.Device) {
 			continue
 		}
-		if err := sizeSeen(s, h.facts.Before, after); err != nil {
+		if err := sizeSeen(s, h.data.Before, after); err != nil {
 			return err
 		}
 	}
@@ -105,8 +105,8 @@ func (h *hostGuest) grown(ctx context.Context) error {
 // excused reports whether an agent that cannot list file systems passes the health
 // check all the same: one that could not before the outage either, or was not asked.
 // One that could before has lost something.
-func (f *Facts) excused(err error) bool {
-	return f.Unlisted || len(f.Before) == 0 && domain.Unsupported(err)
+func (d *growthData) excused(err error) bool {
+	return d.Unlisted || len(d.Before) == 0 && domain.Unsupported(err)
 }
 
 // sizeSeen holds the file systems that the agent sees now against those from

@@ -72,21 +72,21 @@ func TestExcused(t *testing.T) {
 	stub := errors.New("guest agent command failed: this feature or command is not currently supported")
 	broken := errors.New("failed to get the block device of /")
 	for _, c := range []struct {
-		name  string
-		facts Facts
-		err   error
-		want  bool
+		name string
+		data growthData
+		err  error
+		want bool
 	}{
-		{"unknown, never asked", Facts{}, unknown, true},
-		{"disabled, never asked", Facts{}, disabled, true},
-		{"not for this system", Facts{}, stub, true},
-		{"broken, never asked", Facts{}, broken, false},
-		{"broken before, too", Facts{Unlisted: true}, broken, true},
-		{"disabled before, too", Facts{Unlisted: true}, disabled, true},
-		{"it could before", Facts{Before: before}, disabled, false},
-		{"it could before, and fails", Facts{Before: before}, broken, false},
+		{"unknown, never asked", growthData{}, unknown, true},
+		{"disabled, never asked", growthData{}, disabled, true},
+		{"not for this system", growthData{}, stub, true},
+		{"broken, never asked", growthData{}, broken, false},
+		{"broken before, too", growthData{Unlisted: true}, broken, true},
+		{"disabled before, too", growthData{Unlisted: true}, disabled, true},
+		{"it could before", growthData{Before: before}, disabled, false},
+		{"it could before, and fails", growthData{Before: before}, broken, false},
 	} {
-		if got := c.facts.excused(c.err); got != c.want {
+		if got := c.data.excused(c.err); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}

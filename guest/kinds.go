@@ -1,41 +1,71 @@
 package guest
 
 import (
+	"context"
+
 	engine "github.com/virt-grow/virt-grow/guest/job"
-	"github.com/virt-grow/virt-grow/guest/session"
 )
 
-// kinds are the kinds of job that the engine runs. The options are for a job that is
-// taken up again: how an appliance is started, and the inspection cache.
-func kinds(o session.Options, cache *session.Cache) engine.Kinds {
+// Kind names a kind of job.
+type Kind = string
+
+// The kinds of job.
+const (
+	Growth       Kind = "growth"    // of an image, or of a domain's disk
+	Rehearsing   Kind = "rehearsal" // nothing is ever committed
+	OnlineGrowth Kind = "online"    // of a running guest's disk
+	DiskAttach   Kind = "attach"    // of a disk, and what the guest does with it
+	DiskDetach   Kind = "detach"
+	Medium       Kind = "medium"  // in a domain's drive, or out of it
+	Editing      Kind = "edit"    // of one file inside a guest that is off
+	CopyingIn    Kind = "copy-in" // of files into a guest that is off
+
+	DiskCreation   Kind = "disk-create"
+	DiskConversion Kind = "disk-convert"
+)
+
+// kinds is the registry of the kinds of job. The options are for a job that is taken up
+// again.
+func kinds(o Options) engine.Kinds {
 	return engine.Kinds{
-		string(Growth):         openLegacy,
-		string(Rehearsing):     openLegacy,
-		string(OnlineGrowth):   openOnline,
-		string(DiskAttach):     openAttach(o, cache),
-		string(DiskDetach):     openDetach(o),
-		string(Medium):         openMedium,
-		string(Editing):        openFiles(o),
-		string(CopyingIn):      openFiles(o),
-		string(DiskCreation):   openCreation(o, cache),
-		string(DiskConversion): openConversion,
+		Growth:         openGrowth(o),
+		Rehearsing:     openRehearsal(o),
+		OnlineGrowth:   openOnline,
+		DiskAttach:     openAttach(o.Session, o.Cache),
+		DiskDetach:     openDetach(o.Session),
+		Medium:         openMedium,
+		Editing:        openFiles(o.Session),
+		CopyingIn:      openFiles(o.Session),
+		DiskCreation:   openCreation(o.Session, o.Cache),
+		DiskConversion: openConversion,
 	}
 }
 
 // Engine is the engine that runs jobs with these options.
 func (o Options) Engine() *engine.Engine {
 	return &engine.Engine{
-		Store: o.Store, Kinds: kinds(o.Session, o.Cache), Timings: o.Rates,
+		Store: o.Store, Kinds: kinds(o), Timings: o.Rates,
 		Emit: o.Emit, Note: o.Note, Opened: o.Opened, Listed: o.Listed, Fault: o.Fault,
 	}
 }
 
-// moved reports whether a job is run by the engine.
-func (o Options) moved(name string) bool {
-	listed, err := o.Store.Read(name)
-	if err != nil {
-		return true
-	}
-	facts, err := factsOf(listed.Record)
-	return err != nil || facts.Kind != Growth && facts.Kind != Rehearsing
+// Resume brings a job that was cut off to its end.
+func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
+	return o.Engine().Resume(ctx, name)
+}
+
+// Accept commits a job that waits for a decision, and closes one of which nothing can be
+// taken back.
+func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
+	return o.Engine().Accept(ctx, name)
+}
+
+// Rollback takes back what a job has done.
+func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
+	return o.Engine().Rollback(ctx, name)
+}
+
+// Close ends a job as it is.
+func Close(_ context.Context, name string, o Options) (*Outcome, error) {
+	return o.Engine().Close(name)
 }

@@ -10,7 +10,7 @@ import (
 // state directory.
 func TestPersistedFieldsAreTagged(t *testing.T) {
 	journaltest.CheckTags(t,
-		Facts{},
+		growthData{},
 		attachment{}, detachment{}, medium{}, onlineFacts{}, creation{}, conversion{}, fileChange{},
 		Rates{},
 	)

@@ -15,6 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -74,7 +75,7 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 	if g := d.Target.Guest; g != nil && g.Running && q.Quiesce == "yes" && !g.Health.Agent {
 		return nil, plan.Refuse(plan.NoRehearsal, g.Name, "--quiesce yes: no guest agent answers in %s", g.Name)
 	}
-	o.kind, o.Confirm = Rehearsing, nil
+	o.Confirm = nil
 	took := map[string]float64{}
 	shown := o.Emit
 	o.Emit = func(e apply.Event) {
@@ -85,19 +86,13 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 			shown(e)
 		}
 	}
-	j, err := openJob(ctx, d, r, newSize, o)
+	out := &Rehearsal{}
+	spec, err := growthSpec(ctx, Rehearsing, d, r, newSize, o, func(g *growth) engine.Work { return &rehearsal{g, q, out} })
 	if err != nil {
 		return nil, err
 	}
-	out := &Rehearsal{}
-	err = j.rehearse(ctx, q, out)
-	ended := j.endRehearsal(context.WithoutCancel(ctx))
-	if ended != nil {
-		return nil, errors.Join(err, j.leftBehind(ended), j.close())
-	}
-	_ = j.options.Rates.Save()
-	if err != nil {
-		return nil, errors.Join(err, j.close())
+	if _, err := o.Engine().Run(ctx, spec); err != nil {
+		return nil, err
 	}
 	for i, s := range out.Plan.Steps {
 		if seconds, ok := took[s.ID()]; ok {
@@ -105,29 +100,89 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 		}
 	}
 	out.Took = time.Since(begun)
-	return out, j.close()
+	return out, nil
 }
 
-// leftBehind is a rehearsal that could not take everything away.
-func (j *job) leftBehind(cause error) *Failure {
-	return &Failure{Err: errors.New("the rehearsal has left something behind"), Job: j.held.ID, Undo: cause}
+// rehearsal is the work of a job that rehearses a growth.
+type rehearsal struct {
+	*growth
+	options RehearseOptions
+	out     *Rehearsal
+}
+
+func openRehearsal(o Options) engine.Kind {
+	return func(j *engine.Job) (engine.Work, error) {
+		var data growthData
+		err := j.Load(&data)
+		return &rehearsal{growth: newGrowth(j, data, o)}, err
+	}
+}
+
+// Actions both take away what the rehearsal has left.
+func (r *rehearsal) Actions(journal.Record) []engine.Action {
+	return []engine.Action{engine.Rollback, engine.Resume}
+}
+
+// WhyNot leaves it to the engine.
+func (r *rehearsal) WhyNot(engine.Action, journal.Record) string { return "" }
+
+// Describe says what became of the rehearsal.
+func (r *rehearsal) Describe(_ journal.Record, active bool) string {
+	if active {
+		return "It is a rehearsal, and runs: the image is only read."
+	}
+	return "It was a rehearsal, and was cut off. The image was only read; rollback takes away what it has left."
+}
+
+// Report has nothing to add: the rehearsal's own outcome is another one.
+func (r *rehearsal) Report(*Outcome) {}
+
+// Run rehearses. All that it has made is taken away in the end, and whatever becomes of
+// a rehearsal that was cut off.
+func (r *rehearsal) Run(ctx context.Context, a engine.Action) error {
+	if a == engine.Start {
+		if err := r.rehearse(ctx, r.options, r.out); err != nil {
+			return err
+		}
+	}
+	if err := r.end(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return r.Enter(journal.Cancelled)
+}
+
+// Disconnect lets the domain go. Its storage pool has nothing to learn.
+func (r *rehearsal) Disconnect() error { return r.release() }
+
+// Failed knows that the image was only read.
+func (r *rehearsal) Failed(f *Failure, _ journal.Record) {
+	f.Begun, f.Trivial = false, f.Restored
+	if f.Restored {
+		return
+	}
+	left := errors.New("the rehearsal has left something behind")
+	if f.Undo == nil {
+		f.Err, f.Undo = left, f.Err
+	} else {
+		f.Err = errors.Join(f.Err, left)
+	}
 }
 
 // rehearse boots the appliance, and edits.
-func (j *job) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
+func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
 	var s *session.Session
 	var err error
-	if j.guest() != nil && j.guest().Running {
+	if g.guest() != nil && g.guest().Running {
 		out.Viewed = true
-		if s, err = j.prewarm(ctx); err == nil {
-			err = j.takeView(ctx, q, out)
+		if s, err = g.prewarm(ctx); err == nil {
+			err = g.takeView(ctx, q, out)
 		}
 		if err == nil {
-			j.overlay.Image, j.overlay.Format = j.facts.View.URI(), "raw"
-			err = j.overlay.CreateShared(ctx, j.facts.NewSize)
+			g.overlay.Image, g.overlay.Format = g.data.View.URI(), "raw"
+			err = g.overlay.CreateShared(ctx, g.data.NewSize)
 		}
 	} else {
-		s, err = j.prepare(ctx)
+		s, err = g.prepare(ctx)
 	}
 	if s == nil {
 		return err
@@ -136,25 +191,25 @@ func (j *job) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 	if err != nil {
 		return err
 	}
-	ctx, stop := image.WatchSpace(ctx, filepath.Dir(j.overlay.Path))
+	ctx, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
 	defer stop()
 	if out.Viewed {
 		var watched context.CancelFunc
-		if ctx, watched, err = j.watchScratch(ctx, q.MaxScratch, out); err != nil {
+		if ctx, watched, err = g.watchScratch(ctx, q.MaxScratch, out); err != nil {
 			return err
 		}
 		defer watched()
 	}
-	return j.editOnce(ctx, s, out)
+	return g.editOnce(ctx, s, out)
 }
 
 // editOnce plans, and does everything between the overlay's making and its commit.
-func (j *job) editOnce(ctx context.Context, s *session.Session, out *Rehearsal) error {
-	if err := s.Attach(ctx, j.overlay.Path); err != nil {
+func (g *growth) editOnce(ctx context.Context, s *session.Session, out *Rehearsal) error {
+	if err := s.Attach(ctx, g.overlay.Path); err != nil {
 		return err
 	}
-	j.note("looking at the disk")
-	layout, err := s.Read(ctx, j.facts.OldSize, session.For(j.facts.Request))
+	g.Note("looking at the disk")
+	layout, err := s.Read(ctx, g.data.OldSize, session.For(g.data.Request))
 	if err != nil {
 		return err
 	}
@@ -162,15 +217,15 @@ func (j *job) editOnce(ctx context.Context, s *session.Session, out *Rehearsal) 
 	if out.Viewed {
 		inUse = usedByWindows(layout)
 	}
-	if err := j.agree(ctx, layout); err != nil {
+	if err := g.agree(ctx, layout); err != nil {
 		return err
 	}
-	out.Plan = j.plan
-	if !j.plan.Changes() {
+	out.Plan = g.plan
+	if !g.plan.Changes() {
 		return nil
 	}
-	j.carryOut(s.Editor(j.overlay))
-	if err := j.run.Forward(ctx, out.possible(inUse), nil); err != nil {
+	g.carryOut(s.Editor(g.overlay))
+	if err := g.doAll(ctx, out.possible(inUse)); err != nil {
 		return err
 	}
 	return s.Detach(ctx)
@@ -214,25 +269,22 @@ func usedByWindows(l *plan.Layout) map[string]bool {
 
 // takeView freezes the guest's file systems if that is wanted, takes the view, and
 // thaws them.
-func (j *job) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
-	if err := j.placeView(); err != nil {
+func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
+	if err := g.placeView(); err != nil {
 		return err
 	}
-	if err := j.writeFacts(); err != nil {
+	if err := g.save(); err != nil {
 		return err
 	}
 	// Neither call is left alone: what it does after it was given up would stay.
 	whole := context.WithoutCancel(ctx)
 	begun := time.Now()
-	frozen, thaw, err := j.freeze(whole, q)
+	frozen, thaw, err := g.freeze(whole, q)
 	if err != nil {
 		return err
 	}
-	if j.options.Fault != nil {
-		err = j.options.Fault(ctx, "view/before")
-	}
-	if err == nil {
-		err = j.domain.BeginView(whole, j.facts.View.View)
+	if err = g.Fault(ctx, "view/before"); err == nil {
+		err = g.domain.BeginView(whole, g.data.View.View)
 	}
 	if frozen {
 		thawed := thaw()
@@ -245,7 +297,7 @@ func (j *job) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return plan.Refuse(plan.NoRehearsal, j.guest().Name, "there is no view of %s of %s to rehearse on: %v", j.guest().Disk, j.guest().Name, err)
+		return plan.Refuse(plan.NoRehearsal, g.guest().Name, "there is no view of %s of %s to rehearse on: %v", g.guest().Disk, g.guest().Name, err)
 	}
 	return nil
 }
@@ -253,27 +305,27 @@ func (j *job) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal) e
 // placeView names the snapshot's files: the scratch file beside the overlay, the socket
 // in the directory that libvirt lets the domain's QEMU write to. The fallback for both
 // is the directory for temporary files, where a confined QEMU may not write.
-func (j *job) placeView() error {
+func (g *growth) placeView() error {
 	v := &view{}
-	v.Target, v.Scratch = j.guest().Disk, j.facts.Overlay+".scratch"
+	v.Target, v.Scratch = g.guest().Disk, g.data.Overlay+".scratch"
 	var err error
-	if v.Socket, err = j.domain.PlaceSocket("virt-grow-" + j.held.ID + ".sock"); err != nil {
-		if v.Dir, err = j.temporaryForQEMU(); err != nil {
+	if v.Socket, err = g.domain.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
+		if v.Dir, err = g.temporaryForQEMU(); err != nil {
 			return err
 		}
 		v.Socket = filepath.Join(v.Dir, "view.sock")
 	}
-	if filepath.Dir(j.facts.Overlay) == j.held.Dir { // QEMU cannot get into the job's directory
+	if filepath.Dir(g.data.Overlay) == g.Dir() { // QEMU cannot get into the job's directory
 		v.Scratch = strings.TrimSuffix(v.Socket, ".sock") + ".scratch"
 	}
-	j.facts.View = v
+	g.data.View = v
 	return nil
 }
 
 // temporaryForQEMU makes a directory that belongs to the user QEMU runs as: libvirt has
 // given the image to that user.
-func (j *job) temporaryForQEMU() (string, error) {
-	info, err := os.Stat(j.facts.Target.Path)
+func (g *growth) temporaryForQEMU() (string, error) {
+	info, err := os.Stat(g.Target().Path)
 	if err != nil {
 		return "", err
 	}
@@ -290,28 +342,28 @@ func (j *job) temporaryForQEMU() (string, error) {
 
 // freeze freezes the guest's file systems, if that is wanted and can be done; thaw
 // is to be called then, whatever happens.
-func (j *job) freeze(ctx context.Context, q RehearseOptions) (frozen bool, thaw func() error, err error) {
-	g := j.guest()
-	if q.Quiesce == "no" || !g.Health.Agent {
+func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, thaw func() error, err error) {
+	guest := g.guest()
+	if q.Quiesce == "no" || !guest.Health.Agent {
 		return false, nil, nil
 	}
-	end, err := q.Guard(g.Connect, g.UUID)
+	end, err := q.Guard(guest.Connect, guest.UUID)
 	if err != nil {
 		return false, nil, err
 	}
 	thaw = func() error {
-		err := j.domain.Thaw(ctx)
+		err := g.domain.Thaw(ctx)
 		end(err == nil)
 		if err != nil {
 			return err
 		}
-		return j.freezing(false)
+		return g.freezing(false)
 	}
-	if err := j.freezing(true); err != nil {
+	if err := g.freezing(true); err != nil {
 		end(true)
 		return false, nil, err
 	}
-	if err = j.domain.Freeze(ctx); err == nil {
+	if err = g.domain.Freeze(ctx); err == nil {
 		return true, thaw, nil
 	}
 	// It may be frozen all the same, or in part.
@@ -319,22 +371,22 @@ func (j *job) freeze(ctx context.Context, q RehearseOptions) (frozen bool, thaw 
 		return false, nil, errors.Join(err, thawed)
 	}
 	if q.Quiesce == "yes" {
-		return false, nil, plan.Refuse(plan.NoRehearsal, g.Name, "--quiesce yes: the agent does not freeze the file systems of %s: %v", g.Name, err)
+		return false, nil, plan.Refuse(plan.NoRehearsal, guest.Name, "--quiesce yes: the agent does not freeze the file systems of %s: %v", guest.Name, err)
 	}
-	j.note("the file systems are not frozen: %v", err)
+	g.Note("the file systems are not frozen: %v", err)
 	return false, nil, nil
 }
 
 // freezing writes down whether the guest's file systems may be frozen.
-func (j *job) freezing(may bool) error {
-	j.facts.View.Freezing = may
-	return j.writeFacts()
+func (g *growth) freezing(may bool) error {
+	g.data.View.Freezing = may
+	return g.save()
 }
 
 // watchScratch gives the rehearsal up when the guest overwrites too much: a guest
 // whose old bytes find no room would be disturbed.
-func (j *job) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal) (context.Context, context.CancelFunc, error) {
-	path := j.facts.View.Scratch
+func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal) (context.Context, context.CancelFunc, error) {
+	path := g.data.View.Scratch
 	if limit == 0 {
 		free, err := block.Free(filepath.Dir(path))
 		if err != nil {
@@ -350,7 +402,7 @@ func (j *job) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal
 			used, _ := block.Allocated(path) // 0 before libvirt has made it
 			out.Scratch = max(out.Scratch, used)
 			if used > limit {
-				cancel(plan.Refuse(plan.NoRehearsal, j.guest().Name, "%s overwrote %s of its disk during the rehearsal, more than the %s that may be kept of it (--max-scratch)", j.guest().Name, used, limit))
+				cancel(plan.Refuse(plan.NoRehearsal, g.guest().Name, "%s overwrote %s of its disk during the rehearsal, more than the %s that may be kept of it (--max-scratch)", g.guest().Name, used, limit))
 			}
 			_ = domain.Sleep(ctx, 100*time.Millisecond)
 		}
@@ -358,32 +410,28 @@ func (j *job) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal
 	return ctx, func() { cancel(nil); <-ended }, nil
 }
 
-// endRehearsal takes everything away that a rehearsal has left. It can be called
-// again.
-func (j *job) endRehearsal(ctx context.Context) error {
-	if err := errors.Join(j.endView(ctx), j.overlay.Drop()); err != nil {
-		return err
-	}
-	return j.forget()
+// end takes everything away that a rehearsal has left. It can be called again.
+func (r *rehearsal) end(ctx context.Context) error {
+	return errors.Join(r.endView(ctx), r.overlay.Drop())
 }
 
-func (j *job) endView(ctx context.Context) error {
-	v := j.facts.View
+func (g *growth) endView(ctx context.Context) error {
+	v := g.data.View
 	if v == nil {
 		return nil
 	}
-	state, err := j.domain.State(ctx)
+	state, err := g.domain.State(ctx)
 	if err != nil {
 		return err
 	}
 	var frozen error
 	if state != domain.Off {
 		if v.Freezing {
-			if err := j.domain.Thaw(ctx); err != nil {
-				frozen = fmt.Errorf("the guest's file systems may be frozen (virsh domfsthaw %s): %w", j.guest().Name, err)
+			if err := g.domain.Thaw(ctx); err != nil {
+				frozen = fmt.Errorf("the guest's file systems may be frozen (virsh domfsthaw %s): %w", g.guest().Name, err)
 			}
 		}
-		if err := j.domain.EndView(ctx, v.View); err != nil {
+		if err := g.domain.EndView(ctx, v.View); err != nil {
 			return errors.Join(frozen, err)
 		}
 	}
@@ -396,12 +444,4 @@ func (j *job) endView(ctx context.Context) error {
 		return frozen
 	}
 	return errors.Join(frozen, os.RemoveAll(v.Dir))
-}
-
-// dropRehearsal ends a rehearsal that was cut off.
-func (j *job) dropRehearsal(ctx context.Context) (*Outcome, error) {
-	if err := j.endRehearsal(context.WithoutCancel(ctx)); err != nil {
-		return nil, j.leftBehind(err)
-	}
-	return &Outcome{Job: j.held.ID, State: journal.Cancelled}, nil
 }

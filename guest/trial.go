@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
@@ -13,38 +12,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// hostGuest is the job's domain as apply sees it.
-type hostGuest struct{ *job }
-
-// guest is how the job's domain is treated; nil for an image by itself.
-func (j *job) guest() *plan.Guest { return j.facts.Target.Guest }
-
-// takeDomain connects the job with its domain.
-func (j *job) takeDomain(d *domain.Domain) {
-	j.domain = d
-	j.growth.Guest = &hostGuest{j}
-}
-
-func (j *job) saveDefinition(name string, x domain.DefinitionXML) error {
-	return x.Save(filepath.Join(j.held.Dir, name))
-}
-
-func (j *job) loadDefinition(name string) (domain.DefinitionXML, error) {
-	return domain.LoadDefinition(filepath.Join(j.held.Dir, name))
-}
-
-// saveOriginal saves the definition as it is before anything is done to the domain. A
-// job that is continued has saved it already.
-func (j *job) saveOriginal(ctx context.Context) error {
-	if _, err := j.loadDefinition(originalXML); err == nil {
-		return nil
-	}
-	x, err := j.domain.XML(ctx)
-	if err != nil {
-		return err
-	}
-	return j.saveDefinition(originalXML, x)
-}
+// hostGuest is the domain of a growth, as plan/apply sees it.
+type hostGuest struct{ *growth }
 
 // ShutDown asks the guest in the ways the plan names.
 func (h *hostGuest) ShutDown(ctx context.Context) error {
@@ -52,7 +21,7 @@ func (h *hostGuest) ShutDown(ctx context.Context) error {
 	for _, r := range h.guest().Shutdown {
 		rungs = append(rungs, domain.Rung{Way: domain.Way(r.Way), Limit: plan.Seconds(r.Seconds)})
 	}
-	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.note("%s", text) })
+	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.Note("%s", text) })
 	if errors.Is(err, domain.ErrStillRuns) {
 		h.refusedStop = true
 		return plan.Refuse(plan.ShutdownTimeout, h.guest().Name, "%s: %v", h.guest().Name, err)
@@ -69,7 +38,7 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wasOff := h.now().Done[string(plan.StepShutdown)]
+	wasOff := h.Completed(string(plan.StepShutdown))
 	if state == domain.Running {
 		if h.refusedStop || wasOff {
 			return nil // it never stopped, or somebody has started it
@@ -78,9 +47,9 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 			return err
 		}
 	} else if err := h.untouched(); err != nil && wasOff && h.guest().Trial {
-		h.note("%v", err) // before it was off, it was the guest itself
+		h.Note("%v", err) // before it was off, it was the guest itself
 	}
-	h.note("starting %s again", h.guest().Name)
+	h.Note("starting %s again", h.guest().Name)
 	h.restarted = true
 	if err := h.domain.Start(ctx); err != nil {
 		return err
@@ -95,7 +64,7 @@ func (h *hostGuest) lateStop(ctx context.Context) (bool, error) {
 	if rungs := h.guest().Shutdown; len(rungs) > 0 {
 		limit = min(limit, plan.Seconds(rungs[0].Seconds))
 	}
-	h.note("%s was asked to shut down: waiting up to %s to start it again", h.guest().Name, limit)
+	h.Note("%s was asked to shut down: waiting up to %s to start it again", h.guest().Name, limit)
 	return h.domain.WaitOff(ctx, limit)
 }
 
@@ -114,7 +83,7 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if def.SourceOf(h.guest().Disk) == h.facts.Overlay {
+	if def.SourceOf(h.guest().Disk) == h.data.Overlay {
 		return nil // a crash came right after it
 	}
 	if err := h.asLeft(ctx); err != nil {
@@ -122,10 +91,10 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	}
 	// A host that goes down in the middle of the live commit takes the bitmaps along.
 	if err := h.overlay.SaveBitmaps(ctx); err != nil {
-		return image.RefuseInUse(h.facts.Target.Path, err)
+		return image.RefuseInUse(h.Target().Path, err)
 	}
-	overlays := []domain.Overlay{{Target: h.guest().Disk, Path: h.facts.Overlay}}
-	for _, side := range h.facts.Overlays {
+	overlays := []domain.Overlay{{Target: h.guest().Disk, Path: h.data.Overlay}}
+	for _, side := range h.data.Overlays {
 		if err := side.overlay().Create(ctx, side.Size); err != nil {
 			return image.RefuseInUse(side.Image, err)
 		}
@@ -149,7 +118,7 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 		return err
 	}
 	if state != domain.Off {
-		return plan.Refuse(plan.DomainChanged, h.held.ID, "somebody started %s while it was to stay off: what it wrote since is not in the overlay", name)
+		return plan.Refuse(plan.DomainChanged, h.ID(), "somebody started %s while it was to stay off: what it wrote since is not in the overlay", name)
 	}
 	if err := h.untouched(); err != nil {
 		return err
@@ -159,7 +128,7 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 		return err
 	}
 	if was, err := h.loadDefinition(originalXML); err != nil || was != now {
-		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.held.ID, "somebody changed the definition of %s since job %s began", name, h.held.ID))
+		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.ID(), "somebody changed the definition of %s since job %s began", name, h.ID()))
 	}
 	return nil
 }
@@ -179,11 +148,11 @@ func (h *hostGuest) Restore(ctx context.Context) error {
 	restored := now
 	for _, d := range h.guest().Disks {
 		if restored, err = restored.RestoreDisk(original, trial, d.Target, d.Path); err != nil {
-			return plan.Refuse(plan.DomainChanged, h.held.ID, "%v", err)
+			return plan.Refuse(plan.DomainChanged, h.ID(), "%v", err)
 		}
 	}
 	if restored != original {
-		h.note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.guest().Name)
+		h.Note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.guest().Name)
 	}
 	if restored == now {
 		return nil
@@ -204,7 +173,7 @@ func (h *hostGuest) Start(ctx context.Context) error {
 func (h *hostGuest) Stop(ctx context.Context) error {
 	if len(h.guest().Unprotected) > 0 || !h.guest().Trial {
 		ladder := []domain.Rung{{Way: domain.ByAgent, Limit: 30 * time.Second}, {Way: domain.ByACPI, Limit: 30 * time.Second}}
-		err := h.domain.ShutDown(ctx, ladder, func(text string) { h.note("%s", text) })
+		err := h.domain.ShutDown(ctx, ladder, func(text string) { h.Note("%s", text) })
 		if err == nil || !errors.Is(err, domain.ErrStillRuns) {
 			return err
 		}
@@ -216,7 +185,7 @@ func (h *hostGuest) Stop(ctx context.Context) error {
 // somebody has shut the guest down meanwhile.
 func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 	overlay := h.overlay
-	for _, side := range h.facts.Overlays {
+	for _, side := range h.data.Overlays {
 		if side.Target == target {
 			overlay = side.overlay()
 		}
@@ -252,7 +221,7 @@ func (h *hostGuest) commitOff(ctx context.Context, target string, overlay block.
 	if def.SourceOf(target) != overlay.Path {
 		return nil
 	}
-	h.note("%s is off: committing %s offline", h.guest().Name, target)
+	h.Note("%s is off: committing %s offline", h.guest().Name, target)
 	return image.RefuseInUse(overlay.Image, overlay.Commit(ctx))
 }
 
@@ -262,7 +231,7 @@ func (h *hostGuest) committed(target string) func(done, all uint64) {
 	return func(done, all uint64) {
 		if time.Since(last) > 5*time.Second && all > 0 {
 			last = time.Now()
-			h.note("%s: %d %% committed", target, done*100/all)
+			h.Note("%s: %d %% committed", target, done*100/all)
 		}
 	}
 }

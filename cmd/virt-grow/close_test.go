@@ -25,7 +25,7 @@ func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, e
 	target := plan.Target{Path: filepath.Join(state, "gone.qcow2"), Format: "qcow2", Guest: &plan.Guest{Connect: "qemu+unix:///system?socket=/nowhere", Name: "gone", UUID: "0b1f", Disk: "vda"}}
 	var data any = json.RawMessage(`{"plan":{"in_guest":"agent"},"left":[{"what":"fs","argv":["xfs_growfs","/"]}]}`)
 	if kind == guest.Growth || kind == guest.Rehearsing {
-		data = guest.Facts{Overlay: filepath.Join(state, "o.qcow2")}
+		data = map[string]string{"overlay": filepath.Join(state, "o.qcow2")}
 	}
 	header := headerOf(t, job.Header{Kind: string(kind), Target: target, Locks: []string{"disk-1-1"}, Steps: steps, Agreed: true}, data)
 	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: header}}, entries...) {

@@ -23,8 +23,8 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 		t.Fatal(err)
 	}
 	h := job.Header{Kind: string(guest.Growth), Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed}
-	data := headerOf(t, h, guest.Facts{
-		OldSize: size.GiB, NewSize: 2 * size.GiB, Overlay: filepath.Join(state, "o.qcow2"), Undo: filepath.Join(state, "u.qcow2"),
+	data := headerOf(t, h, map[string]any{
+		"old_size": size.GiB, "new_size": 2 * size.GiB, "overlay": filepath.Join(state, "o.qcow2"), "undo": filepath.Join(state, "u.qcow2"),
 	})
 	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: data}}, entries...) {
 		e.Time = at

@@ -141,8 +141,12 @@ func (e *Engine) again(ctx context.Context, name string, a Action) (out *Outcome
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, j.release()) }()
-	if r := j.Record(); r.State.Ended() {
-		return j.afterEnd(r.State, a)
+	state := j.Record().State
+	if state.Ended() {
+		return j.afterEnd(state, a)
+	}
+	if a == Accept && state == journal.Committing {
+		a = Resume // it was accepted before
 	}
 	if err := j.takeOver(ctx); err != nil {
 		return nil, err
@@ -326,7 +330,7 @@ func (j *Job) fail(ctx context.Context, cause error) error {
 	}
 	before := j.Record()
 	f := j.failure(cause)
-	if !j.may(Rollback) {
+	if errors.As(cause, new(*forwardOnly)) || !j.may(Rollback) {
 		f.Forward = true
 	} else if f.Undo = j.undo(ctx); f.Undo == nil {
 		f.Restored, f.Trivial = true, !j.everDone()

@@ -370,7 +370,7 @@ func TestData(t *testing.T) {
 		if err := w.job.Load(&data); err != nil || !slices.Equal(data, []int{1, 2}) {
 			t.Errorf("%v, %v", data, err)
 		}
-		if w.job.Begins("name") != 2 || !w.job.Begun("name") || w.job.Begins("create") != 1 {
+		if w.job.Begins("name") != 2 || !w.job.Begun("name") || w.job.Begins("create") != 1 || !w.job.Completed("create") || w.job.Completed("name") {
 			t.Errorf("name was begun %d times", w.job.Begins("name"))
 		}
 		return nil

@@ -123,6 +123,18 @@ func (j *Job) Begins(id string) int {
 	return n
 }
 
+// Completed reports whether a step got to its end when it was last begun, even if it has
+// been undone since, or is being undone.
+func (j *Job) Completed(id string) bool {
+	done := false
+	for _, e := range j.held.Log.Entries() {
+		if e.Step == id && (e.Kind == journal.Begin || e.Kind == journal.Done) {
+			done = e.Kind == journal.Done
+		}
+	}
+	return done
+}
+
 // everDone reports whether any step got to its end, undone or not.
 func (j *Job) everDone() bool {
 	return slices.ContainsFunc(j.held.Log.Entries(), func(e journal.Entry) bool { return e.Kind == journal.Done })

@@ -60,6 +60,14 @@ type unchanged struct{ error }
 
 func (u *unchanged) Unwrap() error { return u.error }
 
+// ForwardOnly makes an error after which nothing is undone, even if it could be: what the
+// job is for is done, and only what comes after it has failed.
+func ForwardOnly(err error) error { return &forwardOnly{err} }
+
+type forwardOnly struct{ error }
+
+func (f *forwardOnly) Unwrap() error { return f.error }
+
 // leavesJob gives the error within one that Unchanged made.
 func leavesJob(err error) (error, bool) {
 	var u *unchanged

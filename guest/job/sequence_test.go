@@ -78,7 +78,10 @@ overlay: run commit/before=kill > overlay edit save > killed, committing: resume
 overlay: run commit/before=error -commit=kill > overlay edit save > killed, committing: resume rollback ; resume > commit clean > done
 overlay: run commit/after=error -commit=error > overlay edit save commit > unrestored, committing: resume rollback ; rollback > -commit -save -overlay > rolled-back
 overlay: run commit/after=error -save=kill > overlay edit save commit -commit > killed, committing: resume rollback ; resume > save commit clean > done
-overlay: run clean/before=error > overlay edit save commit > forward, committing: resume ; rollback > > job-state, committing: resume ; accept > > job-state, committing: resume ; resume > clean > done
+overlay: run save/before=forward > overlay edit > forward untouched, committing: resume rollback ; resume > save commit clean > done
+overlay: run save/before=forward > overlay edit > forward untouched, committing: resume rollback ; rollback > -save -overlay > rolled-back
+overlay: run clean/before=error > overlay edit save commit > forward, committing: resume ; rollback > > job-state, committing: resume ; resume > clean > done
+overlay: run clean/before=error > overlay edit save commit > forward, committing: resume ; accept > clean > done
 overlay: run clean/before=kill > overlay edit save commit > killed, committing: resume ; resume > clean > done
 `
 

@@ -65,6 +65,8 @@ func (w *world) fault(ctx context.Context, point string) error {
 		return plan.Refuse(plan.NoSpace, "", "injected")
 	case "keep":
 		return Unchanged(plan.Refuse(plan.DomainChanged, "", "injected"))
+	case "forward":
+		return ForwardOnly(errors.New("injected"))
 	case "cancel":
 		w.cancel(errors.New("interrupted"))
 		<-ctx.Done()

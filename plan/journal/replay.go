@@ -62,7 +62,7 @@ type Record struct {
 	// has begun and has no end.
 	Done    map[string]bool
 	Running string
-	// Error is the last failure's text.
+	// Error is the last failure's text, until another step begins.
 	Error     string
 	Processes []Proc
 }
@@ -93,7 +93,7 @@ func (r *Record) apply(e Entry) {
 			r.Processes = append(r.Processes, p)
 		}
 	case Begin:
-		r.Running = e.Step
+		r.Running, r.Error = e.Step, ""
 	case Done:
 		r.Done[e.Step] = true
 		r.Running, r.Error = "", ""

@@ -7,76 +7,27 @@ import (
 
 	engine "github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// legacy is a job of a kind that has not moved to the engine, as far as its status goes.
-type legacy struct {
-	facts Facts
-	dir   string
-}
-
-func openLegacy(j *engine.Job) (engine.Work, error) {
-	w := &legacy{dir: j.Dir()}
-	err := j.Load(&w.facts)
-	h := j.Header()
-	w.facts.Kind, w.facts.Target, w.facts.Agreed = Kind(h.Kind), h.Target, h.Agreed
-	return w, err
-}
-
-func (w *legacy) Handlers() map[plan.StepKind]apply.Handler { return nil }
-
-func (w *legacy) Report(*Outcome) {}
-
-// Actions are what can be done about the job.
-func (w *legacy) Actions(r journal.Record) []engine.Action {
-	f := w.facts
-	switch {
-	case f.Kind == Rehearsing:
-		return []engine.Action{engine.Rollback, engine.Resume}
-	case r.State == journal.Waiting:
-		return []engine.Action{engine.Accept, engine.Rollback}
-	case r.State == journal.Committing && f.Target.Guest != nil && f.Target.Guest.Trial:
-		return []engine.Action{engine.Resume}
-	case r.State == journal.Opening && !f.Agreed:
-		return []engine.Action{engine.Rollback, engine.Resume}
-	}
-	return []engine.Action{engine.Resume, engine.Rollback}
-}
-
-// Details are the job's files.
-func (w *legacy) Details() engine.Details {
-	f := w.facts
-	d := engine.Details{OldSize: f.OldSize, NewSize: f.NewSize, Overlay: f.Overlay, Undo: f.Undo}
-	for _, side := range f.Overlays {
-		d.Others = append(d.Others, side.Path)
-	}
-	return d
-}
-
 // Describe says in plain words what the job is at.
-func (w *legacy) Describe(r journal.Record, active bool) string {
-	f, g := w.facts, w.facts.Target.Guest
+func (g *growth) Describe(r journal.Record, active bool) string {
+	guest := g.guest()
 	commit := engine.Begun(r, string(plan.StepCommit))
 	switch {
-	case f.Kind == Rehearsing && active:
-		return "It is a rehearsal, and runs: the image is only read."
-	case f.Kind == Rehearsing:
-		return "It was a rehearsal, and was cut off. The image was only read; rollback takes away what it has left."
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."
 	case r.State == journal.RolledBack:
 		return "It was rolled back: the image is as it was before."
 	case r.State == journal.Cancelled:
 		return "It was given up before anything was done."
-	case r.State == journal.Waiting && g != nil:
-		return describeTrial(r, g)
+	case r.State == journal.Waiting && guest != nil:
+		return describeTrial(r, guest)
 	case r.State == journal.Waiting:
 		return "The overlay is complete and verified, and the image is untouched. Somebody has to decide."
 	case active:
 		return describeRunning(r, commit)
-	case r.State == journal.Committing && g != nil && g.Trial:
+	case isPivoting(r):
 		return "It ended while the guest's overlay was committed. The guest can go on running; only resume goes on from here, and nothing is lost meanwhile."
 	case r.State == journal.Trial:
 		return "It ended in the trial" + engine.At(r) + ". The guest is on an overlay, or about to be; its image is untouched."
@@ -84,11 +35,11 @@ func (w *legacy) Describe(r journal.Record, active bool) string {
 		return "It ended while the overlay was being written into the image. The image may be partly written: do not start the guest before this job is finished or rolled back. Both are safe: the overlay and the saved bytes are here."
 	case r.State == journal.Committing:
 		return "It ended just before the commit. The image is untouched."
-	case r.State == journal.Editing && g != nil && g.Running:
-		return "It ended in the outage of " + g.Name + engine.At(r) + ", which may be off now. Its image is untouched: resume begins the edit again, rollback starts the guest from it."
+	case r.State == journal.Editing && guest != nil && guest.Running:
+		return "It ended in the outage of " + guest.Name + engine.At(r) + ", which may be off now. Its image is untouched: resume begins the edit again, rollback starts the guest from it."
 	case r.State == journal.Editing:
 		return "It ended while the overlay was edited" + engine.At(r) + ". The image is untouched; the overlay is made again when the job is resumed."
-	case f.Agreed:
+	case g.Header().Agreed:
 		return "It ended while it looked at the image. The image is untouched."
 	}
 	return "It ended while it looked at the image; nobody had agreed to a plan. The image is untouched."

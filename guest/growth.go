@@ -1,0 +1,343 @@
+package guest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
+	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// growthData is what a growth has to know after a crash, beside its plan.
+type growthData struct {
+	Request plan.Request `json:"request"`
+	OldSize size.Bytes   `json:"old_size"`
+	NewSize size.Bytes   `json:"new_size"`
+	Overlay string       `json:"overlay"`
+	Undo    string       `json:"undo"`
+	// Stamp is the image's, before the job.
+	Stamp image.Stamp `json:"stamp"`
+	// Keep stops before the commit.
+	Keep bool `json:"keep"`
+	// Overlays are those of the domain's other disks, for the trial.
+	Overlays []SideOverlay `json:"overlays,omitempty"`
+	// Before is what the guest's agent saw before the outage. Unlisted reports that it
+	// answered, and could not list file systems.
+	Before   []domain.FS `json:"before,omitempty"`
+	Unlisted bool        `json:"unlisted,omitempty"`
+	// ByHand are the volumes that Windows could not be told to extend.
+	ByHand []string `json:"by_hand,omitempty"`
+	Hooks  Hooks    `json:"hooks,omitzero"`
+	// View is what a rehearsal works on while the guest runs.
+	View *view `json:"view,omitempty"`
+}
+
+// Hooks are people's own commands, run by the shell of the host with the job
+// in their environment.
+type Hooks struct {
+	// Pre runs before the outage; when it fails, there is none.
+	Pre string `json:"pre,omitempty"`
+	// Post runs after success, OnFailure when the job failed after Pre, with
+	// everything undone by then.
+	Post      string `json:"post,omitempty"`
+	OnFailure string `json:"on_failure,omitempty"`
+}
+
+// growth is the work of a job that grows an image, or a domain's disk, on an overlay.
+type growth struct {
+	domainJob
+	data    growthData
+	options Options
+	overlay block.Overlay
+	plan    *plan.Plan
+	steps   apply.Growth // what the steps are carried out on
+	notes   []string     // on the disk, for the plan's warnings
+
+	// seen is what was on the disk while the guest still ran.
+	seen *plan.Layout
+	// image is nil in a job that is taken up again.
+	image *image.Image
+	// refusedStop reports that the guest was asked in every way to shut down, and
+	// did not.
+	refusedStop bool
+	// restarted reports that a shutdown was taken back by starting the guest.
+	restarted bool
+}
+
+func newGrowth(j *engine.Job, data growthData, o Options) *growth {
+	g := &growth{domainJob: domainJob{Job: j}, data: data, options: o}
+	t := j.Target()
+	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
+	g.steps.Image = &hostImage{g}
+	return g
+}
+
+func openGrowth(o Options) engine.Kind {
+	return func(j *engine.Job) (engine.Work, error) {
+		var data growthData
+		err := j.Load(&data)
+		return newGrowth(j, data, o), err
+	}
+}
+
+// growthSpec is a new growth of the disk. work makes its work.
+func growthSpec(ctx context.Context, kind Kind, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) engine.Work) (engine.Spec, error) {
+	s := engine.Spec{Kind: kind, Target: d.Target, Agreed: o.Confirm == nil}
+	var err error
+	if s.Locks, err = locksOf(d); err != nil {
+		return s, err
+	}
+	overlays, err := sideOverlays(ctx, d)
+	if err != nil {
+		return s, err
+	}
+	s.Open = func(j *engine.Job) (any, engine.Work, error) {
+		data := newGrowthData(j, d.Image, r, newSize, o)
+		placeSideOverlays(overlays, j.ID(), o.Scratch)
+		data.Overlays = overlays
+		g := newGrowth(j, data, o)
+		g.image, g.notes = d.Image, d.Notes
+		if d.Domain != nil {
+			g.useDomain(d.Domain)
+		}
+		return data, work(g), nil
+	}
+	return s, nil
+}
+
+// newGrowthData names the job's files.
+func newGrowthData(j *engine.Job, img *image.Image, r plan.Request, newSize size.Bytes, o Options) growthData {
+	dir := o.Scratch
+	if dir == "" && !img.Block {
+		dir = filepath.Dir(img.Path)
+	}
+	if dir == "" {
+		dir = j.Dir() // /dev is no place for files
+	}
+	// The overlay's name ends in .qcow2, because virt-aa-helper's own AppArmor profile
+	// lets it read files of such names only (usr.lib.libvirt.virt-aa-helper).
+	near := filepath.Join(dir, filepath.Base(img.Path))
+	return growthData{
+		Request: r, OldSize: img.Size, NewSize: newSize, Stamp: img.Stamp, Keep: o.Keep, Hooks: o.Hooks,
+		Overlay: j.PathNextTo(near, ".qcow2"), Undo: j.PathNextTo(near, ".undo.qcow2"),
+	}
+}
+
+// locksOf names the locks of the images that a growth of the disk works on.
+func locksOf(d *disk.Disk) ([]string, error) {
+	locks := []string{d.Stamp.Identity()}
+	for _, path := range otherImages(d.Target.Guest) {
+		stamp, err := image.StampOf(path)
+		if err != nil {
+			return nil, err
+		}
+		locks = append(locks, stamp.Identity())
+	}
+	return locks, nil
+}
+
+// save writes the growth's data into the journal.
+func (g *growth) save() error { return g.Save(g.data) }
+
+// useDomain has the guest's steps carried out on the domain.
+func (g *growth) useDomain(d *domain.Domain) {
+	g.domain = d
+	g.steps.Guest = &hostGuest{g}
+}
+
+// Connect connects the growth of a domain's disk with its domain.
+func (g *growth) Connect(ctx context.Context) error {
+	if g.guest() == nil {
+		return nil
+	}
+	if err := g.domainJob.Connect(ctx); err != nil {
+		return err
+	}
+	g.useDomain(g.domain)
+	return nil
+}
+
+// Handlers are those of plan/apply.
+func (g *growth) Handlers() map[plan.StepKind]apply.Handler { return g.steps.Handlers() }
+
+// Actions are both ways until the commit cannot be taken back.
+func (g *growth) Actions(r journal.Record) []engine.Action {
+	switch {
+	case isPivoting(r), g.isPastReturn(r):
+		return []engine.Action{engine.Resume}
+	case r.State == journal.Waiting:
+		return []engine.Action{engine.Accept, engine.Rollback}
+	case r.State == journal.Opening && !g.Header().Agreed:
+		return []engine.Action{engine.Rollback, engine.Resume}
+	}
+	return []engine.Action{engine.Resume, engine.Rollback}
+}
+
+// isPivoting reports whether a live commit has begun: the image has some of the
+// overlay by then, and only the two together are whole.
+func isPivoting(r journal.Record) bool {
+	pivot := string(plan.StepPivot) + ":"
+	for id := range r.Done {
+		if strings.HasPrefix(id, pivot) {
+			return true
+		}
+	}
+	return strings.HasPrefix(r.Running, pivot)
+}
+
+// isPastReturn reports whether the commit is complete and cannot be taken back: the
+// saved bytes are gone, or the guest has been started on it.
+func (g *growth) isPastReturn(r journal.Record) bool {
+	if !r.Done[string(plan.StepCommit)] {
+		return false
+	}
+	return !image.Exists(g.overlay.Undo) || engine.Begun(r, string(plan.StepStart)) && !startFailed(r)
+}
+
+// startFailed reports whether the guest did not start on the grown image: nothing has
+// run on it, so that the commit can be taken back.
+func startFailed(r journal.Record) bool {
+	return r.Running == string(plan.StepStart) && r.Error != ""
+}
+
+// WhyNot says why an action is not possible.
+func (g *growth) WhyNot(a engine.Action, r journal.Record) string {
+	switch {
+	case a == engine.Resume:
+		return fmt.Sprintf("job %s is complete and waits for a decision", g.ID())
+	case a == engine.Accept:
+		return fmt.Sprintf("job %s is not ready to be accepted: it is %s", g.ID(), r.State)
+	case isPivoting(r) && !r.State.Ended():
+		return fmt.Sprintf("job %s cannot be rolled back any more: the guest passed its check, and its overlay is being committed", g.ID())
+	}
+	return fmt.Sprintf("job %s is done: its changes are in the image", g.ID())
+}
+
+// Run grows the disk, or goes on with it.
+func (g *growth) Run(ctx context.Context, a engine.Action) error {
+	var err error
+	if g.plan == nil {
+		if g.plan, err = g.Plan(); err != nil {
+			return err
+		}
+		g.steps.Plan = g.plan
+	}
+	switch a {
+	case engine.Rollback:
+		return g.back(ctx)
+	case engine.Resume:
+		err = g.resume(ctx)
+	case engine.Accept:
+		err = g.accept(ctx)
+	case engine.Start:
+		err = g.begin(ctx)
+	}
+	if err == nil {
+		g.ended(g.Record().State)
+	}
+	return err
+}
+
+// ended does what a run leaves to its end.
+func (g *growth) ended(s journal.JobState) {
+	if s == journal.Finished || s == journal.Waiting {
+		g.notExtended()
+	}
+	if s == journal.Finished {
+		g.cacheGrown()
+		g.afterwards("post", g.data.Hooks.Post)
+	}
+}
+
+// begin grows the disk, with an outage if it is a running domain's.
+func (g *growth) begin(ctx context.Context) error {
+	if g.guest() != nil {
+		return g.growDomain(ctx)
+	}
+	return g.grow(ctx)
+}
+
+// afterwards runs a command when all is over: its failure changes nothing.
+func (g *growth) afterwards(phase, command string) {
+	if err := g.Hook(context.Background(), phase, command); err != nil {
+		g.Note("%v", err)
+	}
+}
+
+// Report adds the plan, and what is left to a person.
+func (g *growth) Report(out *Outcome) {
+	out.Plan = g.plan
+	if out.Changed {
+		out.ManualSteps = g.manualSteps()
+	}
+}
+
+// Failed says what the image and the guest have been through, and runs the command for
+// a job that failed after its pre command.
+func (g *growth) Failed(f *Failure, before journal.Record) {
+	f.Begun = f.Forward || engine.Begun(before, string(plan.StepCommit))
+	started := engine.Begun(before, string(plan.StepStart))
+	asked := started || engine.Begun(before, string(plan.StepShutdown))
+	f.Stopped = asked
+	if f.Restored {
+		// A guest that was asked to shut down, if at all, and did not, was away for
+		// no moment.
+		f.Stopped = started || before.Done[string(plan.StepShutdown)] || g.restarted
+		_, refused := plan.IsRefusal(f.Err)
+		f.Trivial = before.State == journal.Opening || refused && !f.Begun && !asked
+	}
+	if (f.Restored || f.Undo != nil) && before.State != journal.Opening {
+		g.afterwards("on-failure", g.data.Hooks.OnFailure)
+	}
+}
+
+// Details are the sizes, and the job's files.
+func (g *growth) Details() engine.Details {
+	d := engine.Details{OldSize: g.data.OldSize, NewSize: g.data.NewSize, Overlay: g.data.Overlay, Undo: g.data.Undo, Files: []string{g.overlay.Bitmaps()}}
+	for _, side := range g.data.Overlays {
+		d.Others = append(d.Others, side.Path)
+	}
+	return d
+}
+
+// back undoes every step that was begun, last first.
+func (g *growth) back(ctx context.Context) error {
+	steps := g.Steps()
+	if len(steps) == 0 {
+		steps = []plan.Step{g.overlayStep()}
+	}
+	committed := g.Begins(string(plan.StepCommit)) > 0
+	err := g.Undo(ctx, steps)
+	if _, refused := plan.IsRefusal(err); refused {
+		return engine.Unchanged(err) // a person has to look first
+	}
+	if err == nil && !committed && g.guest() == nil {
+		// A revert has compared every byte it put back; without one, the
+		// file itself must not have been touched.
+		if changed := g.untouched(); changed != nil {
+			g.Note("%v", changed)
+		}
+	}
+	return err
+}
+
+// untouched refuses when somebody wrote to the image since the job began.
+func (g *growth) untouched() error {
+	path, was := g.Target().Path, g.data.Stamp
+	now, err := image.StampOf(path)
+	if err != nil || now == was {
+		return err
+	}
+	return plan.Refuse(plan.ImageChanged, g.ID(), "somebody else wrote to %s since job %s began (%s, %d bytes; was %s, %d bytes)",
+		path, g.ID(), now.Time.Format(time.RFC3339), now.Bytes, was.Time.Format(time.RFC3339), was.Bytes)
+}
