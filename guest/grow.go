@@ -66,7 +66,7 @@ func (g *growth) grow(ctx context.Context) error {
 }
 
 // seal ends the session after the edit, and puts the overlay on the disk.
-func (g *growth) seal(s *session.Session) error {
+func (g *growth) seal(s editSession) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
@@ -74,16 +74,16 @@ func (g *growth) seal(s *session.Session) error {
 }
 
 // prepare boots the appliance and makes the overlay at the same time.
-func (g *growth) prepare(ctx context.Context) (*session.Session, error) {
+func (g *growth) prepare(ctx context.Context) (editSession, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	type result struct {
-		session *session.Session
+		session editSession
 		err     error
 	}
 	booted := make(chan result, 1)
 	go func() {
-		s, err := g.startSession(ctx)
+		s, err := g.start(ctx)
 		booted <- result{s, err}
 	}()
 	g.Note("starting the appliance")
@@ -101,18 +101,9 @@ func (g *growth) prepare(ctx context.Context) (*session.Session, error) {
 	return r.session, r.err
 }
 
-// startSession boots an appliance on an empty disk of the new size.
-func (g *growth) startSession(ctx context.Context) (*session.Session, error) {
-	options := g.options.Session
-	options.Started = g.Started
-	target := g.Target()
-	drive := session.Drive{Image: target.Path, Size: g.data.NewSize, Sector: target.SectorSize}
-	return session.Start(ctx, g.Dir(), []session.Drive{drive}, options, nil)
-}
-
 // edit plans and does everything inside the overlay. It is not done when there
 // is nothing to do.
-func (g *growth) edit(ctx context.Context, s *session.Session) (done bool, err error) {
+func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error) {
 	if err := s.Attach(ctx, g.overlay.Path); err != nil {
 		return false, err
 	}

@@ -62,6 +62,8 @@ type growth struct {
 	plan    *plan.Plan
 	steps   apply.Growth // what the steps are carried out on
 	notes   []string     // on the disk, for the plan's warnings
+	// start boots an appliance on an empty disk of the new size.
+	start func(context.Context) (editSession, error)
 
 	// seen is what was on the disk while the guest still ran.
 	seen *plan.Layout
@@ -78,7 +80,7 @@ func newGrowth(j *engine.Job, data growthData, o Options) *growth {
 	g := &growth{domainJob: domainJob{Job: j}, data: data, options: o}
 	t := j.Target()
 	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
-	g.steps.Image = &hostImage{g}
+	g.steps.Image, g.start = &hostImage{g}, g.startSession
 	return g
 }
 

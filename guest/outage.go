@@ -43,9 +43,9 @@ func (g *growth) growDomain(ctx context.Context) error {
 }
 
 // prewarm boots the appliance on the closed gate while the guest still runs.
-func (g *growth) prewarm(ctx context.Context) (*session.Session, error) {
+func (g *growth) prewarm(ctx context.Context) (editSession, error) {
 	g.Note("starting the appliance; the guest runs on")
-	s, err := g.startSession(ctx)
+	s, err := g.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w (the guest was not stopped)", err)
 	}
@@ -55,7 +55,7 @@ func (g *growth) prewarm(ctx context.Context) (*session.Session, error) {
 // estimate makes the plan from the disk as the running guest has it at this
 // moment, read without its lock. The plan is agreed to on that ground, and
 // made again after the shutdown.
-func (g *growth) estimate(ctx context.Context, s *session.Session) (agreed bool, err error) {
+func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err error) {
 	g.Note("looking at the disk of the running guest")
 	if err := s.AttachReadOnly(ctx, 0, g.image); err != nil {
 		return false, err
@@ -101,7 +101,7 @@ func (g *growth) remember(ctx context.Context) error {
 }
 
 // outage is the time without the guest: shutdown, edit, and what concludes it.
-func (g *growth) outage(ctx context.Context, s *session.Session) error {
+func (g *growth) outage(ctx context.Context, s editSession) error {
 	if err := g.down(ctx, s); err != nil {
 		_ = s.Close()
 		return err
@@ -113,7 +113,7 @@ func (g *growth) outage(ctx context.Context, s *session.Session) error {
 }
 
 // down shuts the guest down and edits the overlay.
-func (g *growth) down(ctx context.Context, s *session.Session) error {
+func (g *growth) down(ctx context.Context, s editSession) error {
 	if err := g.Enter(journal.Editing); err != nil {
 		return err
 	}
@@ -143,8 +143,8 @@ func (g *growth) down(ctx context.Context, s *session.Session) error {
 // recheck makes the plan again from the disk at rest: it has to be the one
 // that was agreed to. What the outage is for is known by now: nothing is
 // inspected, and only what the guest may have changed is looked at.
-func (g *growth) recheck(ctx context.Context, s *session.Session) error {
-	layout, err := s.Appliance.ProbeAgain(ctx, g.seen, g.plan.Targets())
+func (g *growth) recheck(ctx context.Context, s editSession) error {
+	layout, err := s.ReadAgain(ctx, g.seen, g.plan.Targets())
 	if err != nil {
 		return err
 	}

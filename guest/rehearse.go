@@ -170,7 +170,7 @@ func (r *rehearsal) Failed(f *Failure, _ journal.Record) {
 
 // rehearse boots the appliance, and edits.
 func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
-	var s *session.Session
+	var s editSession
 	var err error
 	if g.guest() != nil && g.guest().Running {
 		out.Viewed = true
@@ -204,7 +204,7 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 }
 
 // editOnce plans, and does everything between the overlay's making and its commit.
-func (g *growth) editOnce(ctx context.Context, s *session.Session, out *Rehearsal) error {
+func (g *growth) editOnce(ctx context.Context, s editSession, out *Rehearsal) error {
 	if err := s.Attach(ctx, g.overlay.Path); err != nil {
 		return err
 	}

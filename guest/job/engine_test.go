@@ -1,7 +1,8 @@
-package job
+package job_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -30,17 +32,16 @@ func reason(err error) plan.Reason {
 }
 
 // cut runs a job that is killed at a point, and gives its name.
-func cut(t *testing.T, e *Engine, w *world, kind, point string) string {
+func cut(t *testing.T, w *world, kind, point string) string {
 	t.Helper()
-	p := &player{engine: e, world: w, kind: kind}
-	if said := p.play(t, "run "+point+"=kill"); !strings.Contains(said, "killed") {
-		t.Fatalf("not killed: %s", said)
+	if played := w.of(kind).Command("run " + point + "=kill"); !strings.Contains(played, "killed") {
+		t.Fatalf("not killed: %s", played)
 	}
-	return p.id
+	return w.ID
 }
 
 // verbs are everything that can be asked for about a job.
-func verbs(e *Engine) map[string]func(id string) error {
+func verbs(e *job.Engine) map[string]func(id string) error {
 	return map[string]func(string) error{
 		"resume":   func(id string) error { _, err := e.Resume(ctx, id); return err },
 		"accept":   func(id string) error { _, err := e.Accept(ctx, id); return err },
@@ -60,7 +61,7 @@ func TestActive(t *testing.T) {
 					return nil
 				}
 				id := w.job.ID()
-				for verb, run := range verbs(&Engine{Store: e.Store, Kinds: e.Kinds}) {
+				for verb, run := range verbs(&job.Engine{Store: e.Store, Kinds: e.Kinds}) {
 					if err := run(id); reason(err) != plan.JobActive {
 						t.Errorf("%s: %v", verb, err)
 					}
@@ -71,7 +72,7 @@ func TestActive(t *testing.T) {
 				}
 				return nil
 			}
-			if _, err := e.Run(ctx, w.spec(e, kind)); err != nil {
+			if _, err := e.Run(ctx, w.spec(kind)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -85,42 +86,42 @@ func TestLocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Run(ctx, w.spec(e, "files")); reason(err) != plan.Locked {
+	if _, err := e.Run(ctx, w.spec("files")); reason(err) != plan.Locked {
 		t.Errorf("run on a disk that is locked: %v", err)
 	}
 	if err := release(); err != nil {
 		t.Fatal(err)
 	}
-	id := cut(t, e, w, "files", "name/before")
-	if _, err := e.Run(ctx, w.spec(e, "overlay")); reason(err) != plan.JobActive || !strings.Contains(err.Error(), id) {
+	id := cut(t, w, "files", "name/before")
+	if _, err := e.Run(ctx, w.spec("overlay")); reason(err) != plan.JobActive || !strings.Contains(err.Error(), id) {
 		t.Errorf("run on a disk with an unfinished job: %v", err)
 	}
 	if release, err = e.Store.LockDisk("disk-1"); err != nil {
 		t.Fatal(err)
 	}
-	w.trace = nil
+	w.Trace()
 	for _, verb := range []string{"resume", "rollback"} {
-		if err := verbs(e)[verb](id); reason(err) != plan.Locked || len(w.trace) > 0 {
-			t.Errorf("%s on a disk that is locked: %v, %v", verb, err, w.trace)
+		if err := verbs(e)[verb](id); reason(err) != plan.Locked || w.Trace() != "" {
+			t.Errorf("%s on a disk that is locked: %v", verb, err)
 		}
 	}
 	if err := release(); err != nil {
 		t.Fatal(err)
 	}
 	damage(t, e, id)
-	if _, err := e.Run(ctx, w.spec(e, "overlay")); reason(err) != plan.JobActive {
+	if _, err := e.Run(ctx, w.spec("overlay")); reason(err) != plan.JobActive {
 		t.Errorf("run on a disk of a job with a damaged journal: %v", err)
 	}
 	if _, err := e.Close(id); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Run(ctx, w.spec(e, "overlay")); err != nil {
+	if _, err := e.Run(ctx, w.spec("overlay")); err != nil {
 		t.Errorf("run when the other job is closed: %v", err)
 	}
 }
 
 // foreign gives a job's journal the schema of another version.
-func foreign(t *testing.T, e *Engine, id string) {
+func foreign(t *testing.T, e *job.Engine, id string) {
 	t.Helper()
 	path := filepath.Join(e.Store.DirOf(id), "journal")
 	data, err := os.ReadFile(path)
@@ -136,7 +137,7 @@ func foreign(t *testing.T, e *Engine, id string) {
 }
 
 // damage changes a byte in the middle of a job's journal, behind its first entry.
-func damage(t *testing.T, e *Engine, id string) {
+func damage(t *testing.T, e *job.Engine, id string) {
 	t.Helper()
 	path := filepath.Join(e.Store.DirOf(id), "journal")
 	data, err := os.ReadFile(path)
@@ -153,18 +154,18 @@ func damage(t *testing.T, e *Engine, id string) {
 func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string
-		spoil  func(*testing.T, *Engine, string)
+		spoil  func(*testing.T, *job.Engine, string)
 		says   string // by resume, accept and rollback
 		text   string // of the status
 		closes bool
 	}{
 		"newer schema": {kind: "files", spoil: foreign, says: "virt-grow/job/v2"},
-		"unknown kind": {kind: "strange", spoil: func(*testing.T, *Engine, string) {}, says: `does not know the kind of job "strange"`, text: "It cannot be worked on", closes: true},
+		"unknown kind": {kind: "strange", spoil: func(*testing.T, *job.Engine, string) {}, says: `does not know the kind of job "strange"`, text: "It cannot be worked on", closes: true},
 		"damaged":      {kind: "files", spoil: damage, says: "damaged", closes: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, _ := newWorld(t)
-			id := newJob(t, e, Header{Kind: c.kind, Steps: stepsOf("create name"), Locks: []string{"disk-1"}})
+			id := newJob(t, e, job.Header{Kind: c.kind, Steps: stepsOf("create name"), Locks: []string{"disk-1"}})
 			c.spoil(t, e, id)
 			path := filepath.Join(e.Store.DirOf(id), "journal")
 			before, err := os.ReadFile(path)
@@ -206,14 +207,24 @@ func TestRefused(t *testing.T) {
 }
 
 // newJob writes a job with nothing but a header, and a few states.
-func newJob(t *testing.T, e *Engine, h Header) string {
+func newJob(t *testing.T, e *job.Engine, h job.Header) string {
 	t.Helper()
 	held, err := e.Store.Create(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := e.open(held, h)
-	if err := errors.Join(j.writeHeader(), j.Enter(journal.Opening), j.Enter(journal.Working), held.Close()); err != nil {
+	header, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range []journal.Entry{
+		{Kind: journal.Opened, Data: header}, {Kind: journal.State, Text: string(journal.Opening)}, {Kind: journal.State, Text: string(journal.Working)},
+	} {
+		if err := held.Log.Append(entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := held.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return held.ID
@@ -238,9 +249,9 @@ func TestLeftovers(t *testing.T) {
 				if point == "name/before" {
 					w.job.Started(proc)
 				}
-				return w.fault(ctx, point)
+				return w.Fault(ctx, point)
 			}
-			id := cut(t, e, w, "files", "name/before")
+			id := cut(t, w, "files", "name/before")
 			if s, err := e.Status(id); err != nil || len(s.Processes) != 1 {
 				t.Errorf("%+v, %v", s, err)
 			}
@@ -265,10 +276,10 @@ type connected struct {
 }
 
 func (c *connected) Connect(context.Context) error {
-	c.trace = append(c.trace, "connect")
+	c.Did("connect")
 	return c.err
 }
-func (c *connected) Disconnect() error { c.trace = append(c.trace, "disconnect"); return nil }
+func (c *connected) Disconnect() error { c.Did("disconnect"); return nil }
 
 // TestConnected: a job that is taken up again is connected before anything is done, and
 // every run disconnects.
@@ -276,18 +287,20 @@ func TestConnected(t *testing.T) {
 	e, w := newWorld(t)
 	broken := errors.New("no libvirt")
 	var fails error
-	e.Kinds["files"] = func(j *Job) (Work, error) { return &connected{&files{w.toy(j)}, fails}, nil }
-	id := cut(t, e, w, "files", "name/before")
-	if want := "create disconnect"; strings.Join(w.trace, " ") != want {
-		t.Errorf("new: %v, want %s", w.trace, want)
+	e.Kinds["files"] = func(j *job.Job) (job.Work, error) { return &connected{&files{w.toy(j)}, fails}, nil }
+	id := cut(t, w, "files", "name/before")
+	if done := w.Trace(); done != "create disconnect" {
+		t.Errorf("new: %s", done)
 	}
-	fails, w.trace = broken, nil
-	if _, err := e.Resume(ctx, id); !errors.Is(err, broken) || strings.Join(w.trace, " ") != "connect" {
-		t.Errorf("broken: %v, %v", w.trace, err)
+	fails = broken
+	_, err := e.Resume(ctx, id)
+	if done := w.Trace(); !errors.Is(err, broken) || done != "connect" {
+		t.Errorf("broken: %s, %v", done, err)
 	}
-	fails, w.trace = nil, nil
-	if _, err := e.Rollback(ctx, id); err != nil || strings.Join(w.trace, " ") != "connect -name -create disconnect" {
-		t.Errorf("rollback: %v, %v", w.trace, err)
+	fails = nil
+	_, err = e.Rollback(ctx, id)
+	if done := w.Trace(); err != nil || done != "connect -name -create disconnect" {
+		t.Errorf("rollback: %s, %v", done, err)
 	}
 }
 
@@ -299,7 +312,7 @@ func TestTold(t *testing.T) {
 	e.Emit = func(ev apply.Event) { events = append(events, string(ev.Phase)+" "+ev.Step.ID()) }
 	e.Note = func(text string) { notes = append(notes, text) }
 	e.Listed = func(steps []plan.Step) { listed = steps }
-	out, err := e.Run(ctx, w.spec(e, "forward"))
+	out, err := e.Run(ctx, w.spec("forward"))
 	if err != nil || !slices.Equal(out.Messages, []string{"it is sent"}) || out.Took <= 0 || len(listed) != 3 || !slices.Contains(events, "finished inside") {
 		t.Errorf("%+v, %v; %v, %v", out, err, events, listed)
 	}
@@ -309,13 +322,13 @@ func TestTold(t *testing.T) {
 		t.Errorf("%v, %v", events, notes)
 	}
 
-	id := cut(t, e, w, "forward", "inside/before")
+	id := cut(t, w, "forward", "inside/before")
 	out, err = e.Accept(ctx, id)
 	want := []string{"done: the step prepare", "done: the step send", "begun, and perhaps done in part: the step inside"}
 	if err != nil || out.State != journal.Closed || !slices.Equal(out.Messages, want) || !strings.Contains(strings.Join(out.ManualSteps, ""), "use it") {
 		t.Errorf("closed: %+v, %v", out, err)
 	}
-	id = cut(t, e, w, "files", "create/before")
+	id = cut(t, w, "files", "create/before")
 	out, err = e.Close(id)
 	want = []string{"begun, and perhaps done in part: the step create", "not done: the step name", "kept: " + filepath.Join(e.Store.DirOf(id), "lock")}
 	if err != nil || !slices.Equal(out.Messages, want) {
@@ -336,18 +349,14 @@ func TestDescribe(t *testing.T) {
 	} {
 		t.Run(c.kind+" "+c.run+" "+c.then, func(t *testing.T) {
 			e, w := newWorld(t)
-			p := &player{engine: e, world: w, kind: c.kind}
-			p.play(t, c.run)
+			w.of(c.kind).Command(c.run)
 			if c.then != "" {
-				p.play(t, c.then)
+				w.Command(c.then)
 			}
-			if s, err := e.Status(p.id); err != nil || s.Text != c.text {
+			if s, err := e.Status(w.ID); err != nil || s.Text != c.text {
 				t.Errorf("%q, %v", s.Text, err)
 			}
 		})
-	}
-	if text := (&Status{Record: journal.Record{State: journal.Cancelled}}).describe(); text != "It was given up before anything was done." {
-		t.Error(text)
 	}
 }
 
@@ -362,9 +371,9 @@ func TestData(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		return w.fault(ctx, point)
+		return w.Fault(ctx, point)
 	}
-	id := cut(t, e, w, "files", "name/before")
+	id := cut(t, w, "files", "name/before")
 	e.Fault = func(context.Context, string) error {
 		var data []int
 		if err := w.job.Load(&data); err != nil || !slices.Equal(data, []int{1, 2}) {
@@ -390,7 +399,7 @@ func TestData(t *testing.T) {
 // TestHook: a person's own command knows what it is run for.
 func TestHook(t *testing.T) {
 	e, w := newWorld(t)
-	s := w.spec(e, "files")
+	s := w.spec("files")
 	s.Target.Guest = &plan.Guest{Name: "dev7", Disk: "vda", Connect: "test:///default"}
 	told := filepath.Join(t.TempDir(), "told")
 	e.Fault = func(_ context.Context, point string) error {
@@ -419,11 +428,11 @@ func TestHook(t *testing.T) {
 func TestTimings(t *testing.T) {
 	dir := t.TempDir()
 	e, w := newWorld(t)
-	e.Timings = LoadTimings(dir)
-	if _, err := e.Run(ctx, w.spec(e, "files")); err != nil {
+	e.Timings = job.LoadTimings(dir)
+	if _, err := e.Run(ctx, w.spec("files")); err != nil {
 		t.Fatal(err)
 	}
-	known := LoadTimings(dir)
+	known := job.LoadTimings(dir)
 	if _, ok := known.Seconds["create/"]; !ok {
 		t.Errorf("%v", known.Seconds)
 	}
@@ -439,7 +448,7 @@ func TestTimings(t *testing.T) {
 	if p.Steps[0].Seconds != 15 || p.Steps[1].Seconds != 1 {
 		t.Errorf("%v", p.Steps)
 	}
-	var none *Timings
+	var none *job.Timings
 	none.Learn(g, apply.Event{Phase: apply.Finished, Step: start})
 	none.Tune(p)
 	if err := none.Save(); err != nil || p.Steps[0].Seconds != 15 {
@@ -448,7 +457,7 @@ func TestTimings(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "rates.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if again := LoadTimings(dir); len(again.Seconds) > 0 {
+	if again := job.LoadTimings(dir); len(again.Seconds) > 0 {
 		t.Errorf("%v", again.Seconds)
 	}
 }

@@ -1,25 +1,13 @@
-package job
+package job_test
 
 import (
-	"context"
-	"errors"
-	"os"
 	"strings"
 	"testing"
-
-	"github.com/virt-grow/virt-grow/plan"
 )
 
-// sequences are runs of the engine, one a line. A line is a kind and its commands, with
-// what each one did and how it ended:
-//
-//	KIND: COMMAND [POINT=FAULT…] > TRACE > RESULT ; COMMAND …
-//
-// A point is as in VIRT_GROW_FAULT, or "-STEP" in a step's undo. The trace has the
-// steps that were done, and those undone with a "-". The result is the outcome's state;
-// or of a failure "restored", "unrestored" or "forward", with "untouched" where nothing
-// from before the job was being changed; or the refusal's reason. What comes after a
-// comma is what the journal says then: the state, and after a colon what may be done.
+// sequences are runs of the engine, one a line: a kind, and a script as in jobtest.Player.
+// The trace has the steps that were done, and those undone with a "-". The points of
+// undo are "-STEP", and "open" is before the job's first entry.
 var sequences = `
 files: run > create name > done
 files: run create/before=error > -create > error, forgotten
@@ -45,7 +33,7 @@ files: run name/before=error -name=error > create > unrestored untouched, workin
 files: run name/before=error -name=kill > create > killed, working: resume rollback ; rollback > -name -create > rolled-back
 files: run name/before=error -create=kill > create -name > killed, working: resume rollback ; resume > create name > done
 files: run name/before=error -create=kill > create -name > killed, working: resume rollback ; rollback -create=error > > unrestored untouched, working: resume rollback
-files: run name/before=keep > create > domain-changed, working: resume rollback ; resume > name > done
+files: run name/before=unchanged > create > domain-changed, working: resume rollback ; resume > name > done
 files: run create/before=journal > create -create > error, forgotten
 files: run name/before=journal > create name -name -create > restored untouched, working: resume rollback ; rollback > -name -create > rolled-back
 files: run > create name > done ; resume > > done unchanged ; rollback > > job-state, done ; accept > > done unchanged ; close > > job-state, done
@@ -96,115 +84,13 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-// play runs one line, and compares what it says.
 func play(t *testing.T, line string) {
-	e, w := newWorld(t)
 	kind, script, _ := strings.Cut(line, ": ")
-	p := &player{engine: e, world: w, kind: kind}
-	var said []string
-	for stage := range strings.SplitSeq(script, ";") {
-		command, _, _ := strings.Cut(stage, ">")
-		said = append(said, p.play(t, strings.TrimSpace(command)))
+	_, w := newWorld(t)
+	if got := w.of(kind).Play(script); got != script {
+		t.Errorf("got\n%s: %s", kind, got)
 	}
-	if got := kind + ": " + strings.Join(said, " ; "); got != line {
-		t.Errorf("got\n%s", got)
-	}
-	if end := said[len(said)-1]; strings.HasSuffix(end, "rolled-back") && len(w.there) > 0 {
+	if strings.HasSuffix(line, "rolled-back") && len(w.there) > 0 {
 		t.Errorf("left after it was rolled back: %v", w.there)
 	}
-}
-
-type player struct {
-	engine *Engine
-	world  *world
-	kind   string
-	id     string
-}
-
-// play runs one command, and says what came of it.
-func (p *player) play(t *testing.T, command string) string {
-	t.Helper()
-	words := strings.Fields(command)
-	for _, word := range words[1:] {
-		point, fault, _ := strings.Cut(word, "=")
-		p.world.faults[point] = fault
-	}
-	p.world.trace = nil
-	p.engine.Opened = func(id string) { p.id = id }
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	p.world.cancel = cancel
-	ended := "killed"
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ended = p.result(p.do(ctx, words[0]))
-	}()
-	<-done
-	clear(p.world.faults)
-	return strings.Join(strings.Fields(command+" > "+strings.Join(p.world.trace, " ")+" > "+ended+p.after(ended)), " ")
-}
-
-func (p *player) do(ctx context.Context, verb string) (*Outcome, error) {
-	switch verb {
-	case "resume":
-		return p.engine.Resume(ctx, p.id)
-	case "accept":
-		return p.engine.Accept(ctx, p.id)
-	case "rollback":
-		return p.engine.Rollback(ctx, p.id)
-	case "close":
-		return p.engine.Close(p.id)
-	}
-	p.world.keep, p.world.nothing = verb == "keep", verb == "nothing"
-	return p.engine.Run(ctx, p.world.spec(p.engine, p.kind))
-}
-
-func (p *player) result(out *Outcome, err error) string {
-	var f *Failure
-	switch r, refused := plan.IsRefusal(err); {
-	case errors.As(err, &f):
-		text := "unrestored"
-		if f.Restored {
-			text = "restored"
-		} else if f.Forward {
-			text = "forward"
-		}
-		if !f.Begun {
-			text += " untouched"
-		}
-		return text
-	case refused:
-		return string(r.Reason)
-	case err != nil:
-		return "error"
-	case !out.Changed && out.State != "closed":
-		return string(out.State) + " unchanged"
-	}
-	return string(out.State)
-}
-
-// after is what is known of the job then; an end that the result names is not repeated.
-func (p *player) after(result string) string {
-	s, err := p.engine.Status(p.id)
-	if err != nil {
-		if _, err := os.Stat(p.engine.Store.DirOf(p.id)); err == nil {
-			return ", error"
-		}
-		if len(p.world.trace) > 0 {
-			return ", forgotten"
-		}
-		return ", no job"
-	}
-	if s.Record.State.Ended() && strings.HasPrefix(result, string(s.Record.State)) {
-		return ""
-	}
-	text := ", " + string(s.Record.State)
-	if len(s.Actions) > 0 {
-		text += ":"
-	}
-	for _, a := range s.Actions {
-		text += " " + string(a)
-	}
-	return text
 }

@@ -1,24 +1,29 @@
-package job
+package job_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job/jobtest"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
 // Three kinds of job that do nothing but leave traces: registering them is all it takes.
-var toys = map[string]func(*world) Kind{
-	"files":   func(w *world) Kind { return func(j *Job) (Work, error) { return &files{toy: w.toy(j)}, nil } },
-	"forward": func(w *world) Kind { return func(j *Job) (Work, error) { return &forward{toy: w.toy(j)}, nil } },
-	"overlay": func(w *world) Kind { return func(j *Job) (Work, error) { return &overlay{toy: w.toy(j)}, nil } },
+var toys = map[string]func(*world) job.Kind{
+	"files": func(w *world) job.Kind {
+		return func(j *job.Job) (job.Work, error) { return &files{toy: w.toy(j)}, nil }
+	},
+	"forward": func(w *world) job.Kind {
+		return func(j *job.Job) (job.Work, error) { return &forward{toy: w.toy(j)}, nil }
+	},
+	"overlay": func(w *world) job.Kind {
+		return func(j *job.Job) (job.Work, error) { return &overlay{toy: w.toy(j)}, nil }
+	},
 }
 
 // steps are the toys' own.
@@ -38,52 +43,23 @@ func stepsOf(names string) []plan.Step {
 
 // world is what toys act on.
 type world struct {
-	faults map[string]string // by point: "name/before", "-name" in its undo
-	cancel context.CancelCauseFunc
-	trace  []string // what was done, "-" for undone, in order
-	there  []string // what is there now
+	*jobtest.Player
+	there []string // what is there now
 	// keep and nothing are what a run of the overlay is asked for.
 	keep, nothing bool
-	job           *Job
+	job           *job.Job
 }
 
-func (w *world) toy(j *Job) toy {
+func (w *world) toy(j *job.Job) toy {
 	w.job = j
 	return toy{world: w, Job: j}
 }
 
-// fault is what happens at a point, if anything.
-func (w *world) fault(ctx context.Context, point string) error {
-	kind := w.faults[point]
-	delete(w.faults, point)
-	switch kind {
-	case "":
-		return nil
-	case "error":
-		return errors.New("injected")
-	case "refuse":
-		return plan.Refuse(plan.NoSpace, "", "injected")
-	case "keep":
-		return Unchanged(plan.Refuse(plan.DomainChanged, "", "injected"))
-	case "forward":
-		return ForwardOnly(errors.New("injected"))
-	case "cancel":
-		w.cancel(errors.New("interrupted"))
-		<-ctx.Done()
-		return ctx.Err()
-	case "kill":
-		runtime.Goexit() // nothing after it happens, and locks are let go
-	case "journal":
-		return w.job.held.Log.Close()
-	}
-	return fmt.Errorf("unknown fault %q", kind)
-}
-
 // toy is what the toys have in common: every step leaves a trace, and its undo another.
 type toy struct {
-	Reversible
+	job.Reversible
 	*world
-	*Job
+	*job.Job
 }
 
 func (t toy) handlers(irreversible ...string) map[plan.StepKind]apply.Handler {
@@ -99,7 +75,7 @@ func (t toy) handlers(irreversible ...string) map[plan.StepKind]apply.Handler {
 }
 
 func (t toy) do(_ context.Context, s plan.Step) error {
-	t.trace = append(t.trace, s.ID())
+	t.Did(s.ID())
 	if !slices.Contains(t.there, s.ID()) {
 		t.there = append(t.there, s.ID())
 	}
@@ -107,10 +83,10 @@ func (t toy) do(_ context.Context, s plan.Step) error {
 }
 
 func (t toy) undo(ctx context.Context, s plan.Step) error {
-	if err := t.fault(ctx, "-"+s.ID()); err != nil {
+	if err := t.world.Fault(ctx, "-"+s.ID()); err != nil {
 		return err
 	}
-	t.trace = append(t.trace, "-"+s.ID())
+	t.Did("-" + s.ID())
 	t.there = slices.DeleteFunc(t.there, func(name string) bool { return name == s.ID() })
 	return nil
 }
@@ -118,24 +94,26 @@ func (t toy) undo(ctx context.Context, s plan.Step) error {
 // files only makes files: what was there before is never touched.
 type files struct{ toy }
 
-func (f *files) Handlers() map[plan.StepKind]apply.Handler { return f.handlers() }
-func (f *files) Failed(failure *Failure, _ journal.Record) { failure.Begun = false }
-func (f *files) Details() Details                          { return Details{Files: []string{f.Dir() + "/lock", "/nowhere"}} }
+func (f *files) Handlers() map[plan.StepKind]apply.Handler     { return f.handlers() }
+func (f *files) Failed(failure *job.Failure, _ journal.Record) { failure.Begun = false }
+func (f *files) Details() job.Details {
+	return job.Details{Files: []string{f.Dir() + "/lock", "/nowhere"}}
+}
 
 // forward cannot be taken back once it has sent something.
 type forward struct{ toy }
 
 func (f *forward) Handlers() map[plan.StepKind]apply.Handler { return f.handlers("send", "inside") }
 
-func (f *forward) Actions(r journal.Record) []Action {
-	if Begun(r, "send") {
-		return []Action{Resume, Close}
+func (f *forward) Actions(r journal.Record) []job.Action {
+	if job.Begun(r, "send") {
+		return []job.Action{job.Resume, job.Close}
 	}
-	return []Action{Resume, Rollback}
+	return []job.Action{job.Resume, job.Rollback}
 }
 
-func (f *forward) Report(out *Outcome) { out.Messages = append(out.Messages, "it is sent") }
-func (f *forward) Details() Details    { return Details{Inside: []string{"use it"}} }
+func (f *forward) Report(out *job.Outcome) { out.Messages = append(out.Messages, "it is sent") }
+func (f *forward) Details() job.Details    { return job.Details{Inside: []string{"use it"}} }
 
 // overlay edits an overlay, and commits it; half an edit is never continued.
 type overlay struct{ toy }
@@ -143,7 +121,8 @@ type overlay struct{ toy }
 func (o *overlay) Handlers() map[plan.StepKind]apply.Handler {
 	all := o.handlers("edit", "clean")
 	all["clean"] = apply.Handler{Do: func(_ context.Context, s plan.Step) error {
-		o.trace, o.there = append(o.trace, s.ID()), []string{"commit"}
+		o.Did(s.ID())
+		o.there = []string{"commit"}
 		return nil
 	}}
 	all["overlay"] = apply.Handler{Do: o.do, Undo: func(ctx context.Context, s plan.Step) error {
@@ -153,14 +132,14 @@ func (o *overlay) Handlers() map[plan.StepKind]apply.Handler {
 	return all
 }
 
-func (o *overlay) Actions(r journal.Record) []Action {
+func (o *overlay) Actions(r journal.Record) []job.Action {
 	switch {
 	case r.Done["commit"]:
-		return []Action{Resume}
+		return []job.Action{job.Resume}
 	case r.State == journal.Waiting:
-		return []Action{Accept, Rollback}
+		return []job.Action{job.Accept, job.Rollback}
 	}
-	return []Action{Resume, Rollback}
+	return []job.Action{job.Resume, job.Rollback}
 }
 
 func (o *overlay) Describe(r journal.Record, active bool) string {
@@ -170,21 +149,23 @@ func (o *overlay) Describe(r journal.Record, active bool) string {
 	return "It is " + string(r.State) + "."
 }
 
-func (o *overlay) WhyNot(a Action, r journal.Record) string {
-	if a == Resume && r.State == journal.Waiting {
+func (o *overlay) WhyNot(a job.Action, r journal.Record) string {
+	if a == job.Resume && r.State == journal.Waiting {
 		return "job " + o.ID() + " waits for a decision"
 	}
 	return ""
 }
 
-func (o *overlay) Failed(f *Failure, before journal.Record) { f.Begun = Begun(before, "commit") }
+func (o *overlay) Failed(f *job.Failure, before journal.Record) {
+	f.Begun = job.Begun(before, "commit")
+}
 
-func (o *overlay) Run(ctx context.Context, a Action) error {
+func (o *overlay) Run(ctx context.Context, a job.Action) error {
 	state := o.Record().State
 	switch {
-	case a == Rollback:
+	case a == job.Rollback:
 		return o.Undo(ctx, o.Steps())
-	case a == Accept, state == journal.Committing:
+	case a == job.Accept, state == journal.Committing:
 		return o.conclude(ctx)
 	case o.nothing:
 		return o.Enter(journal.Cancelled)
@@ -214,24 +195,33 @@ func (o *overlay) conclude(ctx context.Context) error {
 }
 
 // newWorld is an engine that knows the toys, and what they act on.
-func newWorld(t *testing.T) (*Engine, *world) {
+func newWorld(t *testing.T) (*job.Engine, *world) {
 	t.Helper()
-	w := &world{faults: map[string]string{}, cancel: func(error) {}}
-	e := &Engine{Store: journal.Store{Dir: t.TempDir()}, Kinds: Kinds{}, Fault: w.fault}
+	w := &world{Player: jobtest.New(t, job.Kinds{})}
 	for name, kind := range toys {
-		e.Kinds[name] = kind(w)
+		w.Engine.Kinds[name] = kind(w)
 	}
-	return e, w
+	w.BreakJournal = func() error { return w.job.BreakJournal() }
+	return w.Engine, w
+}
+
+// of has the player begin jobs of a kind.
+func (w *world) of(kind string) *world {
+	w.Start = func(ctx context.Context, command string) (*job.Outcome, error) {
+		w.keep, w.nothing = command == "keep", command == "nothing"
+		return w.Engine.Run(ctx, w.spec(kind))
+	}
+	return w
 }
 
 // spec is a new job of a kind, on one disk.
-func (w *world) spec(e *Engine, kind string) Spec {
-	return Spec{Kind: kind, Target: plan.Target{Path: "/img/" + kind}, Locks: []string{"disk-1"}, Steps: stepsOf(steps[kind]), Agreed: true,
-		Open: func(j *Job) (any, Work, error) {
-			if err := w.fault(context.Background(), "open"); err != nil {
+func (w *world) spec(kind string) job.Spec {
+	return job.Spec{Kind: kind, Target: plan.Target{Path: "/img/" + kind}, Locks: []string{"disk-1"}, Steps: stepsOf(steps[kind]), Agreed: true,
+		Open: func(j *job.Job) (any, job.Work, error) {
+			if err := w.Fault(context.Background(), "open"); err != nil {
 				return nil, nil, err
 			}
-			work, err := e.Kinds[kind](j)
+			work, err := w.Engine.Kinds[kind](j)
 			return map[string]string{"toy": kind}, work, err
 		}}
 }

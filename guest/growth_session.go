@@ -1,0 +1,48 @@
+package guest
+
+import (
+	"context"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/session"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// editSession is what a growth needs of the session in which it reads and edits a disk.
+type editSession interface {
+	// Attach shows the overlay, AttachReadOnly the image of a running guest; Detach
+	// writes everything out and empties the drive.
+	Attach(ctx context.Context, overlays ...string) error
+	AttachReadOnly(ctx context.Context, i int, img *image.Image) error
+	Detach(ctx context.Context) error
+	// Read reads the disk, ReadAtRest one that nobody writes to, ReadAgain only what
+	// can have changed since.
+	Read(ctx context.Context, disk size.Bytes, inspect session.Inspection) (*plan.Layout, error)
+	ReadAtRest(ctx context.Context, disk size.Bytes, inspect session.Inspection) (*plan.Layout, error)
+	ReadAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error)
+	Editor(block.Overlay) apply.Editor
+	Close() error
+}
+
+// applianceSession is a session with an appliance.
+type applianceSession struct{ *session.Session }
+
+func (s applianceSession) ReadAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error) {
+	return s.Appliance.ProbeAgain(ctx, was, devices)
+}
+
+// startSession boots an appliance on an empty disk of the new size.
+func (g *growth) startSession(ctx context.Context) (editSession, error) {
+	options := g.options.Session
+	options.Started = g.Started
+	target := g.Target()
+	drive := session.Drive{Image: target.Path, Size: g.data.NewSize, Sector: target.SectorSize}
+	s, err := session.Start(ctx, g.Dir(), []session.Drive{drive}, options, nil)
+	if err != nil {
+		return nil, err
+	}
+	return applianceSession{s}, nil
+}
