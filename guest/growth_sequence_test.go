@@ -1,0 +1,321 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job/jobtest"
+	"github.com/virt-grow/virt-grow/guest/session"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/apply/applytest"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// growthSequences are growths on fakes, one a line: how the guest is treated, and a
+// script as in jobtest.Player. The trace has the steps that were done, and those undone
+// with a "-". A command "ask" leaves the question to a person, "keep" stops before the
+// commit.
+var growthSequences = `
+image: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+image: run overlay/before=error > -overlay > error, forgotten
+image: run check:sda/before=refuse > overlay -overlay > no-space, forgotten
+image: run fs:sda/before=error > overlay check:sda -overlay > restored untouched, rolled-back
+image: run fs:sda/before=cancel > overlay check:sda -overlay > restored untouched, rolled-back
+image: run save-undo/after=error > overlay check:sda fs:sda verify:sda -save-undo -overlay > restored untouched, rolled-back
+image: run commit/after=error > overlay check:sda fs:sda verify:sda save-undo -commit -save-undo -overlay > restored, rolled-back
+image: run clean-up/before=error > overlay check:sda fs:sda verify:sda save-undo commit > forward, committing: resume rollback ; resume > clean-up > done
+image: run clean-up/before=error > overlay check:sda fs:sda verify:sda save-undo commit > forward, committing: resume rollback ; rollback > -commit -save-undo -overlay > rolled-back
+image: run clean-up/after=kill > overlay check:sda fs:sda verify:sda save-undo commit > killed, committing: resume ; rollback > > job-state, committing: resume ; resume > clean-up > done
+image: run clean-up/before=cancel > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+image: run overlay/before=kill > > killed, opening: resume rollback ; resume > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+image: run overlay/before=kill > > killed, opening: resume rollback ; rollback > -overlay > rolled-back
+image: run fs:sda/before=kill > overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+image: run fs:sda/before=kill > overlay check:sda > killed, editing: resume rollback ; rollback > -overlay > rolled-back
+image: run fs:sda/before=kill > overlay check:sda > killed, editing: resume rollback ; accept > > job-state, editing: resume rollback
+image: run fs:sda/before=kill > overlay check:sda > killed, editing: resume rollback ; resume fs:sda/before=error > overlay check:sda -overlay > restored untouched, rolled-back
+image: run save-undo/before=kill > overlay check:sda fs:sda verify:sda > killed, committing: resume rollback ; resume > save-undo commit clean-up > done
+image: run commit/before=kill > overlay check:sda fs:sda verify:sda save-undo > killed, committing: resume rollback ; resume > commit clean-up > done
+image: run commit/before=kill > overlay check:sda fs:sda verify:sda save-undo > killed, committing: resume rollback ; rollback > -commit -save-undo -overlay > rolled-back
+image: run commit/after=kill > overlay check:sda fs:sda verify:sda save-undo > killed, committing: resume rollback ; accept > commit clean-up > done
+image: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done ; rollback > > job-state, done ; accept > > done unchanged
+image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; resume > > job-state, waiting: accept rollback ; accept > save-undo commit clean-up > done
+image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; rollback > -overlay > rolled-back ; accept > > job-state, rolled-back
+image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; accept image=written > > image-changed, waiting: accept rollback
+image: ask answer=kill > overlay > killed, opening: rollback resume ; resume > > cancelled unchanged, no job
+image: ask answer=kill > overlay > killed, opening: rollback resume ; rollback > -overlay > rolled-back
+image: ask answer=refuse > overlay -overlay > no-space, forgotten
+
+no-trial: run > shutdown overlay check:sda fs:sda verify:sda save-undo commit start clean-up > done
+no-trial: run shutdown/before=error > -shutdown > restored untouched, rolled-back
+no-trial: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda save-undo commit start clean-up > done
+no-trial: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; rollback > -overlay -shutdown > rolled-back
+no-trial: run commit/after=kill > shutdown overlay check:sda fs:sda verify:sda save-undo > killed, committing: resume rollback ; rollback > -commit -save-undo -overlay -shutdown > rolled-back
+no-trial: run clean-up/before=error > shutdown overlay check:sda fs:sda verify:sda save-undo commit start > forward stopped, committing: resume ; rollback > > job-state, committing: resume ; resume > clean-up > done
+no-trial: ask answer=refuse > > no-space, no job
+no-trial: run shutdown/before=refuse > -shutdown > restored untouched, rolled-back
+no-trial: run start/before=error > shutdown overlay check:sda fs:sda verify:sda save-undo commit -start -commit -save-undo -overlay -shutdown > restored stopped, rolled-back
+no-trial: run start/before=kill > shutdown overlay check:sda fs:sda verify:sda save-undo commit > killed, committing: resume ; rollback > > job-state, committing: resume ; resume > start clean-up > done
+off: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+off: run fs:sda/before=kill > overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+trial: run > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+trial: run health/before=error > shutdown overlay check:sda fs:sda verify:sda switch start -start -switch -overlay -shutdown > restored stopped untouched, rolled-back
+trial: run shutdown/before=kill > > killed, editing: resume rollback ; resume > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+trial: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+trial: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; rollback > -overlay -shutdown > rolled-back
+trial: run switch/before=kill > shutdown overlay check:sda fs:sda verify:sda > killed, trial: resume rollback ; resume > switch start health pivot:vda restore clean-up > done
+trial: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start > killed, trial: resume rollback ; resume > health pivot:vda restore clean-up > done
+trial: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start > killed, trial: resume rollback ; rollback > -start -switch -overlay -shutdown > rolled-back
+trial: run pivot:vda/before=error > shutdown overlay check:sda fs:sda verify:sda switch start health > forward stopped, committing: resume ; resume > pivot:vda restore clean-up > done
+trial: run pivot:vda/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start health > killed, committing: resume ; rollback > > job-state, committing: resume ; resume > pivot:vda restore clean-up > done
+trial: run libvirt=error > shutdown overlay check:sda fs:sda verify:sda switch start health -start -switch -overlay -shutdown > restored stopped untouched, rolled-back
+trial: run start/before=kill > shutdown overlay check:sda fs:sda verify:sda switch > killed, trial: resume rollback ; resume > start health pivot:vda restore clean-up > done
+trial: run restore/before=error > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda > forward stopped, committing: resume ; resume > restore clean-up > done
+trial: run clean-up/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore > killed, committing: resume ; rollback > > job-state, committing: resume ; resume > clean-up > done
+manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; accept > pivot:vda restore clean-up > done
+manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; accept pivot:vda/before=kill > > killed, committing: resume ; accept > pivot:vda restore clean-up > done
+manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; rollback > -start -switch -overlay -shutdown > rolled-back
+manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; accept libvirt=error > > job-state, waiting: accept rollback
+manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; resume > > job-state, waiting: accept rollback
+
+image: rehearse > overlay check:sda fs:sda verify:sda > cancelled unchanged, forgotten
+image: rehearse fs:sda/before=error > overlay check:sda > error, forgotten
+image: rehearse fs:sda/before=cancel > overlay check:sda > error, forgotten
+image: rehearse fs:sda/before=kill > overlay check:sda > killed, opening: rollback resume ; rollback > > cancelled unchanged, no job
+image: rehearse fs:sda/before=kill > overlay check:sda > killed, opening: rollback resume ; resume > > cancelled unchanged, no job
+image: rehearse fs:sda/before=kill > overlay check:sda > killed, opening: rollback resume ; accept > > job-state, opening: rollback resume
+off: rehearse > overlay check:sda fs:sda verify:sda > cancelled unchanged, forgotten
+`
+
+func TestGrowthSequences(t *testing.T) {
+	for line := range strings.Lines(strings.TrimSpace(growthSequences)) {
+		if line = strings.TrimSpace(line); line != "" {
+			t.Run(line, func(t *testing.T) {
+				t.Parallel()
+				treated, script, _ := strings.Cut(line, ": ")
+				if got := newStage(t, treatments(treated)).Play(script); got != script {
+					t.Errorf("got\n%s: %s", treated, got)
+				}
+			})
+		}
+	}
+}
+
+// treatments are the ways in which a guest is treated; none for an image by itself.
+func treatments(name string) *plan.Guest {
+	g := &plan.Guest{Name: "dev7", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Disk: "vda", Running: name != "off", Manual: name == "manual"}
+	switch name {
+	case "image":
+		return nil
+	case "trial", "manual":
+		g.Trial = true
+	}
+	return g
+}
+
+// stage is an image in memory with a growth on it.
+type stage struct {
+	*jobtest.Player
+	disk   *disk.Disk
+	layout *plan.Layout
+	image  *applytest.Image
+	guest  *applytest.Guest // nil for an image by itself
+	domain *domain.Domain   // in libvirt's test driver
+}
+
+func newStage(t *testing.T, treated *plan.Guest) *stage {
+	t.Helper()
+	s := &stage{Player: jobtest.New(t, nil)}
+	s.layout = &plan.Layout{Size: size.GiB, Sector: 512, Devices: []plan.Device{
+		{Name: "sda", Kind: plan.Disk, Size: size.GiB, Content: plan.Content{Type: "xfs", Size: size.GiB}}}}
+	s.image = &applytest.Image{Old: size.GiB, Bytes: "old"}
+	path := filepath.Join(t.TempDir(), "a.raw")
+	if err := os.WriteFile(path, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stamp, err := image.StampOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.disk = &disk.Disk{Image: &image.Image{Target: plan.Target{Path: path, Format: "raw", SectorSize: 512, Guest: treated}, Size: size.GiB, Stamp: stamp}}
+	if treated != nil {
+		treated.Disks = []plan.TrialDisk{{Target: "vda", Path: path, Format: "raw"}}
+		s.guest = &applytest.Guest{Image: s.image, Runs: treated.Running, Ran: treated.Running}
+		s.domain = testDomain(t, treated)
+	}
+	s.Engine.Kinds = job.Kinds{Growth: s.open, Rehearsing: openRehearsal(Options{})}
+	s.Engine.Emit = s.emit
+	s.Start = s.grow
+	return s
+}
+
+// emit traces the steps.
+func (s *stage) emit(e apply.Event) {
+	switch e.Phase {
+	case apply.Finished:
+		s.Did(e.Step.ID())
+	case apply.Undone:
+		s.Did("-" + e.Step.ID())
+	}
+}
+
+// grow begins a growth.
+func (s *stage) grow(ctx context.Context, command string) (*Outcome, error) {
+	o := Options{Keep: command == "keep"}
+	if command == "ask" {
+		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
+	}
+	kind, work := Growth, func(g *growth) job.Work { return s.fake(g) }
+	if command == "rehearse" {
+		kind, work = Rehearsing, func(g *growth) job.Work { return &rehearsal{growth: s.fake(g).growth, out: &Rehearsal{}} }
+	}
+	r := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
+	spec, err := growthSpec(ctx, kind, s.disk, r, 2*size.GiB, o, work)
+	if err != nil {
+		return nil, err
+	}
+	return s.Engine.Run(ctx, spec)
+}
+
+func (s *stage) open(j *job.Job) (job.Work, error) {
+	w, err := openGrowth(Options{})(j)
+	return s.fake(w.(*growth)), err
+}
+
+// fake has a growth work on the stage.
+func (s *stage) fake(g *growth) *stagedGrowth {
+	g.steps.Image = &stagedImage{s.image, g.overlay}
+	g.start = func(context.Context) (editSession, error) { return &stagedSession{s}, nil }
+	if s.guest != nil {
+		g.domain, g.steps.Guest = s.domain, &stagedGuest{s.guest, s}
+	}
+	return &stagedGrowth{g, s}
+}
+
+// stagedGrowth is a growth that needs no libvirt.
+type stagedGrowth struct {
+	*growth
+	stage *stage
+}
+
+func (g *stagedGrowth) Connect(ctx context.Context) error {
+	if g.stage.Fault(ctx, "image") != nil { // "written"
+		return os.Chtimes(g.Target().Path, time.Time{}, time.Now().Add(time.Hour))
+	}
+	return nil
+}
+
+func (g *stagedGrowth) Disconnect() error { return nil }
+
+// stagedImage also has the files that a growth deletes and syncs itself.
+type stagedImage struct {
+	*applytest.Image
+	files block.Overlay
+}
+
+func (i *stagedImage) CreateOverlay(ctx context.Context, to size.Bytes) error {
+	return errors.Join(i.Image.CreateOverlay(ctx, to), os.WriteFile(i.files.Path, nil, 0o600))
+}
+
+func (i *stagedImage) DropOverlay(ctx context.Context) error {
+	return errors.Join(i.Image.DropOverlay(ctx), i.files.Drop())
+}
+
+func (i *stagedImage) SaveUndo(ctx context.Context) error {
+	return errors.Join(i.Image.SaveUndo(ctx), os.WriteFile(i.files.Undo, nil, 0o600))
+}
+
+func (i *stagedImage) DropUndo(ctx context.Context) error {
+	return errors.Join(i.Image.DropUndo(ctx), i.files.DropUndo())
+}
+
+// stagedSession reads and edits the stage's layout.
+type stagedSession struct{ *stage }
+
+func (s *stagedSession) Attach(context.Context, ...string) error                 { return nil }
+func (s *stagedSession) AttachReadOnly(context.Context, int, *image.Image) error { return nil }
+func (s *stagedSession) Detach(context.Context) error                            { return nil }
+func (s *stagedSession) Close() error                                            { return nil }
+func (s *stagedSession) Editor(block.Overlay) apply.Editor {
+	return applytest.NewEditor(s.layout, 2*size.GiB)
+}
+func (s *stagedSession) Read(context.Context, size.Bytes, session.Inspection) (*plan.Layout, error) {
+	return s.layout.Clone(), nil
+}
+
+func (s *stagedSession) ReadAtRest(context.Context, size.Bytes, session.Inspection) (*plan.Layout, error) {
+	return s.layout.Clone(), nil
+}
+
+func (s *stagedSession) ReadAgain(context.Context, *plan.Layout, []string) (*plan.Layout, error) {
+	return s.layout.Clone(), nil
+}
+
+// stagedGuest is a guest whose domain libvirt has as well: the growth asks for its state.
+type stagedGuest struct {
+	*applytest.Guest
+	stage *stage
+}
+
+// follow gives the domain the guest's state.
+func (g *stagedGuest) follow(ctx context.Context, err error) error {
+	state, asked := g.stage.domain.State(ctx)
+	if err != nil || asked != nil || (state == domain.Running) == g.Runs {
+		return errors.Join(err, asked)
+	}
+	if g.Runs {
+		return g.stage.domain.Start(ctx)
+	}
+	return g.stage.domain.Destroy(ctx)
+}
+
+func (g *stagedGuest) ShutDown(ctx context.Context) error {
+	return g.follow(ctx, g.Guest.ShutDown(ctx))
+}
+func (g *stagedGuest) Start(ctx context.Context) error { return g.follow(ctx, g.Guest.Start(ctx)) }
+func (g *stagedGuest) Stop(ctx context.Context) error  { return g.follow(ctx, g.Guest.Stop(ctx)) }
+
+func (g *stagedGuest) StartAgain(ctx context.Context) error {
+	return g.follow(ctx, g.Guest.StartAgain(ctx))
+}
+
+func (g *stagedGuest) Pivot(ctx context.Context, target string) error {
+	if g.stage.Fault(ctx, "libvirt") != nil {
+		return domain.ErrNotBegun
+	}
+	return g.Guest.Pivot(ctx, target)
+}
+
+// testDomain is a domain in libvirt's test driver, in a host of its own.
+func testDomain(t *testing.T, g *plan.Guest) *domain.Domain {
+	t.Helper()
+	host := filepath.Join(t.TempDir(), "host.xml")
+	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os></domain></node>", g.Name, g.UUID)
+	if err := os.WriteFile(host, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := domain.Connect("test://" + host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	d, err := conn.Find(context.Background(), g.UUID)
+	if err == nil && !g.Running {
+		err = d.Destroy(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
