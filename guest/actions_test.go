@@ -1,0 +1,95 @@
+package guest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/journal"
+)
+
+// actionCases say what may be done about a job that was cut off: its kind, what its
+// journal has, and the actions, best first. "+STEP" is a step that is done, "STEP" one
+// that has begun. PATH is a file of one byte, GONE is none.
+var actionCases = []struct{ kind, data, entries, actions string }{
+	{DiskCreation, `{}`, "create", "resume rollback"},
+	{DiskCreation, `{}`, "+create name", "resume rollback"},
+	{DiskConversion, `{}`, "+copy compare", "resume rollback"},
+	{Editing, `{}`, "write", "resume rollback"},
+	{Editing, `{}`, "+write +save-undo:vda commit:vda", "resume rollback"},
+	{Editing, `{}`, "+write +save-undo:vda +commit:vda", "resume rollback"},
+	{Editing, `{}`, "+write +save-undo:vda +commit:vda clean-up", "resume close"},
+	{CopyingIn, `{}`, "+commit:vda +clean-up", "resume close"},
+	{Medium, `{}`, "+medium:config medium:live", "resume rollback"},
+	{DiskAttach, `{}`, "+define plug", "resume rollback"},
+	{DiskAttach, `{"file":{}}`, "+define +commit:vda", "resume rollback"},
+	{DiskAttach, `{"file":{}}`, "+define +commit:vda clean-up", "resume close"},
+	{DiskDetach, `{"path":"PATH"}`, "+unplug undefine", "resume rollback"},
+	{DiskDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine delete", "resume rollback"},
+	{DiskDetach, `{"path":"GONE","delete":true}`, "+unplug +undefine delete", "resume close"},
+	{DiskDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine +delete", "resume close"},
+	{DiskDetach, `{"path":"PATH","file":{}}`, "+write +commit:vda +undefine clean-up", "resume close"},
+	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "", "resume rollback"},
+	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "container", "resume rollback"},
+	{OnlineGrowth, `{"plan":{"old_size":524288,"new_size":1048576}}`, "container", "resume close"},
+	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "+container", "resume close"},
+	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":1048576}}`, "inside", "resume close"},
+	{OnlineGrowth, `{}`, "container", ""}, // its plan is missing
+}
+
+func TestActions(t *testing.T) {
+	for _, c := range actionCases {
+		t.Run(c.kind+" "+c.entries, func(t *testing.T) {
+			o := Options{Store: journal.Store{Dir: t.TempDir()}}
+			s, err := o.Engine().Status(cutOff(t, o.Store, c.kind, c.data, c.entries))
+			if got := strings.Trim(fmt.Sprint(s.Actions), "[]"); err != nil || got != c.actions {
+				t.Errorf("%s, %v; want %s", got, err, c.actions)
+			}
+			told := map[bool]string{true: "rollback takes back", false: "accept closes it"}[strings.HasSuffix(c.actions, "rollback")]
+			if c.actions != "" && !strings.Contains(s.Text, told) {
+				t.Errorf("it does not say %q: %s", told, s.Text)
+			}
+		})
+	}
+}
+
+// cutOff writes the journal of a job, and gives the job's name. Its image is a raw disk
+// of one MiB.
+func cutOff(t *testing.T, store journal.Store, kind Kind, data, entries string) string {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "a.raw")
+	if err := os.WriteFile(image, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data = strings.NewReplacer("PATH", image, "GONE", image+".gone").Replace(data)
+	h := engine.Header{Kind: kind, Target: plan.Target{Path: image, Format: "raw", Guest: &plan.Guest{Name: "dev7", Disk: "vda"}}, Data: json.RawMessage(data)}
+	header, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := store.Create(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	log := []journal.Entry{{Kind: journal.Opened, Data: header}, {Kind: journal.State, Text: string(journal.Working)}}
+	for _, word := range strings.Fields(entries) {
+		step, done := strings.CutPrefix(word, "+")
+		log = append(log, journal.Entry{Kind: journal.Begin, Step: step})
+		if done {
+			log = append(log, journal.Entry{Kind: journal.Done, Step: step})
+		}
+	}
+	for _, e := range log {
+		if err := held.Log.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return held.ID
+}
