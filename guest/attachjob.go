@@ -19,6 +19,7 @@ import (
 
 // attachJob is the work of a job that gives a domain a disk.
 type attachJob struct {
+	engine.Stepwise
 	slot
 	*attachment
 	// changing is for the fstab of a guest that is off, cache for an image that is made.
@@ -66,9 +67,6 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 
 // Actions are both ways, until the fstab's own way back is deleted.
 func (a *attachJob) Actions(r journal.Record) []engine.Action { return a.File.actions(r) }
-
-// Describe leaves it to the engine.
-func (a *attachJob) Describe(journal.Record, bool) string { return "" }
 
 // Details are the files that a change of the fstab may leave.
 func (a *attachJob) Details() engine.Details { return a.File.details(a.changing) }

@@ -134,7 +134,7 @@ func (c *conversion) steps() []plan.Step {
 
 // converting is the work of a job that converts an image.
 type converting struct {
-	engine.Reversible
+	engine.Stepwise
 	job *engine.Job
 	*conversion
 }

@@ -83,7 +83,7 @@ func newNeeds(d plan.NewDisk) size.Bytes {
 
 // creating is the work of a job that does nothing but make an image.
 type creating struct {
-	engine.Reversible
+	engine.Stepwise
 	job *engine.Job
 	*creation
 	session session.Options

@@ -23,6 +23,7 @@ import (
 
 // detachJob is the work of a job that takes a disk away from a domain.
 type detachJob struct {
+	engine.Stepwise
 	slot
 	*detachment
 	// changing is for the fstab of a guest that is off.
@@ -65,9 +66,6 @@ func (t *detachJob) Actions(r journal.Record) []engine.Action {
 	}
 	return t.File.actions(r)
 }
-
-// Describe leaves it to the engine.
-func (t *detachJob) Describe(journal.Record, bool) string { return "" }
 
 // Details are the files that a change of the fstab may leave.
 func (t *detachJob) Details() engine.Details { return t.File.details(t.changing) }

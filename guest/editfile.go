@@ -20,6 +20,7 @@ import (
 
 // filesWork is the work of a job that does nothing but change files.
 type filesWork struct {
+	engine.Stepwise
 	job *engine.Job
 	*fileChange
 	changing *changing
@@ -41,9 +42,6 @@ func (w *filesWork) Handlers() map[plan.StepKind]apply.Handler { return w.handle
 
 // Actions are the change's.
 func (w *filesWork) Actions(r journal.Record) []engine.Action { return w.actions(r) }
-
-// Describe leaves it to the engine.
-func (w *filesWork) Describe(journal.Record, bool) string { return "" }
 
 // Report says what was changed.
 func (w *filesWork) Report(out *Outcome) { out.Messages = w.said(Kind(w.job.Header().Kind)) }

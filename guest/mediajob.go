@@ -15,7 +15,7 @@ import (
 
 // mediumJob is the work of a job that changes a medium.
 type mediumJob struct {
-	engine.Reversible
+	engine.Stepwise
 	slot
 	*medium
 }

@@ -76,6 +76,7 @@ func (p *Online) summary() string {
 
 // online is the work of such a job.
 type online struct {
+	engine.Stepwise
 	domainJob
 	onlineFacts
 	// fresh reports that the plan was made by this process.
@@ -122,9 +123,6 @@ func (o *online) WhyNot(a engine.Action, _ journal.Record) string {
 	}
 	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.guest().Disk)
 }
-
-// Describe leaves it to the engine.
-func (o *online) Describe(journal.Record, bool) string { return "" }
 
 // Details are the sizes, and the commands that the guest has not run yet, as a person
 // would type them.

@@ -43,18 +43,18 @@ type Work interface {
 	Report(*Outcome)
 }
 
-// Reversible is embedded by work whose every step can be taken back until the end, and
-// that has nothing of its own to say about it.
-type Reversible struct{}
+// Stepwise is embedded by work that runs its steps in their order. What it has for Actions
+// is for work whose every step can be taken back until the end.
+type Stepwise struct{}
 
 // Actions are to go on or to go back.
-func (Reversible) Actions(journal.Record) []Action { return []Action{Resume, Rollback} }
+func (Stepwise) Actions(journal.Record) []Action { return []Action{Resume, Rollback} }
 
 // Describe leaves it to the engine.
-func (Reversible) Describe(journal.Record, bool) string { return "" }
+func (Stepwise) Describe(journal.Record, bool) string { return "" }
 
 // Report has nothing to add.
-func (Reversible) Report(*Outcome) {}
+func (Stepwise) Report(*Outcome) {}
 
 // Course is work that does not simply run its steps in their order.
 type Course interface {

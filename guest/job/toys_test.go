@@ -57,7 +57,7 @@ func (w *world) toy(j *job.Job) toy {
 
 // toy is what the toys have in common: every step leaves a trace, and its undo another.
 type toy struct {
-	job.Reversible
+	job.Stepwise
 	*world
 	*job.Job
 }
