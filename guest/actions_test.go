@@ -46,7 +46,7 @@ var actionCases = []struct{ kind, data, entries, actions string }{
 func TestActions(t *testing.T) {
 	for _, c := range actionCases {
 		t.Run(c.kind+" "+c.entries, func(t *testing.T) {
-			o := Options{Store: journal.Store{Dir: t.TempDir()}}
+			o := Options{Options: engine.Options{Store: journal.Store{Dir: t.TempDir()}}}
 			s, err := o.Engine().Status(cutOff(t, o.Store, c.kind, c.data, c.entries))
 			if got := strings.Trim(fmt.Sprint(s.Actions), "[]"); err != nil || got != c.actions {
 				t.Errorf("%s, %v; want %s", got, err, c.actions)

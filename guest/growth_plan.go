@@ -34,7 +34,7 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 			return err
 		}
 		p.Warnings = append(p.Warnings, d.Notes...)
-		o.Rates.Tune(p)
+		o.Timings.Tune(p)
 		for _, s := range p.Steps {
 			if s.Kind != plan.StepCheck || d.Access == block.Shared {
 				continue

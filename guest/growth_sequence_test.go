@@ -172,7 +172,7 @@ func (s *stage) emit(e apply.Event) {
 
 // grow begins a growth.
 func (s *stage) grow(ctx context.Context, command string) (*Outcome, error) {
-	o := Options{Keep: command == "keep"}
+	o := Options{GrowthOptions: GrowthOptions{Keep: command == "keep"}}
 	if command == "ask" {
 		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
 	}

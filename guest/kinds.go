@@ -43,10 +43,7 @@ func kinds(o Options) engine.Kinds {
 
 // Engine is the engine that runs jobs with these options.
 func (o Options) Engine() *engine.Engine {
-	return &engine.Engine{
-		Store: o.Store, Kinds: kinds(o), Timings: o.Rates,
-		Emit: o.Emit, Note: o.Note, Opened: o.Opened, Listed: o.Listed, Fault: o.Fault,
-	}
+	return &engine.Engine{Options: o.Options, Kinds: kinds(o)}
 }
 
 // Resume brings a job that was cut off to its end.

@@ -72,7 +72,8 @@ func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
 	if !p.agreed && !p.asks {
 		return guest.Options{}, usage("standard input is no terminal to ask on: --yes agrees to the plan beforehand")
 	}
-	o := guest.Options{Keep: c.Bool("keep-overlay")}
+	var o guest.Options
+	o.Keep = c.Bool("keep-overlay")
 	if !p.agreed {
 		o.Confirm = p.confirm
 	}
@@ -130,7 +131,7 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 
 // run carries a job out under the eyes of a view, and shows how it ended.
 func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) error {
-	o.Store, o.Rates, o.Cache, o.Fault = p.store(), p.rates(), p.cache(), faults()
+	o.Store, o.Timings, o.Cache, o.Fault = p.store(), p.timings(), p.cache(), faults()
 	stop := p.watch(o)
 	shown := o.Emit
 	o.Emit = func(e apply.Event) { p.decides(e); shown(e) }

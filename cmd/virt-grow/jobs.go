@@ -48,7 +48,9 @@ func unreadable(err error) string {
 }
 
 // engine knows the jobs of the state directory.
-func (p *program) engine() *job.Engine { return guest.Options{Store: p.store()}.Engine() }
+func (p *program) engine() *job.Engine {
+	return guest.Options{Options: job.Options{Store: p.store()}}.Engine()
+}
 
 // listed is a job as the list shows it.
 func (p *program) listed(j job.Status) view.Job {

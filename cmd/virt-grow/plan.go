@@ -13,6 +13,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -57,7 +58,7 @@ func (p *program) plan(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("planning for " + img.Path)
-	made, err := guest.MakePlan(c.Context, img, r, guest.Options{Session: p.session(t.keys), Rates: p.rates(), Cache: p.cache()})
+	made, err := guest.MakePlan(c.Context, img, r, guest.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()})
 	stop()
 	if err != nil {
 		return err

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -139,7 +139,7 @@ func (p *program) defaultState() string {
 
 func (p *program) store() journal.Store { return journal.Store{Dir: p.state} }
 
-func (p *program) rates() *guest.Rates { return guest.LoadRates(p.state) }
+func (p *program) timings() *job.Timings { return job.LoadTimings(p.state) }
 
 // human is where people read: standard output, unless a program reads there.
 func (p *program) human() io.Writer {

@@ -17,6 +17,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -66,7 +67,7 @@ func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() 
 	if err != nil {
 		return err
 	}
-	o := guest.Options{Store: p.store(), Rates: p.rates(), Cache: p.cache(), Fault: faults()}
+	o := guest.Options{Options: job.Options{Store: p.store(), Timings: p.timings(), Fault: faults()}, Cache: p.cache()}
 	if o.Scratch, err = scratchDir(c); err != nil {
 		return err
 	}

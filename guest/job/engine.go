@@ -15,10 +15,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Engine runs jobs.
-type Engine struct {
+// Options are how jobs are kept and watched, whatever their kind.
+type Options struct {
 	Store journal.Store
-	Kinds Kinds
 	// Emit is told of steps, Note of what goes on between them; may be nil.
 	Emit func(apply.Event)
 	Note func(text string)
@@ -30,6 +29,12 @@ type Engine struct {
 	Fault func(ctx context.Context, point string) error
 	// Timings are how long steps took before; nil keeps none.
 	Timings *Timings
+}
+
+// Engine runs jobs of the kinds that it knows.
+type Engine struct {
+	Options
+	Kinds Kinds
 }
 
 // Spec describes a new job.

@@ -61,7 +61,7 @@ func TestActive(t *testing.T) {
 					return nil
 				}
 				id := w.job.ID()
-				for verb, run := range verbs(&job.Engine{Store: e.Store, Kinds: e.Kinds}) {
+				for verb, run := range verbs(&job.Engine{Options: job.Options{Store: e.Store}, Kinds: e.Kinds}) {
 					if err := run(id); reason(err) != plan.JobActive {
 						t.Errorf("%s: %v", verb, err)
 					}

@@ -43,7 +43,7 @@ type Player struct {
 // New is a player on an engine with an empty store. The engine's faults are the player's.
 func New(t *testing.T, kinds job.Kinds) *Player {
 	p := &Player{faults: map[string]string{}}
-	p.Engine = &job.Engine{Store: journal.Store{Dir: t.TempDir()}, Kinds: kinds, Fault: p.Fault}
+	p.Engine = &job.Engine{Options: job.Options{Store: journal.Store{Dir: t.TempDir()}, Fault: p.Fault}, Kinds: kinds}
 	p.Engine.Opened = func(id string) { p.ID = id }
 	return p
 }
