@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -46,7 +46,7 @@ var actionCases = []struct{ kind, data, entries, actions string }{
 func TestActions(t *testing.T) {
 	for _, c := range actionCases {
 		t.Run(c.kind+" "+c.entries, func(t *testing.T) {
-			o := Options{Options: engine.Options{Store: journal.Store{Dir: t.TempDir()}}}
+			o := Options{Options: job.Options{Store: journal.Store{Dir: t.TempDir()}}}
 			s, err := o.Engine().Status(cutOff(t, o.Store, c.kind, c.data, c.entries))
 			if got := strings.Trim(fmt.Sprint(s.Actions), "[]"); err != nil || got != c.actions {
 				t.Errorf("%s, %v; want %s", got, err, c.actions)
@@ -68,7 +68,7 @@ func cutOff(t *testing.T, store journal.Store, kind Kind, data, entries string) 
 		t.Fatal(err)
 	}
 	data = strings.NewReplacer("PATH", image, "GONE", image+".gone").Replace(data)
-	h := engine.Header{Kind: kind, Target: plan.Target{Path: image, Format: "raw", Guest: &plan.Guest{Name: "dev7", Disk: "vda"}}, Data: json.RawMessage(data)}
+	h := job.Header{Kind: kind, Target: plan.Target{Path: image, Format: "raw", Guest: &plan.Guest{Name: "dev7", Disk: "vda"}}, Data: json.RawMessage(data)}
 	header, err := json.Marshal(h)
 	if err != nil {
 		t.Fatal(err)

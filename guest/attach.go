@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -337,7 +337,7 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 		target: plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block},
 		disk:   domain.Disk{Target: p.Disk.Target, Bus: p.Disk.Bus}, running: p.live(),
 		locks: locks, steps: p.steps, data: &p.attachment,
-	}, func(base *domainJob) engine.Work {
+	}, func(base *domainJob) job.Work {
 		return newAttach(base, &p.attachment, o.Session, offline.prepared(), o.Cache)
 	})
 }

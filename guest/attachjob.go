@@ -10,7 +10,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -19,7 +19,7 @@ import (
 
 // attachJob is the work of a job that gives a domain a disk.
 type attachJob struct {
-	engine.Stepwise
+	job.Stepwise
 	slot
 	*attachment
 	// changing is for the fstab of a guest that is off, cache for an image that is made.
@@ -31,8 +31,8 @@ func newAttach(base *domainJob, a *attachment, o session.Options, prepared *sess
 	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, changing: &changing{base.Job, o, prepared}, cache: cache}
 }
 
-func openAttach(o session.Options, cache *session.Cache) engine.Kind {
-	return func(j *engine.Job) (engine.Work, error) {
+func openAttach(o session.Options, cache *session.Cache) job.Kind {
+	return func(j *job.Job) (job.Work, error) {
 		a := &attachment{}
 		err := j.Load(a)
 		return newAttach(&domainJob{Job: j}, a, o, nil, cache), err
@@ -66,10 +66,10 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 }
 
 // Actions are both ways, until the fstab's own way back is deleted.
-func (a *attachJob) Actions(r journal.Record) []engine.Action { return a.File.actions(r) }
+func (a *attachJob) Actions(r journal.Record) []job.Action { return a.File.actions(r) }
 
 // Details are the files that a change of the fstab may leave.
-func (a *attachJob) Details() engine.Details { return a.File.details(a.changing) }
+func (a *attachJob) Details() job.Details { return a.File.details(a.changing) }
 
 func (a *attachJob) save() error { return a.Save(a.attachment) }
 

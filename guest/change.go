@@ -15,7 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -113,7 +113,7 @@ func (c *fileChange) steps() []plan.Step {
 
 // changing is the job that a change is a part of, and the appliances for it.
 type changing struct {
-	*engine.Job
+	*job.Job
 	session session.Options
 	// prepared is the session that the change was prepared in; may be nil.
 	prepared *session.Session
@@ -145,16 +145,16 @@ func (c *fileChange) handlers(j *changing) map[plan.StepKind]apply.Handler {
 
 // actions are both ways until the clean-up, which deletes what the way back needs. A job
 // without a change of files can always go back.
-func (c *fileChange) actions(r journal.Record) []engine.Action {
-	if c != nil && engine.Begun(r, string(plan.StepClean)) {
-		return []engine.Action{engine.Resume, engine.Close}
+func (c *fileChange) actions(r journal.Record) []job.Action {
+	if c != nil && job.Begun(r, string(plan.StepClean)) {
+		return []job.Action{job.Resume, job.Close}
 	}
-	return []engine.Action{engine.Resume, engine.Rollback}
+	return []job.Action{job.Resume, job.Rollback}
 }
 
 // details are the overlays and the saved bytes.
-func (c *fileChange) details(j *changing) engine.Details {
-	var d engine.Details
+func (c *fileChange) details(j *changing) job.Details {
+	var d job.Details
 	if c == nil {
 		return d
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -36,7 +36,7 @@ type conversion struct {
 	File   image.NewFile `json:"file"`
 }
 
-func (c *conversion) copy(j *engine.Job) block.Copy {
+func (c *conversion) copy(j *job.Job) block.Copy {
 	return block.Copy{Source: c.Source, From: c.From, Target: c.File.Temp(newDir(j, c.File.Path)), To: c.File.Format}
 }
 
@@ -59,10 +59,10 @@ func Convert(ctx context.Context, source, target string, q ConvertOptions, o Opt
 	if err != nil {
 		return nil, err
 	}
-	return o.Engine().Run(ctx, engine.Spec{
-		Kind: string(DiskConversion), Locks: []string{img.Stamp.Identity(), lock}, Steps: c.steps(), Agreed: true,
+	return o.Engine().Run(ctx, job.Spec{
+		Kind: DiskConversion, Locks: []string{img.Stamp.Identity(), lock}, Steps: c.steps(), Agreed: true,
 		Target: plan.Target{Path: path, Format: q.To, SectorSize: newSector},
-		Open: func(j *engine.Job) (any, engine.Work, error) {
+		Open: func(j *job.Job) (any, job.Work, error) {
 			return &c, &converting{job: j, conversion: &c}, nil
 		},
 	})
@@ -134,12 +134,12 @@ func (c *conversion) steps() []plan.Step {
 
 // converting is the work of a job that converts an image.
 type converting struct {
-	engine.Stepwise
-	job *engine.Job
+	job.Stepwise
+	job *job.Job
 	*conversion
 }
 
-func openConversion(j *engine.Job) (engine.Work, error) {
+func openConversion(j *job.Job) (job.Work, error) {
 	w := &converting{job: j, conversion: &conversion{}}
 	return w, j.Load(w.conversion)
 }

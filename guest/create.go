@@ -9,7 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -37,10 +37,10 @@ func CreateDisk(ctx context.Context, d plan.NewDisk, o Options) (*Outcome, error
 	if err != nil {
 		return nil, err
 	}
-	return o.Engine().Run(ctx, engine.Spec{
-		Kind: string(DiskCreation), Locks: locks, Steps: c.Disk.Steps(), Agreed: true,
+	return o.Engine().Run(ctx, job.Spec{
+		Kind: DiskCreation, Locks: locks, Steps: c.Disk.Steps(), Agreed: true,
 		Target: plan.Target{Path: c.Disk.Path, Format: d.Format, SectorSize: newSector},
-		Open: func(j *engine.Job) (any, engine.Work, error) {
+		Open: func(j *job.Job) (any, job.Work, error) {
 			return &c, &creating{job: j, creation: &c, session: o.Session, cache: o.Cache}, nil
 		},
 	})
@@ -83,15 +83,15 @@ func newNeeds(d plan.NewDisk) size.Bytes {
 
 // creating is the work of a job that does nothing but make an image.
 type creating struct {
-	engine.Stepwise
-	job *engine.Job
+	job.Stepwise
+	job *job.Job
 	*creation
 	session session.Options
 	cache   *session.Cache
 }
 
-func openCreation(options session.Options, cache *session.Cache) engine.Kind {
-	return func(j *engine.Job) (engine.Work, error) {
+func openCreation(options session.Options, cache *session.Cache) job.Kind {
+	return func(j *job.Job) (job.Work, error) {
 		w := &creating{job: j, creation: &creation{}, session: options, cache: cache}
 		return w, j.Load(w.creation)
 	}
@@ -122,7 +122,7 @@ func (c *creation) said() []string {
 }
 
 // handlers are what the steps of Disk.Steps mean. keep writes c down.
-func (c *creation) handlers(j *engine.Job, options session.Options, cache *session.Cache, keep func() error) map[plan.StepKind]apply.Handler {
+func (c *creation) handlers(j *job.Job, options session.Options, cache *session.Cache, keep func() error) map[plan.StepKind]apply.Handler {
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
@@ -135,7 +135,7 @@ func (c *creation) handlers(j *engine.Job, options session.Options, cache *sessi
 }
 
 // publish moves it to its place, and keeps what is inside for the next inspection.
-func (c *creation) publish(j *engine.Job, cache *session.Cache, keep func() error) error {
+func (c *creation) publish(j *job.Job, cache *session.Cache, keep func() error) error {
 	err := c.File.Publish(c.dir(j), keep)
 	if err == nil && c.layout != nil {
 		cache.Save([]image.Stamp{c.File.Made}, c.layout, time.Now())
@@ -144,7 +144,7 @@ func (c *creation) publish(j *engine.Job, cache *session.Cache, keep func() erro
 }
 
 // create makes the empty image, anew if need be.
-func (c *creation) create(ctx context.Context, j *engine.Job) error {
+func (c *creation) create(ctx context.Context, j *job.Job) error {
 	if err := c.File.Begin(c.dir(j)); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (c *creation) create(ctx context.Context, j *engine.Job) error {
 }
 
 // format makes what is inside, in the appliance.
-func (c *creation) format(ctx context.Context, j *engine.Job, step plan.Step, options session.Options, keep func() error) error {
+func (c *creation) format(ctx context.Context, j *job.Job, step plan.Step, options session.Options, keep func() error) error {
 	if j.Begins(step.ID()) > 1 {
 		// What is in it may be half of anything.
 		if err := c.create(ctx, j); err != nil {
@@ -188,14 +188,14 @@ func (c *creation) format(ctx context.Context, j *engine.Job, step plan.Step, op
 }
 
 // dir is the temporary directory that the image is made in.
-func (c *creation) dir(j *engine.Job) string { return newDir(j, c.File.Path) }
+func (c *creation) dir(j *job.Job) string { return newDir(j, c.File.Path) }
 
 // newDir is the temporary directory of a file that a job creates.
-func newDir(j *engine.Job, path string) string { return j.PathNextTo(path, ".new") }
+func newDir(j *job.Job, path string) string { return j.PathNextTo(path, ".new") }
 
 // watch has a program noted down, so that it is found again, and its progress told
 // as the step's.
-func watch(j *engine.Job, s plan.Step) block.Watch {
+func watch(j *job.Job, s plan.Step) block.Watch {
 	w := block.Watch{Started: j.Started}
 	if s.Kind != "" {
 		w.Percent = func(percent float64) { j.Progress(s, percent) }

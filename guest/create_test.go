@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -56,7 +56,7 @@ func TestCreateDisk(t *testing.T) {
 	ctx := context.Background()
 	s := newSessions(t)
 	dir := shortDir(t)
-	o := Options{Options: engine.Options{Store: journal.Store{Dir: shortDir(t)}}}
+	o := Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 	o.Session.Reuse, o.Cache = s.get(t, 512), session.OpenCache(o.Store.Dir)
 	disks := newDisks()
 	uuids := map[string]string{}
@@ -192,7 +192,7 @@ func TestSmallestDisks(t *testing.T) {
 		t.Skip("a part of the long matrices")
 	}
 	dir := shortDir(t)
-	o := Options{Options: engine.Options{Store: journal.Store{Dir: shortDir(t)}}}
+	o := Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 	for _, fs := range plan.NewFSNames {
 		d := plan.NewDisk{Path: filepath.Join(dir, fs+".raw"), Format: "raw", FS: fs, Table: plan.TableGPT, Size: size.MiB, Prealloc: "off"}
 		for d.Check() != nil {

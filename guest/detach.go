@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
 	"github.com/virt-grow/virt-grow/plan/live"
@@ -79,7 +79,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	return runDeviceJob(ctx, o, DiskDetach, d, deviceSpec{
 		target: plan.Target{Path: p.Path, Format: p.disk.Format},
 		disk:   p.disk.Disk, running: p.Live != "", locks: locks, steps: p.steps(), data: &p.detachment,
-	}, func(base *domainJob) engine.Work {
+	}, func(base *domainJob) job.Work {
 		return newDetach(base, &p.detachment, o.Session, offline.prepared())
 	})
 }

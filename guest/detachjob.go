@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -23,7 +23,7 @@ import (
 
 // detachJob is the work of a job that takes a disk away from a domain.
 type detachJob struct {
-	engine.Stepwise
+	job.Stepwise
 	slot
 	*detachment
 	// changing is for the fstab of a guest that is off.
@@ -34,8 +34,8 @@ func newDetach(base *domainJob, d *detachment, o session.Options, prepared *sess
 	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, changing: &changing{base.Job, o, prepared}}
 }
 
-func openDetach(o session.Options) engine.Kind {
-	return func(j *engine.Job) (engine.Work, error) {
+func openDetach(o session.Options) job.Kind {
+	return func(j *job.Job) (job.Work, error) {
 		d := &detachment{}
 		err := j.Load(d)
 		return newDetach(&domainJob{Job: j}, d, o, nil), err
@@ -59,16 +59,16 @@ func (t *detachJob) Handlers() map[plan.StepKind]apply.Handler {
 
 // Actions are both ways, until the image is deleted, or the fstab's own way back. The
 // journal cannot know whether a deletion that was cut off has happened.
-func (t *detachJob) Actions(r journal.Record) []engine.Action {
+func (t *detachJob) Actions(r journal.Record) []job.Action {
 	deleted := r.Done[string(plan.StepDelete)] || r.Running == string(plan.StepDelete) && !image.Exists(t.detachment.Path)
 	if deleted {
-		return []engine.Action{engine.Resume, engine.Close}
+		return []job.Action{job.Resume, job.Close}
 	}
 	return t.File.actions(r)
 }
 
 // Details are the files that a change of the fstab may leave.
-func (t *detachJob) Details() engine.Details { return t.File.details(t.changing) }
+func (t *detachJob) Details() job.Details { return t.File.details(t.changing) }
 
 func (t *detachJob) save() error { return t.Save(t.detachment) }
 

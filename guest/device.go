@@ -9,7 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -69,11 +69,11 @@ func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Survey, err
 func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
 
 // runDeviceJob runs a new job on a domain's devices. work makes its work.
-func runDeviceJob(ctx context.Context, o Options, kind Kind, d *domain.Domain, s deviceSpec, work func(*domainJob) engine.Work) (*Outcome, error) {
+func runDeviceJob(ctx context.Context, o Options, kind Kind, d *domain.Domain, s deviceSpec, work func(*domainJob) job.Work) (*Outcome, error) {
 	s.target.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: s.disk.Target, Bus: s.disk.Bus, Pool: s.disk.Volume.Pool, Running: s.running}
-	return o.Engine().Run(ctx, engine.Spec{
-		Kind: string(kind), Target: s.target, Locks: append(s.locks, domainLock(d)), Steps: s.steps, Agreed: true,
-		Open: func(j *engine.Job) (any, engine.Work, error) {
+	return o.Engine().Run(ctx, job.Spec{
+		Kind: kind, Target: s.target, Locks: append(s.locks, domainLock(d)), Steps: s.steps, Agreed: true,
+		Open: func(j *job.Job) (any, job.Work, error) {
 			base := &domainJob{Job: j, domain: d}
 			return s.data, work(base), base.saveOriginal(ctx)
 		},

@@ -9,13 +9,13 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/inside"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
 // domainJob is a job on a domain, which its work embeds.
 type domainJob struct {
-	*engine.Job
+	*job.Job
 	// domain is nil until the job is connected.
 	domain *domain.Domain
 	// connected reports that the connection is the job's own.

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -20,18 +20,18 @@ import (
 
 // filesWork is the work of a job that does nothing but change files.
 type filesWork struct {
-	engine.Stepwise
-	job *engine.Job
+	job.Stepwise
+	job *job.Job
 	*fileChange
 	changing *changing
 }
 
-func newFilesWork(j *engine.Job, c *fileChange, options session.Options, prepared *session.Session) *filesWork {
+func newFilesWork(j *job.Job, c *fileChange, options session.Options, prepared *session.Session) *filesWork {
 	return &filesWork{job: j, fileChange: c, changing: &changing{j, options, prepared}}
 }
 
-func openFiles(options session.Options) engine.Kind {
-	return func(j *engine.Job) (engine.Work, error) {
+func openFiles(options session.Options) job.Kind {
+	return func(j *job.Job) (job.Work, error) {
 		w := newFilesWork(j, &fileChange{}, options, nil)
 		return w, j.Load(w.fileChange)
 	}
@@ -41,13 +41,13 @@ func openFiles(options session.Options) engine.Kind {
 func (w *filesWork) Handlers() map[plan.StepKind]apply.Handler { return w.handlers(w.changing) }
 
 // Actions are the change's.
-func (w *filesWork) Actions(r journal.Record) []engine.Action { return w.actions(r) }
+func (w *filesWork) Actions(r journal.Record) []job.Action { return w.actions(r) }
 
 // Report says what was changed.
-func (w *filesWork) Report(out *Outcome) { out.Messages = w.said(Kind(w.job.Header().Kind)) }
+func (w *filesWork) Report(out *Outcome) { out.Messages = w.said(w.job.Header().Kind) }
 
 // Details are the change's.
-func (w *filesWork) Details() engine.Details { return w.details(w.changing) }
+func (w *filesWork) Details() job.Details { return w.details(w.changing) }
 
 // said tells what was changed.
 func (c *fileChange) said(kind Kind) []string {
@@ -95,9 +95,9 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Op
 		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to change"}}, nil
 	}
 	c.Scratch = o.Scratch
-	return o.Engine().Run(ctx, engine.Spec{
-		Kind: string(kind), Target: g.Target(c.Place.Disks[0]), Locks: c.locks(), Steps: c.steps(), Agreed: true,
-		Open: func(j *engine.Job) (any, engine.Work, error) { return c, newFilesWork(j, c, o.Session, s.Session), nil },
+	return o.Engine().Run(ctx, job.Spec{
+		Kind: kind, Target: g.Target(c.Place.Disks[0]), Locks: c.locks(), Steps: c.steps(), Agreed: true,
+		Open: func(j *job.Job) (any, job.Work, error) { return c, newFilesWork(j, c, o.Session, s.Session), nil },
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -32,7 +32,7 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcom
 	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
-	spec, err := growthSpec(ctx, Growth, d, r, newSize, o, func(g *growth) engine.Work { return g })
+	spec, err := growthSpec(ctx, Growth, d, r, newSize, o, func(g *growth) job.Work { return g })
 	if err != nil {
 		return nil, err
 	}
@@ -221,9 +221,9 @@ func (g *growth) conclude(ctx context.Context, accepted bool) error {
 	switch {
 	case err == nil:
 	case isPivoting(r):
-		err = engine.ForwardOnly(fmt.Errorf("the guest passed its check, but the live commit did not end: %w", err))
+		err = job.ForwardOnly(fmt.Errorf("the guest passed its check, but the live commit did not end: %w", err))
 	case r.Done[string(plan.StepCommit)] && !startFailed(r):
-		err = engine.ForwardOnly(fmt.Errorf("the image is grown, but what comes after it failed: %w", err))
+		err = job.ForwardOnly(fmt.Errorf("the image is grown, but what comes after it failed: %w", err))
 	}
 	return err
 }
@@ -265,7 +265,7 @@ func (g *growth) waitOn(cause error) error {
 	if err := g.Enter(journal.Waiting); err != nil {
 		return err
 	}
-	return engine.Unchanged(plan.Refuse(plan.JobState, g.ID(), "job %s waits as before, its guest runs on the overlay: %v", g.ID(), cause))
+	return job.Unchanged(plan.Refuse(plan.JobState, g.ID(), "job %s waits as before, its guest runs on the overlay: %v", g.ID(), cause))
 }
 
 // phase writes down what the job is at before a step that changes it.

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -76,7 +76,7 @@ type growth struct {
 	restarted bool
 }
 
-func newGrowth(j *engine.Job, data growthData, o Options) *growth {
+func newGrowth(j *job.Job, data growthData, o Options) *growth {
 	g := &growth{domainJob: domainJob{Job: j}, data: data, options: o}
 	t := j.Target()
 	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
@@ -84,8 +84,8 @@ func newGrowth(j *engine.Job, data growthData, o Options) *growth {
 	return g
 }
 
-func openGrowth(o Options) engine.Kind {
-	return func(j *engine.Job) (engine.Work, error) {
+func openGrowth(o Options) job.Kind {
+	return func(j *job.Job) (job.Work, error) {
 		var data growthData
 		err := j.Load(&data)
 		return newGrowth(j, data, o), err
@@ -93,8 +93,8 @@ func openGrowth(o Options) engine.Kind {
 }
 
 // growthSpec is a new growth of the disk. work makes its work.
-func growthSpec(ctx context.Context, kind Kind, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) engine.Work) (engine.Spec, error) {
-	s := engine.Spec{Kind: kind, Target: d.Target, Agreed: o.Confirm == nil}
+func growthSpec(ctx context.Context, kind Kind, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) job.Work) (job.Spec, error) {
+	s := job.Spec{Kind: kind, Target: d.Target, Agreed: o.Confirm == nil}
 	var err error
 	if s.Locks, err = locksOf(d); err != nil {
 		return s, err
@@ -103,7 +103,7 @@ func growthSpec(ctx context.Context, kind Kind, d *disk.Disk, r plan.Request, ne
 	if err != nil {
 		return s, err
 	}
-	s.Open = func(j *engine.Job) (any, engine.Work, error) {
+	s.Open = func(j *job.Job) (any, job.Work, error) {
 		data := newGrowthData(j, d.Image, r, newSize, o)
 		placeSideOverlays(overlays, j.ID(), o.Scratch)
 		data.Overlays = overlays
@@ -118,7 +118,7 @@ func growthSpec(ctx context.Context, kind Kind, d *disk.Disk, r plan.Request, ne
 }
 
 // newGrowthData names the job's files.
-func newGrowthData(j *engine.Job, img *image.Image, r plan.Request, newSize size.Bytes, o Options) growthData {
+func newGrowthData(j *job.Job, img *image.Image, r plan.Request, newSize size.Bytes, o Options) growthData {
 	dir := o.Scratch
 	if dir == "" && !img.Block {
 		dir = filepath.Dir(img.Path)
@@ -173,16 +173,16 @@ func (g *growth) Connect(ctx context.Context) error {
 func (g *growth) Handlers() map[plan.StepKind]apply.Handler { return g.steps.Handlers() }
 
 // Actions are both ways until the commit cannot be taken back.
-func (g *growth) Actions(r journal.Record) []engine.Action {
+func (g *growth) Actions(r journal.Record) []job.Action {
 	switch {
 	case isPivoting(r), g.isPastReturn(r):
-		return []engine.Action{engine.Resume}
+		return []job.Action{job.Resume}
 	case r.State == journal.Waiting:
-		return []engine.Action{engine.Accept, engine.Rollback}
+		return []job.Action{job.Accept, job.Rollback}
 	case r.State == journal.Opening && !g.Header().Agreed:
-		return []engine.Action{engine.Rollback, engine.Resume}
+		return []job.Action{job.Rollback, job.Resume}
 	}
-	return []engine.Action{engine.Resume, engine.Rollback}
+	return []job.Action{job.Resume, job.Rollback}
 }
 
 // isPivoting reports whether a live commit has begun: the image has some of the
@@ -203,7 +203,7 @@ func (g *growth) isPastReturn(r journal.Record) bool {
 	if !r.Done[string(plan.StepCommit)] {
 		return false
 	}
-	return !image.Exists(g.overlay.Undo) || engine.Begun(r, string(plan.StepStart)) && !startFailed(r)
+	return !image.Exists(g.overlay.Undo) || job.Begun(r, string(plan.StepStart)) && !startFailed(r)
 }
 
 // startFailed reports whether the guest did not start on the grown image: nothing has
@@ -213,11 +213,11 @@ func startFailed(r journal.Record) bool {
 }
 
 // WhyNot says why an action is not possible.
-func (g *growth) WhyNot(a engine.Action, r journal.Record) string {
+func (g *growth) WhyNot(a job.Action, r journal.Record) string {
 	switch {
-	case a == engine.Resume:
+	case a == job.Resume:
 		return fmt.Sprintf("job %s is complete and waits for a decision", g.ID())
-	case a == engine.Accept:
+	case a == job.Accept:
 		return fmt.Sprintf("job %s is not ready to be accepted: it is %s", g.ID(), r.State)
 	case isPivoting(r) && !r.State.Ended():
 		return fmt.Sprintf("job %s cannot be rolled back any more: the guest passed its check, and its overlay is being committed", g.ID())
@@ -226,7 +226,7 @@ func (g *growth) WhyNot(a engine.Action, r journal.Record) string {
 }
 
 // Run grows the disk, or goes on with it.
-func (g *growth) Run(ctx context.Context, a engine.Action) error {
+func (g *growth) Run(ctx context.Context, a job.Action) error {
 	var err error
 	if g.plan == nil {
 		if g.plan, err = g.Plan(); err != nil {
@@ -235,13 +235,13 @@ func (g *growth) Run(ctx context.Context, a engine.Action) error {
 		g.steps.Plan = g.plan
 	}
 	switch a {
-	case engine.Rollback:
+	case job.Rollback:
 		return g.back(ctx)
-	case engine.Resume:
+	case job.Resume:
 		err = g.resume(ctx)
-	case engine.Accept:
+	case job.Accept:
 		err = g.accept(ctx)
-	case engine.Start:
+	case job.Start:
 		err = g.begin(ctx)
 	}
 	if err == nil {
@@ -287,9 +287,9 @@ func (g *growth) Report(out *Outcome) {
 // Failed says what the image and the guest have been through, and runs the command for
 // a job that failed after its pre command.
 func (g *growth) Failed(f *Failure, before journal.Record) {
-	f.Begun = f.Forward || engine.Begun(before, string(plan.StepCommit))
-	started := engine.Begun(before, string(plan.StepStart))
-	asked := started || engine.Begun(before, string(plan.StepShutdown))
+	f.Begun = f.Forward || job.Begun(before, string(plan.StepCommit))
+	started := job.Begun(before, string(plan.StepStart))
+	asked := started || job.Begun(before, string(plan.StepShutdown))
 	f.Stopped = asked
 	if f.Restored {
 		// A guest that was asked to shut down, if at all, and did not, was away for
@@ -304,8 +304,8 @@ func (g *growth) Failed(f *Failure, before journal.Record) {
 }
 
 // Details are the sizes, and the job's files.
-func (g *growth) Details() engine.Details {
-	d := engine.Details{OldSize: g.data.OldSize, NewSize: g.data.NewSize, Overlay: g.data.Overlay, Undo: g.data.Undo, Files: []string{g.overlay.Bitmaps()}}
+func (g *growth) Details() job.Details {
+	d := job.Details{OldSize: g.data.OldSize, NewSize: g.data.NewSize, Overlay: g.data.Overlay, Undo: g.data.Undo, Files: []string{g.overlay.Bitmaps()}}
 	for _, side := range g.data.Overlays {
 		d.Others = append(d.Others, side.Path)
 	}
@@ -321,7 +321,7 @@ func (g *growth) back(ctx context.Context) error {
 	committed := g.Begins(string(plan.StepCommit)) > 0
 	err := g.Undo(ctx, steps)
 	if _, refused := plan.IsRefusal(err); refused {
-		return engine.Unchanged(err) // a person has to look first
+		return job.Unchanged(err) // a person has to look first
 	}
 	if err == nil && !committed && g.guest() == nil {
 		// A revert has compared every byte it put back; without one, the

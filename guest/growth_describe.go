@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -13,7 +13,7 @@ import (
 // Describe says in plain words what the job is at.
 func (g *growth) Describe(r journal.Record, active bool) string {
 	guest := g.guest()
-	commit := engine.Begun(r, string(plan.StepCommit))
+	commit := job.Begun(r, string(plan.StepCommit))
 	switch {
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."
@@ -30,15 +30,15 @@ func (g *growth) Describe(r journal.Record, active bool) string {
 	case isPivoting(r):
 		return "It ended while the guest's overlay was committed. The guest can go on running; only resume goes on from here, and nothing is lost meanwhile."
 	case r.State == journal.Trial:
-		return "It ended in the trial" + engine.At(r) + ". The guest is on an overlay, or about to be; its image is untouched."
+		return "It ended in the trial" + job.At(r) + ". The guest is on an overlay, or about to be; its image is untouched."
 	case r.State == journal.Committing && commit:
 		return "It ended while the overlay was being written into the image. The image may be partly written: do not start the guest before this job is finished or rolled back. Both are safe: the overlay and the saved bytes are here."
 	case r.State == journal.Committing:
 		return "It ended just before the commit. The image is untouched."
 	case r.State == journal.Editing && guest != nil && guest.Running:
-		return "It ended in the outage of " + guest.Name + engine.At(r) + ", which may be off now. Its image is untouched: resume begins the edit again, rollback starts the guest from it."
+		return "It ended in the outage of " + guest.Name + job.At(r) + ", which may be off now. Its image is untouched: resume begins the edit again, rollback starts the guest from it."
 	case r.State == journal.Editing:
-		return "It ended while the overlay was edited" + engine.At(r) + ". The image is untouched; the overlay is made again when the job is resumed."
+		return "It ended while the overlay was edited" + job.At(r) + ". The image is untouched; the overlay is made again when the job is resumed."
 	case g.Header().Agreed:
 		return "It ended while it looked at the image. The image is untouched."
 	}
@@ -62,5 +62,5 @@ func describeRunning(r journal.Record, commit bool) string {
 	case r.State == journal.Opening:
 		return "It runs: it looks at the image, or waits for an answer. The image is untouched."
 	}
-	return "It runs: the overlay is being edited" + engine.At(r) + ". The image is untouched."
+	return "It runs: the overlay is being edited" + job.At(r) + ". The image is untouched."
 }

@@ -3,7 +3,7 @@ package guest
 import (
 	"context"
 
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 )
 
 // Kind names a kind of job.
@@ -26,8 +26,8 @@ const (
 
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
 // again.
-func kinds(o Options) engine.Kinds {
-	return engine.Kinds{
+func kinds(o Options) job.Kinds {
+	return job.Kinds{
 		Growth:         openGrowth(o),
 		Rehearsing:     openRehearsal(o),
 		OnlineGrowth:   openOnline,
@@ -42,8 +42,8 @@ func kinds(o Options) engine.Kinds {
 }
 
 // Engine is the engine that runs jobs with these options.
-func (o Options) Engine() *engine.Engine {
-	return &engine.Engine{Options: o.Options, Kinds: kinds(o)}
+func (o Options) Engine() *job.Engine {
+	return &job.Engine{Options: o.Options, Kinds: kinds(o)}
 }
 
 // Resume brings a job that was cut off to its end.

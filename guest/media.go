@@ -9,7 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -114,7 +114,7 @@ func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
 	return runDeviceJob(ctx, o, Medium, p.domain, deviceSpec{
 		target: plan.Target{Path: p.ISO, Format: "raw"}, disk: domain.Disk{Target: p.Target},
 		running: slices.Contains(p.scopes, domain.Live), steps: p.steps, data: &p.medium,
-	}, func(base *domainJob) engine.Work { return newMedium(base, &p.medium) })
+	}, func(base *domainJob) job.Work { return newMedium(base, &p.medium) })
 }
 
 func (p *inserting) prepare(ctx context.Context) error {

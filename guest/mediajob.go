@@ -8,14 +8,14 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
 // mediumJob is the work of a job that changes a medium.
 type mediumJob struct {
-	engine.Stepwise
+	job.Stepwise
 	slot
 	*medium
 }
@@ -24,7 +24,7 @@ func newMedium(base *domainJob, m *medium) *mediumJob {
 	return &mediumJob{slot: slot{base, m.Target, m.ISO}, medium: m}
 }
 
-func openMedium(j *engine.Job) (engine.Work, error) {
+func openMedium(j *job.Job) (job.Work, error) {
 	m := &medium{}
 	err := j.Load(m)
 	return newMedium(&domainJob{Job: j}, m), err

@@ -11,7 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -38,9 +38,9 @@ func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.Engine().Run(ctx, engine.Spec{
-		Kind: string(OnlineGrowth), Target: p.Target, Locks: locks, Steps: p.Steps(), Agreed: true,
-		Open: func(j *engine.Job) (any, engine.Work, error) {
+	return o.Engine().Run(ctx, job.Spec{
+		Kind: OnlineGrowth, Target: p.Target, Locks: locks, Steps: p.Steps(), Agreed: true,
+		Open: func(j *job.Job) (any, job.Work, error) {
 			w := &online{domainJob: domainJob{Job: j, domain: p.domain}, onlineFacts: onlineFacts{Plan: p, Left: p.Commands}, fresh: true}
 			return w.onlineFacts, w, nil
 		},
@@ -76,14 +76,14 @@ func (p *Online) summary() string {
 
 // online is the work of such a job.
 type online struct {
-	engine.Stepwise
+	job.Stepwise
 	domainJob
 	onlineFacts
 	// fresh reports that the plan was made by this process.
 	fresh bool
 }
 
-func openOnline(j *engine.Job) (engine.Work, error) {
+func openOnline(j *job.Job) (job.Work, error) {
 	w := &online{domainJob: domainJob{Job: j}}
 	err := j.Load(&w.onlineFacts)
 	if err == nil && w.Plan == nil {
@@ -102,12 +102,12 @@ func (o *online) Handlers() map[plan.StepKind]apply.Handler {
 
 // Actions are to go on. There is a way back only while the disk has its old size: the
 // journal cannot know whether a request that was cut off has reached QEMU.
-func (o *online) Actions(r journal.Record) []engine.Action {
-	grown := r.Done[string(plan.StepContainer)] || engine.Begun(r, string(plan.StepInside))
+func (o *online) Actions(r journal.Record) []job.Action {
+	grown := r.Done[string(plan.StepContainer)] || job.Begun(r, string(plan.StepInside))
 	if grown || r.Running == string(plan.StepContainer) && !o.hasOldSize() {
-		return []engine.Action{engine.Resume, engine.Close}
+		return []job.Action{job.Resume, job.Close}
 	}
-	return []engine.Action{engine.Resume, engine.Rollback}
+	return []job.Action{job.Resume, job.Rollback}
 }
 
 // hasOldSize reports whether the image has the size from before the job.
@@ -117,8 +117,8 @@ func (o *online) hasOldSize() bool {
 }
 
 // WhyNot knows why there is no way back.
-func (o *online) WhyNot(a engine.Action, _ journal.Record) string {
-	if a != engine.Rollback {
+func (o *online) WhyNot(a job.Action, _ journal.Record) string {
+	if a != job.Rollback {
 		return ""
 	}
 	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.guest().Disk)
@@ -126,10 +126,10 @@ func (o *online) WhyNot(a engine.Action, _ journal.Record) string {
 
 // Details are the sizes, and the commands that the guest has not run yet, as a person
 // would type them.
-func (o *online) Details() engine.Details {
+func (o *online) Details() job.Details {
 	left := *o.Plan
 	left.Commands = o.Left
-	return engine.Details{OldSize: o.Plan.From, NewSize: o.Plan.To, Inside: left.Lines()}
+	return job.Details{OldSize: o.Plan.From, NewSize: o.Plan.To, Inside: left.Lines()}
 }
 
 // growContainer makes the disk bigger. Its size is read again first: nobody else

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
 // Options are what every job command takes: the engine's, and each kind's own.
 type Options struct {
-	engine.Options
+	job.Options
 	GrowthOptions
 	// Session is how an appliance is started, for kinds that need one.
 	Session session.Options
@@ -43,6 +43,6 @@ var ErrDeclined = errors.New("not agreed to")
 
 // Outcome is how a job command ended, Failure one that did not reach its end.
 type (
-	Outcome = engine.Outcome
-	Failure = engine.Failure
+	Outcome = job.Outcome
+	Failure = job.Failure
 )

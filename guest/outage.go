@@ -10,7 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -186,7 +186,7 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 	g.options.Saved, g.options.Confirm = g.plan, nil
 	if !g.guest().Running || g.Record().Done[string(plan.StepShutdown)] {
 		if state == domain.Running {
-			return engine.Unchanged(plan.Refuse(plan.DomainChanged, g.ID(), "somebody started %s while it was to stay off", g.guest().Name))
+			return job.Unchanged(plan.Refuse(plan.DomainChanged, g.ID(), "somebody started %s while it was to stay off", g.guest().Name))
 		}
 		return g.growOff(ctx)
 	}

@@ -3,7 +3,7 @@ package guest
 import (
 	"testing"
 
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/journal/journaltest"
 )
 
@@ -13,6 +13,6 @@ func TestPersistedFieldsAreTagged(t *testing.T) {
 	journaltest.CheckTags(t,
 		growthData{},
 		attachment{}, detachment{}, medium{}, onlineFacts{}, creation{}, conversion{}, fileChange{},
-		engine.Timings{},
+		job.Timings{},
 	)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -87,7 +87,7 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 		}
 	}
 	out := &Rehearsal{}
-	spec, err := growthSpec(ctx, Rehearsing, d, r, newSize, o, func(g *growth) engine.Work { return &rehearsal{g, q, out} })
+	spec, err := growthSpec(ctx, Rehearsing, d, r, newSize, o, func(g *growth) job.Work { return &rehearsal{g, q, out} })
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +110,8 @@ type rehearsal struct {
 	out     *Rehearsal
 }
 
-func openRehearsal(o Options) engine.Kind {
-	return func(j *engine.Job) (engine.Work, error) {
+func openRehearsal(o Options) job.Kind {
+	return func(j *job.Job) (job.Work, error) {
 		var data growthData
 		err := j.Load(&data)
 		return &rehearsal{growth: newGrowth(j, data, o)}, err
@@ -119,12 +119,12 @@ func openRehearsal(o Options) engine.Kind {
 }
 
 // Actions both take away what the rehearsal has left.
-func (r *rehearsal) Actions(journal.Record) []engine.Action {
-	return []engine.Action{engine.Rollback, engine.Resume}
+func (r *rehearsal) Actions(journal.Record) []job.Action {
+	return []job.Action{job.Rollback, job.Resume}
 }
 
-// WhyNot leaves it to the engine.
-func (r *rehearsal) WhyNot(engine.Action, journal.Record) string { return "" }
+// WhyNot leaves it to the job.
+func (r *rehearsal) WhyNot(job.Action, journal.Record) string { return "" }
 
 // Describe says what became of the rehearsal.
 func (r *rehearsal) Describe(_ journal.Record, active bool) string {
@@ -139,8 +139,8 @@ func (r *rehearsal) Report(*Outcome) {}
 
 // Run rehearses. All that it has made is taken away in the end, and whatever becomes of
 // a rehearsal that was cut off.
-func (r *rehearsal) Run(ctx context.Context, a engine.Action) error {
-	if a == engine.Start {
+func (r *rehearsal) Run(ctx context.Context, a job.Action) error {
+	if a == job.Start {
 		if err := r.rehearse(ctx, r.options, r.out); err != nil {
 			return err
 		}

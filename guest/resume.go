@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -83,7 +83,7 @@ func (g *growth) unchangedBefore() error {
 	}
 	err := g.untouched()
 	if _, refused := plan.IsRefusal(err); refused {
-		return engine.Unchanged(err)
+		return job.Unchanged(err)
 	}
 	return err
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
-	engine "github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply/applytest"
@@ -147,7 +147,7 @@ func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) 
 	if err := testimages.Copy(image.Name, x.before, "raw"); err != nil {
 		t.Fatal(err)
 	}
-	x.options = Options{Options: engine.Options{Store: journal.Store{Dir: shortDir(t)}}}
+	x.options = Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 	if s != nil {
 		x.options.Session.Reuse = s.get(t, size.Bytes(image.Sector))
 	}

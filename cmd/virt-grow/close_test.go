@@ -27,7 +27,7 @@ func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, e
 	if kind == guest.Growth || kind == guest.Rehearsing {
 		data = map[string]string{"overlay": filepath.Join(state, "o.qcow2")}
 	}
-	header := headerOf(t, job.Header{Kind: string(kind), Target: target, Locks: []string{"disk-1-1"}, Steps: steps, Agreed: true}, data)
+	header := headerOf(t, job.Header{Kind: kind, Target: target, Locks: []string{"disk-1-1"}, Steps: steps, Agreed: true}, data)
 	for _, e := range append([]journal.Entry{{Kind: journal.Opened, Data: header}}, entries...) {
 		e.Time = time.Now()
 		if err := j.Log.Append(e); err != nil {
