@@ -124,6 +124,33 @@ func treatments(name string) *plan.Guest {
 	return g
 }
 
+// TestGrowthHooks: which of a person's own commands run, and when.
+func TestGrowthHooks(t *testing.T) {
+	for _, c := range []struct{ treated, command, pre, told string }{
+		{"no-trial", "run", "true", "pre post"},
+		{"trial", "run", "true", "pre post"},
+		{"image", "run", "true", "post"},
+		{"no-trial", "run fs:sda/before=error", "true", "pre on-failure"},
+		{"trial", "run health/before=error", "true", "pre on-failure"},
+		{"no-trial", "run start/before=error", "true", "pre on-failure"},
+		{"no-trial", "run shutdown/before=error", "false", "pre"}, // no outage
+		{"no-trial", "run clean-up/before=error", "true", "pre"},  // nothing is undone
+		{"image", "run overlay/before=error", "true", ""},
+	} {
+		t.Run(c.treated+" "+c.command, func(t *testing.T) {
+			s := newStage(t, treatments(c.treated))
+			told := filepath.Join(t.TempDir(), "told")
+			tell := "echo $VIRT_GROW_PHASE >> " + told
+			s.hooks = Hooks{Pre: tell + "; " + c.pre, Post: tell, OnFailure: tell}
+			s.Command(c.command)
+			text, err := os.ReadFile(told)
+			if got := strings.Join(strings.Fields(string(text)), " "); got != c.told {
+				t.Errorf("%q, %v; want %q", got, err, c.told)
+			}
+		})
+	}
+}
+
 // stage is an image in memory with a growth on it.
 type stage struct {
 	*jobtest.Player
@@ -132,6 +159,7 @@ type stage struct {
 	image  *applytest.Image
 	guest  *applytest.Guest // nil for an image by itself
 	domain *domain.Domain   // in libvirt's test driver
+	hooks  Hooks
 }
 
 func newStage(t *testing.T, treated *plan.Guest) *stage {
@@ -172,7 +200,7 @@ func (s *stage) emit(e apply.Event) {
 
 // grow begins a growth.
 func (s *stage) grow(ctx context.Context, command string) (*Outcome, error) {
-	o := Options{GrowthOptions: GrowthOptions{Keep: command == "keep"}}
+	o := Options{GrowthOptions: GrowthOptions{Keep: command == "keep", Hooks: s.hooks}}
 	if command == "ask" {
 		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
 	}
