@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 
 	"libvirt.org/go/libvirt"
@@ -47,13 +48,13 @@ func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
 	if s.State, err = d.State(ctx); err != nil {
 		return s, err
 	}
-	if err := d.call(ctx, s.flags); err != nil {
+	if err := d.inspect(ctx, s.flags); err != nil {
 		return s, err
 	}
 	if s.State != Running {
 		return s, nil
 	}
-	if err := d.call(ctx, s.jobs); err != nil {
+	if err := d.inspect(ctx, s.jobs); err != nil {
 		return s, err
 	}
 	if agent && s.Channel {
@@ -61,6 +62,19 @@ func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
 		s.Exec = s.Agent && d.mayExec(ctx)
 	}
 	return s, nil
+}
+
+// inspect is call for an f that ignores the failure of some of its calls: they are made
+// again if they failed because the connection broke.
+func (d *Domain) inspect(ctx context.Context, f func(handle) error) error {
+	return d.conn.do(ctx, func(l connection) error {
+		found, err := l.DomainByUUID(d.UUID)
+		if err != nil {
+			return err
+		}
+		defer found.Free()
+		return cmp.Or(f(found), stillAlive(l))
+	})
 }
 
 func (s *Survey) flags(l handle) error {
@@ -82,9 +96,8 @@ func (s *Survey) flags(l handle) error {
 }
 
 func (s *Survey) jobs(l handle) error {
-	if info, err := l.GetJobInfo(); err == nil && info.Type != libvirt.DOMAIN_JOB_NONE {
-		s.Job = true
-	}
+	info, err := l.GetJobInfo()
+	s.Job = err == nil && info.Type != libvirt.DOMAIN_JOB_NONE
 	s.Blocked = nil
 	for _, disk := range s.Disks {
 		if !disk.Writable() {

@@ -52,3 +52,16 @@ func TestSurveyFails(t *testing.T) {
 		wants(t, err, want)
 	}
 }
+
+// TestSurveyReconnect: a connection that breaks in the middle hides no job.
+func TestSurveyReconnect(t *testing.T) {
+	for _, call := range []string{"checkpoints", "job info", "job"} {
+		d, v := fake(t, map[string]hook{call: dies(1)})
+		v.backup = "<domainbackup/>"
+		v.job = &libvirt.DomainBlockJobInfo{Type: libvirt.DOMAIN_BLOCK_JOB_TYPE_COMMIT}
+		got, err := d.Survey(t.Context(), true)
+		if err != nil || got.Checkpoints != 2 || !slices.Equal(got.Blocked, []string{"vda"}) {
+			t.Errorf("%s: %+v %v", call, got, err)
+		}
+	}
+}
