@@ -463,7 +463,7 @@ func TestDiskRefused(t *testing.T) {
 	if err := os.Rename(source, file("source")); err != nil {
 		t.Fatal(err)
 	}
-	refused("disk convert D/source D/a.qcow2 --to qcow2", 3, "format-missing", "does not say whether")
+	refused("disk convert D/source D/a.qcow2 --to qcow2", 3, "format-missing", "never guessed from the content")
 	if err := os.Rename(file("source"), source); err != nil {
 		t.Fatal(err)
 	}
