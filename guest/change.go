@@ -36,10 +36,10 @@ type fileChange struct {
 	Drives []drive         `json:"drives"`
 	Place  appliance.Place `json:"place"`
 	Files  []changedFile   `json:"files"`
-	// Scratch is the directory for overlays; "" is each image's own. Visit is that of
-	// the session that the change was prepared in.
-	Scratch string `json:"scratch,omitempty"`
-	Visit   string `json:"visit,omitempty"`
+	// Scratch is the directory for overlays; "" is each image's own. SessionDir is that
+	// of the session that the change was prepared in: a crash leaves it behind.
+	Scratch    string `json:"scratch,omitempty"`
+	SessionDir string `json:"session_dir,omitempty"`
 }
 
 // changedFile is a file's content to be: a text, or a file of the host.
@@ -83,7 +83,7 @@ func (s *fileSession) editText(ctx context.Context, path string, change func([]b
 		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: up to %s can be edited", path, size.Bytes(len(text)), editLimit)
 	}
 	file := changedFile{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
-	return &fileChange{Drives: s.drives(), Place: place, Files: []changedFile{file}, Visit: s.Dir()}, nil
+	return &fileChange{Drives: s.drives(), Place: place, Files: []changedFile{file}, SessionDir: s.Dir()}, nil
 }
 
 func sum(text []byte) string {
@@ -333,8 +333,8 @@ func (c *fileChange) saveUndo(ctx context.Context, d drive, o block.Overlay) err
 // drop deletes the overlays, and the saved bytes with them.
 func (c *fileChange) drop(j *changing) error {
 	errs := []error{os.RemoveAll(c.textDir(j))}
-	if c.Visit != "" {
-		errs = append(errs, os.RemoveAll(c.Visit))
+	if c.SessionDir != "" {
+		errs = append(errs, os.RemoveAll(c.SessionDir))
 	}
 	for _, i := range c.Place.Disks {
 		o := c.overlay(j, c.Drives[i])

@@ -178,7 +178,7 @@ func (p *detaching) checkDisk(stays bool) error {
 		return plan.Refuse(plan.NotFound, p.request.Disk, "domain %s has no disk %s there", p.domain.Name, p.request.Disk)
 	case p.disk.Device != "disk" && p.disk.Device != "lun":
 		return refuse(plan.DiskUnsupported, "is a %s: virt-grow media eject takes its medium out", p.disk.Device)
-	case p.Live != "" && isOneOf(p.disk.Bus, "sata", "ide"):
+	case p.Live != "" && (p.disk.Bus == "sata" || p.disk.Bus == "ide"):
 		return plan.Refuse(plan.NoHotplug, p.domain.Name, "a running guest cannot lose a disk on the bus %s", p.disk.Bus)
 	case p.Delete && p.disk.Why != "":
 		return disk.RefuseVolume(p.domain.Name, p.disk.Disk)
@@ -189,8 +189,6 @@ func (p *detaching) checkDisk(stays bool) error {
 	}
 	return nil
 }
-
-func isOneOf(word string, words ...string) bool { return slices.Contains(words, word) }
 
 // checkUse asks the running guest what it does with the disk, and returns a refusal if
 // the disk is in use.
@@ -218,14 +216,14 @@ func (p *detaching) agent() *inside.Guest { return inside.New(p.domain.Name, p.d
 func (p *detaching) checkMounts(ctx context.Context, mounts []string) error {
 	var stacked []string
 	for _, b := range p.Blocks {
-		if !isOneOf(b.Kind, "disk", "part") && (b.Kind != "lvm" || !p.request.Unmount) {
+		if b.Kind != "disk" && b.Kind != "part" && (b.Kind != "lvm" || !p.request.Unmount) {
 			stacked = append(stacked, b.Path)
 		}
 	}
 	switch {
 	case p.request.Unmount && !p.survey.Exec:
 		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs: nobody can unmount in it", p.domain.Name)
-	case p.request.Unmount && isOneOf("/", mounts...):
+	case p.request.Unmount && slices.Contains(mounts, "/"):
 		return plan.Refuse(plan.Mounted, p.Target, "%s is the disk %s runs from", p.Target, p.domain.Name)
 	case p.request.EvenMounted:
 	case len(stacked) > 0:

@@ -113,7 +113,7 @@ func (s *fileSession) copyIn(ctx context.Context, files []string, folder string)
 	if err := s.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
-	c := &fileChange{Drives: s.drives(), Place: place, Visit: s.Dir()}
+	c := &fileChange{Drives: s.drives(), Place: place, SessionDir: s.Dir()}
 	for _, from := range files {
 		f, err := s.incoming(ctx, from, folder, place)
 		if err != nil {

@@ -185,7 +185,7 @@ func (p *inserting) choose() error {
 		names = append(names, d.Target)
 	}
 	if p.request.Target != "" {
-		if isOneOf(p.request.Target, names...) {
+		if slices.Contains(names, p.request.Target) {
 			p.Target = p.request.Target
 			return nil
 		}
@@ -261,7 +261,7 @@ func (p *inserting) addDrive(ctx context.Context) error {
 	if source, ok := taken[p.Target]; ok {
 		return plan.Refuse(plan.TargetTaken, p.domain.Name, "%s has a disk %s already: %s", p.domain.Name, p.Target, source)
 	}
-	if slices.Contains(p.scopes, domain.Live) && isOneOf(bus, "ide", "sata") {
+	if slices.Contains(p.scopes, domain.Live) && (bus == "ide" || bus == "sata") {
 		if err := p.onlyLater(bus); err != nil {
 			return err
 		}
@@ -286,7 +286,7 @@ func (p *inserting) newBus() string {
 		return p.request.Bus
 	case bus != "" && bus != "virtio":
 		return bus
-	case isOneOf("sata", p.buses...):
+	case slices.Contains(p.buses, "sata"):
 		return "sata"
 	}
 	return "ide"

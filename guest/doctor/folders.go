@@ -21,8 +21,8 @@ type folder struct {
 	// want is how much should be free, use what it is for.
 	want size.Bytes
 	use  string
-	// sockets says that Unix sockets are made below it, in a path this much
-	// longer.
+	// sockets is the path of a guest's second gate below it, the longest one of a
+	// Unix socket; "" if there is none.
 	sockets string
 	// set is how to take another folder.
 	set string
@@ -34,7 +34,7 @@ func folders(o Options) []folder {
 	temp := os.TempDir()
 	list := []folder{{
 		name: "state folder", path: o.StateDir, want: 256 * size.MiB, use: "journals, and overlays of block devices",
-		sockets: "/jobs/20060102-150405-0000/gate.sock", set: "--state-dir",
+		sockets: "/jobs/20060102-150405-0000/1/gate.sock", set: "--state-dir",
 	}}
 	if o.ScratchDir != "" {
 		list = append(list, folder{name: "scratch folder", path: o.ScratchDir, want: size.GiB, use: "overlays", set: "--scratch-dir"})
@@ -42,7 +42,7 @@ func folders(o Options) []folder {
 	return append(list,
 		folder{
 			name: "temporary folder", path: temp, want: 256 * size.MiB, use: "overlays of inspect and plan",
-			sockets: "/virt-grow-0000000000/gate.sock", set: "TMPDIR",
+			sockets: "/virt-grow-0000000000/1/gate.sock", set: "TMPDIR",
 		},
 		folder{
 			name: "appliance cache", path: cmp.Or(os.Getenv("LIBGUESTFS_CACHEDIR"), os.Getenv("TMPDIR"), "/var/tmp"),
