@@ -39,44 +39,60 @@ func find(text string, path ...string) ([]element, error) {
 	if len(text) > maxXML {
 		return nil, fmt.Errorf("an XML text of %d bytes, more than %d", len(text), maxXML)
 	}
+	f := finder{path: path}
 	decoder := xml.NewDecoder(strings.NewReader(text))
-	var found []element
-	// depth counts the open elements, matched those of them that follow the path.
-	depth, matched, roots := 0, 0, 0
-	for {
+	for f.roots <= 1 {
 		from := int(decoder.InputOffset())
 		token, err := decoder.Token()
-		if errors.Is(err, io.EOF) && roots == 1 {
-			return found, nil
+		if errors.Is(err, io.EOF) && f.roots == 1 {
+			return f.found, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("malformed XML: %w", err)
 		}
 		switch token := token.(type) {
-		case nil:
-			return nil, fmt.Errorf("malformed XML: %w", err)
 		case xml.Directive:
 			return nil, errors.New("XML with a document type")
 		case xml.StartElement:
-			if depth == 0 {
-				roots++
-			}
-			if depth == matched && matched < len(path) && token.Name == (xml.Name{Local: path[matched]}) {
-				if matched++; matched == len(path) {
-					found = append(found, element{from: from, tag: int(decoder.InputOffset()), attrs: slices.Clone(token.Attr)})
-				}
-			}
-			depth++
+			f.start(element{from: from, tag: int(decoder.InputOffset()), attrs: token.Attr}, token.Name)
 		case xml.EndElement:
-			if depth == matched {
-				if matched == len(path) {
-					found[len(found)-1].to = int(decoder.InputOffset())
-				}
-				matched--
-			}
-			depth--
-		}
-		if roots > 1 {
-			return nil, errors.New("XML with more than one root element")
+			f.end(int(decoder.InputOffset()))
 		}
 	}
+	return nil, errors.New("XML with more than one root element")
+}
+
+// finder is the state of find: how many elements are open, and how many of them, from
+// the root on, follow the path.
+type finder struct {
+	path           []string
+	depth, matched int
+	roots          int
+	found          []element
+}
+
+func (f *finder) start(e element, name xml.Name) {
+	if f.depth == 0 {
+		f.roots++
+	}
+	if f.depth == f.matched && f.matched < len(f.path) && name == (xml.Name{Local: f.path[f.matched]}) {
+		f.matched++
+		if f.matched == len(f.path) {
+			e.attrs = slices.Clone(e.attrs) // the decoder's own until the next token
+			f.found = append(f.found, e)
+		}
+	}
+	f.depth++
+}
+
+func (f *finder) end(offset int) {
+	if f.depth == f.matched {
+		if f.matched == len(f.path) {
+			f.found[len(f.found)-1].to = offset
+		}
+		f.matched--
+	}
+	f.depth--
 }
 
 // edit replaces the bytes from one offset to another.
