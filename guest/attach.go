@@ -133,7 +133,7 @@ func checkAttachable(ctx context.Context, img *image.Image, d *domain.Domain, r 
 	if r.Shareable && img.Format != "raw" {
 		return plan.Refuse(plan.DiskShared, img.Path, "%s is %s: only raw images can be shared by two guests", img.Path, img.Format)
 	}
-	status, err := d.Survey(ctx, false)
+	status, err := d.Status(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ type attaching struct {
 	attachment
 	domain  *domain.Domain
 	request AttachRequest
-	survey  domain.Survey
+	survey  domain.Status
 	scopes  []domain.Scope
 	steps   []plan.Step
 }

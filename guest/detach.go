@@ -95,7 +95,7 @@ type detaching struct {
 	detachment
 	domain  *domain.Domain
 	request DetachRequest
-	survey  domain.Survey
+	survey  domain.Status
 	disk    domain.Device
 }
 

@@ -26,7 +26,7 @@ const (
 )
 
 // scopes are the definitions that are meant.
-func scopes(d *domain.Domain, s domain.Survey, w Where) ([]domain.Scope, error) {
+func scopes(d *domain.Domain, s domain.Status, w Where) ([]domain.Scope, error) {
 	running := s.State == domain.Running
 	switch {
 	case !running && (w == OnlyRunning || w == Both):
@@ -42,7 +42,7 @@ func scopes(d *domain.Domain, s domain.Survey, w Where) ([]domain.Scope, error) 
 }
 
 // judgeForDevices refuses domains whose devices are not to be touched now.
-func judgeForDevices(d *domain.Domain, s domain.Survey) error {
+func judgeForDevices(d *domain.Domain, s domain.Status) error {
 	refuse := func(reason plan.Reason, text string) error {
 		return plan.Refuse(reason, d.Name, "domain %s %s", d.Name, text)
 	}
@@ -57,8 +57,8 @@ func judgeForDevices(d *domain.Domain, s domain.Survey) error {
 
 // surveyForDevices asks what is known of a domain, and refuses one whose devices are
 // not to be touched now.
-func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Survey, error) {
-	s, err := d.Survey(ctx, true)
+func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Status, error) {
+	s, err := d.Status(ctx, true)
 	if err == nil {
 		err = judgeForDevices(d, s)
 	}

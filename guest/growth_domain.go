@@ -46,7 +46,7 @@ const (
 // OpenDomain finds a domain's disk and refuses one that cannot be grown safely. The
 // disk keeps the connection to libvirt until Close.
 func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.Disk, error) {
-	status, err := d.Survey(ctx, !o.NoAgent)
+	status, err := d.Status(ctx, !o.NoAgent)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 }
 
 // guestOf describes how the domain is treated, for the plan.
-func guestOf(d *domain.Domain, s domain.Survey, def domain.Disk, o DomainOptions) *plan.Guest {
+func guestOf(d *domain.Domain, s domain.Status, def domain.Disk, o DomainOptions) *plan.Guest {
 	running := s.State == domain.Running
 	g := &plan.Guest{
 		Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: def.Target, Bus: def.Bus, Pool: def.Volume.Pool,
@@ -90,7 +90,7 @@ func guestOf(d *domain.Domain, s domain.Survey, def domain.Disk, o DomainOptions
 	return g
 }
 
-func shutdownMethods(s domain.Survey, o DomainOptions) []plan.Rung {
+func shutdownMethods(s domain.Status, o DomainOptions) []plan.Rung {
 	limit := o.ShutdownTimeout.Seconds()
 	var methods []plan.Rung
 	if s.Agent || s.State != domain.Running && s.Channel && !o.NoAgent {
@@ -105,7 +105,7 @@ func shutdownMethods(s domain.Survey, o DomainOptions) []plan.Rung {
 
 // health is the health check after the start. It expects the agent of a guest that
 // has one; a guest that is off is believed to have one if it has the channel.
-func health(s domain.Survey, o DomainOptions) plan.Health {
+func health(s domain.Status, o DomainOptions) plan.Health {
 	h := plan.Health{Command: o.HealthCommand}
 	if !o.NoAgent && (s.Agent || s.State != domain.Running && s.Channel) {
 		h.Agent, h.Limit = true, o.BootTimeout.Seconds()
@@ -117,7 +117,7 @@ func health(s domain.Survey, o DomainOptions) plan.Health {
 
 // checkDomain refuses domains that cannot be shut down and started again without a
 // surprise.
-func checkDomain(name string, s domain.Survey) error {
+func checkDomain(name string, s domain.Status) error {
 	refuse := func(reason plan.Reason, format string, args ...any) error {
 		return plan.Refuse(reason, name, "domain %s %s", name, fmt.Sprintf(format, args...))
 	}
@@ -143,7 +143,7 @@ func checkDomain(name string, s domain.Survey) error {
 // bitmaps and mark in them what changed. The trial cannot: libvirt (9.0) makes no
 // snapshot of a domain that is off and has checkpoints, and an incremental backup
 // during the trial would look for the bitmap in the overlay.
-func checkCheckpoints(s domain.Survey, g *plan.Guest) error {
+func checkCheckpoints(s domain.Status, g *plan.Guest) error {
 	if s.Checkpoints == 0 || !g.Trial {
 		return nil
 	}

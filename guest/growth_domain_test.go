@@ -16,21 +16,21 @@ import (
 // surprise is refused.
 func TestCheckDomain(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*domain.Survey)
+		change func(*domain.Status)
 		reason plan.Reason
 	}{
-		"running":          {change: func(*domain.Survey) {}},
-		"off":              {change: func(s *domain.Survey) { s.State = domain.Off }},
-		"transient":        {func(s *domain.Survey) { s.Persistent = false }, plan.TransientDomain},
-		"managed save":     {func(s *domain.Survey) { s.Saved = true }, plan.ManagedSave},
-		"paused":           {func(s *domain.Survey) { s.State = domain.Held }, plan.DomainState},
-		"job":              {func(s *domain.Survey) { s.Job = true }, plan.DomainJob},
-		"block job":        {func(s *domain.Survey) { s.Blocked = []string{"vda"} }, plan.DomainJob},
-		"stays off":        {change: func(s *domain.Survey) { s.AfterPowerOff = "destroy" }},
-		"starts again":     {func(s *domain.Survey) { s.AfterPowerOff = "restart" }, plan.DomainState},
-		"the first of two": {func(s *domain.Survey) { s.Persistent, s.Job = false, true }, plan.TransientDomain},
+		"running":          {change: func(*domain.Status) {}},
+		"off":              {change: func(s *domain.Status) { s.State = domain.Off }},
+		"transient":        {func(s *domain.Status) { s.Persistent = false }, plan.TransientDomain},
+		"managed save":     {func(s *domain.Status) { s.Saved = true }, plan.ManagedSave},
+		"paused":           {func(s *domain.Status) { s.State = domain.Held }, plan.DomainState},
+		"job":              {func(s *domain.Status) { s.Job = true }, plan.DomainJob},
+		"block job":        {func(s *domain.Status) { s.Blocked = []string{"vda"} }, plan.DomainJob},
+		"stays off":        {change: func(s *domain.Status) { s.AfterPowerOff = "destroy" }},
+		"starts again":     {func(s *domain.Status) { s.AfterPowerOff = "restart" }, plan.DomainState},
+		"the first of two": {func(s *domain.Status) { s.Persistent, s.Job = false, true }, plan.TransientDomain},
 	} {
-		s := domain.Survey{State: domain.Running, Persistent: true}
+		s := domain.Status{State: domain.Running, Persistent: true}
 		c.change(&s)
 		err := checkDomain("web", s)
 		r, _ := plan.IsRefusal(err)
@@ -45,7 +45,7 @@ func TestCheckCheckpoints(t *testing.T) {
 		checkpoints int
 		trial, ok   bool
 	}{{0, true, true}, {2, false, true}, {2, true, false}} {
-		err := checkCheckpoints(domain.Survey{Checkpoints: c.checkpoints}, &plan.Guest{Name: "web", Trial: c.trial})
+		err := checkCheckpoints(domain.Status{Checkpoints: c.checkpoints}, &plan.Guest{Name: "web", Trial: c.trial})
 		if (err == nil) != c.ok {
 			t.Errorf("%d checkpoints, trial %t: %v", c.checkpoints, c.trial, err)
 		}
@@ -60,13 +60,13 @@ func TestTreatment(t *testing.T) {
 		change(&changed)
 		return changed
 	}
-	running := domain.Survey{State: domain.Running}
+	running := domain.Status{State: domain.Running}
 	channel := domain.Definition{Channel: true}
-	agent := domain.Survey{Definition: channel, State: domain.Running, Agent: true}
-	mute := domain.Survey{Definition: channel, State: domain.Running}
-	off := domain.Survey{Definition: channel, State: domain.Off}
+	agent := domain.Status{Definition: channel, State: domain.Running, Agent: true}
+	mute := domain.Status{Definition: channel, State: domain.Running}
+	off := domain.Status{Definition: channel, State: domain.Off}
 	for name, c := range map[string]struct {
-		status  domain.Survey
+		status  domain.Status
 		options DomainOptions
 		methods []string
 		health  plan.Health
@@ -121,7 +121,7 @@ func TestTrialOverlays(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
-	d := &disk.Disk{Image: &image.Image{}, Status: domain.Survey{}}
+	d := &disk.Disk{Image: &image.Image{}, Status: domain.Status{}}
 	d.Path, d.Format = "/a.raw", "raw"
 	d.Target.Guest = &plan.Guest{Disk: "vda", Trial: true}
 	d.Status.Disks = []domain.Disk{

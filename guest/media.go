@@ -96,7 +96,7 @@ type inserting struct {
 	medium
 	domain  *domain.Domain
 	request MediaRequest
-	survey  domain.Survey
+	survey  domain.Status
 	scopes  []domain.Scope
 	drives  map[domain.Scope][]domain.Device
 	buses   []string // of the controllers there are

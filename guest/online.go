@@ -89,7 +89,7 @@ func PlanOnline(ctx context.Context, d *domain.Domain, o OnlineOptions) (*Online
 	if o.Grow == plan.WhereNone {
 		o.Grow, o.InGuest = "", ByNobody
 	}
-	survey, err := d.Survey(ctx, o.InGuest != ByNobody)
+	survey, err := d.Status(ctx, o.InGuest != ByNobody)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (p *Online) Close() error { return p.domain.Close() }
 func (p *Online) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
 
 // judgeOnline refuses domains whose disks cannot be resized now.
-func judgeOnline(d *domain.Domain, s domain.Survey) error {
+func judgeOnline(d *domain.Domain, s domain.Status) error {
 	if s.State != domain.Running {
 		return plan.Refuse(plan.DomainState, d.Name, "domain %s does not run (%s): it is grown with virt-grow grow", d.Name, s.State)
 	}
@@ -270,7 +270,7 @@ func (p *Online) measure(ctx context.Context, amount plan.Amount) error {
 }
 
 // chooseInGuest decides who grows what is inside.
-func (p *Online) chooseInGuest(s domain.Survey, asked InGuest) error {
+func (p *Online) chooseInGuest(s domain.Status, asked InGuest) error {
 	why := ""
 	switch {
 	case !s.Channel:

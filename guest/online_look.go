@@ -19,7 +19,7 @@ func (p *Online) agent() *inside.Guest { return inside.New(p.domain.Name, p.doma
 // lookInside finds out what the guest has to do, by asking the guest or, where it cannot
 // be asked, by reading the disk. What cannot be grown is refused here, before anything is
 // sent to QEMU.
-func (p *Online) lookInside(ctx context.Context, s domain.Survey, o OnlineOptions) error {
+func (p *Online) lookInside(ctx context.Context, s domain.Status, o OnlineOptions) error {
 	if p.InGuest == ByNobody {
 		return nil
 	}

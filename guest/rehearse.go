@@ -53,7 +53,7 @@ type Rehearsal struct {
 
 // view is a view of the guest's disk, and its traces on this host.
 type view struct {
-	domain.View
+	domain.DiskSnapshot
 	// Dir is the directory that was made for its socket; "" if the socket is in the
 	// domain's own.
 	Dir string `json:"dir,omitempty"`
@@ -284,7 +284,7 @@ func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal
 		return err
 	}
 	if err = g.Fault(ctx, "view/before"); err == nil {
-		err = g.domain.BeginView(whole, g.data.View.View)
+		err = g.domain.BeginSnapshot(whole, g.data.View.DiskSnapshot)
 	}
 	if frozen {
 		thawed := thaw()
@@ -431,7 +431,7 @@ func (g *growth) endView(ctx context.Context) error {
 				frozen = fmt.Errorf("the guest's file systems may be frozen (virsh domfsthaw %s): %w", g.guest().Name, err)
 			}
 		}
-		if err := g.domain.EndView(ctx, v.View); err != nil {
+		if err := g.domain.EndSnapshot(ctx, v.DiskSnapshot); err != nil {
 			return errors.Join(frozen, err)
 		}
 	}

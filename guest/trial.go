@@ -17,9 +17,9 @@ type hostGuest struct{ *growth }
 
 // ShutDown asks the guest in the ways the plan names.
 func (h *hostGuest) ShutDown(ctx context.Context) error {
-	var rungs []domain.Rung
+	var rungs []domain.ShutdownAttempt
 	for _, r := range h.guest().Shutdown {
-		rungs = append(rungs, domain.Rung{Way: domain.Way(r.Way), Limit: plan.Seconds(r.Seconds)})
+		rungs = append(rungs, domain.ShutdownAttempt{Method: domain.ShutdownMethod(r.Way), Limit: plan.Seconds(r.Seconds)})
 	}
 	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.Note("%s", text) })
 	if errors.Is(err, domain.ErrStillRuns) {
@@ -172,7 +172,7 @@ func (h *hostGuest) Start(ctx context.Context) error {
 // the guest need not be asked.
 func (h *hostGuest) Stop(ctx context.Context) error {
 	if len(h.guest().Unprotected) > 0 || !h.guest().Trial {
-		ladder := []domain.Rung{{Way: domain.ByAgent, Limit: 30 * time.Second}, {Way: domain.ByACPI, Limit: 30 * time.Second}}
+		ladder := []domain.ShutdownAttempt{{Method: domain.ByAgent, Limit: 30 * time.Second}, {Method: domain.ByACPI, Limit: 30 * time.Second}}
 		err := h.domain.ShutDown(ctx, ladder, func(text string) { h.Note("%s", text) })
 		if err == nil || !errors.Is(err, domain.ErrStillRuns) {
 			return err

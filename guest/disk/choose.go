@@ -87,7 +87,7 @@ func refuseNoFormat(domainName string, d domain.Disk) error {
 
 // CheckResizable refuses a domain whose disks cannot be resized now, whether it
 // runs or not.
-func CheckResizable(domainName string, s domain.Survey) error {
+func CheckResizable(domainName string, s domain.Status) error {
 	if err := CheckNoJob(domainName, s); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func CheckResizable(domainName string, s domain.Survey) error {
 }
 
 // CheckNoJob refuses a domain with a job of libvirt's under way.
-func CheckNoJob(domainName string, s domain.Survey) error {
+func CheckNoJob(domainName string, s domain.Status) error {
 	if s.Job {
 		return plan.Refuse(plan.DomainJob, domainName, "domain %s has a job under way: a backup, a migration or a save", domainName)
 	}
@@ -103,7 +103,7 @@ func CheckNoJob(domainName string, s domain.Survey) error {
 }
 
 // CheckNoBlockJob refuses a domain with a block job under way on one of its disks.
-func CheckNoBlockJob(domainName string, s domain.Survey) error {
+func CheckNoBlockJob(domainName string, s domain.Status) error {
 	if len(s.Blocked) > 0 {
 		return plan.Refuse(plan.DomainJob, domainName, "domain %s has a block job under way on %s", domainName, strings.Join(s.Blocked, ", "))
 	}

@@ -76,12 +76,12 @@ func TestCheckChangeable(t *testing.T) {
 
 func TestCheckResizable(t *testing.T) {
 	for name, c := range map[string]struct {
-		status domain.Survey
+		status domain.Status
 		reason plan.Reason
 	}{
 		"idle":      {},
-		"job":       {domain.Survey{Job: true}, plan.DomainJob},
-		"block job": {domain.Survey{Blocked: []string{"vda"}}, plan.DomainJob},
+		"job":       {domain.Status{Job: true}, plan.DomainJob},
+		"block job": {domain.Status{Blocked: []string{"vda"}}, plan.DomainJob},
 	} {
 		if err := CheckResizable("web", c.status); reasonOf(err) != c.reason {
 			t.Errorf("%s: %v", name, err)
@@ -99,7 +99,7 @@ func TestCheckOff(t *testing.T) {
 		"image":         {Set{Name: "/a.raw"}, ""},
 		"image in use":  {Set{Name: "/a.raw", Running: true}, plan.InUse},
 		"off":           {Set{domain: &domain.Domain{}}, ""},
-		"managed save":  {Set{domain: &domain.Domain{}, status: domain.Survey{Saved: true}}, plan.ManagedSave},
+		"managed save":  {Set{domain: &domain.Domain{}, status: domain.Status{Saved: true}}, plan.ManagedSave},
 		"running guest": {Set{domain: &domain.Domain{}, Running: true, Disks: []*Disk{imageAt("/a.raw")}}, plan.InUse},
 	} {
 		if err := c.set.CheckOff(); reasonOf(err) != c.reason {

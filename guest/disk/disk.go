@@ -20,7 +20,7 @@ type Disk struct {
 	Domain *domain.Domain
 	// Status is the domain's when the disk was opened, Def the disk in its
 	// definition.
-	Status domain.Survey
+	Status domain.Status
 	Def    domain.Disk
 }
 
@@ -36,7 +36,7 @@ func OpenImage(ctx context.Context, path string, o image.Options) (*Disk, error)
 // OpenWritable opens a disk of a domain to change its size, and refuses one that
 // cannot be changed. sector is the sector size where the definition has none. The
 // disk keeps the connection to libvirt until Close.
-func OpenWritable(ctx context.Context, d *domain.Domain, status domain.Survey, def domain.Disk, sector size.Bytes) (*Disk, error) {
+func OpenWritable(ctx context.Context, d *domain.Domain, status domain.Status, def domain.Disk, sector size.Bytes) (*Disk, error) {
 	if err := CheckChangeable(d.Name, def); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ type Set struct {
 	Disks []*Disk
 
 	domain *domain.Domain
-	status domain.Survey
+	status domain.Status
 }
 
 // OpenImageSet opens an image as the only disk of a guest. One that a running QEMU
@@ -115,7 +115,7 @@ func OpenImageSet(ctx context.Context, path string, o image.Options) (*Set, erro
 // OpenDomainSet opens the disks of a domain, running or not. The set keeps the
 // connection to libvirt until Close.
 func OpenDomainSet(ctx context.Context, d *domain.Domain, sector size.Bytes) (*Set, error) {
-	status, err := d.Survey(ctx, false)
+	status, err := d.Status(ctx, false)
 	if err != nil {
 		return nil, err
 	}

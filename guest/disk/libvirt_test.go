@@ -96,7 +96,7 @@ func TestOpenWritable(t *testing.T) {
 	} {
 		c.vm.name = "web"
 		d := define(t, c.vm)
-		status, err := d.Survey(ctx, false)
+		status, err := d.Status(ctx, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 // List lists a domain's disks, with what is wrong with each. With look, every disk is
 // inspected now; otherwise the list shows what the cache has.
 func List(ctx context.Context, d *domain.Domain, look bool, o session.Options, c *session.Cache) (*plan.DiskList, error) {
-	status, err := d.Survey(ctx, false)
+	status, err := d.Status(ctx, false)
 	if err != nil {
 		return nil, err
 	}

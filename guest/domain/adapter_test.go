@@ -163,7 +163,7 @@ func TestAdapters(t *testing.T) {
 		return h.Snapshot("<domainsnapshot><name>s</name></domainsnapshot>", 0)
 	})
 	wants(t, err, "")
-	s, err := d.Survey(ctx, true)
+	s, err := d.Status(ctx, true)
 	if err != nil || s.State != Running || !s.Persistent || s.Saved || s.Agent || len(s.Disks) != 4 || s.Snapshots != 1 || s.Checkpoints != 0 {
 		t.Errorf("%+v %v", s, err)
 	}

@@ -18,10 +18,10 @@ type backups interface {
 	AbortJob() error
 }
 
-// View is a snapshot of a disk of a running guest. The guest's QEMU exports it over NBD
-// until EndView, and copies what the guest overwrites to Scratch (libvirt: a backup in
-// pull mode).
-type View struct {
+// DiskSnapshot is a disk of a running guest as it was at one moment. The guest's QEMU
+// exports it over NBD until EndSnapshot, and copies what the guest overwrites to Scratch
+// (libvirt: a backup in pull mode).
+type DiskSnapshot struct {
 	Target string `json:"target"` // "vda"
 	Socket string `json:"socket"`
 	// Scratch is a file that libvirt creates and deletes.
@@ -29,12 +29,12 @@ type View struct {
 }
 
 // URI returns the snapshot's name for QEMU's block layer, to which it is a raw disk.
-func (v View) URI() string {
+func (v DiskSnapshot) URI() string {
 	return fmt.Sprintf("nbd+unix:///%s?socket=%s", url.PathEscape(v.Target), url.QueryEscape(v.Socket))
 }
 
 // xml returns libvirt's description of the backup (formatbackup).
-func (v View) xml(def Definition) string {
+func (v DiskSnapshot) xml(def Definition) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<domainbackup mode='pull'><server transport='unix' socket='%s'/><disks>", escaped(v.Socket))
 	for _, disk := range def.Disks {
@@ -49,8 +49,8 @@ func (v View) xml(def Definition) string {
 	return b.String()
 }
 
-// BeginView takes the snapshot.
-func (d *Domain) BeginView(ctx context.Context, v View) error {
+// BeginSnapshot takes the snapshot.
+func (d *Domain) BeginSnapshot(ctx context.Context, v DiskSnapshot) error {
 	def, err := d.Live(ctx)
 	if err != nil {
 		return err
@@ -59,16 +59,16 @@ func (d *Domain) BeginView(ctx context.Context, v View) error {
 	if err == nil {
 		return nil
 	}
-	if begun, asked := d.viewed(ctx, v); asked == nil && begun {
+	if begun, asked := d.exists(ctx, v); asked == nil && begun {
 		return nil // a call whose answer was lost has begun it
 	}
 	return err
 }
 
-// EndView ends the snapshot, and returns when the guest's QEMU has closed it. Another
+// EndSnapshot ends the snapshot, and returns when the guest's QEMU has closed it. Another
 // program's backup goes on.
-func (d *Domain) EndView(ctx context.Context, v View) error {
-	ours, err := d.viewed(ctx, v)
+func (d *Domain) EndSnapshot(ctx context.Context, v DiskSnapshot) error {
+	ours, err := d.exists(ctx, v)
 	if err != nil || !ours {
 		return err
 	}
@@ -77,13 +77,13 @@ func (d *Domain) EndView(ctx context.Context, v View) error {
 	}
 	w := poll.Wait{For: "the end of the backup of " + v.Target, Every: d.conn.pace.backup}
 	return poll.Until(ctx, w, func() (bool, error) {
-		ours, err := d.viewed(ctx, v)
+		ours, err := d.exists(ctx, v)
 		return !ours, err
 	})
 }
 
-// viewed reports whether the snapshot exists.
-func (d *Domain) viewed(ctx context.Context, v View) (bool, error) {
+// exists reports whether the snapshot exists.
+func (d *Domain) exists(ctx context.Context, v DiskSnapshot) (bool, error) {
 	text, err := ask(ctx, d, func(l handle) (string, error) { return l.BackupGetXMLDesc(0) })
 	if isCode(err, libvirt.ERR_NO_DOMAIN_BACKUP, libvirt.ERR_OPERATION_INVALID) {
 		return false, nil // none, or the guest is off

@@ -7,7 +7,7 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-var view = View{Target: "vda", Socket: "/run/it's.sock", Scratch: "/tmp/scratch.qcow2"}
+var view = DiskSnapshot{Target: "vda", Socket: "/run/it's.sock", Scratch: "/tmp/scratch.qcow2"}
 
 func TestView(t *testing.T) {
 	const xml = "<domainbackup mode='pull'><server transport='unix' socket='/run/it&#39;s.sock'/><disks>" +
@@ -35,7 +35,7 @@ func TestView(t *testing.T) {
 	} {
 		d, v := fake(t, c.hooks)
 		v.sent["begin"] = xml
-		wants(t, d.BeginView(t.Context(), view), c.err)
+		wants(t, d.BeginSnapshot(t.Context(), view), c.err)
 		if (v.backup == xml) != c.begun {
 			t.Errorf("%s: %s", c.what, v.backup)
 		}
@@ -68,7 +68,7 @@ func TestEndView(t *testing.T) {
 	} {
 		d, v := fake(t, c.hooks)
 		v.backup = c.backup
-		wants(t, d.EndView(t.Context(), view), c.err)
+		wants(t, d.EndSnapshot(t.Context(), view), c.err)
 		if got := v.called("abort"); got != c.aborts {
 			t.Errorf("%s: %q", c.what, got)
 		}
@@ -76,7 +76,7 @@ func TestEndView(t *testing.T) {
 	ctx, stop := cancelled(t, 2)
 	d, v := fake(t, map[string]hook{"backup": stop})
 	v.backup = "/run/it&#39;s.sock"
-	if err := d.EndView(ctx, view); !errors.Is(err, errStopped) {
+	if err := d.EndSnapshot(ctx, view); !errors.Is(err, errStopped) {
 		t.Errorf("%v", err)
 	}
 }

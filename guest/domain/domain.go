@@ -173,20 +173,20 @@ func (d *Domain) Wake(ctx context.Context) error {
 	})
 }
 
-// Way is a method to shut a guest down.
-type Way string
+// ShutdownMethod is a method to shut a guest down.
+type ShutdownMethod string
 
 // The methods, in the order in which they are tried.
 const (
-	ByAgent Way = "agent"
-	ByACPI  Way = "acpi"
-	ByForce Way = "force"
+	ByAgent ShutdownMethod = "agent"
+	ByACPI  ShutdownMethod = "acpi"
+	ByForce ShutdownMethod = "force"
 )
 
-// Rung is a shutdown method, and how long the guest may take.
-type Rung struct {
-	Way   Way
-	Limit time.Duration
+// ShutdownAttempt is a shutdown method, and how long the guest may take.
+type ShutdownAttempt struct {
+	Method ShutdownMethod
+	Limit  time.Duration
 }
 
 // ErrStillRuns means that no method has shut the guest down.
@@ -198,17 +198,17 @@ var errStartedAgain = fmt.Errorf("%w: it was started again meanwhile", ErrStillR
 // ShutDown tries the methods in their order until the guest is off, and announces each
 // with said. When a method fails, the next one is tried at once. A guest that another user
 // starts again is left alone.
-func (d *Domain) ShutDown(ctx context.Context, methods []Rung, said func(string)) error {
+func (d *Domain) ShutDown(ctx context.Context, methods []ShutdownAttempt, said func(string)) error {
 	run, err := d.run(ctx)
 	if err != nil || run == 0 {
 		return err
 	}
 	var tried []string
 	for _, m := range methods {
-		said(fmt.Sprintf("asking the guest to shut down (%s, up to %s)", m.Way, m.Limit))
+		said(fmt.Sprintf("asking the guest to shut down (%s, up to %s)", m.Method, m.Limit))
 		end := time.Now().Add(m.Limit)
 		why := fmt.Sprintf("still running after %s", m.Limit)
-		if err := d.stopUntil(ctx, m.Way, end); err != nil {
+		if err := d.stopUntil(ctx, m.Method, end); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
@@ -217,25 +217,25 @@ func (d *Domain) ShutDown(ctx context.Context, methods []Rung, said func(string)
 		if off, err := d.waitOff(ctx, run, end); off || err != nil {
 			return err
 		}
-		tried = append(tried, fmt.Sprintf("%s: %s", m.Way, why))
+		tried = append(tried, fmt.Sprintf("%s: %s", m.Method, why))
 	}
 	return fmt.Errorf("%w (%s)", ErrStillRuns, strings.Join(tried, "; "))
 }
 
 // stopUntil sends a request to stop. A request that has not returned by end counts as
 // sent: libvirt's shutdown by the agent waits a minute for the guest to stop.
-func (d *Domain) stopUntil(ctx context.Context, way Way, end time.Time) error {
+func (d *Domain) stopUntil(ctx context.Context, method ShutdownMethod, end time.Time) error {
 	limited, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	err := d.stop(limited, way)
+	err := d.stop(limited, method)
 	if limited.Err() != nil && ctx.Err() == nil {
 		return nil
 	}
 	return err
 }
 
-func (d *Domain) stop(ctx context.Context, way Way) error {
-	switch way {
+func (d *Domain) stop(ctx context.Context, method ShutdownMethod) error {
+	switch method {
 	case ByForce:
 		return d.Destroy(ctx)
 	case ByAgent:

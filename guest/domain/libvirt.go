@@ -30,7 +30,7 @@ type handle interface {
 	GetUUIDString() (string, error)
 	GetXMLDesc(libvirt.DomainXMLFlags) (string, error)
 	power
-	status
+	properties
 	devices
 	blockJobs
 	sizes

@@ -85,7 +85,7 @@ func TestShutDown(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			d, v := fake(t, c.hooks)
-			methods := []Rung{{ByAgent, c.agent}, {ByACPI, c.acpi}, {ByForce, c.force}}
+			methods := []ShutdownAttempt{{ByAgent, c.agent}, {ByACPI, c.acpi}, {ByForce, c.force}}
 			var said int
 			err := d.ShutDown(t.Context(), methods, func(string) { said++ })
 			wants(t, err, c.err)
@@ -105,12 +105,12 @@ func TestShutDown(t *testing.T) {
 // TestOnlyMethod: a guest that goes off in the last request that fails has gone off.
 func TestOnlyMethod(t *testing.T) {
 	d, _ := fake(t, map[string]hook{"agent": func(v *vm, _ int) error { v.powerOff(); return errNotActive }})
-	wants(t, d.ShutDown(t.Context(), []Rung{{ByAgent, time.Minute}}, func(string) {}), "")
+	wants(t, d.ShutDown(t.Context(), []ShutdownAttempt{{ByAgent, time.Minute}}, func(string) {}), "")
 }
 
 func TestStillRuns(t *testing.T) {
 	d, _ := fake(t, map[string]hook{"agent": func(v *vm, _ int) error { v.powerOn(); return nil }})
-	for _, methods := range [][]Rung{{{ByAgent, time.Minute}}, {{ByACPI, time.Millisecond}}, nil} {
+	for _, methods := range [][]ShutdownAttempt{{{ByAgent, time.Minute}}, {{ByACPI, time.Millisecond}}, nil} {
 		if err := d.ShutDown(t.Context(), methods, func(string) {}); !errors.Is(err, ErrStillRuns) {
 			t.Errorf("%v: %v", methods, err)
 		}
@@ -122,7 +122,7 @@ func TestShutDownCancelled(t *testing.T) {
 	for _, call := range []string{"state", "agent"} {
 		ctx, stop := cancelled(t, 1)
 		d, v := fake(t, map[string]hook{call: stop})
-		if err := d.ShutDown(ctx, []Rung{{ByAgent, time.Minute}, {ByForce, time.Minute}}, func(string) {}); !errors.Is(err, errStopped) {
+		if err := d.ShutDown(ctx, []ShutdownAttempt{{ByAgent, time.Minute}, {ByForce, time.Minute}}, func(string) {}); !errors.Is(err, errStopped) {
 			t.Errorf("%s: %v", call, err)
 		}
 		if v.called("force") != "" {
@@ -135,7 +135,7 @@ func TestShutDownCancelled(t *testing.T) {
 func TestDaemonStaysAway(t *testing.T) {
 	d, _ := fake(t, map[string]hook{"state": at(3, func(v *vm, _ int) error { v.restart(1 << 30); return nil })})
 	d.conn.pace.patience = 5 * time.Millisecond
-	wants(t, d.ShutDown(t.Context(), []Rung{{ByAgent, time.Minute}}, func(string) {}), "Connection refused")
+	wants(t, d.ShutDown(t.Context(), []ShutdownAttempt{{ByAgent, time.Minute}}, func(string) {}), "Connection refused")
 }
 
 func TestWaitOff(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// Survey is the status of a domain: what has to be known before it is changed.
-type Survey struct {
+// Status is the status of a domain: what has to be known before it is changed.
+type Status struct {
 	Definition
 	State      State
 	Persistent bool
@@ -27,8 +27,8 @@ type Survey struct {
 	Exec bool
 }
 
-// status is what libvirt knows of a domain besides its definition.
-type status interface {
+// properties is what libvirt knows of a domain besides its definition.
+type properties interface {
 	IsActive() (bool, error)
 	IsPersistent() (bool, error)
 	GetAutostart() (bool, error)
@@ -38,9 +38,9 @@ type status interface {
 	GetJobInfo() (*libvirt.DomainJobInfo, error)
 }
 
-// Survey asks libvirt, and with agent also the agent of a running guest.
-func (d *Domain) Survey(ctx context.Context, agent bool) (Survey, error) {
-	s := Survey{}
+// Status asks libvirt, and with agent also the agent of a running guest.
+func (d *Domain) Status(ctx context.Context, agent bool) (Status, error) {
+	s := Status{}
 	var err error
 	if s.Definition, err = d.Read(ctx); err != nil {
 		return s, err
@@ -77,7 +77,7 @@ func (d *Domain) inspect(ctx context.Context, f func(handle) error) error {
 	})
 }
 
-func (s *Survey) flags(l handle) error {
+func (s *Status) flags(l handle) error {
 	var err error
 	if s.Persistent, err = l.IsPersistent(); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (s *Survey) flags(l handle) error {
 	return err
 }
 
-func (s *Survey) jobs(l handle) error {
+func (s *Status) jobs(l handle) error {
 	info, err := l.GetJobInfo()
 	s.Job = err == nil && info.Type != libvirt.DOMAIN_JOB_NONE
 	s.Blocked = nil
