@@ -302,14 +302,12 @@ func (p *inserting) onlyLater(bus string) error {
 	return nil
 }
 
-// windows asks the agent, else the definition's metadata (libosinfo) and whether it
-// has Windows' own enlightenments.
+// windows reports whether the guest is a Windows: by its agent, or else by its definition.
 func (p *inserting) windows(ctx context.Context) bool {
 	if p.survey.Agent {
 		return p.domain.OS(ctx) == "mswindows"
 	}
-	text, err := p.domain.XML(ctx)
-	return err == nil && (strings.Contains(string(text), "http://microsoft.com/win") || strings.Contains(string(text), "<hyperv"))
+	return p.survey.Windows
 }
 
 // windowsDrivers says how a Windows gets from IDE or SATA to virtio.

@@ -3,6 +3,7 @@ package domain
 import (
 	"cmp"
 	"context"
+	"encoding/xml"
 	"fmt"
 	"net"
 	"strings"
@@ -53,6 +54,8 @@ type Definition struct {
 	Disks []Disk
 	// Channel means that there is a channel for the guest agent.
 	Channel bool
+	// Windows means that the definition is made for Windows.
+	Windows bool
 	// AfterPowerOff is libvirt's action when the guest powers off, for example "destroy".
 	AfterPowerOff string
 }
@@ -89,7 +92,7 @@ func parse(text string) (Definition, error) {
 	if err := x.Unmarshal(text); err != nil {
 		return Definition{}, fmt.Errorf("cannot read the domain's XML: %w", err)
 	}
-	def := Definition{AfterPowerOff: x.OnPoweroff}
+	def := Definition{AfterPowerOff: x.OnPoweroff, Windows: isForWindows(text, x)}
 	if x.Devices == nil {
 		return def, nil
 	}
@@ -103,6 +106,18 @@ func parse(text string) (Definition, error) {
 		}
 	}
 	return def, nil
+}
+
+// isForWindows goes by the system that virt-install and virt-manager note in the metadata
+// (libosinfo), and by the enlightenments of Hyper-V, which only Windows makes use of.
+func isForWindows(text string, x libvirtxml.Domain) bool {
+	var noted struct {
+		OS struct {
+			ID string `xml:"id,attr"`
+		} `xml:"metadata>libosinfo>os"`
+	}
+	_ = xml.Unmarshal([]byte(text), &noted) // x was read from the same text
+	return strings.HasPrefix(noted.OS.ID, "http://microsoft.com/win") || x.Features != nil && x.Features.HyperV != nil
 }
 
 func readDisk(x libvirtxml.DomainDisk, at addresses) Disk {

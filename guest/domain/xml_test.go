@@ -89,3 +89,22 @@ func TestUsersFails(t *testing.T) {
 		t.Errorf("%+v %v", users, err)
 	}
 }
+
+func TestIsForWindows(t *testing.T) {
+	os := func(id string) string {
+		return "<metadata><libosinfo:libosinfo xmlns:libosinfo='http://libosinfo.org/xmlns/libvirt/domain/1.0'><libosinfo:os id='" + id + "'/></libosinfo:libosinfo></metadata>"
+	}
+	for text, want := range map[string]bool{
+		os("http://microsoft.com/win/10"):                                                  true,
+		os("http://debian.org/debian/12"):                                                  false,
+		"<features><acpi/><hyperv mode='custom'><relaxed state='on'/></hyperv></features>": true,
+		"<features><acpi/></features>":                                                     false,
+		"<!-- <hyperv> http://microsoft.com/win -->":                                       false,
+		"": false,
+	} {
+		def, err := parse("<domain type='kvm'>" + text + "</domain>")
+		if err != nil || def.Windows != want {
+			t.Errorf("%s: %v %v", text, def.Windows, err)
+		}
+	}
+}
