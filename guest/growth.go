@@ -154,7 +154,7 @@ func (g *growth) save() error { return g.Save(g.data) }
 // useDomain has the guest's steps carried out on the domain.
 func (g *growth) useDomain(d *domain.Domain) {
 	g.domain = d
-	g.steps.Guest = &hostGuest{g}
+	g.steps.Guest = &hostGuest{g, d}
 }
 
 // Connect connects the growth of a domain's disk with its domain.

@@ -52,7 +52,7 @@ image: run commit/after=kill > overlay check:sda fs:sda verify:sda save-undo > k
 image: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done ; rollback > > job-state, done ; accept > > done unchanged
 image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; resume > > job-state, waiting: accept rollback ; accept > save-undo commit clean-up > done
 image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; rollback > -overlay > rolled-back ; accept > > job-state, rolled-back
-image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; accept image=written > > image-changed, waiting: accept rollback
+image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rollback ; accept image=error > > image-changed, waiting: accept rollback
 image: ask answer=kill > overlay > killed, opening: rollback resume ; resume > > cancelled unchanged, no job
 image: ask answer=kill > overlay > killed, opening: rollback resume ; rollback > -overlay > rolled-back
 image: ask answer=refuse > overlay -overlay > no-space, forgotten
@@ -89,6 +89,24 @@ manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health >
 manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; accept libvirt=error > > job-state, waiting: accept rollback
 manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; resume > > job-state, waiting: accept rollback
 
+libvirt: run > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+libvirt: run shutdown/after=error > -shutdown > restored stopped untouched, rolled-back
+libvirt: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+libvirt: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; rollback > -overlay -shutdown > rolled-back
+libvirt: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; resume domain-start=error > > domain-changed, editing: resume rollback ; rollback > -overlay -shutdown > rolled-back
+libvirt: run switch/before=kill > shutdown overlay check:sda fs:sda verify:sda > killed, trial: resume rollback ; resume domain-start=error > -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt: run switch/before=kill > shutdown overlay check:sda fs:sda verify:sda > killed, trial: resume rollback ; resume domain-define=error > -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt: run switch/before=kill > shutdown overlay check:sda fs:sda verify:sda > killed, trial: resume rollback ; resume image=error > -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt: run switch/after=kill > shutdown overlay check:sda fs:sda verify:sda > killed, trial: resume rollback ; resume > switch start health pivot:vda restore clean-up > done
+libvirt: run switch/after=kill > shutdown overlay check:sda fs:sda verify:sda > killed, trial: resume rollback ; rollback > -switch -overlay -shutdown > rolled-back
+libvirt: run health/before=error > shutdown overlay check:sda fs:sda verify:sda switch start -start -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start > killed, trial: resume rollback ; resume domain-destroy=error > health pivot:vda restore clean-up > done
+libvirt: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start > killed, trial: resume rollback ; rollback domain-define=error > -start -switch -overlay -shutdown > rolled-back
+libvirt: run pivot:vda/after=kill > shutdown overlay check:sda fs:sda verify:sda switch start health > killed, committing: resume ; resume > pivot:vda restore clean-up > done
+libvirt: run libvirt=error > shutdown overlay check:sda fs:sda verify:sda switch start health -start -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt no-trial: run > shutdown overlay check:sda fs:sda verify:sda save-undo commit start clean-up > done
+libvirt no-trial: run start/after=error > shutdown overlay check:sda fs:sda verify:sda save-undo commit -start -commit -save-undo -overlay -shutdown > restored stopped, rolled-back
+libvirt no-trial: run shutdown/before=kill > > killed, editing: resume rollback ; rollback > -shutdown > rolled-back
 image: rehearse > overlay check:sda fs:sda verify:sda > cancelled unchanged, forgotten
 image: rehearse fs:sda/before=error > overlay check:sda > error, forgotten
 image: rehearse fs:sda/before=cancel > overlay check:sda > error, forgotten
@@ -104,22 +122,48 @@ func TestGrowthSequences(t *testing.T) {
 			t.Run(line, func(t *testing.T) {
 				t.Parallel()
 				treated, script, _ := strings.Cut(line, ": ")
-				if got := newStage(t, treatments(treated)).Play(script); got != script {
+				s := newStage(t, treatments(treated))
+				if got := s.Play(script); got != script {
 					t.Errorf("got\n%s: %s", treated, got)
+				}
+				if s.live && (strings.HasSuffix(script, "done") || strings.HasSuffix(script, "rolled-back")) {
+					s.checkDomain(t, strings.Contains(script, "domain-define"))
 				}
 			})
 		}
 	}
 }
 
-// treatments are the ways in which a guest is treated; none for an image by itself.
+// checkDomain: the domain runs as before, and with its own definition. What somebody has
+// edited meanwhile stays.
+func (s *stage) checkDomain(t *testing.T, edited bool) {
+	t.Helper()
+	state, err := s.domain.State(context.Background())
+	if err != nil || state != domain.Running {
+		t.Errorf("the domain is %s, %v", state, err)
+	}
+	x, err := s.domain.XML(context.Background())
+	want := string(s.original)
+	if edited {
+		want = strings.Replace(want, "</uuid>", "</uuid>\n  <title>edited</title>", 1)
+	}
+	if err != nil || string(x) != want {
+		t.Errorf("the definition is\n%s\n%v, want\n%s", x, err, want)
+	}
+}
+
+// treatments are the ways in which a guest is treated; none for an image by itself. With
+// "libvirt" the guest's own steps are the real ones, on a domain of libvirt's test driver.
 func treatments(name string) *plan.Guest {
 	g := &plan.Guest{Name: "dev7", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Disk: "vda", Running: name != "off", Manual: name == "manual"}
 	switch name {
 	case "image":
 		return nil
-	case "trial", "manual":
+	case "trial", "manual", "libvirt":
 		g.Trial = true
+	}
+	if strings.HasPrefix(name, "libvirt") {
+		g.Shutdown = []plan.Rung{{Way: string(domain.ByForce), Seconds: 1}}
 	}
 	return g
 }
@@ -159,7 +203,10 @@ type stage struct {
 	image  *applytest.Image
 	guest  *applytest.Guest // nil for an image by itself
 	domain *domain.Domain   // in libvirt's test driver
-	hooks  Hooks
+	live   bool             // its guest's steps are the real ones
+	// original is the domain's definition before.
+	original domain.DefinitionXML
+	hooks    Hooks
 }
 
 func newStage(t *testing.T, treated *plan.Guest) *stage {
@@ -180,7 +227,10 @@ func newStage(t *testing.T, treated *plan.Guest) *stage {
 	if treated != nil {
 		treated.Disks = []plan.TrialDisk{{Target: "vda", Path: path, Format: "raw"}}
 		s.guest = &applytest.Guest{Image: s.image, Runs: treated.Running, Ran: treated.Running}
-		s.domain = testDomain(t, treated)
+		s.domain, s.live = testDomain(t, treated, path), len(treated.Shutdown) > 0
+		if s.original, err = s.domain.XML(context.Background()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.Engine.Kinds = job.Kinds{Growth: s.open, Rehearsing: openRehearsal(Options{})}
 	s.Engine.Emit = s.emit
@@ -225,7 +275,11 @@ func (s *stage) open(j *job.Job) (job.Work, error) {
 func (s *stage) fake(g *growth) *stagedGrowth {
 	g.steps.Image = &stagedImage{s.image, g.overlay}
 	g.start = func(context.Context) (editSession, error) { return &stagedSession{s}, nil }
-	if s.guest != nil {
+	switch {
+	case s.live:
+		g.useDomain(s.domain)
+		g.steps.Guest = &hostGuest{g, &trialOnTestDriver{s.domain, s}}
+	case s.guest != nil:
 		g.domain, g.steps.Guest = s.domain, &stagedGuest{s.guest, s}
 	}
 	return &stagedGrowth{g, s}
@@ -237,9 +291,23 @@ type stagedGrowth struct {
 	stage *stage
 }
 
+// Connect has others do something first: "image" is a write to the image, "domain-…" what
+// they do with the domain.
 func (g *stagedGrowth) Connect(ctx context.Context) error {
-	if g.stage.Fault(ctx, "image") != nil { // "written"
-		return os.Chtimes(g.Target().Path, time.Time{}, time.Now().Add(time.Hour))
+	d := g.stage.domain
+	for what, act := range map[string]func() error{
+		"image":          func() error { return os.Chtimes(g.Target().Path, time.Time{}, time.Now().Add(time.Hour)) },
+		"domain-start":   func() error { return d.Start(ctx) },
+		"domain-destroy": func() error { return d.Destroy(ctx) },
+		"domain-define": func() error {
+			x, err := d.XML(ctx)
+			edited := strings.Replace(string(x), "</uuid>", "</uuid><title>edited</title>", 1)
+			return errors.Join(err, d.Define(ctx, domain.DefinitionXML(edited)))
+		},
+	} {
+		if g.stage.Fault(ctx, what) != nil {
+			return act()
+		}
 	}
 	return nil
 }
@@ -325,11 +393,46 @@ func (g *stagedGuest) Pivot(ctx context.Context, target string) error {
 	return g.Guest.Pivot(ctx, target)
 }
 
+// trialOnTestDriver does what libvirt's test driver cannot: put a disk on an overlay, and
+// commit that while the guest runs.
+type trialOnTestDriver struct {
+	*domain.Domain
+	stage *stage
+}
+
+func (d *trialOnTestDriver) Redirect(ctx context.Context, overlays []domain.Overlay) error {
+	return d.replace(ctx, d.stage.disk.Path, overlays[0].Path)
+}
+
+func (d *trialOnTestDriver) CommitLive(ctx context.Context, _, image string, _ func(done, all uint64)) error {
+	if d.stage.Fault(ctx, "libvirt") != nil {
+		return domain.ErrNotBegun
+	}
+	def, err := d.Read(ctx)
+	if err != nil {
+		return err
+	}
+	d.stage.image.Bytes = "new"
+	return d.replace(ctx, def.SourceOf("vda"), image)
+}
+
+func (d *trialOnTestDriver) Wake(context.Context) error { return nil }
+
+func (d *trialOnTestDriver) replace(ctx context.Context, from, to string) error {
+	x, err := d.XML(ctx)
+	if err != nil {
+		return err
+	}
+	return d.Define(ctx, domain.DefinitionXML(strings.ReplaceAll(string(x), "'"+from+"'", "'"+to+"'")))
+}
+
 // testDomain is a domain in libvirt's test driver, in a host of its own.
-func testDomain(t *testing.T, g *plan.Guest) *domain.Domain {
+func testDomain(t *testing.T, g *plan.Guest, image string) *domain.Domain {
 	t.Helper()
 	host := filepath.Join(t.TempDir(), "host.xml")
-	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os></domain></node>", g.Name, g.UUID)
+	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os><devices>"+
+		"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>"+
+		"</devices></domain></node>", g.Name, g.UUID, image)
 	if err := os.WriteFile(host, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,34 @@ import (
 )
 
 // hostGuest is the domain of a growth, as plan/apply sees it.
-type hostGuest struct{ *growth }
+type hostGuest struct {
+	*growth
+	domain trialDomain
+}
+
+// trialDomain is what the guest's steps need of libvirt.
+type trialDomain interface {
+	State(context.Context) (domain.State, error)
+	Start(context.Context) error
+	// ShutDown asks the guest in several ways, Destroy does not ask it. WaitOff reports
+	// whether the guest went off within the limit.
+	ShutDown(ctx context.Context, methods []domain.ShutdownAttempt, said func(string)) error
+	Destroy(context.Context) error
+	WaitOff(ctx context.Context, limit time.Duration) (bool, error)
+	// Read and XML are the persistent definition, read and as text.
+	Read(context.Context) (domain.Definition, error)
+	XML(context.Context) (domain.DefinitionXML, error)
+	Define(context.Context, domain.DefinitionXML) error
+	// Redirect puts disks on overlays, CommitLive takes one back to its image. Wake has
+	// a guest go on that stood still for want of room.
+	Redirect(context.Context, []domain.Overlay) error
+	CommitLive(ctx context.Context, target, image string, said func(done, all uint64)) error
+	Wake(context.Context) error
+	// Ping, FileSystems and Exec ask the guest's agent.
+	Ping(context.Context) error
+	FileSystems(context.Context) ([]domain.FS, error)
+	Exec(ctx context.Context, command []string) (string, error)
+}
 
 // ShutDown asks the guest in the ways the plan names.
 func (h *hostGuest) ShutDown(ctx context.Context) error {
