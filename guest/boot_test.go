@@ -15,14 +15,13 @@ import (
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestBootsFromNTFS: a disk that starts from NTFS starts again after its boot
 // volume has grown, and after it has moved.
 func TestBootsFromNTFS(t *testing.T) {
-	if !everything() {
-		t.Skip("a part of the long matrices")
-	}
+	level.Need(t, level.All)
 	ctx := context.Background()
 	first := filepath.Join(t.TempDir(), "first.raw")
 	makeBootable(t, first)

@@ -16,6 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // newDisks are every file system on every table, with LVM between them and without,
@@ -25,7 +26,7 @@ func newDisks() []plan.NewDisk {
 	var all []plan.NewDisk
 	for i, fs := range plan.NewFSNames {
 		for j, kind := range []string{plan.TableNone, plan.TableGPT, plan.TableMBR} {
-			if long() && !everything() && i%3 != j {
+			if level.Current() == level.Long && i%3 != j {
 				continue
 			}
 			for k, lvm := range []bool{false, true} {
@@ -37,7 +38,7 @@ func newDisks() []plan.NewDisk {
 				}
 				d.Label = []string{"", fs + " dätä"}[(j+k)%2]
 				d.Path = name + "." + d.Format
-				if lvm && fs == "ntfs" || !long() && name != "xfs-gpt-lvm" {
+				if lvm && fs == "ntfs" || !level.At(level.Long) && name != "xfs-gpt-lvm" {
 					continue
 				}
 				all = append(all, d)
@@ -50,9 +51,7 @@ func newDisks() []plan.NewDisk {
 // TestCreateDisk holds what was made against what sfdisk, sgdisk, qemu-img and
 // another libguestfs see.
 func TestCreateDisk(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	ctx := context.Background()
 	s := newSessions(t)
 	dir := shortDir(t)
@@ -188,9 +187,7 @@ func checkInside(t *testing.T, disks []plan.NewDisk, uuids map[string]string) {
 // The smallest disk that Check lets pass can be made, one MiB less is refused: what
 // mkfs takes is not guessed.
 func TestSmallestDisks(t *testing.T) {
-	if !everything() {
-		t.Skip("a part of the long matrices")
-	}
+	level.Need(t, level.All)
 	dir := shortDir(t)
 	o := Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 	for _, fs := range plan.NewFSNames {

@@ -19,6 +19,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/testimages"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 var errInjected = errors.New("injected fault")
@@ -42,10 +43,10 @@ func TestFaults(t *testing.T) {
 	s := newSessions(t)
 	for i, point := range points() {
 		kinds := []string{"error", "hang"}
-		if !long() && i%2 == i/2%2 {
+		if !level.At(level.Long) && i%2 == i/2%2 {
 			continue
 		}
-		if !everything() { // by turns
+		if !level.At(level.All) { // by turns
 			kinds = kinds[i/2%2 : i/2%2+1]
 		}
 		for _, kind := range kinds {
@@ -162,7 +163,7 @@ func (x *trial) checkGrown(t *testing.T, err error, kind string) {
 func TestProcessesKilled(t *testing.T) {
 	zoo(t)
 	roles := []string{"appliance", "qemu-storage-daemon"}
-	if !long() {
+	if !level.At(level.Long) {
 		roles = roles[:1]
 	}
 	for _, role := range roles {
@@ -226,7 +227,7 @@ func TestDiskFull(t *testing.T) {
 		"in undo":   {"save-undo/before", 64 * size.KiB},
 		"in commit": {"commit/before", 0},
 	} {
-		if !long() && name != "in edit" {
+		if !level.At(level.Long) && name != "in edit" {
 			continue // they would need one more appliance
 		}
 		t.Run(name, func(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/plan/table"
 	"github.com/virt-grow/virt-grow/testimages"
+	"github.com/virt-grow/virt-grow/testimages/level"
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
@@ -71,29 +72,22 @@ func shortDir(t *testing.T) string {
 }
 
 // quick is the part of the zoo that every run grows: each table, each kind of
-// stack, ext4, XFS and NTFS once. VIRT_GROW_LONG=1 takes all of it.
+// stack, ext4, XFS and NTFS once. make test-all takes all of it.
 var quick = []string{"none-xfs", "gpt-luks2-lvm-xfs", "gpt-order", "mbr-logical-ext4", "gpt-windows-winre"}
 
 // everyFormat are the images that are grown in each format when everything is
 // asked for.
 var everyFormat = []string{"gpt-xfs", "mbr-ext4", "gpt-lvm-ext4", "gpt-windows"}
 
-func long() bool { return os.Getenv("VIRT_GROW_LONG") != "" }
-
-// everything takes more than an hour.
-func everything() bool { return os.Getenv("VIRT_GROW_LONG") == "all" }
-
 // zoo are the images to test with, and the formats of each.
 func zoo(t *testing.T) []testimages.Image {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	if _, err := testimages.Cache(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	images := testimages.All()
-	if long() {
+	if level.At(level.Long) {
 		return images
 	}
 	return slices.DeleteFunc(images, func(i testimages.Image) bool { return !slices.Contains(quick, i.Name) })
@@ -103,7 +97,7 @@ func zoo(t *testing.T) []testimages.Image {
 // run.
 func formats(i int, image testimages.Image) []string {
 	all := []string{"raw", "overlay", "qcow2v2", "qcow2"}
-	if everything() && slices.Contains(everyFormat, image.Name) {
+	if level.At(level.All) && slices.Contains(everyFormat, image.Name) {
 		return all
 	}
 	return all[i%4 : i%4+1]
@@ -180,7 +174,7 @@ func TestMatrix(t *testing.T) {
 	s := newSessions(t)
 	var done []*trial
 	for i, image := range images {
-		if expected(image) != "" || long() && !everything() && slices.Contains(quick, image.Name) {
+		if expected(image) != "" || level.Current() == level.Long && slices.Contains(quick, image.Name) {
 			continue // a refusal has a test of its own; make test grows the quick ones
 		}
 		for _, format := range formats(i, image) {
@@ -608,9 +602,7 @@ func (x *trial) compareFiles(t *testing.T, want, got testimages.Manifest) {
 // TestNeighbours: what becomes of a partition that stands behind the target, as
 // the request has it.
 func TestNeighbours(t *testing.T) {
-	if !long() {
-		t.Skip("a part of the long matrices: the quick one has a move")
-	}
+	level.Need(t, level.Long)
 	s := newSessions(t)
 	open := func(t *testing.T, name string) (*trial, *disk.Disk) {
 		image, _ := testimages.Find(name)
@@ -677,16 +669,14 @@ func TestNeighbours(t *testing.T) {
 // TestRefusals: what cannot be grown is refused by its name, and nothing
 // changes.
 func TestRefusals(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	if _, err := testimages.Cache(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	s := newSessions(t)
 	for i, image := range testimages.All() {
 		reason := expected(image)
-		if reason == "" && image.Key == "" || !long() && i%2 == 1 && reason == plan.TableDamaged {
+		if reason == "" && image.Key == "" || !level.At(level.Long) && i%2 == 1 && reason == plan.TableDamaged {
 			continue
 		}
 		t.Run(image.Name, func(t *testing.T) {

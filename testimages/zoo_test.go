@@ -14,28 +14,19 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // zoo builds the cache, or skips the test under -short.
 func zoo(t *testing.T) (dir string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("the zoo of disk images takes minutes to build: not under -short")
-	}
+	level.Need(t, level.Real)
 	dir, err := Cache(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// longOnly leaves a test to the long run: the matrix of package guest looks at
-// the same files in every run.
-func longOnly(t *testing.T) {
-	t.Helper()
-	if os.Getenv("VIRT_GROW_LONG") == "" {
-		t.Skip("takes minutes: only with VIRT_GROW_LONG=1 (make test-all)")
-	}
 }
 
 // output runs a tool; a missing one fails the test. It returns what the tool
@@ -369,7 +360,7 @@ func TestZooBroken(t *testing.T) {
 }
 
 func TestZooInventory(t *testing.T) {
-	longOnly(t)
+	level.Need(t, level.Long) // the matrix of package guest reads the same images
 	dir := zoo(t)
 	var disks []Disk
 	want := map[string]Manifest{}
@@ -427,7 +418,7 @@ func TestZooManifest(t *testing.T) {
 
 // The library's inspection takes the OS images for what they pretend to be.
 func TestZooInspection(t *testing.T) {
-	longOnly(t)
+	level.Need(t, level.Long) // the matrix of package guest reads the same images
 	dir := zoo(t)
 	imgs := []Image{find(t, "gpt-order"), find(t, "gpt-os-lvm"), find(t, "gpt-windows-winre"), find(t, "mbr-windows")}
 	var drives []drive

@@ -35,6 +35,9 @@ func TestJudge(t *testing.T) {
 			[]string{"guest imports testimages, which guest may not"}},
 		{"images alone", pkg{ImportPath: module + "testimages", TestImports: []string{module + "plan/table"}},
 			[]string{"a test of testimages imports plan/table, which testimages may not"}},
+		{"the planner's tests at a level", pkg{ImportPath: module + "plan", TestImports: []string{module + "testimages/level"}}, nil},
+		{"images in the planner's tests", pkg{ImportPath: module + "plan", TestImports: []string{module + "testimages"}},
+			[]string{"a test of plan imports testimages, which plan may not"}},
 		{"its own test help", pkg{ImportPath: module + "guest/job", XTestImports: []string{module + "guest/job/jobtest"}}, nil},
 		{"impure", pkg{ImportPath: module + "plan/table", Imports: []string{"net/http", "math/rand/v2", "C", "time", "fmt"}},
 			[]string{

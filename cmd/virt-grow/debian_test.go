@@ -11,15 +11,14 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/kvm"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestDebian grows a real Debian with its swap behind the root, and boots it by its own
 // GRUB: the root has the room, the swap is found by what fstab says, and online growth
 // is refused. It takes many minutes without KVM, and Debian's archive: make test-debian.
 func TestDebian(t *testing.T) {
-	if os.Getenv("VIRT_GROW_LONG") != "debian" {
-		t.Skip("boots real guests: make test-debian")
-	}
+	level.Need(t, level.Debian)
 	made, err := exec.Command("../../.ci/debian").Output()
 	if err != nil {
 		t.Fatalf(".ci/debian: %v", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 const dataUUID = "6d1f7c0a-3f5e-4a3b-9a54-2f0f6b1c9d11"
@@ -192,7 +193,7 @@ func offlineFstab(t *testing.T, image string) string {
 // TestDiskAttachOff: the same on a guest that is off: it has the disk mounted when it
 // boots, and is as before when the disk is gone.
 func TestDiskAttachOff(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.raw", dataUUID)
@@ -234,7 +235,7 @@ func TestDiskAttachOff(t *testing.T) {
 // TestDiskAdd: created, attached and mounted in one job, of a guest that runs and of
 // one that is off.
 func TestDiskAdd(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	for _, off := range []bool{false, true} {
 		name := map[bool]string{false: "adds", true: "addsoff"}[off]
@@ -273,7 +274,7 @@ var (
 // TestDiskLVM: a disk with a volume group is mounted, refused while it is in use, and
 // deactivated before it goes.
 func TestDiskLVM(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "volumes", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
@@ -300,7 +301,7 @@ func TestDiskLVM(t *testing.T) {
 // TestDiskKilled ends the program with SIGKILL at each of them, one after the other on
 // one guest. Resume ends finished, rollback as before, with the fstab.
 func TestDiskKilled(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
@@ -368,7 +369,7 @@ func TestDiskKilled(t *testing.T) {
 // TestDiskKilledOff does it to a guest that is off, in the edit of its fstab, and to a
 // disk that the job makes itself.
 func TestDiskKilledOff(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "cut", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	fstab := offlineFstab(t, x.disks[0])
@@ -433,7 +434,7 @@ func TestDiskKilledOff(t *testing.T) {
 // TestDiskHeld: a guest that does not take part in hot-plugging keeps its disk, and
 // nothing is changed.
 func TestDiskHeld(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
 	x := h.moveIn(t, "held", lab.Spec{Cmdline: []string{"acpiphp.disable=1"}}, true, labDisk{"xfs", "qcow2"})
@@ -455,7 +456,7 @@ func TestDiskHeld(t *testing.T) {
 // TestDiskOthers: an image belongs to one domain, and so does what lies below it. A
 // SCSI disk brings its controller, and takes it away again.
 func TestDiskOthers(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	ctx := context.Background()
 	owner := h.moveIn(t, "owner", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
@@ -529,7 +530,7 @@ func (x *tenant) inDrive(t *testing.T, scope, target string) string {
 // TestMedia: media are changed in the running guest and its definition, and a job that
 // is cut off puts the old one back.
 func TestMedia(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "media", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	one, two := iso(t, h.dir, "one.iso"), iso(t, h.dir, "two & more.iso")
@@ -587,7 +588,7 @@ func TestMedia(t *testing.T) {
 // TestWindowsDisk: Windows is shown the script that initialises a new disk, and runs
 // it; where its agent may not, a person is told.
 func TestWindowsDisk(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	for _, kind := range []string{"able", "no-exec", "fails"} {
 		x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})

@@ -13,15 +13,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // newFiles is a folder with a source to convert, for the commands that make files.
 // No appliance is needed for most of what they do.
 func newFiles(t *testing.T) *crash {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("runs the program: not with -short")
-	}
+	level.Need(t, level.Real)
 	dir, err := os.MkdirTemp("", "vg")
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func (c *crash) ways(t *testing.T, target string, points []string, whole func(*t
 
 // TestDiskCreateKilled: an image without anything inside.
 func TestDiskCreateKilled(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := newFiles(t)
 	target := filepath.Join(c.dir, "data.qcow2")
 	c.ways(t, target, []string{"create/before", "create/after", "name/before", "name/after"},
@@ -145,7 +145,7 @@ func TestDiskCreateKilled(t *testing.T) {
 
 // TestDiskCreateKilledInside: one with a file system.
 func TestDiskCreateKilledInside(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	c := newFiles(t)
 	target := filepath.Join(c.dir, "data.raw")
 	c.ways(t, target, []string{"format/before", "format/after"}, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestDiskCreateKilledInside(t *testing.T) {
 
 // TestDiskCreatePrealloc: what is taken on the host, by stat(2).
 func TestDiskCreatePrealloc(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := newFiles(t)
 	for _, m := range []struct {
 		format, how string
@@ -205,7 +205,7 @@ func TestDiskCreatePrealloc(t *testing.T) {
 // TestDiskCreateMeanwhile: what somebody does at the place of the new image between
 // a crash and the way out of it is not undone.
 func TestDiskCreateMeanwhile(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := newFiles(t)
 	target := filepath.Join(c.dir, "data.raw")
 	args := []string{"disk", "create", target, "--size", "8M"}
@@ -285,7 +285,7 @@ func checkFish(t *testing.T, path, want string) {
 
 // TestDiskConvertKilled: at every step, and in the middle of the copy.
 func TestDiskConvertKilled(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := newFiles(t)
 	source, target := c.source(t, 1<<20), filepath.Join(c.dir, "copy.vmdk")
 	args := []string{"disk", "convert", source, target, "--to", "vmdk"}
@@ -365,7 +365,7 @@ func checkCopy(t *testing.T, source, from, target, to string) {
 
 // TestDiskConvert: to every format and back, sparse, with what lies below.
 func TestDiskConvert(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := newFiles(t)
 	source := c.source(t, 4<<20)
 	top := filepath.Join(c.dir, "top.qcow2")
@@ -396,7 +396,7 @@ func TestDiskConvert(t *testing.T) {
 
 // TestDiskRefused: nothing is overwritten, guessed, or taken from under somebody.
 func TestDiskRefused(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := newFiles(t)
 	source := c.source(t, 1<<20)
 	file := func(name string) string { return filepath.Join(c.dir, name) }

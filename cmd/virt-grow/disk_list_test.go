@@ -14,6 +14,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // lists runs disk list on the house's libvirt.
@@ -92,7 +93,7 @@ func forgetBackingFormat(t *testing.T, path string) {
 // TestDiskList: every warning, on domains of a real libvirt. No guest boots: one
 // that is started paused has its disks open all the same.
 func TestDiskList(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	h := newHouse(t)
 	ctx := context.Background()
 	image := func(name string, args ...string) string { return imageIn(t, h.dir, name, args...) }
@@ -208,7 +209,7 @@ func TestDiskList(t *testing.T) {
 
 // TestDiskListTransient: a domain without a definition, and one that is not there.
 func TestDiskListTransient(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	path := imageIn(t, h.dir, "a.qcow2", "-f", "qcow2")
 	xml := h.xml(t, "passing", "", "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='"+path+"'/><target dev='vda' bus='virtio'/></disk>")
@@ -271,7 +272,7 @@ func (h *house) redefine(t *testing.T, name, word, into string) {
 // TestDiskListInspect: what is inside the disks of a guest that runs, looked at in
 // one appliance, and how long that counts.
 func TestDiskListInspect(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	ctx := context.Background()
 	x := h.moveIn(t, "looked", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "raw"}, labDisk{"lvm", "qcow2"})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // underway is a growth that goes on in the background.
@@ -109,7 +110,7 @@ func (x *tenant) begun(step string) bool {
 // started: QEMU's own lock is in the way. Ctrl-C then undoes, and the guest
 // runs again.
 func TestDomainStartedByHand(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "hand", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	u := x.begin(t, "fs:sda2/before=hang")
@@ -127,7 +128,7 @@ func TestDomainStartedByHand(t *testing.T) {
 // TestDaemonKilled: libvirtd is killed and started again while the guest is
 // asked to shut down, and while it boots for its trial. Nobody else notices.
 func TestDaemonKilled(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, labDisk{"xfs", "qcow2"})
 	u := x.begin(t, "")
@@ -151,7 +152,7 @@ func TestDaemonKilled(t *testing.T) {
 // TestTrialKilled: the guest's QEMU is killed in its trial. With virt-grow
 // watching, that is a failed check; without it, resume starts the trial again.
 func TestTrialKilled(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "trial", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	kill := func() {
@@ -185,7 +186,7 @@ func TestTrialKilled(t *testing.T) {
 // TestDomainMeddledWith: the guest is started by hand after a crash in the
 // outage, or edited in its trial. That is noticed, and not fought with.
 func TestDomainMeddledWith(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	ctx := context.Background()
 	x := h.moveIn(t, "meddled", lab.Spec{}, false, labDisk{"xfs", "qcow2"})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestWindowsExtends has the agent of a Windows guest extend D:, behind which
@@ -19,19 +20,19 @@ import (
 func TestWindowsExtends(t *testing.T) {
 	h := newHouse(t)
 	for _, c := range []struct {
-		name  string
-		leave func(*testing.T)
-		exit  int
-		says  string
+		name string
+		at   level.Level
+		exit int
+		says string
 		// What D: and the disk have at the end, at least.
 		volume, disk int64
 	}{
-		{"able", long, 0, "Windows extends sda1", gib * 8 / 10, gib},
-		{"no-exec", rest, 0, "Left to do", 80 << 20, gib},
-		{"fails", rest, 7, "Not enough available capacity", 80 << 20, 128 << 20},
+		{"able", level.Long, 0, "Windows extends sda1", gib * 8 / 10, gib},
+		{"no-exec", level.All, 0, "Left to do", 80 << 20, gib},
+		{"fails", level.All, 7, "Not enough available capacity", 80 << 20, 128 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.leave(t)
+			level.Need(t, c.at)
 			ctx := context.Background()
 			x := h.moveIn(t, c.name, lab.Spec{Cmdline: []string{"windows=" + c.name}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
 			before := contentOf(t, x.disks[1])

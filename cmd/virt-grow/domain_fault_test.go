@@ -15,11 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // domainFaults are the faults at libvirt's steps, as VIRT_GROW_FAULT has them.
-// The long matrices have the one that leaves the most behind, VIRT_GROW_LONG=all
-// has every one.
+// The long matrices have the one that leaves the most behind, make test-all
+// LONG=all has every one.
 var domainFaults = []string{"health/after=interrupt"}
 
 func allDomainFaults() []string {
@@ -36,7 +37,7 @@ func allDomainFaults() []string {
 // Until the live commit, the guest ends by itself on its untouched image;
 // from there on, Ctrl-C is not heard, and resume finishes what failed.
 func TestDomainFaults(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "faults", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
@@ -45,7 +46,7 @@ func TestDomainFaults(t *testing.T) {
 	x.info = x.infos(t)
 	x.want = 512 << 20
 	faults := domainFaults
-	if everything() {
+	if level.At(level.All) {
 		faults = allDomainFaults()
 	}
 	for _, fault := range faults {
@@ -175,7 +176,7 @@ func (k tank) fill(t *testing.T, spare int64) {
 // back on its untouched image by itself; after that, resume finishes when there
 // is room again.
 func TestDomainFull(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	plot := newPlot(t)
 	images, state := newTank(t, filepath.Join(plot, "images")), newTank(t, filepath.Join(plot, "state"))
 	h := newHouseIn(t, plot)
@@ -191,17 +192,13 @@ func TestDomainFull(t *testing.T) {
 		spare int64 // 0: and a running guest writes until it is paused
 		exit  int
 		says  string
-		rest  bool
 	}{
-		{"overlay/before", images, 0, exitRestored, "No space left", true},
-		{"fs:sda2/before", images, 128 << 10, exitRestored, "became full", true},
-		{"switch/before", state, 0, exitRestored, "no space left", true},
-		{"health/before", images, 0, exitRestored, "it is paused", true},
-		{"pivot:vda/before", images, 0, exitUnrestored, "live commit", false},
+		{"overlay/before", images, 0, exitRestored, "No space left"},
+		{"fs:sda2/before", images, 128 << 10, exitRestored, "became full"},
+		{"switch/before", state, 0, exitRestored, "no space left"},
+		{"health/before", images, 0, exitRestored, "it is paused"},
+		{"pivot:vda/before", images, 0, exitUnrestored, "live commit"},
 	} {
-		if c.rest && !everything() {
-			continue
-		}
 		t.Run(strings.ReplaceAll(c.point, "/", "-"), func(t *testing.T) {
 			begun := time.Now()
 			x.answering(t)
@@ -264,7 +261,7 @@ func (x *tenant) writeUntilPaused(t *testing.T) {
 // fast startup does. That shows in the outage only: the guest is started again,
 // and the run refused.
 func TestHibernated(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "windows", lab.Spec{Cmdline: []string{"hibernate"}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	content := func(name string) string {

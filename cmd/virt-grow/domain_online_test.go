@@ -11,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/testimages"
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // room is a data disk, and how a guest gets at its file system.
@@ -131,7 +132,7 @@ func (x *tenant) total(t *testing.T, at string) int {
 // TestOnline grows data disks of a running guest through libvirt and QMP, which
 // writes to them all the time.
 func TestOnline(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	h := newHouse(t)
 	x := h.furnish(t, lab.Spec{Name: "online"}, false, rooms...)
 	for _, c := range []struct{ via, size string }{{"libvirt", "600M"}, {"qmp", "900M"}} {
@@ -177,7 +178,7 @@ func (x *tenant) checkNoShrink(t *testing.T, disk, via string) {
 // TestOnlineHMP grows drives that QEMU was given past libvirt, through the human
 // monitor: the recipe that everybody quotes.
 func TestOnlineHMP(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.furnish(t, lab.Spec{Name: "legacy"}, true, rooms[:3]...)
 	for i, r := range rooms[:3] {
@@ -211,7 +212,7 @@ func openTo(t *testing.T, path string) {
 // TestOnlineAgents: what becomes of the inside where the agent is not what it should
 // be.
 func TestOnlineAgents(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	for _, c := range []struct {
 		name string
@@ -223,7 +224,7 @@ func TestOnlineAgents(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.name != "forbids" {
-				rest(t)
+				level.Need(t, level.All)
 			}
 			c.spec.Name = c.name
 			x := h.furnish(t, c.spec, false, rooms[2])
@@ -251,7 +252,7 @@ func TestOnlineAgents(t *testing.T) {
 // TestOnlineCutOff: whatever happens between the container and its contents, resume
 // does the rest.
 func TestOnlineCutOff(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.furnish(t, lab.Spec{Name: "cut"}, false, rooms[1])
 	room, size := rooms[1], 200
@@ -317,7 +318,7 @@ func TestOnlineCutOff(t *testing.T) {
 		x.inside(t, "mv /sbin/kept /sbin/lsblk")
 	})
 	t.Run("the agent hangs", func(t *testing.T) {
-		rest(t)
+		level.Need(t, level.All)
 		begun := x.launch(t, "container/after=stop", "online", x.Name, "--disk", "vdb", "--size", fmt.Sprintf("%dM", size+100), "--yes")
 		size += 100
 		begun.whileStopped(t, func() {
@@ -357,7 +358,7 @@ func TestOnlineCutOff(t *testing.T) {
 
 // TestOnlineWindows has the agent of a Windows guest extend D:.
 func TestOnlineWindows(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	for _, c := range []struct {
 		kind, says string
@@ -384,7 +385,7 @@ func TestOnlineWindows(t *testing.T) {
 // TestOnlineSays: what is said beforehand, and what is refused, on one guest: disks of
 // one size, another bus, a dry run, misuse.
 func TestOnlineSays(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	ide := filepath.Join(h.dir, "ide.qcow2")
 	if err := testimages.Copy("gpt-ext4", ide, "qcow2"); err != nil {

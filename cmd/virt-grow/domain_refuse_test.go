@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // bare is a domain that is only defined: no guest boots for these tests.
@@ -20,7 +22,7 @@ const bare = `<domain type='qemu'>
 // TestDomainRefusals: what is wrong with a domain is said before anything is
 // done about it, by its reason.
 func TestDomainRefusals(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	h := newHouse(t)
 	image := func(name string, args ...string) string {
 		path := filepath.Join(h.dir, name)

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestRehearsalSocket: where this program sees libvirt's directory of the running
 // domain, QEMU makes the snapshot's socket there, which AppArmor and SELinux allow. The
 // tests' libvirt has a mount namespace of its own, so the program is run inside it.
 func TestRehearsalSocket(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "socket", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	pid, err := os.ReadFile(filepath.Join(h.dir, "l", "run", "libvirtd.pid"))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // rehearsal is what a rehearsal says at its end.
@@ -103,7 +104,7 @@ func TestRehearsal(t *testing.T) {
 // TestRehearsalEnds: whatever ends a rehearsal, the guest goes on, and what is left
 // goes with one command.
 func TestRehearsalEnds(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	tmp := temporary(t, h)
 	x := h.moveIn(t, "ends", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
@@ -139,7 +140,7 @@ func TestRehearsalEnds(t *testing.T) {
 
 // TestRehearsalRefused: what stands in the way is said, and nothing is begun.
 func TestRehearsalRefused(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	tmp := temporary(t, h)
 	ctx := context.Background()
@@ -176,9 +177,7 @@ func TestRehearsalRefused(t *testing.T) {
 
 // TestRehearsalOfImage: an image is rehearsed on as it is, and stays so.
 func TestRehearsalOfImage(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	c := newCrash(t, buildWithFaults(t), "gpt-windows-winre", "qcow2")
 	before, err := os.ReadFile(c.image)
 	if err != nil {

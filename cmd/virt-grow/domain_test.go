@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // house is a private libvirt and the program, for the tests of one function.
@@ -33,9 +34,7 @@ func newHouse(t *testing.T) *house {
 // socket's path has to be short: t.TempDir is no place for either.
 func newPlot(t *testing.T) string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots guests: not with -short")
-	}
+	level.Need(t, level.Real)
 	dir, err := os.MkdirTemp("/tmp", "vgl")
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +344,7 @@ func (x *tenant) checkOld(t *testing.T) {
 // TestDomain grows the root disk of a running guest, with everything at its
 // default: outage, trial, health check, live commit.
 func TestDomain(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	h := newHouse(t)
 	x := h.moveIn(t, "plain", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
@@ -379,53 +378,22 @@ func (x *tenant) mustGrow(t *testing.T, more ...string) string {
 	return out
 }
 
-// quick leaves a test out of the long matrices: make test has it.
-func quick(t *testing.T) {
-	t.Helper()
-	if os.Getenv("VIRT_GROW_LONG") != "" {
-		t.Skip("make test has it")
-	}
-}
-
-// long leaves a test to the long matrices.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() || os.Getenv("VIRT_GROW_LONG") == "" {
-		t.Skip("one of the long matrices: VIRT_GROW_LONG=1")
-	}
-}
-
-// everything says that all there is was asked for, which takes hours.
-func everything() bool { return os.Getenv("VIRT_GROW_LONG") == "all" }
-
-// rest leaves a test to VIRT_GROW_LONG=all: others come near to it.
-func rest(t *testing.T) {
-	t.Helper()
-	if testing.Short() || !everything() {
-		t.Skip("one of the longest matrices: VIRT_GROW_LONG=all")
-	}
-}
-
 // TestDomainKinds: other disks, file systems and ways to treat the guest.
 func TestDomainKinds(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	for _, c := range []struct {
 		name  string
 		spec  lab.Spec
 		disks []labDisk
 		args  []string
-		rest  bool
 	}{
 		{name: "lvm", disks: []labDisk{{"lvm", "qcow2"}}},
 		{name: "raw", disks: []labDisk{{"xfs", "raw"}}},
-		{name: "two", disks: []labDisk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}, rest: true},
+		{name: "two", disks: []labDisk{{"xfs", "qcow2"}, {"ntfs-data", "raw"}}, args: []string{"--disk", "vda"}},
 		{name: "mute", spec: lab.Spec{NoAgentChannel: true}, disks: []labDisk{{"xfs", "qcow2"}}, args: []string{"--settle", "12s"}},
 		{name: "straight", disks: []labDisk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
 	} {
-		if c.rest && !everything() {
-			continue
-		}
 		t.Run(c.name, func(t *testing.T) {
 			x := h.moveIn(t, c.name, c.spec, false, c.disks...)
 			x.mustGrow(t, c.args...)
@@ -445,7 +413,7 @@ func (x *tenant) leave(t *testing.T) {
 
 // TestDomainData grows an NTFS data disk of a running guest.
 func TestDomainData(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "data", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	x.mustGrow(t, "--disk", "vdb")
@@ -460,7 +428,7 @@ func TestDomainData(t *testing.T) {
 
 // TestDomainOff: a guest that was off stays off, with and without a trial.
 func TestDomainOff(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "raw"})
 	x.mustGrow(t)
@@ -478,7 +446,7 @@ func TestDomainOff(t *testing.T) {
 
 // TestDomainManual: the guest runs on its overlay until somebody decides.
 func TestDomainManual(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "manual", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	for _, decision := range []string{"rollback", "accept"} {
@@ -533,7 +501,7 @@ func (x *tenant) cannotAccept(t *testing.T, id string) {
 // TestDomainPlan: a plan is made of the running guest, and applied; a second
 // time it is stale.
 func TestDomainPlan(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "planned", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	x.note(t)
@@ -556,7 +524,7 @@ func TestDomainPlan(t *testing.T) {
 // TestDomainBlock: the guest's disk is a block device that somebody has made
 // bigger. Its overlay goes to a folder that QEMU can reach.
 func TestDomainBlock(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	file := filepath.Join(h.dir, "device.raw")
 	if err := lab.Image(context.Background(), "xfs", "raw", file); err != nil {
@@ -586,7 +554,7 @@ func TestDomainBlock(t *testing.T) {
 
 // TestNoAppliance: where the appliance cannot start, the guest is not stopped.
 func TestNoAppliance(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	h := newHouse(t)
 	x := h.moveIn(t, "spared", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	t.Setenv("LIBGUESTFS_PATH", "/nowhere")
@@ -610,19 +578,21 @@ func TestMisbehaviour(t *testing.T) {
 		args    []string
 		exit    int
 		says    string
-		leave   func(*testing.T)
+		at      level.Level
 	}{
-		{name: "hangs", cmdline: []string{"was=536870912", "bigger=hang"}, args: []string{"--boot-timeout", "20s"}, exit: 7, says: "not passed within 20s", leave: quick},
-		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down", leave: long},
-		{name: "forced", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "2s", "--force-off"}, exit: 0, leave: rest},
-		{name: "panics", cmdline: []string{"was=536870912", "bigger=panic"}, args: []string{"--boot-timeout", "25s"}, exit: 7, says: "health check", leave: rest},
-		{name: "goes", cmdline: []string{"was=536870912", "bigger=off"}, exit: 7, says: "it is off", leave: long},
-		{name: "silent", cmdline: []string{"no-agent"}, args: []string{"--settle", "10s"}, exit: 0, leave: rest},
-		{name: "sick", args: []string{"--health-cmd", "test $VIRT_GROW_DOMAIN = well"}, exit: 7, says: "health command failed", leave: rest},
-		{name: "pre", args: []string{"--pre", "echo no >&2; false"}, exit: 1, says: "pre command failed", leave: long},
+		{name: "hangs", cmdline: []string{"was=536870912", "bigger=hang"}, args: []string{"--boot-timeout", "20s"}, exit: 7, says: "not passed within 20s", at: level.Real},
+		{name: "stays", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "4s"}, exit: 1, says: "the guest did not shut down", at: level.Long},
+		{name: "forced", cmdline: []string{"ignore-shutdown"}, args: []string{"--shutdown-timeout", "2s", "--force-off"}, exit: 0, at: level.All},
+		{name: "panics", cmdline: []string{"was=536870912", "bigger=panic"}, args: []string{"--boot-timeout", "25s"}, exit: 7, says: "health check", at: level.All},
+		{name: "goes", cmdline: []string{"was=536870912", "bigger=off"}, exit: 7, says: "it is off", at: level.Long},
+		{name: "silent", cmdline: []string{"no-agent"}, args: []string{"--settle", "10s"}, exit: 0, at: level.All},
+		{name: "sick", args: []string{"--health-cmd", "test $VIRT_GROW_DOMAIN = well"}, exit: 7, says: "health command failed", at: level.All},
+		{name: "pre", args: []string{"--pre", "echo no >&2; false"}, exit: 1, says: "pre command failed", at: level.Long},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.leave(t)
+			if level.Need(t, c.at); c.at == level.Real {
+				level.Only(t, c.at)
+			}
 			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, labDisk{"xfs", "qcow2"})
 			if c.name == "pre" { // neither of them stops the guest
 				if code, out := x.grow(t, "", "--max-outage", "5s"); code != 6 || !strings.Contains(out, "window is too short") {
@@ -649,7 +619,7 @@ func TestMisbehaviour(t *testing.T) {
 
 // domainPoints are the boundaries between the steps around the edit, on both
 // sides; those of the edit itself are the image's. The long matrices have those
-// that leave the most behind, VIRT_GROW_LONG=all has all.
+// that leave the most behind, make test-all LONG=all has all.
 var (
 	domainPoints      = []string{"switch/after", "start/after", "pivot:vda/after"}
 	otherDomainPoints = []string{
@@ -662,10 +632,10 @@ var (
 // after the other on one guest. Resume ends grown; rollback ends as before, as
 // long as the live commit has not begun.
 func TestDomainKilled(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	points := domainPoints
-	if everything() {
+	if level.At(level.All) {
 		points = slices.Concat(domainPoints, otherDomainPoints)
 	}
 	x := h.moveIn(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})

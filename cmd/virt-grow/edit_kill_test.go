@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // editPoints are the boundaries of the steps of an edit. The long matrices have those
-// that leave the most behind, VIRT_GROW_LONG=all has all.
+// that leave the most behind, make test-all LONG=all has all.
 var (
 	editPoints      = []string{"commit/after"}
 	otherEditPoints = []string{"write/before", "write/after", "save-undo/before", "save-undo/after", "commit/before", "clean-up/before", "clean-up/after"}
@@ -23,10 +25,10 @@ var (
 // the middle of the edit, and tries both ways out: resume ends with the edited file,
 // rollback with the image's bytes from before.
 func TestEditKilled(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	program := buildWithFaults(t)
 	points, waits := editPoints, []time.Duration{time.Second}
-	if everything() {
+	if level.At(level.All) {
 		points = slices.Concat(editPoints, otherEditPoints)
 		waits = []time.Duration{0, time.Second, 3 * time.Second}
 	}
@@ -141,7 +143,7 @@ func (c *crash) readme(t *testing.T) string {
 // TestEditFails: an edit that fails after the commit has begun is taken back, and one
 // that is interrupted changes nothing.
 func TestEditFails(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	program := buildWithFaults(t)
 	c := newCrash(t, program, "none-ext4", "qcow2")
 	before := keep(t, c.seen(t))

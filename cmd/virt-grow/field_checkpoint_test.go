@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestFieldCheckpoints: a domain with checkpoints has no trial, which is known while it
 // runs; what goes without the trial keeps them, and an incremental backup from the
 // checkpoint has what changed.
 func TestFieldCheckpoints(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "backed-up", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	h.virsh(t, "checkpoint-create-as", x.Name, "monday")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // onePartition makes disk.raw with a GPT, and a file system that command makes of the
@@ -84,7 +85,7 @@ func breakBitmap(t *testing.T, dir, image string) {
 // TestBitmaps: QEMU resizes no image with an inconsistent bitmap, and that is known
 // before; a sound one goes along, with what was changed marked in it.
 func TestBitmaps(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.xfs -q fs")}
 	shell(t, r.dir, `qemu-img convert -O qcow2 disk.raw b.qcow2; rm disk.raw
 qemu-img bitmap --add b.qcow2 nightly; cp b.qcow2 sound.qcow2`)
@@ -120,7 +121,7 @@ kill $(cat p)`)
 
 // TestContainerLimit: what a container cannot become is known before anything is done.
 func TestContainerLimit(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
 	shell(t, r.dir, "qemu-img convert -O qcow2 -o cluster_size=512 disk.raw tiny.qcow2")
 	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "ends at 128 GiB", "grow", "tiny.qcow2", "--size", "200G", "--grow", "none", "--yes")
@@ -157,7 +158,7 @@ func TestNotWritable(t *testing.T) {
 // TestContainersOfGuests: the same with a guest, which is not stopped for it; and an
 // agent that never listed file systems is not asked to after the growth.
 func TestContainersOfGuests(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "mute-fs", lab.Spec{Cmdline: []string{"agent-without=guest-get-fsinfo"}}, false, labDisk{"xfs", "qcow2"})
 	begun := time.Now()

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // fsImage makes a raw image with one GPT partition from 1 MiB on, and puts into it
@@ -49,7 +50,7 @@ printf '%s' | dd of=fs bs=1 seek=$((block*4096+4)) conv=notrunc status=none`, se
 // TestFieldFileSystems has file systems as people have them: grown to the size that
 // was shown, or refused by their own name and left as they were.
 func TestFieldFileSystems(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	program := buildWithFaults(t)
 	const v6 = `mkfs.xfs -q fs; xfs_db -x -c 'sb 0' -c 'write -d features_incompat %s' fs >/dev/null`
 	for _, c := range []struct {
@@ -108,7 +109,7 @@ truncate -s $((sectors*512)) fs
 // TestFieldNoDriver has an appliance whose kernel lacks a driver: that is the host's
 // fault, and said so.
 func TestFieldNoDriver(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	t.Setenv("LIBGUESTFS_APPEND", "module_blacklist=btrfs")
 	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
 	x.state = filepath.Join(x.dir, "state")
@@ -122,7 +123,7 @@ func TestFieldNoDriver(t *testing.T) {
 // TestFieldSnapshots has the snapshots that snapper makes of a root: they are not
 // systems of their own, and the default subvolume is the guest's.
 func TestFieldSnapshots(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
 	x.state = filepath.Join(x.dir, "state")
 	image := filepath.Join(x.dir, "s.raw")
@@ -153,7 +154,7 @@ btrfs-subvolume-set-default 257 /
 
 // TestFieldBtrfsDevice has the only device of a btrfs that is not number 1.
 func TestFieldBtrfsDevice(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
 	x.state = filepath.Join(x.dir, "state")
 	image := filepath.Join(x.dir, "d.raw")

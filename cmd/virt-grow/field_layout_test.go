@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // field is a disk image that is made with the host's own tools, and a program to
@@ -20,10 +22,7 @@ type field struct {
 
 func newField(t *testing.T, name, size string) *field {
 	t.Helper()
-	long(t)
-	if testing.Short() {
-		t.Skip("starts appliances")
-	}
+	level.Need(t, level.Long)
 	dir := t.TempDir()
 	p := &field{dir, filepath.Join(dir, name)}
 	p.sh(t, "truncate -s "+size+" "+name)
@@ -157,7 +156,7 @@ func same(t *testing.T, before, after map[int]partition, numbers ...int) {
 // TestFieldLogicalChain: several logical partitions, their EBRs one and 63 sectors
 // before them; the one in the middle grows.
 func TestFieldLogicalChain(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	p := newField(t, "chain.raw", "384M")
 	p.sh(t, `printf 'label: dos\nunit: sectors\n1: start=63,size=65505,type=7\n2: start=67583,size=696321,type=f\n5: start=67584,size=40000,type=83\n6: start=107647,size=450000,type=83\n7: start=559104,size=80000,type=82\n' | sfdisk -q "$image"
 truncate -s $((450000*512)) data; mkfs.xfs -q data 2>/dev/null || { truncate -s $((450000*512)) data; mkfs.ext4 -q -F data; }; put data 107647
@@ -170,7 +169,7 @@ head -c 3000000 /dev/urandom > noise; put noise 67584`)
 // TestFieldHAOS: the layout of Home Assistant's system: several file systems, none of
 // them a root.
 func TestFieldHAOS(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	p := newField(t, "haos.raw", "500M")
 	p.sh(t, `sgdisk -n1:2048:+32M -t1:ef00 -n2:0:+24M -n3:0:+32M -n4:0:+24M -n5:0:+32M -n6:0:+8M -n7:0:+96M -n8:0:0 \
   -c1:hassos-boot -c2:hassos-kernel0 -c3:hassos-system0 -c4:hassos-kernel1 -c5:hassos-system1 -c6:hassos-bootstate -c7:hassos-overlay -c8:hassos-data "$image" >/dev/null
@@ -194,7 +193,7 @@ truncate -s $(($(sectors 8)*512)) data; mkfs.ext4 -q -L hassos-data data; put da
 // TestFieldOddStart: a root that begins right behind a BIOS boot partition, at sector
 // 2049, and ends at the last usable one.
 func TestFieldOddStart(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	p := newField(t, "odd.raw", "322M")
 	p.sh(t, `sgdisk -a1 -n1:34:2048 -t1:ef02 -n2:2049:0 "$image" >/dev/null
 truncate -s 320M root; mkfs.xfs -q root; put root 2049`)
@@ -208,7 +207,7 @@ truncate -s 320M root; mkfs.xfs -q root; put root 2049`)
 // TestFieldFreeBSD: UFS grows in FreeBSD alone. The partition can grow here, and what is
 // to be run there is said; a swap behind it moves.
 func TestFieldFreeBSD(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	p := newField(t, "u.raw", "400M")
 	// UFS2's magic number, 0x19540119, stands at 65536+1372 of its partition.
 	p.sh(t, `sgdisk -a1 -n1:40:+512K -t1:a501 -n2:0:+33M -t2:ef00 -n3:0:+200M -t3:a503 -n4:0:+64M -t4:a502 "$image" >/dev/null

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestFieldLogicalSwap: what installers of Debian and Ubuntu make on a BIOS: the
@@ -126,7 +128,7 @@ printf 'ID=ubuntu\nNAME=Ubuntu\nVERSION_ID="24.04"\n' > root/etc/os-release
 // TestFieldUbuntu: the cloud image of Ubuntu 24: root first by number, last by place,
 // /boot of its own. A qcow2 whose name says nothing needs --format.
 func TestFieldUbuntu(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	p := newField(t, "noble.raw", "700M")
 	p.sh(t, linuxTree+`printf 'LABEL=cloudimg-rootfs / ext4 defaults 0 1\nLABEL=BOOT /boot ext4 defaults 0 2\n' > root/etc/fstab
 sgdisk -n14:2048:+4M -t14:ef02 -n15:0:+36M -t15:ef00 -n16:0:+64M -t16:ea00 -n1:0:0 -t1:8300 "$image" >/dev/null

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // shell runs a script on the host, in a directory.
@@ -41,7 +42,7 @@ dd if=swap of=`+path+` bs=512 seek=$start conv=notrunc,sparse status=none; rm sw
 // TestOnlineSwapLast: the root is what grows, and the swap behind it is named before
 // anything is sent to QEMU.
 func TestOnlineSwapLast(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	path := filepath.Join(h.dir, "swaplast.raw")
 	withSwapLast(t, path)
@@ -76,7 +77,7 @@ func TestOnlineSwapLast(t *testing.T) {
 // anything is sent to QEMU, whether Windows is asked for its partitions or the image is
 // read.
 func TestOnlineWindowsRecovery(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	for _, kind := range []string{"able", "no-exec"} {
 		t.Run(kind, func(t *testing.T) {
@@ -114,7 +115,7 @@ rm -rf fs sw root`)
 
 // TestMemoryImage: a system that waits to be resumed keeps its disk from every change.
 func TestMemoryImage(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	const swapFile = "printf 'UUID=1 / ext4 defaults 0 1\\n/var/lib/s none swap sw 0 0\\n' > root/etc/fstab; mkdir -p root/var/lib; mv sw root/var/lib/s; truncate -s 64M sw; mkswap -q sw 2> /dev/null"
 	file := filepath.Join(t.TempDir(), "hello")
 	if err := os.WriteFile(file, []byte("hello\n"), 0o644); err != nil {
@@ -155,7 +156,7 @@ func TestMemoryImage(t *testing.T) {
 
 // TestMemoryImageInspect: what waits to be resumed is a finding.
 func TestMemoryImageInspect(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	r := try(t, t.TempDir(), "inspect", "--format", "raw", hibernatedImage(t, "xfs", suspended))
 	if r.exit != 0 || !strings.Contains(r.out, "holds the image of its memory") {
 		t.Errorf("exit %d\n%s%s", r.exit, r.out, r.err)
@@ -165,7 +166,7 @@ func TestMemoryImageInspect(t *testing.T) {
 // TestMemoryImageElsewhere: the memory image is on another disk of the domain than the
 // one that is to change.
 func TestMemoryImageElsewhere(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	data, swap := filepath.Join(h.dir, "data.raw"), filepath.Join(h.dir, "swap.raw")
 	shell(t, h.dir, "PATH=$PATH:/usr/sbin:/sbin\n"+suspended+`mv sw swap.raw

@@ -14,6 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/lvm"
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // fieldDisk is a disk of MiB with a GPT; a partition is its first sector and its
@@ -114,7 +115,7 @@ func hashOf(t *testing.T, path string) [32]byte {
 // the byte that was shown, and what it cannot, or should not, is refused before
 // anything is written.
 func TestFieldVolumes(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	dir := t.TempDir()
 	one := [][2]int{{2048, 264192}} // 129 MiB
 	fieldDisks(t, dir, []string{
@@ -229,7 +230,7 @@ func pvOf(t *testing.T, image string, start, length size.Bytes) (now, grown size
 // TestPVSizes holds the arithmetic of a PV's size against LVM's own: PVs that are
 // smaller than their partitions are resized to them.
 func TestPVSizes(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	dir := t.TempDir()
 	disk := fieldDisk{name: "many", mib: 2}
 	lines, resize := []string{}, []string{}
@@ -268,7 +269,7 @@ func TestPVSizes(t *testing.T) {
 // and they hold their partitions. A plain partition beside them grows all the same, and
 // so does a member, alone, unless it keeps its metadata at its end.
 func TestFieldArrays(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	dir := t.TempDir()
 	create := "mdadm --create MD --level=1 --raid-devices=2 --run"
 	lines := []string{
@@ -359,7 +360,7 @@ func partitionSize(t *testing.T, image, name string) int64 {
 
 // TestFieldEnds: whatever is looked for in the last sectors keeps its place there.
 func TestFieldEnds(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	const sectors = 262144
 	for _, c := range []struct {
 		name  string
@@ -406,7 +407,7 @@ func TestFieldEnds(t *testing.T) {
 // TestFieldGroupOverDisks: a volume on two disks of a guest. Offline it is refused,
 // with the command that does it, and that command does it.
 func TestFieldGroupOverDisks(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	root := filepath.Join(h.dir, "root.qcow2")
 	if err := lab.Image(context.Background(), "xfs", "qcow2", root); err != nil {

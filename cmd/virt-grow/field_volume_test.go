@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // volumeHouse has an active storage pool, pool, whose files lie in its directory.
@@ -79,7 +80,7 @@ func (h *house) capacity(t *testing.T, pool, name string) int64 {
 // TestFieldPoolVolumes: disks that a definition names by pool and volume are disks like any
 // other, and named so again afterwards.
 func TestFieldPoolVolumes(t *testing.T) {
-	long(t)
+	level.Need(t, level.Long)
 	ctx := context.Background()
 	h, pool := volumeHouse(t)
 	root, data := filepath.Join(pool, "root.qcow2"), filepath.Join(pool, "data.qcow2")
@@ -155,7 +156,7 @@ func (x *tenant) refusedHere(t *testing.T, exit int, reason, says string, args .
 
 // TestFieldPoolVolumesRefused: a volume that is no file is refused by the name of what it is.
 func TestFieldPoolVolumesRefused(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h, pool := volumeHouse(t)
 	h.virsh(t, "vol-create-as", "pool", "v.qcow2", "64M", "--format", "qcow2")
 	if err := os.Mkdir(filepath.Join(pool, "directory"), 0o755); err != nil {

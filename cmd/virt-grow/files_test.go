@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // guestfish runs libguestfs's own shell on images, read-only: the oracle for what is
@@ -56,10 +57,7 @@ func statOf(text string) map[string]string {
 // another content; guestfish finds both with their owners, modes and attributes, and
 // nothing else changed.
 func TestEdit(t *testing.T) {
-	quick(t)
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Only(t, level.Real)
 	c := newCrash(t, buildWithFaults(t), "gpt-os-lvm", "qcow2")
 	code, out := c.run(t, "", "edit", c.image+":/etc/shadow", "-e", "s/^root:[^:]*/&edited/", "--mount", "vg_os/root")
 	if code != 0 || !strings.Contains(out, "/etc/shadow is changed, on vg_os/root") {
@@ -138,7 +136,7 @@ func (x *tenant) plainly(t *testing.T, args ...string) (int, string) {
 // TestFilesOfDomain: the paths of a guest with two disks are the guest's own, off and
 // running.
 func TestFilesOfDomain(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	x := h.moveIn(t, "files", lab.Spec{}, true, labDisk{"lvm", "qcow2"}, labDisk{"ntfs-data", "raw"})
 	other := h.moveIn(t, "other", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
@@ -242,7 +240,7 @@ func (x *tenant) refusesRunning(t *testing.T) {
 
 // TestFilesOfImages: paths on Windows, on data disks, and what is refused.
 func TestFilesOfImages(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	program := buildWithFaults(t)
 	t.Run("windows", func(t *testing.T) {
 		c := newCrash(t, program, "gpt-windows", "raw")
@@ -398,7 +396,7 @@ umount /
 // TestEditOverDisks: a file system that lies on two disks is committed to both, or to
 // none: also when the program is killed between the two.
 func TestEditOverDisks(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	h := newHouse(t)
 	spec := lab.Spec{}
 	var paths []string

@@ -9,13 +9,14 @@ import (
 
 	"github.com/virt-grow/virt-grow/testimages"
 	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestKernelNTFS has a driver that shares no code with ntfsresize and ntfs-3g, the
 // kernel's, read every volume of Windows-like disks before and after their C: was
 // grown, the ones that had to move included: it sees the same files.
 func TestKernelNTFS(t *testing.T) {
-	rest(t)
+	level.Need(t, level.All)
 	ctx := context.Background()
 	h := newHouse(t)
 	root := filepath.Join(h.dir, "root.qcow2")
@@ -25,7 +26,7 @@ func TestKernelNTFS(t *testing.T) {
 	spec := lab.Spec{Cmdline: []string{"load=ntfs3"}, Disks: []lab.Disk{{Path: root, Format: "qcow2", Target: "vda"}}}
 	x := &tenant{house: h, state: filepath.Join(h.dir, "state")}
 	names := []string{"gpt-windows-winre", "mbr-windows-data"}
-	if everything() {
+	if level.At(level.All) {
 		names = append(names, "gpt-windows", "gpt-windows-old", "mbr-windows", "mbr-windows-winre")
 	}
 	if _, err := testimages.Cache(ctx, names...); err != nil {

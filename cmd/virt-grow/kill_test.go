@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/testimages"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // crash is one disk image with the state folder beside it, driven through the
@@ -24,9 +25,10 @@ type crash struct {
 	program, dir, image, state string
 }
 
-// buildWithFaults builds the program once a test process.
+// buildWithFaults builds the program, which the tests run on the real engines.
 func buildWithFaults(t *testing.T) string {
 	t.Helper()
+	level.Need(t, level.Real)
 	program := filepath.Join(t.TempDir(), "virt-grow")
 	out, err := exec.Command("go", "build", "-tags", "faults", "-o", program, ".").CombinedOutput()
 	if err != nil {
@@ -106,7 +108,7 @@ func (c *crash) checkClean(t *testing.T) {
 
 // killPoints are the boundaries of every step for growing gpt-data-last,
 // where a neighbour has to move. The long
-// matrices have those that leave the most behind, VIRT_GROW_LONG=all has all.
+// matrices have those that leave the most behind, make test-all LONG=all has all.
 var (
 	killPoints      = []string{"move:sda2/after", "commit/after"}
 	otherKillPoints = []string{
@@ -120,15 +122,13 @@ var (
 // tries both ways out of each wreck: resume ends grown and verified, rollback
 // ends with the bytes from before.
 func TestKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	program := buildWithFaults(t)
 	points := killPoints
-	switch os.Getenv("VIRT_GROW_LONG") {
-	case "":
+	switch level.Current() {
+	case level.Real:
 		points = []string{"fs:sda1/before"}
-	case "all":
+	case level.All:
 		points = slices.Concat(killPoints, otherKillPoints)
 	}
 	for i, point := range points {
@@ -150,9 +150,7 @@ func TestKilled(t *testing.T) {
 // TestKilledInCopy ends the program while a partition is being copied to its new
 // place, at the copy's begin and a little into it.
 func TestKilledInCopy(t *testing.T) {
-	if testing.Short() || !everything() {
-		t.Skip("one of the longest matrices: VIRT_GROW_LONG=all")
-	}
+	level.Need(t, level.All)
 	program := buildWithFaults(t)
 	for i, wait := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond} {
 		format := []string{"raw", "qcow2"}[i%2]
@@ -359,10 +357,7 @@ func sameFile(t *testing.T, a, b string) bool {
 // TestInterrupted sends Ctrl-C in the middle: exit 130, and everything as
 // before.
 func TestInterrupted(t *testing.T) {
-	quick(t)
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Only(t, level.Real)
 	c := newCrash(t, buildWithFaults(t), "gpt-ext4", "raw")
 	before := keep(t, c.seen(t))
 	code, out := c.in(t, "fs:sda1", "fs:sda1/before=hang", func(p *os.Process) {
@@ -383,7 +378,7 @@ func TestInterrupted(t *testing.T) {
 
 // TestInUse: an image that a running QEMU has open is refused with exit 5.
 func TestInUse(t *testing.T) {
-	quick(t)
+	level.Only(t, level.Real)
 	c := &crash{dir: t.TempDir()}
 	c.image, c.state = filepath.Join(c.dir, "disk.qcow2"), filepath.Join(c.dir, "state")
 	c.program = buildWithFaults(t)

@@ -11,14 +11,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestInterruptedLaunch: a QEMU that hangs in the appliance's launch is ended by
 // Ctrl-C, also where it is not called qemu-system (RHEL: /usr/libexec/qemu-kvm).
 func TestInterruptedLaunch(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	dir := t.TempDir()
 	image, pid := filepath.Join(dir, "a.raw"), filepath.Join(dir, "pid")
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 64<<20)); err != nil {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // onTerminal runs a command line of the program on a terminal of 80 columns, where it
@@ -40,7 +42,7 @@ func TestTerminal(t *testing.T) {
 	} {
 		t.Run(strings.Fields(c.line)[0], func(t *testing.T) {
 			if c.long {
-				long(t)
+				level.Need(t, level.Long)
 			}
 			code, out := r.onTerminal(t, c.line)
 			if code != 0 || !strings.Contains(out, c.says) || !strings.Contains(out, " … ") {

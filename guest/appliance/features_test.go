@@ -1,13 +1,15 @@
 package appliance
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
+)
 
 // TestFeatures boots the real appliance: the machine that runs the tests has
 // all there is.
 func TestFeatures(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	f, err := Features(t.Context(), Auto, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"libguestfs.org/guestfs"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestVmlinux packs an ELF file the ways kernels are packed.
@@ -148,9 +150,7 @@ func TestStale(t *testing.T) {
 
 // TestUnusableKernel: an appliance comes up although what was unpacked is no good.
 func TestUnusableKernel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	g, err := guestfs.Create()
 	if err != nil {

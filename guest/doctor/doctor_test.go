@@ -10,6 +10,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 func TestParseVersion(t *testing.T) {
@@ -189,7 +190,7 @@ func TestFolder(t *testing.T) {
 // TestExamine runs on the real host, without and with the appliance.
 func TestExamine(t *testing.T) {
 	kinds := []bool{true, false}
-	if testing.Short() {
+	if !level.At(level.Real) {
 		kinds = kinds[:1] // without booting the appliance
 	}
 	for _, quick := range kinds {

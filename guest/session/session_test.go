@@ -10,14 +10,13 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestHung stops the appliance's QEMU in its start: it is ended, and a second
 // one comes up.
 func TestHung(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs the appliance: not with -short")
-	}
+	level.Need(t, level.Real)
 	ctx := context.Background()
 	var stopped, all []journal.Proc
 	s, err := Start(ctx, shortDir(t), []Drive{{Size: 64 * size.MiB, Sector: 512}}, Options{

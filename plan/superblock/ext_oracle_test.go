@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 func read(t *testing.T, path string) *Ext {
@@ -32,7 +33,7 @@ func read(t *testing.T, path string) *Ext {
 
 func TestExtOracle(t *testing.T) {
 	n := 40
-	if os.Getenv("VIRT_GROW_LONG") != "" {
+	if level.At(level.Long) {
 		n = 400
 	}
 	for seed := range n {
@@ -91,7 +92,7 @@ func extCase(t *testing.T, r *rand.Rand) {
 // for them: what is said to work does, and the size named as the limit works.
 func TestExtReserved(t *testing.T) {
 	n := 12
-	if os.Getenv("VIRT_GROW_LONG") != "" {
+	if level.At(level.Long) {
 		n = 120
 	}
 	for seed := range n {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/testimages/level"
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
@@ -46,9 +47,7 @@ func TestMain(m *testing.M) {
 // privateLibvirt returns the shared libvirt, or skips the test under -short.
 func privateLibvirt(t *testing.T) *Libvirt {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots a guest: not under -short")
-	}
+	level.Need(t, level.Real)
 	shared.once.Do(func() {
 		var dir string
 		if dir, shared.err = os.MkdirTemp("", "lab"); shared.err != nil {
