@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -18,9 +19,9 @@ import (
 // journal has, and the actions, best first. "+STEP" is a step that is done, "STEP" one
 // that has begun. PATH is a file of one byte, GONE is none.
 var actionCases = []struct{ kind, data, entries, actions string }{
-	{DiskCreation, `{}`, "create", "resume rollback"},
-	{DiskCreation, `{}`, "+create name", "resume rollback"},
-	{DiskConversion, `{}`, "+copy compare", "resume rollback"},
+	{create.KindDisk, `{}`, "create", "resume rollback"},
+	{create.KindDisk, `{}`, "+create name", "resume rollback"},
+	{create.KindConversion, `{}`, "+copy compare", "resume rollback"},
 	{Editing, `{}`, "write", "resume rollback"},
 	{Editing, `{}`, "+write +save-undo:vda commit:vda", "resume rollback"},
 	{Editing, `{}`, "+write +save-undo:vda +commit:vda", "resume rollback"},

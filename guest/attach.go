@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
@@ -50,8 +51,8 @@ type attachment struct {
 	Mount  *mounting      `json:"mount,omitempty"`
 	// File is the change of the fstab of a guest that is off, Made the image if the
 	// job makes it.
-	File *fileChange `json:"file,omitempty"`
-	Made *creation   `json:"made,omitempty"`
+	File *fileChange   `json:"file,omitempty"`
+	Made *create.Image `json:"made,omitempty"`
 }
 
 // Attach gives a domain a disk.
@@ -81,11 +82,11 @@ func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest,
 			return nil, err
 		}
 	}
-	made, locks, err := newCreation(n)
+	made, locks, err := create.New(n)
 	if err != nil {
 		return nil, err
 	}
-	p.Made, p.Disk.Path, p.Disk.Format = &made, made.Disk.Path, n.Format
+	p.Made, p.Disk.Path, p.Disk.Format = made, made.Disk.Path, n.Format
 	return p.run(ctx, nil, locks, o)
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -49,7 +50,7 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.handlers(a.Job, a.changing.session, a.cache, a.save))
+		maps.Copy(handlers, a.Made.Handlers(a.Job, create.Tools{Session: a.changing.session, Cache: a.cache}, a.save))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name
@@ -211,7 +212,7 @@ func (a *attachJob) Report(out *Outcome) {
 // reportInside says what was made of the disk in the guest, or is left to a person.
 func (a *attachJob) reportInside(out *Outcome) {
 	if a.Made != nil {
-		out.Messages = append(out.Messages, a.Made.said()...)
+		out.Messages = append(out.Messages, a.Made.Messages()...)
 	}
 	switch {
 	case a.Letter != "":

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -62,7 +63,7 @@ func TestCreateDisk(t *testing.T) {
 	for i := range disks {
 		d := &disks[i]
 		d.Path = filepath.Join(dir, d.Path)
-		out, err := CreateDisk(ctx, *d, o)
+		out, err := create.Disk(ctx, *d, o.Options, create.Tools{Session: o.Session, Cache: o.Cache})
 		if err != nil {
 			t.Fatalf("%s: %v", d.Path, err)
 		}
@@ -195,7 +196,7 @@ func TestSmallestDisks(t *testing.T) {
 		for d.Check() != nil {
 			d.Size += size.MiB
 		}
-		if _, err := CreateDisk(context.Background(), d, o); err != nil {
+		if _, err := create.Disk(context.Background(), d, o.Options, create.Tools{Session: o.Session, Cache: o.Cache}); err != nil {
 			t.Errorf("%s of %s: %v", fs, d.Size, err)
 		}
 	}

@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/job"
 )
 
@@ -19,25 +20,22 @@ const (
 	Medium       Kind = "medium"  // in a domain's drive, or out of it
 	Editing      Kind = "edit"    // of one file inside a guest that is off
 	CopyingIn    Kind = "copy-in" // of files into a guest that is off
-
-	DiskCreation   Kind = "disk-create"
-	DiskConversion Kind = "disk-convert"
 )
 
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
 // again.
 func kinds(o Options) job.Kinds {
 	return job.Kinds{
-		Growth:         openGrowth(o),
-		Rehearsing:     openRehearsal(o),
-		OnlineGrowth:   openOnline,
-		DiskAttach:     openAttach(o.Session, o.Cache),
-		DiskDetach:     openDetach(o.Session),
-		Medium:         openMedium,
-		Editing:        openFiles(o.Session),
-		CopyingIn:      openFiles(o.Session),
-		DiskCreation:   openCreation(o.Session, o.Cache),
-		DiskConversion: openConversion,
+		Growth:                openGrowth(o),
+		Rehearsing:            openRehearsal(o),
+		OnlineGrowth:          openOnline,
+		DiskAttach:            openAttach(o.Session, o.Cache),
+		DiskDetach:            openDetach(o.Session),
+		Medium:                openMedium,
+		Editing:               openFiles(o.Session),
+		CopyingIn:             openFiles(o.Session),
+		create.KindDisk:       create.OpenDisk(create.Tools{Session: o.Session, Cache: o.Cache}),
+		create.KindConversion: create.OpenConversion,
 	}
 }
 

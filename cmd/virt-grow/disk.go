@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
@@ -40,7 +40,7 @@ func operands(c *cli.Context, what ...string) ([]string, error) {
 // the name later, as this program does, would take it for that one.
 func honestName(path, format string) error {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
-	if slices.Contains(guest.Formats, ending) && ending != format {
+	if slices.Contains(create.Formats, ending) && ending != format {
 		return usage("%s is to be %s: give it a name that does not say %s", path, format, ending)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/create"
 )
 
 func (p *program) diskConvertCommand() *cli.Command {
@@ -14,7 +15,7 @@ func (p *program) diskConvertCommand() *cli.Command {
 		Name: "convert", Usage: "copy an image into another format, and compare the two",
 		ArgsUsage: "SRC DST", Action: p.diskConvert,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "to", Usage: "the new image's `FORMAT`: " + strings.Join(guest.Formats, ", ")},
+			&cli.StringFlag{Name: "to", Usage: "the new image's `FORMAT`: " + strings.Join(create.Formats, ", ")},
 			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's .qcow2 or .raw; never by content)"},
 		},
 	}, "The source is only read, and must not be in use. What lies below it (its backing\n   files) goes into the copy. DST must not be there yet.",
@@ -29,13 +30,13 @@ func (p *program) diskConvert(c *cli.Context) error {
 		return err
 	}
 	p.subject = given[0]
-	q := guest.ConvertOptions{From: c.String("from"), To: c.String("to")}
+	q := create.ConvertOptions{From: c.String("from"), To: c.String("to")}
 	if q.To == "" {
-		return usage("%s: --to is missing (%s)", nameOf(c), strings.Join(guest.Formats, ", "))
+		return usage("%s: --to is missing (%s)", nameOf(c), strings.Join(create.Formats, ", "))
 	}
 	for name, word := range map[string]string{"to": q.To, "from": q.From} {
-		if word != "" && !slices.Contains(guest.Formats, word) {
-			return usage("--%s %s: it is one of %s", name, word, strings.Join(guest.Formats, ", "))
+		if word != "" && !slices.Contains(create.Formats, word) {
+			return usage("--%s %s: it is one of %s", name, word, strings.Join(create.Formats, ", "))
 		}
 	}
 	if err := honestName(given[1], q.To); err != nil {
@@ -48,5 +49,5 @@ func (p *program) diskConvert(c *cli.Context) error {
 		defer q.Libvirt.Close()
 	}
 	o := guest.Options{Session: p.session(keyring{})}
-	return p.run(&o, func() (*guest.Outcome, error) { return guest.Convert(c.Context, given[0], given[1], q, o) })
+	return p.run(&o, func() (*guest.Outcome, error) { return create.Convert(c.Context, given[0], given[1], q, o.Options) })
 }

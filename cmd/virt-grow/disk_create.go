@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -48,7 +49,9 @@ func (p *program) diskCreate(c *cli.Context) error {
 		return err
 	}
 	o := guest.Options{Session: p.session(keyring{})}
-	return p.run(&o, func() (*guest.Outcome, error) { return guest.CreateDisk(c.Context, d, o) })
+	return p.run(&o, func() (*guest.Outcome, error) {
+		return create.Disk(c.Context, d, o.Options, create.Tools{Session: o.Session, Cache: o.Cache})
+	})
 }
 
 // newDisk reads what is to be made.

@@ -1,4 +1,4 @@
-package guest
+package create
 
 import (
 	"context"
@@ -15,6 +15,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
+
+// KindConversion names the kind of job that converts an image.
+const KindConversion = "disk-convert"
 
 // Formats are those that an image can be converted from and to.
 var Formats = []string{"raw", "qcow2", "vmdk", "vhdx", "vdi"}
@@ -42,7 +45,7 @@ func (c *conversion) copy(j *job.Job) block.Copy {
 
 // Convert copies an image, with what lies below it, into a new one of another
 // format, and compares the two before the new one gets its name.
-func Convert(ctx context.Context, source, target string, q ConvertOptions, o Options) (*Outcome, error) {
+func Convert(ctx context.Context, source, target string, q ConvertOptions, o job.Options) (*job.Outcome, error) {
 	img, err := openSource(ctx, source, q)
 	if err != nil {
 		return nil, err
@@ -59,8 +62,9 @@ func Convert(ctx context.Context, source, target string, q ConvertOptions, o Opt
 	if err != nil {
 		return nil, err
 	}
-	return o.Engine().Run(ctx, job.Spec{
-		Kind: DiskConversion, Locks: []string{img.Stamp.Identity(), lock}, Steps: c.steps(), Agreed: true,
+	e := job.Engine{Options: o}
+	return e.Run(ctx, job.Spec{
+		Kind: KindConversion, Locks: []string{img.Stamp.Identity(), lock}, Steps: c.steps(), Agreed: true,
 		Target: plan.Target{Path: path, Format: q.To, SectorSize: newSector},
 		Open: func(j *job.Job) (any, job.Work, error) {
 			return &c, &converting{job: j, conversion: &c}, nil
@@ -139,7 +143,8 @@ type converting struct {
 	*conversion
 }
 
-func openConversion(j *job.Job) (job.Work, error) {
+// OpenConversion opens a job of KindConversion.
+func OpenConversion(j *job.Job) (job.Work, error) {
 	w := &converting{job: j, conversion: &conversion{}}
 	return w, j.Load(w.conversion)
 }
@@ -154,7 +159,7 @@ func (w *converting) Handlers() map[plan.StepKind]apply.Handler {
 }
 
 // Failed knows that nothing was touched that was there before.
-func (w *converting) Failed(f *Failure, _ journal.Record) { f.Begun = false }
+func (w *converting) Failed(f *job.Failure, _ journal.Record) { f.Begun = false }
 
 func (w *converting) dir() string { return newDir(w.job, w.File.Path) }
 
@@ -179,7 +184,7 @@ func (w *converting) publish(context.Context, plan.Step) error {
 func (w *converting) unpublish(ctx context.Context, _ plan.Step) error { return w.File.Unpublish(ctx) }
 
 // Report says what the copy is, and takes.
-func (w *converting) Report(out *Outcome) {
+func (w *converting) Report(out *job.Outcome) {
 	out.Messages = []string{w.File.Path + " is a copy of " + w.Source + " as " + w.File.Format}
 	if taken, err := block.Allocated(w.File.Path); err == nil {
 		out.Messages = append(out.Messages, fmt.Sprintf("%s of disk, %s on this host; compared, and the same", w.Size, taken))

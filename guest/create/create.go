@@ -1,4 +1,7 @@
-package guest
+// Package create has the kinds of job that create an image: a new one with what is inside,
+// and a copy of another one in another format. An image is made in a directory of the job,
+// and renamed to its place when it is complete, so that nothing from before is touched.
+package create
 
 import (
 	"context"
@@ -17,9 +20,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// creation is what a job that makes an image has to know. Another job may have one
-// among what it does.
-type creation struct {
+// KindDisk names the kind of job that creates an image.
+const KindDisk = "disk-create"
+
+// Tools are what formatting an image takes: how an appliance is started, and the
+// inspection cache, which may be nil.
+type Tools struct {
+	Session session.Options
+	Cache   *session.Cache
+}
+
+// Image is the data of a job that creates an image. It may be a part of another job's.
+type Image struct {
 	Disk plan.NewDisk  `json:"disk"`
 	File image.NewFile `json:"file"`
 	// Content is the file system that was made.
@@ -31,35 +43,34 @@ type creation struct {
 // newSector is the sector size that a new disk is made for.
 const newSector = 512
 
-// CreateDisk makes an image as a new job. It is there whole, or not at all.
-func CreateDisk(ctx context.Context, d plan.NewDisk, o Options) (*Outcome, error) {
-	c, locks, err := newCreation(d)
+// Disk creates an image as a new job. It is there whole, or not at all.
+func Disk(ctx context.Context, d plan.NewDisk, o job.Options, tools Tools) (*job.Outcome, error) {
+	c, locks, err := New(d)
 	if err != nil {
 		return nil, err
 	}
-	return o.Engine().Run(ctx, job.Spec{
-		Kind: DiskCreation, Locks: locks, Steps: c.Disk.Steps(), Agreed: true,
+	e := job.Engine{Options: o}
+	return e.Run(ctx, job.Spec{
+		Kind: KindDisk, Locks: locks, Steps: c.Disk.Steps(), Agreed: true,
 		Target: plan.Target{Path: c.Disk.Path, Format: d.Format, SectorSize: newSector},
 		Open: func(j *job.Job) (any, job.Work, error) {
-			return &c, &creating{job: j, creation: &c, session: o.Session, cache: o.Cache}, nil
+			return c, &diskWork{job: j, Image: c, tools: tools}, nil
 		},
 	})
 }
 
-// newCreation refuses what would not work, and names what a job that makes the
-// image has to lock.
-func newCreation(d plan.NewDisk) (creation, []string, error) {
-	var err error
+// New refuses what would not work, and names what a job that creates the image locks.
+func New(d plan.NewDisk) (c *Image, locks []string, err error) {
 	if d.Path, err = image.CheckNewPath(d.Path); err != nil {
-		return creation{}, nil, err
+		return nil, nil, err
 	}
 	if err := d.Check(); err != nil {
-		return creation{}, nil, err
+		return nil, nil, err
 	}
 	if err := image.CheckSpace(map[string]size.Bytes{filepath.Dir(d.Path): newNeeds(d)}); err != nil {
-		return creation{}, nil, err
+		return nil, nil, err
 	}
-	c := creation{Disk: d, File: image.NewFile{Path: d.Path, Format: d.Format}}
+	c = &Image{Disk: d, File: image.NewFile{Path: d.Path, Format: d.Format}}
 	lock, err := c.File.Lock()
 	return c, []string{lock}, err
 }
@@ -81,35 +92,35 @@ func newNeeds(d plan.NewDisk) size.Bytes {
 	return need
 }
 
-// creating is the work of a job that does nothing but make an image.
-type creating struct {
+// diskWork is the work of a job that does nothing but create an image.
+type diskWork struct {
 	job.Stepwise
-	job *job.Job
-	*creation
-	session session.Options
-	cache   *session.Cache
+	*Image
+	job   *job.Job
+	tools Tools
 }
 
-func openCreation(options session.Options, cache *session.Cache) job.Kind {
+// OpenDisk opens a job of KindDisk.
+func OpenDisk(tools Tools) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
-		w := &creating{job: j, creation: &creation{}, session: options, cache: cache}
-		return w, j.Load(w.creation)
+		w := &diskWork{job: j, Image: &Image{}, tools: tools}
+		return w, j.Load(w.Image)
 	}
 }
 
-// Handlers are the creation's.
-func (w *creating) Handlers() map[plan.StepKind]apply.Handler {
-	return w.handlers(w.job, w.session, w.cache, func() error { return w.job.Save(w.creation) })
+// Handlers are the image's.
+func (w *diskWork) Handlers() map[plan.StepKind]apply.Handler {
+	return w.Image.Handlers(w.job, w.tools, func() error { return w.job.Save(w.Image) })
 }
 
-// Report says what was made.
-func (w *creating) Report(out *Outcome) { out.Messages = w.said() }
+// Report says what was created.
+func (w *diskWork) Report(out *job.Outcome) { out.Messages = w.Messages() }
 
-// Failed knows that nothing was touched that was there before.
-func (w *creating) Failed(f *Failure, _ journal.Record) { f.Begun = false }
+// Failed knows that nothing from before was touched.
+func (w *diskWork) Failed(f *job.Failure, _ journal.Record) { f.Begun = false }
 
-// said is what came of it, for people.
-func (c *creation) said() []string {
+// Messages say what was created.
+func (c *Image) Messages() []string {
 	lines := []string{fmt.Sprintf("%s is made: %s, %s (%d bytes)", c.Disk.Path, c.Disk.Format, c.Disk.Size, int64(c.Disk.Size))}
 	if c.Disk.FS == "" {
 		return lines
@@ -121,22 +132,22 @@ func (c *creation) said() []string {
 	return lines
 }
 
-// handlers are what the steps of Disk.Steps mean. keep writes c down.
-func (c *creation) handlers(j *job.Job, options session.Options, cache *session.Cache, keep func() error) map[plan.StepKind]apply.Handler {
+// Handlers are what the steps of Disk.Steps mean. save writes the image into the journal.
+func (c *Image) Handlers(j *job.Job, tools Tools, save func() error) map[plan.StepKind]apply.Handler {
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
-		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, options, keep) }, Undo: drop},
+		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, tools.Session, save) }, Undo: drop},
 		plan.StepName: {
-			Do:   func(context.Context, plan.Step) error { return c.publish(j, cache, keep) },
+			Do:   func(context.Context, plan.Step) error { return c.publish(j, tools.Cache, save) },
 			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
 		},
 	}
 }
 
 // publish moves it to its place, and keeps what is inside for the next inspection.
-func (c *creation) publish(j *job.Job, cache *session.Cache, keep func() error) error {
-	err := c.File.Publish(c.dir(j), keep)
+func (c *Image) publish(j *job.Job, cache *session.Cache, save func() error) error {
+	err := c.File.Publish(c.dir(j), save)
 	if err == nil && c.layout != nil {
 		cache.Save([]image.Stamp{c.File.Made}, c.layout, time.Now())
 	}
@@ -144,7 +155,7 @@ func (c *creation) publish(j *job.Job, cache *session.Cache, keep func() error) 
 }
 
 // create makes the empty image, anew if need be.
-func (c *creation) create(ctx context.Context, j *job.Job) error {
+func (c *Image) create(ctx context.Context, j *job.Job) error {
 	if err := c.File.Begin(c.dir(j)); err != nil {
 		return err
 	}
@@ -152,7 +163,7 @@ func (c *creation) create(ctx context.Context, j *job.Job) error {
 }
 
 // format makes what is inside, in the appliance.
-func (c *creation) format(ctx context.Context, j *job.Job, step plan.Step, options session.Options, keep func() error) error {
+func (c *Image) format(ctx context.Context, j *job.Job, step plan.Step, options session.Options, save func() error) error {
 	if j.Begins(step.ID()) > 1 {
 		// What is in it may be half of anything.
 		if err := c.create(ctx, j); err != nil {
@@ -184,11 +195,11 @@ func (c *creation) format(ctx context.Context, j *job.Job, step plan.Step, optio
 	if err := errors.Join(s.Close(), block.SyncFile(c.File.Temp(c.dir(j)))); err != nil {
 		return err
 	}
-	return keep()
+	return save()
 }
 
 // dir is the temporary directory that the image is made in.
-func (c *creation) dir(j *job.Job) string { return newDir(j, c.File.Path) }
+func (c *Image) dir(j *job.Job) string { return newDir(j, c.File.Path) }
 
 // newDir is the temporary directory of a file that a job creates.
 func newDir(j *job.Job, path string) string { return j.PathNextTo(path, ".new") }
