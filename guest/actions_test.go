@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/create"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -22,11 +23,11 @@ var actionCases = []struct{ kind, data, entries, actions string }{
 	{create.KindDisk, `{}`, "create", "resume rollback"},
 	{create.KindDisk, `{}`, "+create name", "resume rollback"},
 	{create.KindConversion, `{}`, "+copy compare", "resume rollback"},
-	{Editing, `{}`, "write", "resume rollback"},
-	{Editing, `{}`, "+write +save-undo:vda commit:vda", "resume rollback"},
-	{Editing, `{}`, "+write +save-undo:vda +commit:vda", "resume rollback"},
-	{Editing, `{}`, "+write +save-undo:vda +commit:vda clean-up", "resume close"},
-	{CopyingIn, `{}`, "+commit:vda +clean-up", "resume close"},
+	{files.KindEdit, `{}`, "write", "resume rollback"},
+	{files.KindEdit, `{}`, "+write +save-undo:vda commit:vda", "resume rollback"},
+	{files.KindEdit, `{}`, "+write +save-undo:vda +commit:vda", "resume rollback"},
+	{files.KindEdit, `{}`, "+write +save-undo:vda +commit:vda clean-up", "resume close"},
+	{files.KindCopyIn, `{}`, "+commit:vda +clean-up", "resume close"},
 	{Medium, `{}`, "+medium:config medium:live", "resume rollback"},
 	{DiskAttach, `{}`, "+define plug", "resume rollback"},
 	{DiskAttach, `{"file":{}}`, "+define +commit:vda", "resume rollback"},

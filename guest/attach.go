@@ -13,6 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -51,7 +52,7 @@ type attachment struct {
 	Mount  *mounting      `json:"mount,omitempty"`
 	// File is the change of the fstab of a guest that is off, Made the image if the
 	// job makes it.
-	File *fileChange   `json:"file,omitempty"`
+	File *files.Change `json:"file,omitempty"`
 	Made *create.Image `json:"made,omitempty"`
 }
 
@@ -311,7 +312,7 @@ func (p *attaching) listInside() {
 		p.add(plan.StepFstab, "", "fill in the UUID of what was made")
 		fallthrough
 	case p.File != nil:
-		p.steps = append(p.steps, p.File.steps()...)
+		p.steps = append(p.steps, p.File.Steps()...)
 	case p.Mount != nil:
 		p.add(plan.StepFstab, "", "a line for %s in the guest's fstab", p.Mount.Path)
 		p.add(plan.StepMount, "", "mount it at %s", p.Mount.Path)
@@ -329,7 +330,7 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 		if p.File, err = offline.prepare(ctx, o, p.lineFor); err != nil {
 			return nil, err
 		}
-		locks = append(locks, p.File.locks()...)
+		locks = append(locks, p.File.Locks()...)
 	}
 	if err := p.listSteps(ctx); err != nil {
 		return nil, err

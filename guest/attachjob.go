@@ -10,6 +10,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -23,13 +24,13 @@ type attachJob struct {
 	job.Stepwise
 	slot
 	*attachment
-	// changing is for the fstab of a guest that is off, cache for an image that is made.
-	changing *changing
-	cache    *session.Cache
+	// fileJob is for the fstab of a guest that is off, tools for an image that is made.
+	fileJob *files.Job
+	tools   create.Tools
 }
 
 func newAttach(base *domainJob, a *attachment, o session.Options, prepared *session.Session, cache *session.Cache) *attachJob {
-	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, changing: &changing{base.Job, o, prepared}, cache: cache}
+	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, fileJob: files.NewJob(base.Job, o, prepared), tools: create.Tools{Session: o, Cache: cache}}
 }
 
 func openAttach(o session.Options, cache *session.Cache) job.Kind {
@@ -50,7 +51,7 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.Handlers(a.Job, create.Tools{Session: a.changing.session, Cache: a.cache}, a.save))
+		maps.Copy(handlers, a.Made.Handlers(a.Job, a.tools, a.save))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name
@@ -61,16 +62,16 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 		handlers[plan.StepMount] = apply.Handler{Do: m.mount, Undo: m.unmount}
 	}
 	if a.File != nil {
-		maps.Copy(handlers, a.File.handlers(a.changing))
+		maps.Copy(handlers, a.File.Handlers(a.fileJob))
 	}
 	return handlers
 }
 
 // Actions are both ways, until the fstab's own way back is deleted.
-func (a *attachJob) Actions(r journal.Record) []job.Action { return a.File.actions(r) }
+func (a *attachJob) Actions(r journal.Record) []job.Action { return a.File.Actions(r) }
 
 // Details are the files that a change of the fstab may leave.
-func (a *attachJob) Details() job.Details { return a.File.details(a.changing) }
+func (a *attachJob) Details() job.Details { return a.File.Details(a.fileJob) }
 
 func (a *attachJob) save() error { return a.Save(a.attachment) }
 

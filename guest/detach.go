@@ -11,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -50,7 +51,7 @@ type detachment struct {
 	Change  inside.FstabChange `json:"change,omitzero"`
 	Delete  bool               `json:"delete,omitempty"`
 	// File is the change of the fstab of a guest that is off.
-	File *fileChange `json:"file,omitempty"`
+	File *files.Change `json:"file,omitempty"`
 }
 
 // Detach detaches a disk from a domain.
@@ -74,7 +75,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 		}
 	}
 	if p.File != nil {
-		locks = append(locks, p.File.locks()...)
+		locks = append(locks, p.File.Locks()...)
 	}
 	return runDeviceJob(ctx, o, DiskDetach, d, deviceSpec{
 		target: plan.Target{Path: p.Path, Format: p.disk.Format},
@@ -256,7 +257,7 @@ func (p *detaching) steps() []plan.Step {
 	}
 	var last []plan.Step
 	if p.File != nil {
-		change := p.File.steps()
+		change := p.File.Steps()
 		steps, last = append(steps, change[:len(change)-1]...), change[len(change)-1:]
 	}
 	if p.Live != "" {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -26,12 +27,12 @@ type detachJob struct {
 	job.Stepwise
 	slot
 	*detachment
-	// changing is for the fstab of a guest that is off.
-	changing *changing
+	// fileJob is for the fstab of a guest that is off.
+	fileJob *files.Job
 }
 
 func newDetach(base *domainJob, d *detachment, o session.Options, prepared *session.Session) *detachJob {
-	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, changing: &changing{base.Job, o, prepared}}
+	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, fileJob: files.NewJob(base.Job, o, prepared)}
 }
 
 func openDetach(o session.Options) job.Kind {
@@ -52,7 +53,7 @@ func (t *detachJob) Handlers() map[plan.StepKind]apply.Handler {
 		plan.StepDelete:   {Do: t.deleteImage},
 	}
 	if t.File != nil {
-		maps.Copy(handlers, t.File.handlers(t.changing))
+		maps.Copy(handlers, t.File.Handlers(t.fileJob))
 	}
 	return handlers
 }
@@ -64,11 +65,11 @@ func (t *detachJob) Actions(r journal.Record) []job.Action {
 	if deleted {
 		return []job.Action{job.Resume, job.Close}
 	}
-	return t.File.actions(r)
+	return t.File.Actions(r)
 }
 
 // Details are the files that a change of the fstab may leave.
-func (t *detachJob) Details() job.Details { return t.File.details(t.changing) }
+func (t *detachJob) Details() job.Details { return t.File.Details(t.fileJob) }
 
 func (t *detachJob) save() error { return t.Save(t.detachment) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/virt-grow/virt-grow/guest/create"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 )
 
@@ -17,9 +18,7 @@ const (
 	OnlineGrowth Kind = "online"    // of a running guest's disk
 	DiskAttach   Kind = "attach"    // of a disk, and what the guest does with it
 	DiskDetach   Kind = "detach"
-	Medium       Kind = "medium"  // in a domain's drive, or out of it
-	Editing      Kind = "edit"    // of one file inside a guest that is off
-	CopyingIn    Kind = "copy-in" // of files into a guest that is off
+	Medium       Kind = "medium" // in a domain's drive, or out of it
 )
 
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
@@ -32,8 +31,8 @@ func kinds(o Options) job.Kinds {
 		DiskAttach:            openAttach(o.Session, o.Cache),
 		DiskDetach:            openDetach(o.Session),
 		Medium:                openMedium,
-		Editing:               openFiles(o.Session),
-		CopyingIn:             openFiles(o.Session),
+		files.KindEdit:        files.OpenJob(o.Session),
+		files.KindCopyIn:      files.OpenJob(o.Session),
 		create.KindDisk:       create.OpenDisk(create.Tools{Session: o.Session, Cache: o.Cache}),
 		create.KindConversion: create.OpenConversion,
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/fstab"
@@ -32,7 +33,7 @@ type mountJob struct {
 	device func() string
 	// file is the change of the fstab of a guest that is off; nil for a running
 	// one. content is what was made on a new disk.
-	file    *fileChange
+	file    *files.Change
 	content func() []plan.Content
 }
 

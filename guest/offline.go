@@ -7,6 +7,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -17,9 +18,9 @@ import (
 // prepare reads the fstab of a guest that is off, in an appliance, and prepares a change
 // of it. change is given the file systems on the disk of the target, and the text. The
 // appliance goes on for the job; the caller closes it in the end.
-func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]plan.Content, []byte) ([]byte, error)) (*fileChange, error) {
+func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]plan.Content, []byte) ([]byte, error)) (*files.Change, error) {
 	var err error
-	if p.session, err = startFileSession(ctx, p.disks, o); err != nil {
+	if p.session, err = files.StartSession(ctx, p.disks, o.Files()); err != nil {
 		return nil, err
 	}
 	var found []plan.Content
@@ -28,10 +29,10 @@ func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]pla
 			return nil, err
 		}
 	}
-	if err := p.session.openTree(ctx, ""); err != nil {
+	if err := p.session.OpenTree(ctx, ""); err != nil {
 		return nil, err
 	}
-	c, err := p.session.editText(ctx, fstab.Path, func(text []byte) ([]byte, error) { return change(found, text) })
+	c, err := p.session.EditText(ctx, fstab.Path, func(text []byte) ([]byte, error) { return change(found, text) })
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]pla
 type offlineFstab struct {
 	disks   *disk.Set
 	target  string
-	session *fileSession
+	session *files.Session
 }
 
 // openOfflineFstab opens the domain's disks, and extra, an image that is to become one,
@@ -91,7 +92,7 @@ func (m *mountJob) addLineOffline() error {
 		return err
 	}
 	m.Change.New = text
-	m.file.Files[0].Text, m.file.Files[0].Is = text, sum(text)
+	m.file.Files[0].SetText(text)
 	return m.save()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
@@ -19,6 +20,11 @@ type Options struct {
 	Cache *session.Cache
 	// Scratch is the directory for overlays; "" is each image's own.
 	Scratch string
+}
+
+// Files are what a change of files takes of the options.
+func (o Options) Files() files.Options {
+	return files.Options{Options: o.Options, Session: o.Session, Scratch: o.Scratch}
 }
 
 // GrowthOptions are a growth's own.

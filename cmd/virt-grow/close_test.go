@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -66,7 +67,7 @@ func TestClose(t *testing.T) {
 		{what: "attach", kind: guest.DiskAttach, steps: []plan.Step{{Kind: plan.StepPlug, Summary: "plug"}}, entries: []journal.Entry{entered(journal.Working), begun("plug")}},
 		{what: "detach", kind: guest.DiskDetach, steps: []plan.Step{{Kind: plan.StepUnplug, Summary: "unplug"}}, entries: []journal.Entry{entered(journal.Working), begun("unplug")}},
 		{what: "medium", kind: guest.Medium, steps: []plan.Step{{Kind: plan.StepMedium, Summary: "insert"}}, entries: []journal.Entry{entered(journal.Working), begun("medium")}},
-		{what: "edit", kind: guest.Editing, steps: []plan.Step{{Kind: plan.StepCommit, Summary: "commit"}}, entries: []journal.Entry{entered(journal.Working), begun("commit")}},
+		{what: "edit", kind: files.KindEdit, steps: []plan.Step{{Kind: plan.StepCommit, Summary: "commit"}}, entries: []journal.Entry{entered(journal.Working), begun("commit")}},
 		{what: "a kind of another version", kind: "unheard-of", steps: []plan.Step{{Kind: "strange", Summary: "strange"}}, entries: []journal.Entry{entered(journal.Working)}},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/files"
 )
 
 func (p *program) copyOutCommand() *cli.Command {
@@ -45,8 +46,8 @@ func (p *program) copyOut(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.reading(c.Context, func(f *guest.Files) error {
-		var all []guest.Copied
+	return t.reading(c.Context, func(f *files.Tree) error {
+		var all []files.Copied
 		for _, path := range paths {
 			p.path = path
 			stop := p.looking("copying " + path)
@@ -79,9 +80,9 @@ func (p *program) copyIn(c *cli.Context) error {
 	if len(words) < 2 {
 		return usage("copy-in: FILE and TARGET:DIR are needed")
 	}
-	files, into := words[:len(words)-1], words[len(words)-1]
+	sources, into := words[:len(words)-1], words[len(words)-1]
 	seen := map[string]bool{}
-	for _, file := range files {
+	for _, file := range sources {
 		switch {
 		case isFolder(file):
 			return usage("copy-in: %s is a folder: only files are copied", file)
@@ -98,7 +99,7 @@ func (p *program) copyIn(c *cli.Context) error {
 		return err
 	}
 	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
-		return guest.CopyIn(c.Context, g, files, paths[0], t.mount, o)
+		return files.CopyIn(c.Context, g, sources, paths[0], t.mount, o.Files())
 	})
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/files"
 )
 
 func (p *program) dfCommand() *cli.Command {
@@ -78,7 +78,7 @@ func (p *program) usage(ctx context.Context, t target, where bool) (view.GuestUs
 	defer g.Close()
 	u.UUID, u.Running, u.Notes = g.UUID, g.Running, g.Notes
 	stop := p.looking(fmt.Sprintf("looking at %s", g.Name))
-	u.FileSystems, err = guest.Usage(ctx, g, where, p.session(t.keys))
+	u.FileSystems, err = files.Usage(ctx, g, where, p.session(t.keys))
 	stop()
 	return u, err
 }

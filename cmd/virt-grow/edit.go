@@ -13,6 +13,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/files"
 )
 
 func (p *program) editCommand() *cli.Command {
@@ -44,7 +45,7 @@ func (p *program) edit(c *cli.Context) error {
 		return err
 	}
 	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
-		return guest.EditFile(c.Context, g, paths[0], t.mount, change, o)
+		return files.Edit(c.Context, g, paths[0], t.mount, change, o.Files())
 	})
 }
 

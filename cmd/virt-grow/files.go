@@ -11,9 +11,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/files"
 )
 
 // inFiles are the commands about files inside a guest.
@@ -111,7 +111,7 @@ func (t target) disks(ctx context.Context) (*disk.Set, error) {
 }
 
 // reading has work done in the file tree of the TARGET, which is only read.
-func (t target) reading(ctx context.Context, work func(*guest.Files) error) (err error) {
+func (t target) reading(ctx context.Context, work func(*files.Tree) error) (err error) {
 	g, err := t.disks(ctx)
 	if err != nil {
 		return err
@@ -119,13 +119,13 @@ func (t target) reading(ctx context.Context, work func(*guest.Files) error) (err
 	defer g.Close()
 	t.program.remark(g)
 	stop := t.program.looking("looking at " + g.Name)
-	files, err := guest.OpenFiles(ctx, g, t.mount, t.program.session(t.keys))
+	tree, err := files.Open(ctx, g, t.mount, t.program.session(t.keys))
 	stop()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, files.Close()) }()
-	return work(files)
+	defer func() { err = errors.Join(err, tree.Close()) }()
+	return work(tree)
 }
 
 // remark says what a person should know of what is read.
@@ -164,7 +164,7 @@ func (p *program) cat(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	err = t.reading(c.Context, func(f *guest.Files) error { return f.Read(c.Context, path, p.out) })
+	err = t.reading(c.Context, func(f *files.Tree) error { return f.Read(c.Context, path, p.out) })
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
 		return nil // the reader has enough
 	}

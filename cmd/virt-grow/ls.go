@@ -4,7 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/files"
 )
 
 func (p *program) lsCommand() *cli.Command {
@@ -24,7 +24,7 @@ func (p *program) ls(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.reading(c.Context, func(f *guest.Files) error {
+	return t.reading(c.Context, func(f *files.Tree) error {
 		entries, err := f.List(c.Context, path)
 		if err != nil {
 			return err

@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -166,16 +166,16 @@ func modeText(mode uint32) string {
 }
 
 // CopiedJSON writes the document of copy-out.
-func CopiedJSON(w io.Writer, target string, all []guest.Copied) error {
+func CopiedJSON(w io.Writer, target string, all []files.Copied) error {
 	return Document(w, struct {
 		Schema string         `json:"schema"`
 		Target string         `json:"target"`
-		Copied []guest.Copied `json:"copied"`
+		Copied []files.Copied `json:"copied"`
 	}{Schema("copy-out"), target, all})
 }
 
 // CopiedOut says what was copied.
-func CopiedOut(w io.Writer, s Style, all []guest.Copied) error {
+func CopiedOut(w io.Writer, s Style, all []files.Copied) error {
 	p := &page{Style: s}
 	for _, c := range all {
 		p.line("%s -> %s", c.Path, c.To)

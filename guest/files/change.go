@@ -1,4 +1,4 @@
-package guest
+package files
 
 import (
 	"bytes"
@@ -23,27 +23,26 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// fileChange is a change of files inside a guest that is off, as a part of a job:
-// one of Editing or CopyingIn is nothing else, another job does its own steps before
-// or after. It is made by fileSession.editText or copyIn, while nothing is
-// changed yet, and is data: the job keeps it among what it has to know.
+// Change is a change of files inside a guest that is off. It is the whole of a job of
+// KindEdit or KindCopyIn, and a part of other jobs. It is prepared by a Session, while
+// nothing is changed yet, and is data of its job.
 //
 // The job has steps among its own and handlers among its own: they write the files
 // into fresh overlays of the disks concerned, save what the commit overwrites, commit
 // disk by disk, and clean up. Until the clean-up everything can be taken back.
-type fileChange struct {
+type Change struct {
 	// Drives are all disks of the guest, so that devices have the same names again.
 	Drives []drive         `json:"drives"`
 	Place  appliance.Place `json:"place"`
-	Files  []changedFile   `json:"files"`
+	Files  []File          `json:"files"`
 	// Scratch is the directory for overlays; "" is each image's own. SessionDir is that
 	// of the session that the change was prepared in: a crash leaves it behind.
 	Scratch    string `json:"scratch,omitempty"`
 	SessionDir string `json:"session_dir,omitempty"`
 }
 
-// changedFile is a file's content to be: a text, or a file of the host.
-type changedFile struct {
+// File is a file's content to be: a text, or a file of the host.
+type File struct {
 	appliance.Change
 	// Name is its path in the guest, as it was given.
 	Name  string      `json:"name"`
@@ -56,11 +55,11 @@ type changedFile struct {
 // journal.
 const editLimit = size.MiB
 
-// editText reads a file of the guest and has change make the text that it is to get;
+// EditText reads a file of the guest and has change make the text that it is to get;
 // nil when that is the same. A path's links are followed within the guest. The
 // appliance stays: a job that takes the session over carries the change out without
 // booting another one.
-func (s *fileSession) editText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*fileChange, error) {
+func (s *Session) EditText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*Change, error) {
 	place, e, err := s.tree.Locate(ctx, path)
 	if err != nil {
 		return nil, err
@@ -82,17 +81,20 @@ func (s *fileSession) editText(ctx context.Context, path string, change func([]b
 	if size.Bytes(len(text)) > editLimit {
 		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: up to %s can be edited", path, size.Bytes(len(text)), editLimit)
 	}
-	file := changedFile{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
-	return &fileChange{Drives: s.drives(), Place: place, Files: []changedFile{file}, SessionDir: s.Dir()}, nil
+	file := File{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
+	return &Change{Drives: s.drives(), Place: place, Files: []File{file}, SessionDir: s.Dir()}, nil
 }
+
+// SetText changes the text that the file is to have.
+func (f *File) SetText(text []byte) { f.Text, f.Is = text, sum(text) }
 
 func sum(text []byte) string {
 	s := sha256.Sum256(text)
 	return hex.EncodeToString(s[:])
 }
 
-// steps are what a job does for the change, in order.
-func (c *fileChange) steps() []plan.Step {
+// Steps are what a job does for the change, in order.
+func (c *Change) Steps() []plan.Step {
 	var names []string
 	for _, f := range c.Files {
 		names = append(names, f.Name)
@@ -111,17 +113,23 @@ func (c *fileChange) steps() []plan.Step {
 	return append(steps, plan.Step{Kind: plan.StepClean, Summary: "delete the overlay and the saved bytes"})
 }
 
-// changing is the job that a change is a part of, and the appliances for it.
-type changing struct {
+// Job is the job that a change is a part of, and how it gets an appliance.
+type Job struct {
 	*job.Job
 	session session.Options
 	// prepared is the session that the change was prepared in; may be nil.
 	prepared *session.Session
 }
 
-// handlers are what these steps mean in a job. Each can be run again after a crash in
+// NewJob has a job use the session that its change was prepared in, if that is not nil,
+// and otherwise start one.
+func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
+	return &Job{j, o, prepared}
+}
+
+// Handlers are what these steps mean in a job. Each can be run again after a crash in
 // its middle.
-func (c *fileChange) handlers(j *changing) map[plan.StepKind]apply.Handler {
+func (c *Change) Handlers(j *Job) map[plan.StepKind]apply.Handler {
 	return map[plan.StepKind]apply.Handler{
 		plan.StepWrite: {
 			Do:   func(ctx context.Context, _ plan.Step) error { return c.write(ctx, j) },
@@ -143,17 +151,17 @@ func (c *fileChange) handlers(j *changing) map[plan.StepKind]apply.Handler {
 	}
 }
 
-// actions are both ways until the clean-up, which deletes what the way back needs. A job
+// Actions are both ways until the clean-up, which deletes what the way back needs. A job
 // without a change of files can always go back.
-func (c *fileChange) actions(r journal.Record) []job.Action {
+func (c *Change) Actions(r journal.Record) []job.Action {
 	if c != nil && job.Begun(r, string(plan.StepClean)) {
 		return []job.Action{job.Resume, job.Close}
 	}
 	return []job.Action{job.Resume, job.Rollback}
 }
 
-// details are the overlays and the saved bytes.
-func (c *fileChange) details(j *changing) job.Details {
+// Details are the overlays and the saved bytes.
+func (c *Change) Details(j *Job) job.Details {
 	var d job.Details
 	if c == nil {
 		return d
@@ -166,7 +174,7 @@ func (c *fileChange) details(j *changing) job.Details {
 }
 
 // each does the work on the disk that a step is about.
-func (c *fileChange) each(j *changing, work func(context.Context, drive, block.Overlay) error) apply.Work {
+func (c *Change) each(j *Job, work func(context.Context, drive, block.Overlay) error) apply.Work {
 	return func(ctx context.Context, s plan.Step) error {
 		for _, i := range c.Place.Disks {
 			if d := c.Drives[i]; d.Target == s.Device {
@@ -178,7 +186,7 @@ func (c *fileChange) each(j *changing, work func(context.Context, drive, block.O
 }
 
 // overlay names a disk's overlay and undo file.
-func (c *fileChange) overlay(j *changing, d drive) block.Overlay {
+func (c *Change) overlay(j *Job, d drive) block.Overlay {
 	near, ending := d.Path, ""
 	if d.Block {
 		near = filepath.Join(j.Dir(), filepath.Base(d.Path)) // /dev is no place for files
@@ -195,7 +203,7 @@ func (c *fileChange) overlay(j *changing, d drive) block.Overlay {
 
 // write makes the overlays, whatever is left of others, and changes the files in
 // them.
-func (c *fileChange) write(ctx context.Context, j *changing) error {
+func (c *Change) write(ctx context.Context, j *Job) error {
 	overlays := make([]string, len(c.Drives))
 	var written size.Bytes
 	for _, f := range c.Files {
@@ -230,7 +238,7 @@ func (c *fileChange) write(ctx context.Context, j *changing) error {
 }
 
 // untouched refuses a disk that somebody wrote to since the change was prepared.
-func (c *fileChange) untouched(j *changing, d drive) error {
+func (c *Change) untouched(j *Job, d drive) error {
 	now, err := image.StampOf(d.Path)
 	if err == nil && now != d.Stamp {
 		err = plan.Refuse(plan.ImageChanged, j.ID(), "somebody else wrote to %s since job %s began", d.Path, j.ID())
@@ -240,7 +248,7 @@ func (c *fileChange) untouched(j *changing, d drive) error {
 
 // writeInto changes the files in the appliance the change was prepared in, or in one
 // of its own.
-func (c *fileChange) writeInto(ctx context.Context, j *changing, overlays []string) (err error) {
+func (c *Change) writeInto(ctx context.Context, j *Job, overlays []string) (err error) {
 	s := j.prepared
 	j.prepared = nil
 	if s.Running() {
@@ -269,7 +277,7 @@ func (c *fileChange) writeInto(ctx context.Context, j *changing, overlays []stri
 
 // boot boots an appliance on the overlays. The other disks are there as empty ones,
 // for the devices' names.
-func (c *fileChange) boot(ctx context.Context, j *changing, overlays []string) (*session.Session, error) {
+func (c *Change) boot(ctx context.Context, j *Job, overlays []string) (*session.Session, error) {
 	o := j.session
 	o.Started = j.Started
 	var drives []session.Drive
@@ -281,7 +289,7 @@ func (c *fileChange) boot(ctx context.Context, j *changing, overlays []string) (
 	})
 }
 
-func (c *fileChange) changes() []appliance.Change {
+func (c *Change) changes() []appliance.Change {
 	var all []appliance.Change
 	for _, f := range c.Files {
 		all = append(all, f.Change)
@@ -289,11 +297,11 @@ func (c *fileChange) changes() []appliance.Change {
 	return all
 }
 
-func (c *fileChange) textDir(j *changing) string { return filepath.Join(j.Dir(), "texts") }
+func (c *Change) textDir(j *Job) string { return filepath.Join(j.Dir(), "texts") }
 
 // texts puts every new content where the appliance's library can read it, by its
 // path in the guest. A file of the host has to be the one that was copied from first.
-func (c *fileChange) texts(j *changing) (map[string]string, error) {
+func (c *Change) texts(j *Job) (map[string]string, error) {
 	if err := os.MkdirAll(c.textDir(j), 0o700); err != nil {
 		return nil, err
 	}
@@ -319,7 +327,7 @@ func (c *fileChange) texts(j *changing) (map[string]string, error) {
 }
 
 // saveUndo keeps what the commit of one disk will overwrite.
-func (c *fileChange) saveUndo(ctx context.Context, d drive, o block.Overlay) error {
+func (c *Change) saveUndo(ctx context.Context, d drive, o block.Overlay) error {
 	now, err := image.StampOf(d.Path)
 	if err != nil {
 		return err
@@ -331,7 +339,7 @@ func (c *fileChange) saveUndo(ctx context.Context, d drive, o block.Overlay) err
 }
 
 // drop deletes the overlays, and the saved bytes with them.
-func (c *fileChange) drop(j *changing) error {
+func (c *Change) drop(j *Job) error {
 	errs := []error{os.RemoveAll(c.textDir(j))}
 	if c.SessionDir != "" {
 		errs = append(errs, os.RemoveAll(c.SessionDir))
@@ -346,8 +354,8 @@ func (c *fileChange) drop(j *changing) error {
 	return errors.Join(errs...)
 }
 
-// locks name the disks that are changed.
-func (c *fileChange) locks() []string {
+// Locks name the disks that are changed.
+func (c *Change) Locks() []string {
 	var locks []string
 	for _, i := range c.Place.Disks {
 		locks = append(locks, c.Drives[i].Stamp.Identity())

@@ -1,4 +1,4 @@
-package guest
+package files
 
 import (
 	"archive/tar"
@@ -29,7 +29,7 @@ type Copied struct {
 // is a folder. It appears under its name when it is complete. All of it belongs to
 // whoever copies; permissions are the guest's, without set-user-ID and the like. No
 // name or link of the guest leads out of dest.
-func (f *Files) CopyOut(ctx context.Context, p, dest string) (c Copied, err error) {
+func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error) {
 	e, err := f.Stat(ctx, p)
 	if err != nil {
 		return c, err
@@ -70,7 +70,7 @@ func baseOf(name string) string {
 	return name
 }
 
-func (f *Files) copyFile(ctx context.Context, p, to string, mode fs.FileMode) error {
+func (f *Tree) copyFile(ctx context.Context, p, to string, mode fs.FileMode) error {
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (f *Files) copyFile(ctx context.Context, p, to string, mode fs.FileMode) er
 
 // copyFolder unpacks what the appliance packs. The stream is the guest's doing, so
 // every name is resolved below the new folder alone (os.Root).
-func (f *Files) copyFolder(ctx context.Context, p, to string) (leftOut []string, err error) {
+func (f *Tree) copyFolder(ctx context.Context, p, to string) (leftOut []string, err error) {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return nil, err
 	}

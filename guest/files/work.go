@@ -1,4 +1,4 @@
-package guest
+package files
 
 import (
 	"context"
@@ -18,40 +18,52 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// filesWork is the work of a job that does nothing but change files.
-type filesWork struct {
+// The kinds of job that do nothing but change files inside a guest that is off: the text
+// of one, or copies from the host.
+const (
+	KindEdit   = "edit"
+	KindCopyIn = "copy-in"
+)
+
+// Options are what such a job takes.
+type Options struct {
+	job.Options
+	// Session is how an appliance is started.
+	Session session.Options
+	// Scratch is the directory for overlays; "" is each image's own.
+	Scratch string
+}
+
+// work is the work of such a job.
+type work struct {
 	job.Stepwise
-	job *job.Job
-	*fileChange
-	changing *changing
+	*Change
+	job *Job
 }
 
-func newFilesWork(j *job.Job, c *fileChange, options session.Options, prepared *session.Session) *filesWork {
-	return &filesWork{job: j, fileChange: c, changing: &changing{j, options, prepared}}
-}
-
-func openFiles(options session.Options) job.Kind {
+// OpenJob opens a job of KindEdit or KindCopyIn.
+func OpenJob(o session.Options) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
-		w := newFilesWork(j, &fileChange{}, options, nil)
-		return w, j.Load(w.fileChange)
+		w := &work{Change: &Change{}, job: NewJob(j, o, nil)}
+		return w, j.Load(w.Change)
 	}
 }
 
 // Handlers are the change's.
-func (w *filesWork) Handlers() map[plan.StepKind]apply.Handler { return w.handlers(w.changing) }
+func (w *work) Handlers() map[plan.StepKind]apply.Handler { return w.Change.Handlers(w.job) }
 
 // Actions are the change's.
-func (w *filesWork) Actions(r journal.Record) []job.Action { return w.actions(r) }
+func (w *work) Actions(r journal.Record) []job.Action { return w.Change.Actions(r) }
 
 // Report says what was changed.
-func (w *filesWork) Report(out *Outcome) { out.Messages = w.said(w.job.Header().Kind) }
+func (w *work) Report(out *job.Outcome) { out.Messages = w.messages(w.job.Header().Kind) }
 
 // Details are the change's.
-func (w *filesWork) Details() job.Details { return w.details(w.changing) }
+func (w *work) Details() job.Details { return w.Change.Details(w.job) }
 
-// said tells what was changed.
-func (c *fileChange) said(kind Kind) []string {
-	if kind == Editing {
+// messages say what was changed.
+func (c *Change) messages(kind string) []string {
+	if kind == KindEdit {
 		return []string{fmt.Sprintf("%s is changed, on %s", c.Files[0].Name, c.Place.Device)}
 	}
 	lines := []string{fmt.Sprintf("%d file(s) copied, to %s", len(c.Files), c.Place.Device)}
@@ -61,30 +73,30 @@ func (c *fileChange) said(kind Kind) []string {
 	return lines
 }
 
-// EditFile changes the text of one file inside a guest that is off: change is given
+// Edit changes the text of one file inside a guest that is off: change is given
 // what it is now. When it gives the same back, nothing is done.
-func EditFile(ctx context.Context, g *disk.Set, path, mount string, change func([]byte) ([]byte, error), o Options) (*Outcome, error) {
-	return changeFiles(ctx, g, mount, Editing, o, func(s *fileSession) (*fileChange, error) {
-		return s.editText(ctx, path, change)
+func Edit(ctx context.Context, g *disk.Set, path, mount string, change func([]byte) ([]byte, error), o Options) (*job.Outcome, error) {
+	return changeFiles(ctx, g, mount, KindEdit, o, func(s *Session) (*Change, error) {
+		return s.EditText(ctx, path, change)
 	})
 }
 
 // CopyIn copies files of the host into a folder of a guest that is off. One that is
 // there already gets the new content, and keeps owner and mode.
-func CopyIn(ctx context.Context, g *disk.Set, files []string, folder, mount string, o Options) (*Outcome, error) {
-	return changeFiles(ctx, g, mount, CopyingIn, o, func(s *fileSession) (*fileChange, error) {
+func CopyIn(ctx context.Context, g *disk.Set, files []string, folder, mount string, o Options) (*job.Outcome, error) {
+	return changeFiles(ctx, g, mount, KindCopyIn, o, func(s *Session) (*Change, error) {
 		return s.copyIn(ctx, files, folder)
 	})
 }
 
 // changeFiles prepares a change and carries it out as a job, in one appliance.
-func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Options, prepare func(*fileSession) (*fileChange, error)) (_ *Outcome, err error) {
-	s, err := startFileSession(ctx, g, o)
+func changeFiles(ctx context.Context, g *disk.Set, mount string, kind string, o Options, prepare func(*Session) (*Change, error)) (_ *job.Outcome, err error) {
+	s, err := StartSession(ctx, g, o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.openTree(ctx, mount); err != nil {
+	if err := s.OpenTree(ctx, mount); err != nil {
 		return nil, err
 	}
 	c, err := prepare(s)
@@ -92,17 +104,20 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind Kind, o Op
 		return nil, err
 	}
 	if c == nil {
-		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to change"}}, nil
+		return &job.Outcome{State: journal.Cancelled, Messages: []string{"nothing to change"}}, nil
 	}
 	c.Scratch = o.Scratch
-	return o.Engine().Run(ctx, job.Spec{
-		Kind: kind, Target: g.Target(c.Place.Disks[0]), Locks: c.locks(), Steps: c.steps(), Agreed: true,
-		Open: func(j *job.Job) (any, job.Work, error) { return c, newFilesWork(j, c, o.Session, s.Session), nil },
+	e := job.Engine{Options: o.Options}
+	return e.Run(ctx, job.Spec{
+		Kind: kind, Target: g.Target(c.Place.Disks[0]), Locks: c.Locks(), Steps: c.Steps(), Agreed: true,
+		Open: func(j *job.Job) (any, job.Work, error) {
+			return c, &work{Change: c, job: NewJob(j, o.Session, s.Session)}, nil
+		},
 	})
 }
 
 // copyIn prepares the copies of some files. Nil when all of them are there already.
-func (s *fileSession) copyIn(ctx context.Context, files []string, folder string) (*fileChange, error) {
+func (s *Session) copyIn(ctx context.Context, files []string, folder string) (*Change, error) {
 	place, e, err := s.tree.Locate(ctx, folder)
 	if err != nil {
 		return nil, err
@@ -113,7 +128,7 @@ func (s *fileSession) copyIn(ctx context.Context, files []string, folder string)
 	if err := s.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
-	c := &fileChange{Drives: s.drives(), Place: place, SessionDir: s.Dir()}
+	c := &Change{Drives: s.drives(), Place: place, SessionDir: s.Dir()}
 	for _, from := range files {
 		f, err := s.incoming(ctx, from, folder, place)
 		if err != nil {
@@ -130,7 +145,7 @@ func (s *fileSession) copyIn(ctx context.Context, files []string, folder string)
 }
 
 // incoming looks at a file of the host, and at what is in its place.
-func (s *fileSession) incoming(ctx context.Context, from, folder string, place appliance.Place) (f changedFile, err error) {
+func (s *Session) incoming(ctx context.Context, from, folder string, place appliance.Place) (f File, err error) {
 	if f.From, err = filepath.Abs(from); err != nil {
 		return f, err
 	}

@@ -1,4 +1,7 @@
-package guest
+// Package files reads and changes files inside a guest: in an appliance that has all of the
+// guest's disks and no other's. Reading goes through throw-away overlays. A change is a job,
+// or a part of one, on overlays of the disks that the file system lies on.
+package files
 
 import (
 	"context"
@@ -13,18 +16,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Files is a guest's file tree, to be read; Close is to be called in the end.
-type Files struct {
+// Tree is a guest's file tree, to be read; Close is to be called in the end.
+type Tree struct {
 	*appliance.Tree
 	session *session.Session
 }
 
 // Close ends the appliance.
-func (f *Files) Close() error { return f.session.Close() }
+func (t *Tree) Close() error { return t.session.Close() }
 
-// OpenFiles opens the file tree of the guest. With mount, that file system alone is
+// Open opens the file tree of the guest. With mount, that file system alone is
 // at /.
-func OpenFiles(ctx context.Context, disks *disk.Set, mount string, o session.Options) (*Files, error) {
+func Open(ctx context.Context, disks *disk.Set, mount string, o session.Options) (*Tree, error) {
 	s, err := disks.StartSession(ctx, o)
 	if err != nil {
 		return nil, err
@@ -33,7 +36,7 @@ func OpenFiles(ctx context.Context, disks *disk.Set, mount string, o session.Opt
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &Files{tree, s}, nil
+	return &Tree{tree, s}, nil
 }
 
 func openTree(ctx context.Context, s *session.Session, disks *disk.Set, mount string) (*appliance.Tree, error) {
@@ -55,16 +58,16 @@ func Usage(ctx context.Context, disks *disk.Set, where bool, o session.Options) 
 	return s.Appliance.Usage(ctx, where)
 }
 
-// fileSession is an appliance in which a change of files is prepared. The job that
+// Session is an appliance in which a change of files is prepared. The job that
 // carries the change out takes it over.
-type fileSession struct {
+type Session struct {
 	*session.Session
 	disks *disk.Set
 	tree  *appliance.Tree
 }
 
-// startFileSession boots an appliance on the disks of a guest that is off.
-func startFileSession(ctx context.Context, disks *disk.Set, o Options) (*fileSession, error) {
+// StartSession boots an appliance on the disks of a guest that is off.
+func StartSession(ctx context.Context, disks *disk.Set, o Options) (*Session, error) {
 	if err := disks.CheckOff(); err != nil {
 		return nil, err
 	}
@@ -78,17 +81,17 @@ func startFileSession(ctx context.Context, disks *disk.Set, o Options) (*fileSes
 	if err := s.CheckNotHibernated(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &fileSession{Session: s, disks: disks}, nil
+	return &Session{Session: s, disks: disks}, nil
 }
 
-// openTree opens the guest's file tree.
-func (s *fileSession) openTree(ctx context.Context, mount string) (err error) {
+// OpenTree opens the guest's file tree, before EditText.
+func (s *Session) OpenTree(ctx context.Context, mount string) (err error) {
 	s.tree, err = openTree(ctx, s.Session, s.disks, mount)
 	return err
 }
 
 // Close ends the appliance, unless a job has done so. It may be called again.
-func (s *fileSession) Close() error {
+func (s *Session) Close() error {
 	if s == nil {
 		return nil
 	}
@@ -107,7 +110,7 @@ type drive struct {
 	Stamp  image.Stamp `json:"stamp"`
 }
 
-func (s *fileSession) drives() []drive {
+func (s *Session) drives() []drive {
 	var all []drive
 	for _, d := range s.disks.Disks {
 		all = append(all, drive{Target: d.Def.Target, Path: d.Path, Format: d.Format, Block: d.Block, Sector: d.SectorSize, Size: d.Size, Stamp: d.Stamp})
