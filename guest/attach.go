@@ -13,6 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
@@ -339,7 +340,7 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 		target: plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block},
 		disk:   domain.Disk{Target: p.Disk.Target, Bus: p.Disk.Bus}, running: p.live(),
 		locks: locks, steps: p.steps, data: &p.attachment,
-	}, func(base *domainJob) job.Work {
+	}, func(base *domainjob.Job) job.Work {
 		return newAttach(base, &p.attachment, o.Session, offline.prepared(), o.Cache)
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -29,7 +30,7 @@ type attachJob struct {
 	tools   create.Tools
 }
 
-func newAttach(base *domainJob, a *attachment, o session.Options, prepared *session.Session, cache *session.Cache) *attachJob {
+func newAttach(base *domainjob.Job, a *attachment, o session.Options, prepared *session.Session, cache *session.Cache) *attachJob {
 	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, fileJob: files.NewJob(base.Job, o, prepared), tools: create.Tools{Session: o, Cache: cache}}
 }
 
@@ -37,7 +38,7 @@ func openAttach(o session.Options, cache *session.Cache) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		a := &attachment{}
 		err := j.Load(a)
-		return newAttach(&domainJob{Job: j}, a, o, nil, cache), err
+		return newAttach(domainjob.New(j, nil), a, o, nil, cache), err
 	}
 }
 
@@ -51,7 +52,7 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 		plan.StepInitialise: {Do: a.initialise},
 	}
 	if a.Made != nil {
-		maps.Copy(handlers, a.Made.Handlers(a.Job, a.tools, a.save))
+		maps.Copy(handlers, a.Made.Handlers(a.Job.Job, a.tools, a.save))
 		name := handlers[plan.StepName]
 		name.Undo = a.unmake
 		handlers[plan.StepName] = name
@@ -76,7 +77,7 @@ func (a *attachJob) Details() job.Details { return a.File.Details(a.fileJob) }
 func (a *attachJob) save() error { return a.Save(a.attachment) }
 
 func (a *attachJob) mountJob() *mountJob {
-	m := &mountJob{domainJob: a.domainJob, mounting: a.Mount, save: a.save, file: a.File}
+	m := &mountJob{Job: a.Job, mounting: a.Mount, save: a.save, file: a.File}
 	m.device = func() string { return a.Name }
 	m.content = func() []plan.Content {
 		if a.Made == nil {
@@ -101,7 +102,7 @@ func (a *attachJob) define(ctx context.Context, _ plan.Step) error {
 }
 
 func (a *attachJob) removeFromDefinition(ctx context.Context, _ plan.Step) error {
-	return errors.Join(a.undefine(ctx), a.restoreDefinition(ctx))
+	return errors.Join(a.undefine(ctx), a.RestoreDefinition(ctx))
 }
 
 func (a *attachJob) plug(ctx context.Context, _ plan.Step) error {
@@ -116,7 +117,7 @@ func (a *attachJob) unplugDisk(ctx context.Context, _ plan.Step) error {
 const ReleaseLimit = 30 * time.Second
 
 func (a *attachJob) hasController(ctx context.Context, scope domain.Scope) (bool, error) {
-	_, controllers, err := a.domain.Devices(ctx, scope)
+	_, controllers, err := a.Domain.Devices(ctx, scope)
 	return slices.Contains(controllers, "scsi"), err
 }
 
@@ -126,7 +127,7 @@ func (a *attachJob) addController(ctx context.Context, s plan.Step) error {
 	if err != nil || there {
 		return err
 	}
-	err = a.domain.Attach(ctx, domain.SCSIController, scope)
+	err = a.Domain.Attach(ctx, domain.SCSIController, scope)
 	if there, asked := a.hasController(ctx, scope); asked == nil && there {
 		return nil
 	}
@@ -137,16 +138,16 @@ func (a *attachJob) addController(ctx context.Context, s plan.Step) error {
 func (a *attachJob) removeController(ctx context.Context, s plan.Step) error {
 	scope := domain.Scope(s.Device)
 	if scope == domain.Config {
-		return a.restoreDefinition(ctx)
+		return a.RestoreDefinition(ctx)
 	}
-	if state, err := a.domain.State(ctx); err != nil || state == domain.Off {
+	if state, err := a.Domain.State(ctx); err != nil || state == domain.Off {
 		return err
 	}
 	there, err := a.hasController(ctx, scope)
 	if err != nil || !there {
 		return err
 	}
-	if err := a.domain.Detach(ctx, domain.SCSIController, scope); err != nil {
+	if err := a.Domain.Detach(ctx, domain.SCSIController, scope); err != nil {
 		return err
 	}
 	for end := time.Now().Add(ReleaseLimit); there && time.Now().Before(end); {
@@ -170,9 +171,9 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 		return err
 	}
 	if !there {
-		return plan.Refuse(plan.DomainChanged, a.ID(), "somebody took %s out of %s", a.target, a.domain.Name)
+		return plan.Refuse(plan.DomainChanged, a.ID(), "somebody took %s out of %s", a.target, a.Domain.Name)
 	}
-	if a.Name, err = a.agent().AwaitDisk(ctx, a.Before, live); err != nil {
+	if a.Name, err = a.Inside().AwaitDisk(ctx, a.Before, live); err != nil {
 		return err
 	}
 	return a.save()
@@ -182,7 +183,7 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("it takes Windows longer than 5 minutes"))
 	defer stop()
-	letter, err := a.domain.Exec(ctx, plan.PowerShell(s.Script))
+	letter, err := a.Domain.Exec(ctx, plan.PowerShell(s.Script))
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 // Report says what the job has done.
 func (a *attachJob) Report(out *Outcome) {
 	say := func(format string, args ...any) { out.Messages = append(out.Messages, fmt.Sprintf(format, args...)) }
-	say("%s has %s: %s", a.domain.Name, a.target, a.path)
+	say("%s has %s: %s", a.Domain.Name, a.target, a.path)
 	for _, s := range a.Steps() {
 		if s.Kind == plan.StepController {
 			say("a virtio-scsi controller was added, too (%s)", s.Device)
@@ -202,7 +203,7 @@ func (a *attachJob) Report(out *Outcome) {
 	switch {
 	case a.Name != "":
 		say("the guest calls it %s", a.Name)
-	case a.guest().Running:
+	case a.Guest().Running:
 		say("no guest agent says whether the guest has it")
 	default:
 		say("the guest has it at its next start")
@@ -226,6 +227,6 @@ func (a *attachJob) reportInside(out *Outcome) {
 	}
 	out.Messages = append(out.Messages, "in the guest's fstab: "+a.Mount.Entry.String())
 	if a.File == nil {
-		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.fstab().Backup())
+		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.Fstab().Backup())
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
@@ -80,7 +81,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	return runDeviceJob(ctx, o, DiskDetach, d, deviceSpec{
 		target: plan.Target{Path: p.Path, Format: p.disk.Format},
 		disk:   p.disk.Disk, running: p.Live != "", locks: locks, steps: p.steps(), data: &p.detachment,
-	}, func(base *domainJob) job.Work {
+	}, func(base *domainjob.Job) job.Work {
 		return newDetach(base, &p.detachment, o.Session, offline.prepared())
 	})
 }

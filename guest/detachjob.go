@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
@@ -31,7 +32,7 @@ type detachJob struct {
 	fileJob *files.Job
 }
 
-func newDetach(base *domainJob, d *detachment, o session.Options, prepared *session.Session) *detachJob {
+func newDetach(base *domainjob.Job, d *detachment, o session.Options, prepared *session.Session) *detachJob {
 	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, fileJob: files.NewJob(base.Job, o, prepared)}
 }
 
@@ -39,7 +40,7 @@ func openDetach(o session.Options) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		d := &detachment{}
 		err := j.Load(d)
-		return newDetach(&domainJob{Job: j}, d, o, nil), err
+		return newDetach(domainjob.New(j, nil), d, o, nil), err
 	}
 }
 
@@ -75,18 +76,18 @@ func (t *detachJob) save() error { return t.Save(t.detachment) }
 
 // unmount ends the guest's use of the disk.
 func (t *detachJob) unmount(ctx context.Context, _ plan.Step) error {
-	if err := t.checkRunning(ctx); err != nil {
+	if err := t.CheckRunning(ctx); err != nil {
 		return err
 	}
-	return t.agent().Release(ctx, t.Name)
+	return t.Inside().Release(ctx, t.Name)
 }
 
 // mountAgain undoes unmount. The disk may just have come back.
 func (t *detachJob) mountAgain(ctx context.Context, _ plan.Step) error {
-	if running, err := t.isRunning(ctx); err != nil || !running {
+	if running, err := t.IsRunning(ctx); err != nil || !running {
 		return err
 	}
-	left, err := t.agent().Reuse(ctx, t.Blocks)
+	left, err := t.Inside().Reuse(ctx, t.Blocks)
 	if len(left) > 0 {
 		t.Note("not mounted again, because the guest's fstab has no line for it: %s", strings.Join(left, ", "))
 	}
@@ -94,10 +95,10 @@ func (t *detachJob) mountAgain(ctx context.Context, _ plan.Step) error {
 }
 
 func (t *detachJob) removeLines(ctx context.Context, _ plan.Step) error {
-	if err := t.checkRunning(ctx); err != nil {
+	if err := t.CheckRunning(ctx); err != nil {
 		return err
 	}
-	return t.fstab().Edit(ctx, &t.Change, t.save, func(text []byte) ([]byte, error) { return fstab.RemoveAll(text, t.Entries) })
+	return t.Fstab().Edit(ctx, &t.Change, t.save, func(text []byte) ([]byte, error) { return fstab.RemoveAll(text, t.Entries) })
 }
 
 // restoreLines undoes removeLines. Where the fstab was changed by others since, it adds
@@ -106,10 +107,10 @@ func (t *detachJob) restoreLines(ctx context.Context, _ plan.Step) error {
 	if !t.Change.Known {
 		return nil
 	}
-	if err := t.checkRunning(ctx); err != nil {
+	if err := t.CheckRunning(ctx); err != nil {
 		return err
 	}
-	return t.fstab().Restore(ctx, t.Change, func(text []byte) ([]byte, error) {
+	return t.Fstab().Restore(ctx, t.Change, func(text []byte) ([]byte, error) {
 		for _, e := range t.Entries {
 			with, err := fstab.Add(bytes.Clone(text), e)
 			if err != nil && !errors.Is(err, fstab.ErrTaken) {
@@ -128,7 +129,7 @@ func (t *detachJob) unplugDisk(ctx context.Context, _ plan.Step) error {
 }
 
 func (t *detachJob) plugAgain(ctx context.Context, _ plan.Step) error {
-	if state, err := t.domain.State(ctx); err != nil || state == domain.Off {
+	if state, err := t.Domain.State(ctx); err != nil || state == domain.Off {
 		return err
 	}
 	return t.put(ctx, t.Live, domain.Live)
@@ -139,22 +140,22 @@ func (t *detachJob) removeFromDefinition(ctx context.Context, _ plan.Step) error
 }
 
 func (t *detachJob) defineAgain(ctx context.Context, _ plan.Step) error {
-	return errors.Join(t.put(ctx, t.Config, domain.Config), t.restoreDefinition(ctx))
+	return errors.Join(t.put(ctx, t.Config, domain.Config), t.RestoreDefinition(ctx))
 }
 
 // deleteImage deletes the file, unless one of the definitions has it again.
 func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
-	state, err := t.domain.State(ctx)
+	state, err := t.Domain.State(ctx)
 	if err != nil {
 		return err
 	}
-	taken, err := targets(ctx, t.domain, state == domain.Running)
+	taken, err := targets(ctx, t.Domain, state == domain.Running)
 	if err != nil {
 		return err
 	}
 	for target, source := range taken {
 		if source == t.Path {
-			return plan.Refuse(plan.InUse, t.Path, "%s is disk %s of %s again", t.Path, target, t.domain.Name)
+			return plan.Refuse(plan.InUse, t.Path, "%s is disk %s of %s again", t.Path, target, t.Domain.Name)
 		}
 	}
 	if err := os.Remove(t.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -165,7 +166,7 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 
 // Report says what the domain and the guest do without.
 func (t *detachJob) Report(out *Outcome) {
-	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
+	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.Domain.Name, t.Target))
 	done := t.Record().Done
 	if done[string(plan.StepUnmount)] {
 		out.Messages = append(out.Messages, "unmounted: "+strings.Join(inside.MountPoints(t.Blocks), ", "))

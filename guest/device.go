@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -69,13 +70,13 @@ func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Status, err
 func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
 
 // runDeviceJob runs a new job on a domain's devices. work makes its work.
-func runDeviceJob(ctx context.Context, o Options, kind Kind, d *domain.Domain, s deviceSpec, work func(*domainJob) job.Work) (*Outcome, error) {
+func runDeviceJob(ctx context.Context, o Options, kind Kind, d *domain.Domain, s deviceSpec, work func(*domainjob.Job) job.Work) (*Outcome, error) {
 	s.target.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: s.disk.Target, Bus: s.disk.Bus, Pool: s.disk.Volume.Pool, Running: s.running}
 	return o.Engine().Run(ctx, job.Spec{
 		Kind: kind, Target: s.target, Locks: append(s.locks, domainLock(d)), Steps: s.steps, Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
-			base := &domainJob{Job: j, domain: d}
-			return s.data, work(base), base.saveOriginal(ctx)
+			base := domainjob.New(j, d)
+			return s.data, work(base), base.SaveOriginal(ctx)
 		},
 	})
 }
@@ -92,14 +93,14 @@ type deviceSpec struct {
 
 // slot is a disk's place in a domain: what a job puts there or takes away.
 type slot struct {
-	*domainJob
+	*domainjob.Job
 	target, path string
 }
 
 // find gives the disk in a definition. One of another image in its place is a
 // refusal.
 func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool, error) {
-	devices, _, err := s.domain.Devices(ctx, scope)
+	devices, _, err := s.Domain.Devices(ctx, scope)
 	if err != nil {
 		return domain.Device{}, false, err
 	}
@@ -108,7 +109,7 @@ func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool
 		return domain.Device{}, false, nil
 	}
 	if d := devices[i]; d.Source != s.path {
-		return d, false, plan.Refuse(plan.DomainChanged, s.ID(), "disk %s of %s is %s, not %s", s.target, s.domain.Name, d.Source, s.path)
+		return d, false, plan.Refuse(plan.DomainChanged, s.ID(), "disk %s of %s is %s, not %s", s.target, s.Domain.Name, d.Source, s.path)
 	}
 	return devices[i], true, nil
 }
@@ -118,7 +119,7 @@ func (s slot) put(ctx context.Context, element string, scope domain.Scope) error
 	if _, there, err := s.find(ctx, scope); err != nil || there {
 		return err
 	}
-	return s.unlessThere(ctx, scope, s.domain.Attach(ctx, element, scope))
+	return s.unlessThere(ctx, scope, s.Domain.Attach(ctx, element, scope))
 }
 
 // unlessThere forgives a call that did its work and whose answer was lost.
@@ -134,14 +135,14 @@ func (s slot) unlessThere(ctx context.Context, scope domain.Scope, err error) er
 
 // unplug takes the disk out of the running guest.
 func (s slot) unplug(ctx context.Context, limit time.Duration) error {
-	if state, err := s.domain.State(ctx); err != nil || state == domain.Off {
+	if state, err := s.Domain.State(ctx); err != nil || state == domain.Off {
 		return err
 	}
 	device, there, err := s.find(ctx, domain.Live)
 	if err != nil || !there {
 		return err
 	}
-	err = s.domain.Unplug(ctx, device, limit)
+	err = s.Domain.Unplug(ctx, device, limit)
 	if errors.Is(err, domain.ErrHeld) {
 		return plan.Refuse(plan.NotReleased, s.target, "%s: %v, and has it still", s.target, err)
 	}
@@ -154,7 +155,7 @@ func (s slot) undefine(ctx context.Context) error {
 	if err != nil || !there {
 		return err
 	}
-	err = s.domain.Detach(ctx, device.Text, domain.Config)
+	err = s.Domain.Detach(ctx, device.Text, domain.Config)
 	if _, there, asked := s.find(ctx, domain.Config); asked == nil && !there {
 		return nil
 	}

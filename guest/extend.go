@@ -14,10 +14,10 @@ import (
 // a person has to do it. If Windows cannot do it, the trial has failed; without a trial
 // it is left to a person as well.
 func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
-	limit := plan.Seconds(h.guest().Health.Limit)
+	limit := plan.Seconds(h.Guest().Health.Limit)
 	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("not done within %s", limit))
 	defer stop()
-	err := h.agent().Await(ctx, h.stillRuns)
+	err := h.Inside().Await(ctx, h.stillRuns)
 	var said string
 	if err == nil {
 		said, err = h.domain.Exec(ctx, plan.PowerShell(s.Script))
@@ -28,7 +28,7 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 			h.Note("Windows: %s", said)
 		}
 		return nil
-	case errors.Is(err, domain.ErrMayNotExec), !h.guest().Trial:
+	case errors.Is(err, domain.ErrMayNotExec), !h.Guest().Trial:
 		h.Note("%s has to be extended by hand: %v", s.Device, err)
 		return h.byHand(s.Device)
 	}

@@ -233,7 +233,7 @@ func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
 		if g.Record().Done[s.ID()] {
 			continue
 		}
-		if s.Kind == plan.StepPivot && g.guest().Manual && !accepted {
+		if s.Kind == plan.StepPivot && g.Guest().Manual && !accepted {
 			return g.Enter(journal.Waiting)
 		}
 		if g.Record().Done[string(plan.StepCommit)] || s.Kind == plan.StepPivot {
@@ -248,7 +248,7 @@ func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
 		if errors.Is(err, domain.ErrNotBegun) {
 			// The image is untouched: there is a way back after all.
 			_ = g.NotBegun(s.ID())
-			if g.guest().Manual && !isPivoting(g.Record()) {
+			if g.Guest().Manual && !isPivoting(g.Record()) {
 				return g.waitOn(err)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -55,7 +56,7 @@ type Hooks struct {
 
 // growth is the work of a job that grows an image, or a domain's disk, on an overlay.
 type growth struct {
-	domainJob
+	*domainjob.Job
 	data    growthData
 	options Options
 	overlay block.Overlay
@@ -77,7 +78,7 @@ type growth struct {
 }
 
 func newGrowth(j *job.Job, data growthData, o Options) *growth {
-	g := &growth{domainJob: domainJob{Job: j}, data: data, options: o}
+	g := &growth{Job: domainjob.New(j, nil), data: data, options: o}
 	t := j.Target()
 	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
 	g.steps.Image, g.start = &hostImage{g}, g.startSession
@@ -153,19 +154,19 @@ func (g *growth) save() error { return g.Save(g.data) }
 
 // useDomain has the guest's steps carried out on the domain.
 func (g *growth) useDomain(d *domain.Domain) {
-	g.domain = d
+	g.Domain = d
 	g.steps.Guest = &hostGuest{g, d}
 }
 
 // Connect connects the growth of a domain's disk with its domain.
 func (g *growth) Connect(ctx context.Context) error {
-	if g.guest() == nil {
+	if g.Guest() == nil {
 		return nil
 	}
-	if err := g.domainJob.Connect(ctx); err != nil {
+	if err := g.Job.Connect(ctx); err != nil {
 		return err
 	}
-	g.useDomain(g.domain)
+	g.useDomain(g.Domain)
 	return nil
 }
 
@@ -263,7 +264,7 @@ func (g *growth) ended(s journal.JobState) {
 
 // begin grows the disk, with an outage if it is a running domain's.
 func (g *growth) begin(ctx context.Context) error {
-	if g.guest() != nil {
+	if g.Guest() != nil {
 		return g.growDomain(ctx)
 	}
 	return g.grow(ctx)
@@ -323,7 +324,7 @@ func (g *growth) back(ctx context.Context) error {
 	if _, refused := plan.IsRefusal(err); refused {
 		return job.Unchanged(err) // a person has to look first
 	}
-	if err == nil && !committed && g.guest() == nil {
+	if err == nil && !committed && g.Guest() == nil {
 		// A revert has compared every byte it put back; without one, the
 		// file itself must not have been touched.
 		if changed := g.untouched(); changed != nil {

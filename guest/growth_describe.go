@@ -12,7 +12,7 @@ import (
 
 // Describe says in plain words what the job is at.
 func (g *growth) Describe(r journal.Record, active bool) string {
-	guest := g.guest()
+	guest := g.Guest()
 	commit := job.Begun(r, string(plan.StepCommit))
 	switch {
 	case r.State == journal.Finished:

@@ -65,7 +65,7 @@ func checkRoom(p *plan.Plan, overlayDir string) error {
 // of a guest that runs on it, nor where a plan file has left out the partition
 // table.
 func (g *growth) cacheGrown() {
-	guest := g.guest()
+	guest := g.Guest()
 	if g.plan == nil || g.plan.Before.Table == nil || guest != nil && (guest.Running || guest.Trial) {
 		return
 	}

@@ -280,7 +280,7 @@ func (s *stage) fake(g *growth) *stagedGrowth {
 		g.useDomain(s.domain)
 		g.steps.Guest = &hostGuest{g, &trialOnTestDriver{s.domain, s}}
 	case s.guest != nil:
-		g.domain, g.steps.Guest = s.domain, &stagedGuest{s.guest, s}
+		g.Domain, g.steps.Guest = s.domain, &stagedGuest{s.guest, s}
 	}
 	return &stagedGrowth{g, s}
 }

@@ -16,18 +16,18 @@ import (
 // CheckHealth returns when the guest has proved itself, or says why not.
 func (h *hostGuest) CheckHealth(ctx context.Context) error {
 	check := h.settled
-	if h.guest().Health.Agent {
+	if h.Guest().Health.Agent {
 		check = h.answers
 	}
 	if err := check(ctx); err != nil {
 		return err
 	}
-	return h.Hook(ctx, "health", h.guest().Health.Command)
+	return h.Hook(ctx, "health", h.Guest().Health.Command)
 }
 
 // unhealthy is a health check that failed.
 func (h *hostGuest) unhealthy(format string, args ...any) error {
-	return &Unhealthy{fmt.Sprintf("health check of %s: %s", h.guest().Name, fmt.Sprintf(format, args...))}
+	return &Unhealthy{fmt.Sprintf("health check of %s: %s", h.Guest().Name, fmt.Sprintf(format, args...))}
 }
 
 // Unhealthy says why a guest did not pass its health check.
@@ -46,7 +46,7 @@ func (h *hostGuest) stillRuns(ctx context.Context) error {
 
 // settled is the check of a guest without an agent: it goes on running.
 func (h *hostGuest) settled(ctx context.Context) error {
-	settle := plan.Seconds(h.guest().Health.Settle)
+	settle := plan.Seconds(h.Guest().Health.Settle)
 	h.Note("no guest agent: watching for %s whether the guest goes on running", settle)
 	for end := time.Now().Add(settle); ; {
 		if err := h.stillRuns(ctx); err != nil {
@@ -64,7 +64,7 @@ func (h *hostGuest) settled(ctx context.Context) error {
 // answers is the check of a guest with an agent: it answers, and the file
 // system has the size that was planned. Both may take a while after the start.
 func (h *hostGuest) answers(ctx context.Context) error {
-	limit := plan.Seconds(h.guest().Health.Limit)
+	limit := plan.Seconds(h.Guest().Health.Limit)
 	h.Note("waiting for the guest agent, up to %s", limit)
 	why := errors.New("no answer")
 	for end := time.Now().Add(limit); time.Now().Before(end); {

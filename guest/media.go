@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -114,7 +115,7 @@ func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
 	return runDeviceJob(ctx, o, Medium, p.domain, deviceSpec{
 		target: plan.Target{Path: p.ISO, Format: "raw"}, disk: domain.Disk{Target: p.Target},
 		running: slices.Contains(p.scopes, domain.Live), steps: p.steps, data: &p.medium,
-	}, func(base *domainJob) job.Work { return newMedium(base, &p.medium) })
+	}, func(base *domainjob.Job) job.Work { return newMedium(base, &p.medium) })
 }
 
 func (p *inserting) prepare(ctx context.Context) error {

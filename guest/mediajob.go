@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -20,14 +21,14 @@ type mediumJob struct {
 	*medium
 }
 
-func newMedium(base *domainJob, m *medium) *mediumJob {
+func newMedium(base *domainjob.Job, m *medium) *mediumJob {
 	return &mediumJob{slot: slot{base, m.Target, m.ISO}, medium: m}
 }
 
 func openMedium(j *job.Job) (job.Work, error) {
 	m := &medium{}
 	err := j.Load(m)
-	return newMedium(&domainJob{Job: j}, m), err
+	return newMedium(domainjob.New(j, nil), m), err
 }
 
 // Handlers change the medium, or add a drive that has it.
@@ -41,13 +42,13 @@ func (m *mediumJob) Handlers() map[plan.StepKind]apply.Handler {
 
 // drive is the drive as it is now.
 func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Device, error) {
-	devices, _, err := m.domain.Devices(ctx, scope)
+	devices, _, err := m.Domain.Devices(ctx, scope)
 	if err != nil {
 		return domain.Device{}, err
 	}
 	i := slices.IndexFunc(devices, func(d domain.Device) bool { return d.Target == m.Target })
 	if i < 0 {
-		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "somebody took the drive %s out of %s", m.Target, m.domain.Name)
+		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "somebody took the drive %s out of %s", m.Target, m.Domain.Name)
 	}
 	return devices[i], nil
 }
@@ -62,12 +63,12 @@ func (m *mediumJob) insert(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	err = m.domain.Update(ctx, element, scope, m.Force)
+	err = m.Domain.Update(ctx, element, scope, m.Force)
 	if now, asked := m.drive(ctx, scope); asked == nil && now.Source == m.ISO {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("the drive %s of %s is still as it was (%s)", m.Target, m.domain.Name, scope)
+		err = fmt.Errorf("the drive %s of %s is still as it was (%s)", m.Target, m.Domain.Name, scope)
 	}
 	return err
 }
@@ -75,7 +76,7 @@ func (m *mediumJob) insert(ctx context.Context, s plan.Step) error {
 // putBack puts the medium in again that was in before.
 func (m *mediumJob) putBack(ctx context.Context, s plan.Step) error {
 	scope := domain.Scope(s.Device)
-	state, err := m.domain.State(ctx)
+	state, err := m.Domain.State(ctx)
 	if err != nil || scope == domain.Live && state == domain.Off {
 		return err
 	}
@@ -84,14 +85,14 @@ func (m *mediumJob) putBack(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	if now.Source != m.Was[scope] {
-		if err := m.domain.Update(ctx, m.Old[scope], scope, m.Force); err != nil {
+		if err := m.Domain.Update(ctx, m.Old[scope], scope, m.Force); err != nil {
 			return err
 		}
 	}
 	if scope == domain.Live {
 		return nil
 	}
-	return m.restoreDefinition(ctx)
+	return m.RestoreDefinition(ctx)
 }
 
 func (m *mediumJob) define(ctx context.Context, _ plan.Step) error {
@@ -99,7 +100,7 @@ func (m *mediumJob) define(ctx context.Context, _ plan.Step) error {
 }
 
 func (m *mediumJob) undefineDrive(ctx context.Context, _ plan.Step) error {
-	return errors.Join(m.undefine(ctx), m.restoreDefinition(ctx))
+	return errors.Join(m.undefine(ctx), m.RestoreDefinition(ctx))
 }
 
 func (m *mediumJob) plug(ctx context.Context, _ plan.Step) error {
@@ -116,9 +117,9 @@ func (m *mediumJob) Report(out *Outcome) {
 	if was == "" {
 		was = m.Was[domain.Config]
 	}
-	first := fmt.Sprintf("%s is in drive %s of %s", filepath.Base(m.ISO), m.Target, m.domain.Name)
+	first := fmt.Sprintf("%s is in drive %s of %s", filepath.Base(m.ISO), m.Target, m.Domain.Name)
 	if m.ISO == "" {
-		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.domain.Name)
+		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.Domain.Name)
 	}
 	out.Messages = append(out.Messages, first)
 	if m.ISO != "" && was != "" {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
@@ -25,7 +26,7 @@ type mounting struct {
 
 // mountJob does and undoes the steps about one line of the guest's fstab.
 type mountJob struct {
-	*domainJob
+	*domainjob.Job
 	*mounting
 	// save writes the mounting into the journal.
 	save func() error
@@ -42,15 +43,15 @@ func (m *mountJob) addLine(ctx context.Context, _ plan.Step) error {
 	if m.file != nil {
 		return m.addLineOffline()
 	}
-	err := m.checkRunning(ctx)
+	err := m.CheckRunning(ctx)
 	if err == nil && m.Entry == (fstab.Entry{}) {
-		m.Entry, err = m.agent().EntryFor(ctx, m.device(), m.Path, m.Options)
+		m.Entry, err = m.Inside().EntryFor(ctx, m.device(), m.Path, m.Options)
 	}
 	if err != nil {
 		return err
 	}
-	return m.fstab().Edit(ctx, &m.Change, m.save, func(text []byte) ([]byte, error) {
-		if err := inside.CheckEntry(m.domain.Name, text, m.Entry); err != nil {
+	return m.Fstab().Edit(ctx, &m.Change, m.save, func(text []byte) ([]byte, error) {
+		if err := inside.CheckEntry(m.Domain.Name, text, m.Entry); err != nil {
 			return nil, err
 		}
 		return fstab.Add(text, m.Entry)
@@ -63,15 +64,15 @@ func (m *mountJob) removeLine(ctx context.Context, _ plan.Step) error {
 	if m.file != nil || !m.Change.Known {
 		return nil
 	}
-	if err := m.checkRunning(ctx); err != nil {
+	if err := m.CheckRunning(ctx); err != nil {
 		return err
 	}
-	return m.fstab().Restore(ctx, m.Change, func(text []byte) ([]byte, error) { return fstab.Remove(text, m.Entry) })
+	return m.Fstab().Restore(ctx, m.Change, func(text []byte) ([]byte, error) { return fstab.Remove(text, m.Entry) })
 }
 
 // mount mounts by the new line.
 func (m *mountJob) mount(ctx context.Context, _ plan.Step) error {
-	return m.agent().Mount(ctx, m.device(), m.Path, func(made []string) error {
+	return m.Inside().Mount(ctx, m.device(), m.Path, func(made []string) error {
 		m.Made = append(m.Made, made...)
 		return m.save()
 	})
@@ -79,11 +80,11 @@ func (m *mountJob) mount(ctx context.Context, _ plan.Step) error {
 
 // unmount undoes mount.
 func (m *mountJob) unmount(ctx context.Context, _ plan.Step) error {
-	running, err := m.isRunning(ctx)
+	running, err := m.IsRunning(ctx)
 	if err != nil || !running {
 		return err
 	}
-	return m.agent().Unmount(ctx, m.device(), m.Path, m.Made)
+	return m.Inside().Unmount(ctx, m.device(), m.Path, m.Made)
 }
 
 // CheckMountPoint returns an error for a place where no disk can be mounted.

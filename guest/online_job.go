@@ -11,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -41,7 +42,7 @@ func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
 	return o.Engine().Run(ctx, job.Spec{
 		Kind: OnlineGrowth, Target: p.Target, Locks: locks, Steps: p.Steps(), Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
-			w := &online{domainJob: domainJob{Job: j, domain: p.domain}, onlineFacts: onlineFacts{Plan: p, Left: p.Commands}, fresh: true}
+			w := &online{Job: domainjob.New(j, p.domain), onlineFacts: onlineFacts{Plan: p, Left: p.Commands}, fresh: true}
 			return w.onlineFacts, w, nil
 		},
 	})
@@ -77,14 +78,14 @@ func (p *Online) summary() string {
 // online is the work of such a job.
 type online struct {
 	job.Stepwise
-	domainJob
+	*domainjob.Job
 	onlineFacts
 	// fresh reports that the plan was made by this process.
 	fresh bool
 }
 
 func openOnline(j *job.Job) (job.Work, error) {
-	w := &online{domainJob: domainJob{Job: j}}
+	w := &online{Job: domainjob.New(j, nil)}
 	err := j.Load(&w.onlineFacts)
 	if err == nil && w.Plan == nil {
 		err = errors.New("its journal holds no plan")
@@ -121,7 +122,7 @@ func (o *online) WhyNot(a job.Action, _ journal.Record) string {
 	if a != job.Rollback {
 		return ""
 	}
-	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.guest().Disk)
+	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.Guest().Disk)
 }
 
 // Details are the sizes, and the commands that the guest has not run yet, as a person
@@ -138,15 +139,15 @@ func (o *online) growContainer(ctx context.Context, _ plan.Step) error {
 	if err := o.runs(ctx); err != nil {
 		return err
 	}
-	now, err := o.domain.SizeSeen(ctx, o.Plan.Resize)
+	now, err := o.Domain.SizeSeen(ctx, o.Plan.Resize)
 	if err != nil || now == o.Plan.To {
 		return err // a crash came right after it
 	}
 	if now > o.Plan.To {
-		return plan.Refuse(plan.Shrink, o.guest().Name, "%s has grown to %s (%d bytes) meanwhile: it is not made smaller", o.guest().Disk, now, int64(now))
+		return plan.Refuse(plan.Shrink, o.Guest().Name, "%s has grown to %s (%d bytes) meanwhile: it is not made smaller", o.Guest().Disk, now, int64(now))
 	}
 	// What it does after it was given up would stay.
-	if err := o.domain.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
+	if err := o.Domain.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
 		return err
 	}
 	return o.containerHasSize(ctx)
@@ -154,7 +155,7 @@ func (o *online) growContainer(ctx context.Context, _ plan.Step) error {
 
 // containerHasSize holds QEMU's word and the image's own against the plan.
 func (o *online) containerHasSize(ctx context.Context) error {
-	now, err := o.domain.SizeSeen(ctx, o.Plan.Resize)
+	now, err := o.Domain.SizeSeen(ctx, o.Plan.Resize)
 	if err != nil {
 		return err
 	}
@@ -163,16 +164,16 @@ func (o *online) containerHasSize(ctx context.Context) error {
 		return err
 	}
 	if now != o.Plan.To || info.VirtualSize != o.Plan.To {
-		return fmt.Errorf("%s was to have %d bytes: QEMU has it at %d, the image at %d", o.guest().Disk, int64(o.Plan.To), int64(now), int64(info.VirtualSize))
+		return fmt.Errorf("%s was to have %d bytes: QEMU has it at %d, the image at %d", o.Guest().Disk, int64(o.Plan.To), int64(now), int64(info.VirtualSize))
 	}
 	return nil
 }
 
 // runs refuses a guest that went off.
 func (o *online) runs(ctx context.Context) error {
-	state, err := o.domain.State(ctx)
+	state, err := o.Domain.State(ctx)
 	if err == nil && state != domain.Running {
-		err = fmt.Errorf("%s is %s: what is left is done when it runs again", o.guest().Name, state)
+		err = fmt.Errorf("%s is %s: what is left is done when it runs again", o.Guest().Name, state)
 	}
 	return err
 }
@@ -216,9 +217,9 @@ func (o *online) next(ctx context.Context) error {
 // agentReady waits for the agent, which a guest that has just been started does not
 // have yet.
 func (o *online) agentReady(ctx context.Context) error {
-	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.guest().Name))
+	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.Guest().Name))
 	defer stop()
-	return o.agent().Await(ctx, o.runs)
+	return o.Inside().Await(ctx, o.runs)
 }
 
 // agentPatience is how long an agent that answered before may be silent.
@@ -232,7 +233,7 @@ func (o *online) needed(ctx context.Context) error {
 	}
 	var last live.Guest
 	for end := time.Now().Add(agentPatience); time.Now().Before(end); {
-		g, err := o.agent().Probe(ctx)
+		g, err := o.Inside().Probe(ctx)
 		if err != nil {
 			return err
 		}
@@ -259,7 +260,7 @@ func (o *online) knows(ctx context.Context) bool {
 	if !o.fresh || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
 		return false
 	}
-	ran, err := o.domain.Run(ctx, o.Plan.Disk.SizeProbe(), "")
+	ran, err := o.Domain.Run(ctx, o.Plan.Disk.SizeProbe(), "")
 	return err == nil && strings.TrimSpace(string(ran.Out)) == strconv.FormatInt(int64(o.Plan.To/512), 10)
 }
 
@@ -284,7 +285,7 @@ func (o *online) exec(ctx context.Context, c live.Command) (string, error) {
 	case !c.Asks:
 		o.Note("in the guest: %s", c.Line())
 	}
-	ran, err := o.domain.Run(ctx, c.Argv, c.Input)
+	ran, err := o.Domain.Run(ctx, c.Argv, c.Input)
 	if err != nil {
 		if state := o.runs(context.WithoutCancel(ctx)); state != nil {
 			return "", state
@@ -308,7 +309,7 @@ const seenLimit = 20 * time.Second
 func (o *online) seen(ctx context.Context) error {
 	var why error
 	for end := time.Now().Add(seenLimit); time.Now().Before(end); {
-		all, err := o.domain.FileSystems(ctx)
+		all, err := o.Domain.FileSystems(ctx)
 		if err == nil {
 			err = o.grew(all)
 		}
@@ -382,7 +383,7 @@ func (o *online) save() error { return o.Save(o.onlineFacts) }
 
 // Report says what came of it.
 func (o *online) Report(out *Outcome) {
-	g, p := o.guest(), o.Plan
+	g, p := o.Guest(), o.Plan
 	if p.Sent != "" {
 		out.Messages = append(out.Messages, fmt.Sprintf("%s %s is grown: %s → %s", g.Name, g.Disk, p.From, p.To))
 	} else {

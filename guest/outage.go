@@ -19,10 +19,10 @@ import (
 // growDomain grows a domain's disk: with an outage if the guest runs, else as
 // an image, and with a trial where the plan has one.
 func (g *growth) growDomain(ctx context.Context) error {
-	if err := g.saveOriginal(ctx); err != nil {
+	if err := g.SaveOriginal(ctx); err != nil {
 		return err
 	}
-	if !g.guest().Running {
+	if !g.Guest().Running {
 		return g.grow(ctx)
 	}
 	s, err := g.prewarm(ctx)
@@ -84,13 +84,13 @@ func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err 
 
 // remember writes down what the health check will be held against.
 func (g *growth) remember(ctx context.Context) error {
-	if !g.guest().Health.Agent {
+	if !g.Guest().Health.Agent {
 		return nil
 	}
-	before, err := g.domain.FileSystems(ctx)
+	before, err := g.Domain.FileSystems(ctx)
 	if err != nil {
 		// An agent that cannot list them now is not held to it after the start.
-		g.data.Unlisted = g.domain.Ping(ctx) == nil
+		g.data.Unlisted = g.Domain.Ping(ctx) == nil
 		if !g.data.Unlisted {
 			return nil
 		}
@@ -179,14 +179,14 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 		return g.conclude(ctx, false)
 	}
 	g.Note("the image is untouched: beginning again")
-	state, err := g.domain.State(ctx)
+	state, err := g.Domain.State(ctx)
 	if err != nil {
 		return err
 	}
 	g.options.Saved, g.options.Confirm = g.plan, nil
-	if !g.guest().Running || g.Record().Done[string(plan.StepShutdown)] {
+	if !g.Guest().Running || g.Record().Done[string(plan.StepShutdown)] {
 		if state == domain.Running {
-			return job.Unchanged(plan.Refuse(plan.DomainChanged, g.ID(), "somebody started %s while it was to stay off", g.guest().Name))
+			return job.Unchanged(plan.Refuse(plan.DomainChanged, g.ID(), "somebody started %s while it was to stay off", g.Guest().Name))
 		}
 		return g.growOff(ctx)
 	}
@@ -217,9 +217,9 @@ func (g *growth) startedAgain(ctx context.Context) error {
 	if !g.Record().Done[string(plan.StepStart)] {
 		return nil
 	}
-	state, err := g.domain.State(ctx)
+	state, err := g.Domain.State(ctx)
 	if err != nil || state == domain.Running {
 		return err
 	}
-	return g.domain.Start(ctx)
+	return g.Domain.Start(ctx)
 }

@@ -152,7 +152,7 @@ func (r *rehearsal) Run(ctx context.Context, a job.Action) error {
 }
 
 // Disconnect lets the domain go. Its storage pool has nothing to learn.
-func (r *rehearsal) Disconnect() error { return r.release() }
+func (r *rehearsal) Disconnect() error { return r.Release() }
 
 // Failed knows that the image was only read.
 func (r *rehearsal) Failed(f *Failure, _ journal.Record) {
@@ -172,7 +172,7 @@ func (r *rehearsal) Failed(f *Failure, _ journal.Record) {
 func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
 	var s editSession
 	var err error
-	if g.guest() != nil && g.guest().Running {
+	if g.Guest() != nil && g.Guest().Running {
 		out.Viewed = true
 		if s, err = g.prewarm(ctx); err == nil {
 			err = g.takeView(ctx, q, out)
@@ -284,7 +284,7 @@ func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal
 		return err
 	}
 	if err = g.Fault(ctx, "view/before"); err == nil {
-		err = g.domain.BeginSnapshot(whole, g.data.View.DiskSnapshot)
+		err = g.Domain.BeginSnapshot(whole, g.data.View.DiskSnapshot)
 	}
 	if frozen {
 		thawed := thaw()
@@ -297,7 +297,7 @@ func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return plan.Refuse(plan.NoRehearsal, g.guest().Name, "there is no view of %s of %s to rehearse on: %v", g.guest().Disk, g.guest().Name, err)
+		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "there is no view of %s of %s to rehearse on: %v", g.Guest().Disk, g.Guest().Name, err)
 	}
 	return nil
 }
@@ -307,9 +307,9 @@ func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal
 // is the directory for temporary files, where a confined QEMU may not write.
 func (g *growth) placeView() error {
 	v := &view{}
-	v.Target, v.Scratch = g.guest().Disk, g.data.Overlay+".scratch"
+	v.Target, v.Scratch = g.Guest().Disk, g.data.Overlay+".scratch"
 	var err error
-	if v.Socket, err = g.domain.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
+	if v.Socket, err = g.Domain.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
 		if v.Dir, err = g.temporaryForQEMU(); err != nil {
 			return err
 		}
@@ -343,7 +343,7 @@ func (g *growth) temporaryForQEMU() (string, error) {
 // freeze freezes the guest's file systems, if that is wanted and can be done; thaw
 // is to be called then, whatever happens.
 func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, thaw func() error, err error) {
-	guest := g.guest()
+	guest := g.Guest()
 	if q.Quiesce == "no" || !guest.Health.Agent {
 		return false, nil, nil
 	}
@@ -352,7 +352,7 @@ func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, th
 		return false, nil, err
 	}
 	thaw = func() error {
-		err := g.domain.Thaw(ctx)
+		err := g.Domain.Thaw(ctx)
 		end(err == nil)
 		if err != nil {
 			return err
@@ -363,7 +363,7 @@ func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, th
 		end(true)
 		return false, nil, err
 	}
-	if err = g.domain.Freeze(ctx); err == nil {
+	if err = g.Domain.Freeze(ctx); err == nil {
 		return true, thaw, nil
 	}
 	// It may be frozen all the same, or in part.
@@ -402,7 +402,7 @@ func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehear
 			used, _ := block.Allocated(path) // 0 before libvirt has made it
 			out.Scratch = max(out.Scratch, used)
 			if used > limit {
-				cancel(plan.Refuse(plan.NoRehearsal, g.guest().Name, "%s overwrote %s of its disk during the rehearsal, more than the %s that may be kept of it (--max-scratch)", g.guest().Name, used, limit))
+				cancel(plan.Refuse(plan.NoRehearsal, g.Guest().Name, "%s overwrote %s of its disk during the rehearsal, more than the %s that may be kept of it (--max-scratch)", g.Guest().Name, used, limit))
 			}
 			_ = domain.Sleep(ctx, 100*time.Millisecond)
 		}
@@ -420,18 +420,18 @@ func (g *growth) endView(ctx context.Context) error {
 	if v == nil {
 		return nil
 	}
-	state, err := g.domain.State(ctx)
+	state, err := g.Domain.State(ctx)
 	if err != nil {
 		return err
 	}
 	var frozen error
 	if state != domain.Off {
 		if v.Freezing {
-			if err := g.domain.Thaw(ctx); err != nil {
-				frozen = fmt.Errorf("the guest's file systems may be frozen (virsh domfsthaw %s): %w", g.guest().Name, err)
+			if err := g.Domain.Thaw(ctx); err != nil {
+				frozen = fmt.Errorf("the guest's file systems may be frozen (virsh domfsthaw %s): %w", g.Guest().Name, err)
 			}
 		}
-		if err := g.domain.EndSnapshot(ctx, v.DiskSnapshot); err != nil {
+		if err := g.Domain.EndSnapshot(ctx, v.DiskSnapshot); err != nil {
 			return errors.Join(frozen, err)
 		}
 	}

@@ -16,7 +16,7 @@ func (g *growth) resume(ctx context.Context) error {
 		g.Note("the commit had begun: going on with it")
 		return g.conclude(ctx, true)
 	}
-	if g.guest() != nil && state != journal.Opening {
+	if g.Guest() != nil && state != journal.Opening {
 		return g.resumeDomain(ctx)
 	}
 	// What is in the overlay may be half of anything: it is made again.
@@ -37,7 +37,7 @@ func (g *growth) resume(ctx context.Context) error {
 		g.options.Saved = g.plan
 	}
 	g.options.Confirm = nil
-	if g.guest() != nil {
+	if g.Guest() != nil {
 		return g.resumeDomain(ctx)
 	}
 	return g.grow(ctx)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -45,20 +46,20 @@ type trialDomain interface {
 // ShutDown asks the guest in the ways the plan names.
 func (h *hostGuest) ShutDown(ctx context.Context) error {
 	var rungs []domain.ShutdownAttempt
-	for _, r := range h.guest().Shutdown {
+	for _, r := range h.Guest().Shutdown {
 		rungs = append(rungs, domain.ShutdownAttempt{Method: domain.ShutdownMethod(r.Way), Limit: plan.Seconds(r.Seconds)})
 	}
 	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.Note("%s", text) })
 	if errors.Is(err, domain.ErrStillRuns) {
 		h.refusedStop = true
-		return plan.Refuse(plan.ShutdownTimeout, h.guest().Name, "%s: %v", h.guest().Name, err)
+		return plan.Refuse(plan.ShutdownTimeout, h.Guest().Name, "%s: %v", h.Guest().Name, err)
 	}
 	return err
 }
 
 // StartAgain takes a shutdown back: a guest that ran runs again.
 func (h *hostGuest) StartAgain(ctx context.Context) error {
-	if !h.guest().Running {
+	if !h.Guest().Running {
 		return nil
 	}
 	state, err := h.domain.State(ctx)
@@ -73,10 +74,10 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 		if off, err := h.lateStop(ctx); err != nil || !off {
 			return err
 		}
-	} else if err := h.untouched(); err != nil && wasOff && h.guest().Trial {
+	} else if err := h.untouched(); err != nil && wasOff && h.Guest().Trial {
 		h.Note("%v", err) // before it was off, it was the guest itself
 	}
-	h.Note("starting %s again", h.guest().Name)
+	h.Note("starting %s again", h.Guest().Name)
 	h.restarted = true
 	if err := h.domain.Start(ctx); err != nil {
 		return err
@@ -88,17 +89,17 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 // off: the request cannot be taken back, so it is started again after it.
 func (h *hostGuest) lateStop(ctx context.Context) (bool, error) {
 	limit := 30 * time.Second
-	if rungs := h.guest().Shutdown; len(rungs) > 0 {
+	if rungs := h.Guest().Shutdown; len(rungs) > 0 {
 		limit = min(limit, plan.Seconds(rungs[0].Seconds))
 	}
-	h.Note("%s was asked to shut down: waiting up to %s to start it again", h.guest().Name, limit)
+	h.Note("%s was asked to shut down: waiting up to %s to start it again", h.Guest().Name, limit)
 	return h.domain.WaitOff(ctx, limit)
 }
 
 func (h *hostGuest) mustRun(ctx context.Context) error {
 	state, err := h.domain.State(ctx)
 	if err == nil && state != domain.Running {
-		err = fmt.Errorf("%s was started, and is %s", h.guest().Name, state)
+		err = fmt.Errorf("%s was started, and is %s", h.Guest().Name, state)
 	}
 	return err
 }
@@ -110,7 +111,7 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if def.SourceOf(h.guest().Disk) == h.data.Overlay {
+	if def.SourceOf(h.Guest().Disk) == h.data.Overlay {
 		return nil // a crash came right after it
 	}
 	if err := h.asLeft(ctx); err != nil {
@@ -120,7 +121,7 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err := h.overlay.SaveBitmaps(ctx); err != nil {
 		return image.RefuseInUse(h.Target().Path, err)
 	}
-	overlays := []domain.Overlay{{Target: h.guest().Disk, Path: h.data.Overlay}}
+	overlays := []domain.Overlay{{Target: h.Guest().Disk, Path: h.data.Overlay}}
 	for _, side := range h.data.Overlays {
 		if err := side.overlay().Create(ctx, side.Size); err != nil {
 			return image.RefuseInUse(side.Image, err)
@@ -134,12 +135,12 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.saveDefinition(trialXML, x)
+	return h.SaveDefinition(domainjob.TrialXML, x)
 }
 
 // asLeft refuses when the domain is not as the shutdown left it.
 func (h *hostGuest) asLeft(ctx context.Context) error {
-	name := h.guest().Name
+	name := h.Guest().Name
 	state, err := h.domain.State(ctx)
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if was, err := h.loadDefinition(originalXML); err != nil || was != now {
+	if was, err := h.LoadDefinition(domainjob.OriginalXML); err != nil || was != now {
 		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.ID(), "somebody changed the definition of %s since job %s began", name, h.ID()))
 	}
 	return nil
@@ -167,19 +168,19 @@ func (h *hostGuest) Restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	original, err := h.loadDefinition(originalXML)
+	original, err := h.LoadDefinition(domainjob.OriginalXML)
 	if err != nil || now == original {
 		return err
 	}
-	trial, _ := h.loadDefinition(trialXML) // a crash before it was saved leaves none
+	trial, _ := h.LoadDefinition(domainjob.TrialXML) // a crash before it was saved leaves none
 	restored := now
-	for _, d := range h.guest().Disks {
+	for _, d := range h.Guest().Disks {
 		if restored, err = restored.RestoreDisk(original, trial, d.Target, d.Path); err != nil {
 			return plan.Refuse(plan.DomainChanged, h.ID(), "%v", err)
 		}
 	}
 	if restored != original {
-		h.Note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.guest().Name)
+		h.Note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.Guest().Name)
 	}
 	if restored == now {
 		return nil
@@ -198,7 +199,7 @@ func (h *hostGuest) Start(ctx context.Context) error {
 // Stop ends a trial. Where every disk is an overlay, nothing of it is kept and
 // the guest need not be asked.
 func (h *hostGuest) Stop(ctx context.Context) error {
-	if len(h.guest().Unprotected) > 0 || !h.guest().Trial {
+	if len(h.Guest().Unprotected) > 0 || !h.Guest().Trial {
 		ladder := []domain.ShutdownAttempt{{Method: domain.ByAgent, Limit: 30 * time.Second}, {Method: domain.ByACPI, Limit: 30 * time.Second}}
 		err := h.domain.ShutDown(ctx, ladder, func(text string) { h.Note("%s", text) })
 		if err == nil || !errors.Is(err, domain.ErrStillRuns) {
@@ -248,7 +249,7 @@ func (h *hostGuest) commitOff(ctx context.Context, target string, overlay block.
 	if def.SourceOf(target) != overlay.Path {
 		return nil
 	}
-	h.Note("%s is off: committing %s offline", h.guest().Name, target)
+	h.Note("%s is off: committing %s offline", h.Guest().Name, target)
 	return image.RefuseInUse(overlay.Image, overlay.Commit(ctx))
 }
 

@@ -41,7 +41,7 @@ var ranks = [][]string{
 	{"guest/session"},
 	{"guest/disk"},
 	{"guest/job"},
-	{"guest/job/jobtest"},
+	{"guest/job/jobtest", "guest/domainjob"},
 	{"guest/growth", "guest/online", "guest/create", "guest/files"},
 	{"guest/device"},
 	{"guest", "guest/doctor"},

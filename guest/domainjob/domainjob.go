@@ -1,0 +1,152 @@
+// Package domainjob is what jobs on a domain have in common, whatever their kind: the
+// connection, the definition from before, and the guest's agent.
+package domainjob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/inside"
+	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// Job is a job on a domain. The work of such a job embeds it.
+type Job struct {
+	*job.Job
+	// Domain is nil until the job is connected.
+	Domain *domain.Domain
+	// connected reports that the connection is the job's own.
+	connected bool
+}
+
+// New is a job on a domain that is connected already; nil for one to be connected.
+func New(j *job.Job, d *domain.Domain) *Job { return &Job{Job: j, Domain: d} }
+
+// Guest is how the job's domain is treated; nil for an image by itself.
+func (j *Job) Guest() *plan.Guest { return j.Target().Guest }
+
+// Inside acts in the running guest.
+func (j *Job) Inside() *inside.Guest { return inside.New(j.Domain.Name, j.Domain) }
+
+// IsRunning reports whether the guest runs, so that its agent can act in it.
+func (j *Job) IsRunning(ctx context.Context) (bool, error) {
+	state, err := j.Domain.State(ctx)
+	return err == nil && state == domain.Running, err
+}
+
+// CheckRunning returns a refusal if a guest whose agent has to act in it was shut down
+// meanwhile.
+func (j *Job) CheckRunning(ctx context.Context) error {
+	running, err := j.IsRunning(ctx)
+	if err == nil && !running {
+		err = plan.Refuse(plan.DomainState, j.Domain.Name, "%s is off now, and its agent has to write its fstab", j.Domain.Name)
+	}
+	return err
+}
+
+// Fstab edits the fstab of the running guest.
+func (j *Job) Fstab() inside.FstabEditor {
+	return inside.FstabEditor{Guest: j.Inside(), ID: j.ID(), Note: j.Note, Reached: j.Fault}
+}
+
+// The files in a job's directory with the domain's definition as it was before the job,
+// and as libvirt made it for the trial.
+const (
+	OriginalXML = "domain.xml"
+	TrialXML    = "domain-trial.xml"
+)
+
+func (j *Job) SaveDefinition(name string, x domain.DefinitionXML) error {
+	return x.Save(filepath.Join(j.Dir(), name))
+}
+
+func (j *Job) LoadDefinition(name string) (domain.DefinitionXML, error) {
+	return domain.LoadDefinition(filepath.Join(j.Dir(), name))
+}
+
+// SaveOriginal saves the definition as it is before anything is done to the domain. A
+// job that is continued has saved it already.
+func (j *Job) SaveOriginal(ctx context.Context) error {
+	if _, err := j.LoadDefinition(OriginalXML); err == nil {
+		return nil
+	}
+	x, err := j.Domain.XML(ctx)
+	if err != nil {
+		return err
+	}
+	return j.SaveDefinition(OriginalXML, x)
+}
+
+// RestoreDefinition gives the domain its original definition, unless more than its
+// controllers differs: libvirt adds those, and leaves them.
+func (j *Job) RestoreDefinition(ctx context.Context) error {
+	original, err := j.LoadDefinition(OriginalXML)
+	if err != nil {
+		return err
+	}
+	now, err := j.Domain.XML(ctx)
+	if err != nil || now == original {
+		return err
+	}
+	if !now.Alike(original) {
+		j.Note("the definition of %s was edited meanwhile: all else stays as it is", j.Domain.Name)
+		return nil
+	}
+	if err := j.Domain.Define(ctx, original); err != nil {
+		return err
+	}
+	if now, err = j.Domain.XML(ctx); err == nil && now != original {
+		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's folder", j.Domain.Name, OriginalXML)
+	}
+	return err
+}
+
+// Connect connects a job that is taken up again with its domain.
+func (j *Job) Connect(ctx context.Context) error {
+	conn, err := domain.Connect(j.Guest().Connect)
+	if err != nil {
+		return err
+	}
+	d, err := conn.Find(ctx, j.Guest().UUID)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	j.Domain, j.connected = d, true
+	return nil
+}
+
+// Disconnect lets the domain go. Its storage pool learns of the volume's new size.
+func (j *Job) Disconnect() error {
+	if j.Domain == nil {
+		return nil
+	}
+	j.refreshPool()
+	return j.Release()
+}
+
+// Release closes the job's own connection.
+func (j *Job) Release() error {
+	if !j.connected {
+		return nil
+	}
+	return j.Domain.Close()
+}
+
+// refreshPool lets libvirt know the volume's new size. A pool that is busy learns of it
+// when it is refreshed next.
+func (j *Job) refreshPool() {
+	pool := j.Guest().Pool
+	if pool == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := j.Domain.RefreshPool(ctx, pool); err != nil {
+		j.Note("cannot refresh the storage pool %s: %v (virsh pool-refresh does it)", pool, err)
+	}
+}
