@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/create"
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -28,15 +29,15 @@ var actionCases = []struct{ kind, data, entries, actions string }{
 	{files.KindEdit, `{}`, "+write +save-undo:vda +commit:vda", "resume rollback"},
 	{files.KindEdit, `{}`, "+write +save-undo:vda +commit:vda clean-up", "resume close"},
 	{files.KindCopyIn, `{}`, "+commit:vda +clean-up", "resume close"},
-	{Medium, `{}`, "+medium:config medium:live", "resume rollback"},
-	{DiskAttach, `{}`, "+define plug", "resume rollback"},
-	{DiskAttach, `{"file":{}}`, "+define +commit:vda", "resume rollback"},
-	{DiskAttach, `{"file":{}}`, "+define +commit:vda clean-up", "resume close"},
-	{DiskDetach, `{"path":"PATH"}`, "+unplug undefine", "resume rollback"},
-	{DiskDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine delete", "resume rollback"},
-	{DiskDetach, `{"path":"GONE","delete":true}`, "+unplug +undefine delete", "resume close"},
-	{DiskDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine +delete", "resume close"},
-	{DiskDetach, `{"path":"PATH","file":{}}`, "+write +commit:vda +undefine clean-up", "resume close"},
+	{device.KindMedium, `{}`, "+medium:config medium:live", "resume rollback"},
+	{device.KindAttach, `{}`, "+define plug", "resume rollback"},
+	{device.KindAttach, `{"file":{}}`, "+define +commit:vda", "resume rollback"},
+	{device.KindAttach, `{"file":{}}`, "+define +commit:vda clean-up", "resume close"},
+	{device.KindDetach, `{"path":"PATH"}`, "+unplug undefine", "resume rollback"},
+	{device.KindDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine delete", "resume rollback"},
+	{device.KindDetach, `{"path":"GONE","delete":true}`, "+unplug +undefine delete", "resume close"},
+	{device.KindDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine +delete", "resume close"},
+	{device.KindDetach, `{"path":"PATH","file":{}}`, "+write +commit:vda +undefine clean-up", "resume close"},
 	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "", "resume rollback"},
 	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "container", "resume rollback"},
 	{OnlineGrowth, `{"plan":{"old_size":524288,"new_size":1048576}}`, "container", "resume close"},

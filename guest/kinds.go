@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/virt-grow/virt-grow/guest/create"
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 )
@@ -16,9 +17,6 @@ const (
 	Growth       Kind = "growth"    // of an image, or of a domain's disk
 	Rehearsing   Kind = "rehearsal" // nothing is ever committed
 	OnlineGrowth Kind = "online"    // of a running guest's disk
-	DiskAttach   Kind = "attach"    // of a disk, and what the guest does with it
-	DiskDetach   Kind = "detach"
-	Medium       Kind = "medium" // in a domain's drive, or out of it
 )
 
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
@@ -28,9 +26,9 @@ func kinds(o Options) job.Kinds {
 		Growth:                openGrowth(o),
 		Rehearsing:            openRehearsal(o),
 		OnlineGrowth:          openOnline,
-		DiskAttach:            openAttach(o.Session, o.Cache),
-		DiskDetach:            openDetach(o.Session),
-		Medium:                openMedium,
+		device.KindAttach:     device.OpenAttach(o.Session, o.Cache),
+		device.KindDetach:     device.OpenDetach(o.Session),
+		device.KindMedium:     device.OpenMedium,
 		files.KindEdit:        files.OpenJob(o.Session),
 		files.KindCopyIn:      files.OpenJob(o.Session),
 		create.KindDisk:       create.OpenDisk(create.Tools{Session: o.Session, Cache: o.Cache}),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -25,6 +26,11 @@ type Options struct {
 // Files are what a change of files takes of the options.
 func (o Options) Files() files.Options {
 	return files.Options{Options: o.Options, Session: o.Session, Scratch: o.Scratch}
+}
+
+// Devices are what a job on a domain's devices takes of the options.
+func (o Options) Devices() device.Options {
+	return device.Options{Options: o.Files(), Cache: o.Cache}
 }
 
 // GrowthOptions are a growth's own.

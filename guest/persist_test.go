@@ -12,7 +12,7 @@ import (
 func TestPersistedFieldsAreTagged(t *testing.T) {
 	journaltest.CheckTags(t,
 		growthData{},
-		attachment{}, detachment{}, medium{}, onlineFacts{},
+		onlineFacts{},
 		job.Timings{},
 	)
 }

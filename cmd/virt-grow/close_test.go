@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -64,9 +65,9 @@ func TestClose(t *testing.T) {
 		{what: "growth in its commit", kind: guest.Growth, entries: []journal.Entry{entered(journal.Committing), begun("commit")}},
 		{what: "growth in its pivot", kind: guest.Growth, entries: []journal.Entry{entered(journal.Committing), begun("pivot:vda")}},
 		{what: "rehearsal", kind: guest.Rehearsing, entries: []journal.Entry{entered(journal.Editing)}},
-		{what: "attach", kind: guest.DiskAttach, steps: []plan.Step{{Kind: plan.StepPlug, Summary: "plug"}}, entries: []journal.Entry{entered(journal.Working), begun("plug")}},
-		{what: "detach", kind: guest.DiskDetach, steps: []plan.Step{{Kind: plan.StepUnplug, Summary: "unplug"}}, entries: []journal.Entry{entered(journal.Working), begun("unplug")}},
-		{what: "medium", kind: guest.Medium, steps: []plan.Step{{Kind: plan.StepMedium, Summary: "insert"}}, entries: []journal.Entry{entered(journal.Working), begun("medium")}},
+		{what: "attach", kind: device.KindAttach, steps: []plan.Step{{Kind: plan.StepPlug, Summary: "plug"}}, entries: []journal.Entry{entered(journal.Working), begun("plug")}},
+		{what: "detach", kind: device.KindDetach, steps: []plan.Step{{Kind: plan.StepUnplug, Summary: "unplug"}}, entries: []journal.Entry{entered(journal.Working), begun("unplug")}},
+		{what: "medium", kind: device.KindMedium, steps: []plan.Step{{Kind: plan.StepMedium, Summary: "insert"}}, entries: []journal.Entry{entered(journal.Working), begun("medium")}},
 		{what: "edit", kind: files.KindEdit, steps: []plan.Step{{Kind: plan.StepCommit, Summary: "commit"}}, entries: []journal.Entry{entered(journal.Working), begun("commit")}},
 		{what: "a kind of another version", kind: "unheard-of", steps: []plan.Step{{Kind: "strange", Summary: "strange"}}, entries: []journal.Entry{entered(journal.Working)}},
 	} {

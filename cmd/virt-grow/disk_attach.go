@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -68,7 +69,7 @@ func whereFlags() []cli.Flag {
 }
 
 // where reads whereFlags.
-func where(c *cli.Context) (guest.Where, error) {
+func where(c *cli.Context) (device.Where, error) {
 	var given []string
 	for _, name := range []string{"live", "config", "both"} {
 		if c.Bool(name) {
@@ -78,7 +79,7 @@ func where(c *cli.Context) (guest.Where, error) {
 	if len(given) > 1 {
 		return "", usage("--%s and --%s exclude each other", given[0], given[1])
 	}
-	return guest.Where(strings.Join(given, "")), nil
+	return device.Where(strings.Join(given, "")), nil
 }
 
 func (p *program) diskAttach(c *cli.Context) error {
@@ -95,7 +96,7 @@ func (p *program) diskAttach(c *cli.Context) error {
 		return err
 	}
 	return p.onDevices(c, given[0], func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return guest.Attach(c.Context, d, r, o)
+		return device.Attach(c.Context, d, r, o.Devices())
 	})
 }
 
@@ -125,8 +126,8 @@ var (
 )
 
 // attachRequest reads placeFlags, mountFlags and whereFlags.
-func attachRequest(c *cli.Context) (guest.AttachRequest, error) {
-	r := guest.AttachRequest{Target: c.String("target"), Bus: c.String("bus"), Serial: c.String("serial"),
+func attachRequest(c *cli.Context) (device.AttachRequest, error) {
+	r := device.AttachRequest{Target: c.String("target"), Bus: c.String("bus"), Serial: c.String("serial"),
 		Cache: c.String("cache"), Discard: c.String("discard"), Mount: c.String("mount"), MountOptions: c.String("fs-options")}
 	var err error
 	if r.Where, err = where(c); err != nil {
@@ -150,7 +151,7 @@ func attachRequest(c *cli.Context) (guest.AttachRequest, error) {
 	case strings.ContainsAny(r.MountOptions, " \t\n"):
 		return r, usage("--fs-options %q: options have commas between them, and no blank", r.MountOptions)
 	case r.Mount != "":
-		if err := guest.CheckMountPoint(r.Mount); err != nil {
+		if err := device.CheckMountPoint(r.Mount); err != nil {
 			return r, usage("--mount: %v", err)
 		}
 	}
@@ -208,6 +209,6 @@ func (p *program) diskAdd(c *cli.Context) error {
 		return usage("--mount wants --fs: an empty disk cannot be mounted")
 	}
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return guest.Add(c.Context, d, n, r, o)
+		return device.Add(c.Context, d, n, r, o.Devices())
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
@@ -14,7 +15,7 @@ func (p *program) diskDetachCommand() *cli.Command {
 		&cli.BoolFlag{Name: "unmount", Usage: "unmount it in the guest, and take its lines out of the guest's fstab", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "delete", Usage: "delete the image in the end", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "even-mounted", Usage: "do not ask whether the guest uses it", DisableDefaultText: true},
-		&cli.DurationFlag{Name: "timeout", Value: guest.ReleaseLimit, Usage: "wait `TIME` for the guest to let it go"},
+		&cli.DurationFlag{Name: "timeout", Value: device.ReleaseLimit, Usage: "wait `TIME` for the guest to let it go"},
 	}, whereFlags())
 	return help(&cli.Command{
 		Name: "detach", Usage: "take a disk away from a domain, once the guest has let it go",
@@ -30,7 +31,7 @@ func (p *program) diskDetach(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r := guest.DetachRequest{Disk: given[1], Delete: c.Bool("delete"), Unmount: c.Bool("unmount"),
+	r := device.DetachRequest{Disk: given[1], Delete: c.Bool("delete"), Unmount: c.Bool("unmount"),
 		EvenMounted: c.Bool("even-mounted"), Limit: c.Duration("timeout")}
 	if r.Limit <= 0 {
 		return usage("--timeout %s: the guest needs some time", r.Limit)
@@ -42,6 +43,6 @@ func (p *program) diskDetach(c *cli.Context) error {
 		return err
 	}
 	return p.onDevices(c, given[0], func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return guest.Detach(c.Context, d, r, o)
+		return device.Detach(c.Context, d, r, o.Devices())
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
@@ -60,7 +61,7 @@ func (p *program) mediaInsert(c *cli.Context) error {
 	}
 	r.ISO, r.Windows = iso, c.Bool("virtio-win")
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return guest.Insert(c.Context, d, r, o)
+		return device.Insert(c.Context, d, r, o.Devices())
 	})
 }
 
@@ -76,12 +77,12 @@ func (p *program) medium(c *cli.Context) (name, iso string, err error) {
 	if name, err = operand(c, "DOMAIN"); err != nil {
 		return "", "", err
 	}
-	iso, err = guest.FindVirtioWin()
+	iso, err = device.FindVirtioWin()
 	return name, iso, err
 }
 
-func driveRequest(c *cli.Context) (guest.MediaRequest, error) {
-	r := guest.MediaRequest{Target: c.String("target"), Force: c.Bool("force")}
+func driveRequest(c *cli.Context) (device.MediaRequest, error) {
+	r := device.MediaRequest{Target: c.String("target"), Force: c.Bool("force")}
 	if r.Target != "" && !validTarget.MatchString(r.Target) {
 		return r, usage("--target %s: a drive is as hdb or sda", r.Target)
 	}
@@ -100,6 +101,6 @@ func (p *program) mediaEject(c *cli.Context) error {
 		return err
 	}
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return guest.Eject(c.Context, d, r, o)
+		return device.Eject(c.Context, d, r, o.Devices())
 	})
 }

@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 // appliance goes on for the job; the caller closes it in the end.
 func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]plan.Content, []byte) ([]byte, error)) (*files.Change, error) {
 	var err error
-	if p.session, err = files.StartSession(ctx, p.disks, o.Files()); err != nil {
+	if p.session, err = files.StartSession(ctx, p.disks, o.Options); err != nil {
 		return nil, err
 	}
 	var found []plan.Content

@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"context"
@@ -34,7 +34,8 @@ func newAttach(base *domainjob.Job, a *attachment, o session.Options, prepared *
 	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, fileJob: files.NewJob(base.Job, o, prepared), tools: create.Tools{Session: o, Cache: cache}}
 }
 
-func openAttach(o session.Options, cache *session.Cache) job.Kind {
+// OpenAttach opens a job of KindAttach.
+func OpenAttach(o session.Options, cache *session.Cache) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		a := &attachment{}
 		err := j.Load(a)
@@ -192,7 +193,7 @@ func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 }
 
 // Report says what the job has done.
-func (a *attachJob) Report(out *Outcome) {
+func (a *attachJob) Report(out *job.Outcome) {
 	say := func(format string, args ...any) { out.Messages = append(out.Messages, fmt.Sprintf(format, args...)) }
 	say("%s has %s: %s", a.Domain.Name, a.target, a.path)
 	for _, s := range a.Steps() {
@@ -212,7 +213,7 @@ func (a *attachJob) Report(out *Outcome) {
 }
 
 // reportInside says what was made of the disk in the guest, or is left to a person.
-func (a *attachJob) reportInside(out *Outcome) {
+func (a *attachJob) reportInside(out *job.Outcome) {
 	if a.Made != nil {
 		out.Messages = append(out.Messages, a.Made.Messages()...)
 	}

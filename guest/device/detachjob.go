@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"bytes"
@@ -36,7 +36,8 @@ func newDetach(base *domainjob.Job, d *detachment, o session.Options, prepared *
 	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, fileJob: files.NewJob(base.Job, o, prepared)}
 }
 
-func openDetach(o session.Options) job.Kind {
+// OpenDetach opens a job of KindDetach.
+func OpenDetach(o session.Options) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		d := &detachment{}
 		err := j.Load(d)
@@ -165,7 +166,7 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 }
 
 // Report says what the domain and the guest do without.
-func (t *detachJob) Report(out *Outcome) {
+func (t *detachJob) Report(out *job.Outcome) {
 	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.Domain.Name, t.Target))
 	done := t.Record().Done
 	if done[string(plan.StepUnmount)] {

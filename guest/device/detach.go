@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"context"
@@ -56,7 +56,7 @@ type detachment struct {
 }
 
 // Detach detaches a disk from a domain.
-func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (_ *Outcome, err error) {
+func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (_ *job.Outcome, err error) {
 	p := &detaching{domain: d, request: r}
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	if p.File != nil {
 		locks = append(locks, p.File.Locks()...)
 	}
-	return runDeviceJob(ctx, o, DiskDetach, d, deviceSpec{
+	return runDeviceJob(ctx, o, KindDetach, d, deviceSpec{
 		target: plan.Target{Path: p.Path, Format: p.disk.Format},
 		disk:   p.disk.Disk, running: p.Live != "", locks: locks, steps: p.steps(), data: &p.detachment,
 	}, func(base *domainjob.Job) job.Work {

@@ -1,4 +1,8 @@
-package guest
+// Package device has the kinds of job that change a domain's devices: they attach a disk,
+// which they may create and mount first, detach one, and change the medium of a drive. The
+// definition's text from before is saved; an undo restores it, if only disks and
+// controllers came between.
+package device
 
 import (
 	"context"
@@ -10,9 +14,25 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/domainjob"
+	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 )
+
+// The kinds of job.
+const (
+	KindAttach = "attach" // of a disk, and what the guest does with it
+	KindDetach = "detach"
+	KindMedium = "medium" // in a domain's drive, or out of it
+)
+
+// Options are what such a job takes.
+type Options struct {
+	files.Options
+	// Cache is the inspection cache; nil is none.
+	Cache *session.Cache
+}
 
 // Where says which of a domain's definitions a device is changed in.
 type Where string
@@ -70,9 +90,10 @@ func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Status, err
 func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
 
 // runDeviceJob runs a new job on a domain's devices. work makes its work.
-func runDeviceJob(ctx context.Context, o Options, kind Kind, d *domain.Domain, s deviceSpec, work func(*domainjob.Job) job.Work) (*Outcome, error) {
+func runDeviceJob(ctx context.Context, o Options, kind string, d *domain.Domain, s deviceSpec, work func(*domainjob.Job) job.Work) (*job.Outcome, error) {
 	s.target.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: s.disk.Target, Bus: s.disk.Bus, Pool: s.disk.Volume.Pool, Running: s.running}
-	return o.Engine().Run(ctx, job.Spec{
+	e := job.Engine{Options: o.Options.Options}
+	return e.Run(ctx, job.Spec{
 		Kind: kind, Target: s.target, Locks: append(s.locks, domainLock(d)), Steps: s.steps, Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
 			base := domainjob.New(j, d)

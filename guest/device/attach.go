@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"context"
@@ -58,7 +58,7 @@ type attachment struct {
 }
 
 // Attach gives a domain a disk.
-func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (*Outcome, error) {
+func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (*job.Outcome, error) {
 	img, err := openFree(ctx, d, r)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (
 
 // Add makes an image, and gives it to a domain as a disk. Path "" puts it beside the
 // domain's first disk.
-func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest, o Options) (*Outcome, error) {
+func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest, o Options) (*job.Outcome, error) {
 	p := &attaching{domain: d, request: r, attachment: attachment{Size: n.Size}}
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
@@ -321,7 +321,7 @@ func (p *attaching) listInside() {
 }
 
 // run makes the job, and runs it. img is the image if it is there.
-func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *Outcome, err error) {
+func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *job.Outcome, err error) {
 	var offline *offlineFstab
 	if p.Mount != nil && !p.live() {
 		if offline, err = openOfflineFstab(ctx, p.domain, p.Disk.Target, img); err != nil {
@@ -336,7 +336,7 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 	if err := p.listSteps(ctx); err != nil {
 		return nil, err
 	}
-	return runDeviceJob(ctx, o, DiskAttach, p.domain, deviceSpec{
+	return runDeviceJob(ctx, o, KindAttach, p.domain, deviceSpec{
 		target: plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block},
 		disk:   domain.Disk{Target: p.Disk.Target, Bus: p.Disk.Bus}, running: p.live(),
 		locks: locks, steps: p.steps, data: &p.attachment,

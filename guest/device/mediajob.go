@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"context"
@@ -25,7 +25,8 @@ func newMedium(base *domainjob.Job, m *medium) *mediumJob {
 	return &mediumJob{slot: slot{base, m.Target, m.ISO}, medium: m}
 }
 
-func openMedium(j *job.Job) (job.Work, error) {
+// OpenMedium opens a job of KindMedium.
+func OpenMedium(j *job.Job) (job.Work, error) {
 	m := &medium{}
 	err := j.Load(m)
 	return newMedium(domainjob.New(j, nil), m), err
@@ -112,7 +113,7 @@ func (m *mediumJob) unplugDrive(ctx context.Context, _ plan.Step) error {
 }
 
 // Report says what is in the drive now.
-func (m *mediumJob) Report(out *Outcome) {
+func (m *mediumJob) Report(out *job.Outcome) {
 	was := m.Was[domain.Live]
 	if was == "" {
 		was = m.Was[domain.Config]

@@ -1,4 +1,4 @@
-package guest
+package device
 
 import (
 	"context"
@@ -44,7 +44,7 @@ type medium struct {
 }
 
 // Insert puts a medium into a domain's drive. A domain without one gets it.
-func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*Outcome, error) {
+func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*job.Outcome, error) {
 	full, err := findISO(r.ISO)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*
 }
 
 // Eject takes the medium out of a domain's drive.
-func Eject(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*Outcome, error) {
+func Eject(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*job.Outcome, error) {
 	p := &inserting{domain: d, request: r, medium: medium{Force: r.Force}}
 	return p.run(ctx, o)
 }
@@ -105,14 +105,14 @@ type inserting struct {
 	steps   []plan.Step
 }
 
-func (p *inserting) run(ctx context.Context, o Options) (*Outcome, error) {
+func (p *inserting) run(ctx context.Context, o Options) (*job.Outcome, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
 	}
 	if len(p.steps) == 0 {
-		return &Outcome{State: journal.Cancelled, Messages: []string{"nothing to do"}}, nil
+		return &job.Outcome{State: journal.Cancelled, Messages: []string{"nothing to do"}}, nil
 	}
-	return runDeviceJob(ctx, o, Medium, p.domain, deviceSpec{
+	return runDeviceJob(ctx, o, KindMedium, p.domain, deviceSpec{
 		target: plan.Target{Path: p.ISO, Format: "raw"}, disk: domain.Disk{Target: p.Target},
 		running: slices.Contains(p.scopes, domain.Live), steps: p.steps, data: &p.medium,
 	}, func(base *domainjob.Job) job.Work { return newMedium(base, &p.medium) })
