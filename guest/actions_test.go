@@ -13,6 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/online"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -38,12 +39,12 @@ var actionCases = []struct{ kind, data, entries, actions string }{
 	{device.KindDetach, `{"path":"GONE","delete":true}`, "+unplug +undefine delete", "resume close"},
 	{device.KindDetach, `{"path":"PATH","delete":true}`, "+unplug +undefine +delete", "resume close"},
 	{device.KindDetach, `{"path":"PATH","file":{}}`, "+write +commit:vda +undefine clean-up", "resume close"},
-	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "", "resume rollback"},
-	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "container", "resume rollback"},
-	{OnlineGrowth, `{"plan":{"old_size":524288,"new_size":1048576}}`, "container", "resume close"},
-	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "+container", "resume close"},
-	{OnlineGrowth, `{"plan":{"old_size":1048576,"new_size":1048576}}`, "inside", "resume close"},
-	{OnlineGrowth, `{}`, "container", ""}, // its plan is missing
+	{online.Kind, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "", "resume rollback"},
+	{online.Kind, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "container", "resume rollback"},
+	{online.Kind, `{"plan":{"old_size":524288,"new_size":1048576}}`, "container", "resume close"},
+	{online.Kind, `{"plan":{"old_size":1048576,"new_size":2097152}}`, "+container", "resume close"},
+	{online.Kind, `{"plan":{"old_size":1048576,"new_size":1048576}}`, "inside", "resume close"},
+	{online.Kind, `{}`, "container", ""}, // its plan is missing
 }
 
 func TestActions(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/online"
 )
 
 // Kind names a kind of job.
@@ -14,9 +15,8 @@ type Kind = string
 
 // The kinds of job.
 const (
-	Growth       Kind = "growth"    // of an image, or of a domain's disk
-	Rehearsing   Kind = "rehearsal" // nothing is ever committed
-	OnlineGrowth Kind = "online"    // of a running guest's disk
+	Growth     Kind = "growth"    // of an image, or of a domain's disk
+	Rehearsing Kind = "rehearsal" // nothing is ever committed
 )
 
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
@@ -25,7 +25,7 @@ func kinds(o Options) job.Kinds {
 	return job.Kinds{
 		Growth:                openGrowth(o),
 		Rehearsing:            openRehearsal(o),
-		OnlineGrowth:          openOnline,
+		online.Kind:           online.Open,
 		device.KindAttach:     device.OpenAttach(o.Session, o.Cache),
 		device.KindDetach:     device.OpenDetach(o.Session),
 		device.KindMedium:     device.OpenMedium,

@@ -10,9 +10,5 @@ import (
 // TestPersistedFieldsAreTagged covers what this package keeps in journals and in the
 // state directory.
 func TestPersistedFieldsAreTagged(t *testing.T) {
-	journaltest.CheckTags(t,
-		growthData{},
-		onlineFacts{},
-		job.Timings{},
-	)
+	journaltest.CheckTags(t, growthData{}, job.Timings{})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/online"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -45,7 +46,7 @@ func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, e
 // TestClose: whatever a job needs is gone, and some command ends it all the same.
 func TestClose(t *testing.T) {
 	done := func(step plan.StepKind) journal.Entry { return journal.Entry{Kind: journal.Done, Step: string(step)} }
-	online := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "have the guest use it"}}
+	grows := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "have the guest use it"}}
 	for _, c := range []struct {
 		what    string
 		kind    guest.Kind
@@ -54,10 +55,10 @@ func TestClose(t *testing.T) {
 		accept  bool // without --as-is
 		says    []string
 	}{
-		{what: "online, the disk has grown", kind: guest.OnlineGrowth, steps: online, accept: true,
+		{what: "online, the disk has grown", kind: online.Kind, steps: grows, accept: true,
 			entries: []journal.Entry{entered(journal.Working), begun("container"), done(plan.StepContainer), begun("inside")},
 			says:    []string{"done: grow vda of gone", "begun, and perhaps done in part: have the guest use it", "xfs_growfs /"}},
-		{what: "online, nothing was sent", kind: guest.OnlineGrowth, steps: online, entries: []journal.Entry{entered(journal.Working)}, says: []string{"not done: grow vda of gone"}},
+		{what: "online, nothing was sent", kind: online.Kind, steps: grows, entries: []journal.Entry{entered(journal.Working)}, says: []string{"not done: grow vda of gone"}},
 		{what: "growth that looks", kind: guest.Growth},
 		{what: "growth that edits", kind: guest.Growth, entries: []journal.Entry{entered(journal.Editing), begun("fs:sda1")}},
 		{what: "growth in its trial", kind: guest.Growth, entries: []journal.Entry{entered(journal.Trial), begun("health")}, says: []string{"kept: "}},

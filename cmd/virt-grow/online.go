@@ -11,6 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/online"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -24,7 +25,7 @@ func (p *program) onlineCommand() *cli.Command {
 			&cli.StringFlag{Name: "via", Value: "auto", Usage: "how QEMU is told: `auto`, libvirt, qmp or hmp"},
 			&cli.StringFlag{Name: "in-guest", Value: "auto", Usage: "who grows what is inside: `auto`, agent, print (the commands, for you to type) or none"},
 			&cli.StringFlag{Name: "grow", Usage: "`WHERE` inside: a mount point, a device, vg/lv or UUID=… as the guest has it, or a drive letter; none is the container only", DefaultText: "the root or the only file system"},
-			&cli.DurationFlag{Name: "guest-timeout", Value: guest.Patience, Usage: "wait `TIME` for a command in the guest"},
+			&cli.DurationFlag{Name: "guest-timeout", Value: online.Patience, Usage: "wait `TIME` for a command in the guest"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree beforehand", DisableDefaultText: true},
 		},
@@ -71,8 +72,8 @@ func offlineCommand(name, disk, size string) string {
 }
 
 // onlineOptions reads the flags.
-func onlineOptions(c *cli.Context) (guest.OnlineOptions, error) {
-	o := guest.OnlineOptions{Disk: c.String("disk"), Grow: c.String("grow"), Patience: c.Duration("guest-timeout")}
+func onlineOptions(c *cli.Context) (online.Options, error) {
+	o := online.Options{Disk: c.String("disk"), Grow: c.String("grow"), Patience: c.Duration("guest-timeout")}
 	var err error
 	if o.Size, err = diskSize(c); err != nil {
 		return o, err
@@ -91,19 +92,19 @@ func onlineOptions(c *cli.Context) (guest.OnlineOptions, error) {
 		o.Via = domain.Channel(via)
 	}
 	if inside != "auto" {
-		o.InGuest = guest.InGuest(inside)
+		o.InGuest = online.InGuest(inside)
 	}
 	return o, nil
 }
 
 // planOnline finds the domain, and looks. The plan keeps the connection.
-func (p *program) planOnline(ctx context.Context, name string, o guest.OnlineOptions) (*guest.Online, error) {
+func (p *program) planOnline(ctx context.Context, name string, o online.Options) (*online.Plan, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	stop := p.looking("looking at " + name)
-	made, err := guest.PlanOnline(ctx, d, o)
+	made, err := online.MakePlan(ctx, d, o)
 	stop()
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -112,7 +113,7 @@ func (p *program) planOnline(ctx context.Context, name string, o guest.OnlineOpt
 }
 
 // growOnline shows the plan, asks, and carries it out.
-func (p *program) growOnline(c *cli.Context, made *guest.Online, o guest.Options) error {
+func (p *program) growOnline(c *cli.Context, made *online.Plan, o guest.Options) error {
 	if p.json {
 		p.events = p.newEvents()
 		p.events.Online(onlineText(made))
@@ -136,7 +137,7 @@ func (p *program) growOnline(c *cli.Context, made *guest.Online, o guest.Options
 		fmt.Fprintln(p.out)
 	}
 	o.Confirm = nil
-	return p.run(&o, func() (*guest.Outcome, error) { return guest.GrowOnline(c.Context, made, o) })
+	return p.run(&o, func() (*guest.Outcome, error) { return online.Grow(c.Context, made, o.Options) })
 }
 
 // nothingDone ends a run that changed nothing.
@@ -149,15 +150,15 @@ func (p *program) nothingDone(outcome string) error {
 }
 
 // onlineText is the plan as people and programs read it.
-func onlineText(made *guest.Online) view.Online {
+func onlineText(made *online.Plan) view.Online {
 	o := view.Online{
 		Guest: made.Target.Guest.Name, Disk: made.Target.Guest.Disk, Path: made.Target.Path, Format: made.Target.Format,
 		From: made.From, To: made.To, Via: string(made.Resize.Via), Sent: made.Sent, InGuest: string(made.InGuest), Notes: made.Notes,
 	}
 	switch made.InGuest {
-	case guest.ByAgent:
+	case online.ByAgent:
 		o.Commands = made.Lines()
-	case guest.ByPerson:
+	case online.ByPerson:
 		o.ToDo = made.ByHand()
 	}
 	return o

@@ -1,4 +1,4 @@
-package guest
+package online
 
 import (
 	"context"
@@ -20,9 +20,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// onlineFacts are what a job that grows a running guest's disk has to know.
-type onlineFacts struct {
-	Plan *Online `json:"plan"`
+// data are what a job that grows a running guest's disk has to know.
+type data struct {
+	Plan *Plan `json:"plan"`
 	// Ran are the commands that the guest has run, the last one perhaps without
 	// success; Left are those that it has not.
 	Ran  []live.Ran     `json:"ran,omitempty"`
@@ -32,24 +32,21 @@ type onlineFacts struct {
 	Total size.Bytes  `json:"total,omitempty"`
 }
 
-// GrowOnline carries a plan out as a job: forward only, for a running disk cannot be
+// Grow carries a plan out as a job: forward only, for a running disk cannot be
 // made smaller again.
-func GrowOnline(ctx context.Context, p *Online, o Options) (*Outcome, error) {
-	locks, err := locksOf(p.disk)
-	if err != nil {
-		return nil, err
-	}
-	return o.Engine().Run(ctx, job.Spec{
-		Kind: OnlineGrowth, Target: p.Target, Locks: locks, Steps: p.Steps(), Agreed: true,
+func Grow(ctx context.Context, p *Plan, o job.Options) (*job.Outcome, error) {
+	e := job.Engine{Options: o}
+	return e.Run(ctx, job.Spec{
+		Kind: Kind, Target: p.Target, Locks: []string{p.disk.Stamp.Identity()}, Steps: p.Steps(), Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
-			w := &online{Job: domainjob.New(j, p.domain), onlineFacts: onlineFacts{Plan: p, Left: p.Commands}, fresh: true}
-			return w.onlineFacts, w, nil
+			w := &work{Job: domainjob.New(j, p.domain), data: data{Plan: p, Left: p.Commands}, fresh: true}
+			return w.data, w, nil
 		},
 	})
 }
 
 // Steps are the job's.
-func (p *Online) Steps() []plan.Step {
+func (p *Plan) Steps() []plan.Step {
 	g := p.Target.Guest
 	var steps []plan.Step
 	if p.Sent != "" {
@@ -62,7 +59,7 @@ func (p *Online) Steps() []plan.Step {
 	return steps
 }
 
-func (p *Online) summary() string {
+func (p *Plan) summary() string {
 	var programs []string
 	for _, c := range p.Commands {
 		if !c.Asks {
@@ -75,18 +72,19 @@ func (p *Online) summary() string {
 	return strings.Join(slices.Compact(programs), ", ")
 }
 
-// online is the work of such a job.
-type online struct {
+// work is the work of such a job.
+type work struct {
 	job.Stepwise
 	*domainjob.Job
-	onlineFacts
+	data
 	// fresh reports that the plan was made by this process.
 	fresh bool
 }
 
-func openOnline(j *job.Job) (job.Work, error) {
-	w := &online{Job: domainjob.New(j, nil)}
-	err := j.Load(&w.onlineFacts)
+// Open opens a job of the kind.
+func Open(j *job.Job) (job.Work, error) {
+	w := &work{Job: domainjob.New(j, nil)}
+	err := j.Load(&w.data)
 	if err == nil && w.Plan == nil {
 		err = errors.New("its journal holds no plan")
 	}
@@ -94,7 +92,7 @@ func openOnline(j *job.Job) (job.Work, error) {
 }
 
 // Handlers grow the disk, and what is inside.
-func (o *online) Handlers() map[plan.StepKind]apply.Handler {
+func (o *work) Handlers() map[plan.StepKind]apply.Handler {
 	return map[plan.StepKind]apply.Handler{
 		plan.StepContainer: {Do: o.growContainer},
 		plan.StepInside:    {Do: o.growInside},
@@ -103,7 +101,7 @@ func (o *online) Handlers() map[plan.StepKind]apply.Handler {
 
 // Actions are to go on. There is a way back only while the disk has its old size: the
 // journal cannot know whether a request that was cut off has reached QEMU.
-func (o *online) Actions(r journal.Record) []job.Action {
+func (o *work) Actions(r journal.Record) []job.Action {
 	grown := r.Done[string(plan.StepContainer)] || job.Begun(r, string(plan.StepInside))
 	if grown || r.Running == string(plan.StepContainer) && !o.hasOldSize() {
 		return []job.Action{job.Resume, job.Close}
@@ -112,13 +110,13 @@ func (o *online) Actions(r journal.Record) []job.Action {
 }
 
 // hasOldSize reports whether the image has the size from before the job.
-func (o *online) hasOldSize() bool {
+func (o *work) hasOldSize() bool {
 	info, err := block.Inspect(context.Background(), o.Target().Path, o.Target().Format, block.Shared)
 	return err == nil && info.VirtualSize == o.Plan.From
 }
 
 // WhyNot knows why there is no way back.
-func (o *online) WhyNot(a job.Action, _ journal.Record) string {
+func (o *work) WhyNot(a job.Action, _ journal.Record) string {
 	if a != job.Rollback {
 		return ""
 	}
@@ -127,7 +125,7 @@ func (o *online) WhyNot(a job.Action, _ journal.Record) string {
 
 // Details are the sizes, and the commands that the guest has not run yet, as a person
 // would type them.
-func (o *online) Details() job.Details {
+func (o *work) Details() job.Details {
 	left := *o.Plan
 	left.Commands = o.Left
 	return job.Details{OldSize: o.Plan.From, NewSize: o.Plan.To, Inside: left.Lines()}
@@ -135,7 +133,7 @@ func (o *online) Details() job.Details {
 
 // growContainer makes the disk bigger. Its size is read again first: nobody else
 // resizes it while this job has its lock, and no channel refuses a smaller one.
-func (o *online) growContainer(ctx context.Context, _ plan.Step) error {
+func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 	if err := o.runs(ctx); err != nil {
 		return err
 	}
@@ -154,7 +152,7 @@ func (o *online) growContainer(ctx context.Context, _ plan.Step) error {
 }
 
 // containerHasSize holds QEMU's word and the image's own against the plan.
-func (o *online) containerHasSize(ctx context.Context) error {
+func (o *work) containerHasSize(ctx context.Context) error {
 	now, err := o.Domain.SizeSeen(ctx, o.Plan.Resize)
 	if err != nil {
 		return err
@@ -170,7 +168,7 @@ func (o *online) containerHasSize(ctx context.Context) error {
 }
 
 // runs refuses a guest that went off.
-func (o *online) runs(ctx context.Context) error {
+func (o *work) runs(ctx context.Context) error {
 	state, err := o.Domain.State(ctx)
 	if err == nil && state != domain.Running {
 		err = fmt.Errorf("%s is %s: what is left is done when it runs again", o.Guest().Name, state)
@@ -179,7 +177,7 @@ func (o *online) runs(ctx context.Context) error {
 }
 
 // growInside has the guest run what its disk needs now, and looks whether it helped.
-func (o *online) growInside(ctx context.Context, _ plan.Step) error {
+func (o *work) growInside(ctx context.Context, _ plan.Step) error {
 	if err := o.agentReady(ctx); err != nil {
 		return err
 	}
@@ -201,7 +199,7 @@ func (o *online) growInside(ctx context.Context, _ plan.Step) error {
 
 // next runs the first command that is left. One that only asks says whether the one
 // after it is needed.
-func (o *online) next(ctx context.Context) error {
+func (o *work) next(ctx context.Context) error {
 	c := o.Left[0]
 	said, err := o.exec(ctx, c)
 	if err != nil {
@@ -216,7 +214,7 @@ func (o *online) next(ctx context.Context) error {
 
 // agentReady waits for the agent, which a guest that has just been started does not
 // have yet.
-func (o *online) agentReady(ctx context.Context) error {
+func (o *work) agentReady(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.Guest().Name))
 	defer stop()
 	return o.Inside().Await(ctx, o.runs)
@@ -226,7 +224,7 @@ func (o *online) agentReady(ctx context.Context) error {
 const agentPatience = 30 * time.Second
 
 // needed waits until the guest sees its disk's new size, and says what it has to run.
-func (o *online) needed(ctx context.Context) error {
+func (o *work) needed(ctx context.Context) error {
 	if o.knows(ctx) {
 		o.Top = o.Plan.Top
 		return nil
@@ -256,7 +254,7 @@ func (o *online) needed(ctx context.Context) error {
 
 // knows says that the plan is fresh, and its disk has grown in the guest: nothing is
 // looked for again then.
-func (o *online) knows(ctx context.Context) bool {
+func (o *work) knows(ctx context.Context) bool {
 	if !o.fresh || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
 		return false
 	}
@@ -275,7 +273,7 @@ func disksOf(g live.Guest) string {
 }
 
 // exec has the guest run one command, and writes down what came of it.
-func (o *online) exec(ctx context.Context, c live.Command) (string, error) {
+func (o *work) exec(ctx context.Context, c live.Command) (string, error) {
 	limit := plan.Seconds(o.Plan.Seconds)
 	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s in the guest was not done within %s; it may go on there", c.Argv[0], limit))
 	defer stop()
@@ -306,7 +304,7 @@ const seenLimit = 20 * time.Second
 
 // seen asks the agent what the file system has now. It is not believed beyond what
 // the disk has, where that is all that the file system lies on.
-func (o *online) seen(ctx context.Context) error {
+func (o *work) seen(ctx context.Context) error {
 	var why error
 	for end := time.Now().Add(seenLimit); time.Now().Before(end); {
 		all, err := o.Domain.FileSystems(ctx)
@@ -328,7 +326,7 @@ func (o *online) seen(ctx context.Context) error {
 }
 
 // grew holds what the agent says against what it said before and what the disk has.
-func (o *online) grew(after []domain.FS) error {
+func (o *work) grew(after []domain.FS) error {
 	at := o.Top.Mounted
 	if o.Plan.Windows {
 		at = driveThatGrew(o.Plan.Before, after)
@@ -354,14 +352,14 @@ func (o *online) grew(after []domain.FS) error {
 
 // onDiskAlone reports whether the file system can only be as large as the disk: a
 // volume has extents of its group's other disks as well.
-func (o *online) onDiskAlone() bool {
+func (o *work) onDiskAlone() bool {
 	return o.Top.Kind != "lvm" && !slices.ContainsFunc(o.Plan.Commands, func(c live.Command) bool { return c.What == "lv" }) &&
 		!slices.ContainsFunc(o.Ran, func(r live.Ran) bool { return strings.HasPrefix(r.Line, "lvextend ") })
 }
 
 // gain is by how much the file system has to have grown: it was on a disk that had
 // its old size.
-func (o *online) gain() size.Bytes {
+func (o *work) gain() size.Bytes {
 	if len(o.Plan.Before) == 0 || o.Plan.From == o.Plan.To {
 		return 0
 	}
@@ -379,10 +377,10 @@ func driveThatGrew(before, after []domain.FS) string {
 }
 
 // save writes into the journal what the guest has run.
-func (o *online) save() error { return o.Save(o.onlineFacts) }
+func (o *work) save() error { return o.Save(o.data) }
 
 // Report says what came of it.
-func (o *online) Report(out *Outcome) {
+func (o *work) Report(out *job.Outcome) {
 	g, p := o.Guest(), o.Plan
 	if p.Sent != "" {
 		out.Messages = append(out.Messages, fmt.Sprintf("%s %s is grown: %s → %s", g.Name, g.Disk, p.From, p.To))
@@ -399,7 +397,7 @@ func (o *online) Report(out *Outcome) {
 }
 
 // Lines are the commands as a person would type them.
-func (p *Online) Lines() []string {
+func (p *Plan) Lines() []string {
 	if p.Windows && len(p.Commands) > 0 {
 		return strings.Split(live.WindowsScript(p.To, p.Letter), "\n")
 	}
@@ -413,7 +411,7 @@ func (p *Online) Lines() []string {
 }
 
 // ByHand is what a person does in the guest.
-func (p *Online) ByHand() []string {
+func (p *Plan) ByHand() []string {
 	if g := p.Target.Guest; p.afterRestart() {
 		return []string{fmt.Sprintf("a guest notices the new size of a disk on %s only when it starts. After a restart: virt-grow online %s --disk %s --size fill. Or everything in one outage: virt-grow grow %s --disk %s --size fill", g.Bus, g.Name, g.Disk, g.Name, g.Disk)}
 	}

@@ -1,4 +1,4 @@
-package guest
+package online
 
 import (
 	"context"
@@ -14,12 +14,12 @@ import (
 )
 
 // agent acts in the running guest.
-func (p *Online) agent() *inside.Guest { return inside.New(p.domain.Name, p.domain) }
+func (p *Plan) agent() *inside.Guest { return inside.New(p.domain.Name, p.domain) }
 
 // lookInside finds out what the guest has to do, by asking the guest or, where it cannot
 // be asked, by reading the disk. What cannot be grown is refused here, before anything is
 // sent to QEMU.
-func (p *Online) lookInside(ctx context.Context, s domain.Status, o OnlineOptions) error {
+func (p *Plan) lookInside(ctx context.Context, s domain.Status, o Options) error {
 	if p.InGuest == ByNobody {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (p *Online) lookInside(ctx context.Context, s domain.Status, o OnlineOption
 }
 
 // readImage looks at the image of a guest that cannot be asked.
-func (p *Online) readImage(ctx context.Context, o OnlineOptions) error {
+func (p *Plan) readImage(ctx context.Context, o Options) error {
 	r := plan.Request{}
 	if p.Grow != "" {
 		r.Grow = []plan.Where{{Name: strings.TrimSuffix(p.Grow, `\`)}}
@@ -77,7 +77,7 @@ func looksLikeWindows(l *plan.Layout) bool {
 }
 
 // askWindows has PowerShell say what is on the disk.
-func (p *Online) askWindows(ctx context.Context, _ OnlineOptions) error {
+func (p *Plan) askWindows(ctx context.Context, _ Options) error {
 	all, err := p.agent().WindowsDisks(ctx)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (p *Online) askWindows(ctx context.Context, _ OnlineOptions) error {
 
 // computeWindows makes the script. If several disks have the size, the script must be
 // possible on each of them.
-func (p *Online) computeWindows(disks []live.WindowsDisk) error {
+func (p *Plan) computeWindows(disks []live.WindowsDisk) error {
 	letter := ""
 	for _, disk := range disks {
 		part, err := disk.Target(p.Grow, p.To)
@@ -117,25 +117,25 @@ func oneOf(err error, n int) error {
 	return plan.Refuse(r.Reason, r.Subject, "%s (the guest has %d disks of this size: this is one of them)", r.Text, n)
 }
 
-func (p *Online) noteSeveral(n int) {
+func (p *Plan) noteSeveral(n int) {
 	if n > 1 {
 		p.Notes = append(p.Notes, fmt.Sprintf("the guest has %d disks of this size: which of them it is shows when it grows", n))
 	}
 }
 
-func (p *Online) noSuchDisk() error {
+func (p *Plan) noSuchDisk() error {
 	return plan.Refuse(plan.NotFound, p.domain.Name, "the guest has no disk of %d bytes, as QEMU has", int64(p.From))
 }
 
 // afterRestart reports whether the guest notices the new size only when it is started
 // again.
-func (p *Online) afterRestart() bool {
+func (p *Plan) afterRestart() bool {
 	return p.Sent != "" && live.RebootOnly(p.Target.Guest.Bus)
 }
 
 // ask asks the guest. Which of several disks of one size is meant shows only when it
 // grows, so the growth must be possible on each of them.
-func (p *Online) ask(ctx context.Context, _ OnlineOptions) error {
+func (p *Plan) ask(ctx context.Context, _ Options) error {
 	var err error
 	if p.Seen, err = p.agent().Probe(ctx); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (p *Online) ask(ctx context.Context, _ OnlineOptions) error {
 }
 
 // compute makes the commands.
-func (p *Online) compute(g live.Guest, disk string) error {
+func (p *Plan) compute(g live.Guest, disk string) error {
 	stack, err := g.Stack(disk, p.Grow)
 	if err != nil {
 		return err

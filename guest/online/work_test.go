@@ -1,4 +1,4 @@
-package guest
+package online
 
 import (
 	"testing"
@@ -25,7 +25,7 @@ func TestGrew(t *testing.T) {
 		{"LUKS in a volume on two disks", "crypt", "lv", 2900 * size.MiB, true},
 		{"volume, not grown", "lvm", "lv", 950 * size.MiB, false},
 	} {
-		o := &online{onlineFacts: onlineFacts{Top: live.Device{Kind: c.kind, Mounted: "/data"}, Plan: &Online{
+		o := &work{data: data{Top: live.Device{Kind: c.kind, Mounted: "/data"}, Plan: &Plan{
 			From: size.GiB, To: 2 * size.GiB, Commands: []live.Command{{What: c.command}},
 			Before: []domain.FS{{MountPoint: "/data", Total: 950 * size.MiB}}}}}
 		if err := o.grew([]domain.FS{{MountPoint: "/data", Total: c.now}}); (err == nil) != c.right {

@@ -1,4 +1,6 @@
-package guest
+// Package online grows the disk of a running guest, and has the guest use it. A disk that
+// runs is not made smaller again, so that there is no way back once it has grown.
+package online
 
 import (
 	"context"
@@ -18,8 +20,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// OnlineOptions say how a running guest's disk is grown.
-type OnlineOptions struct {
+// Kind names the kind of job.
+const Kind = "online"
+
+// Options say how a running guest's disk is grown.
+type Options struct {
 	// Disk is a target ("vdb"), a source path, or the alias of a drive that libvirt
 	// does not know; "" where there is only one.
 	Disk string
@@ -52,8 +57,8 @@ const (
 // Patience is how long a command in the guest may take unless told otherwise.
 const Patience = 10 * time.Minute
 
-// Online is the growth of a running guest's disk, as it is planned.
-type Online struct {
+// Plan is the growth of a running guest's disk, as it is planned.
+type Plan struct {
 	Target plan.Target   `json:"target"`
 	From   size.Bytes    `json:"old_size"`
 	To     size.Bytes    `json:"new_size"`
@@ -83,9 +88,9 @@ type Online struct {
 	disk   *disk.Disk
 }
 
-// PlanOnline looks at the disk and the guest, and refuses what would not work. The
+// MakePlan looks at the disk and the guest, and refuses what would not work. The
 // plan keeps the connection: Close ends it.
-func PlanOnline(ctx context.Context, d *domain.Domain, o OnlineOptions) (*Online, error) {
+func MakePlan(ctx context.Context, d *domain.Domain, o Options) (*Plan, error) {
 	if o.Grow == plan.WhereNone {
 		o.Grow, o.InGuest = "", ByNobody
 	}
@@ -93,10 +98,10 @@ func PlanOnline(ctx context.Context, d *domain.Domain, o OnlineOptions) (*Online
 	if err != nil {
 		return nil, err
 	}
-	if err := judgeOnline(d, survey); err != nil {
+	if err := checkDomain(d, survey); err != nil {
 		return nil, err
 	}
-	p := &Online{domain: d, Grow: o.Grow, Seconds: o.Patience.Seconds()}
+	p := &Plan{domain: d, Grow: o.Grow, Seconds: o.Patience.Seconds()}
 	if err := p.findDisk(ctx, o); err != nil {
 		return nil, err
 	}
@@ -110,13 +115,13 @@ func PlanOnline(ctx context.Context, d *domain.Domain, o OnlineOptions) (*Online
 }
 
 // Close ends the connection to libvirt.
-func (p *Online) Close() error { return p.domain.Close() }
+func (p *Plan) Close() error { return p.domain.Close() }
 
 // Changes says whether there is anything to do.
-func (p *Online) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
+func (p *Plan) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
 
-// judgeOnline refuses domains whose disks cannot be resized now.
-func judgeOnline(d *domain.Domain, s domain.Status) error {
+// checkDomain refuses domains whose disks cannot be resized now.
+func checkDomain(d *domain.Domain, s domain.Status) error {
 	if s.State != domain.Running {
 		return plan.Refuse(plan.DomainState, d.Name, "domain %s does not run (%s): it is grown with virt-grow grow", d.Name, s.State)
 	}
@@ -125,7 +130,7 @@ func judgeOnline(d *domain.Domain, s domain.Status) error {
 
 // findDisk finds the disk in the running definition, or else in QEMU itself, and how
 // the channel names it.
-func (p *Online) findDisk(ctx context.Context, o OnlineOptions) error {
+func (p *Plan) findDisk(ctx context.Context, o Options) error {
 	def, err := p.domain.Live(ctx)
 	if err != nil {
 		return err
@@ -181,7 +186,7 @@ func isDevice(path, alias string) bool {
 }
 
 // foreign finds a disk that was given to QEMU past libvirt (qemu:commandline).
-func (p *Online) foreign(ctx context.Context, o OnlineOptions, unknown error) error {
+func (p *Plan) foreign(ctx context.Context, o Options, unknown error) error {
 	drives, err := p.domain.Drives(ctx)
 	if err != nil {
 		return errors.Join(unknown, err)
@@ -210,7 +215,7 @@ func (p *Online) foreign(ctx context.Context, o OnlineOptions, unknown error) er
 }
 
 // named finds HMP's name of the disk, by its file.
-func (p *Online) named(ctx context.Context, via domain.Channel) error {
+func (p *Plan) named(ctx context.Context, via domain.Channel) error {
 	if via != domain.ViaHMP {
 		return nil
 	}
@@ -230,7 +235,7 @@ func (p *Online) named(ctx context.Context, via domain.Channel) error {
 }
 
 // open opens the image, which the guest uses.
-func (p *Online) open(ctx context.Context, def domain.Disk) error {
+func (p *Plan) open(ctx context.Context, def domain.Disk) error {
 	img, err := image.Open(ctx, def.Source, image.Options{Format: def.Format, Sector: size.Bytes(def.Sector), Access: block.Shared})
 	if err != nil {
 		return err
@@ -244,7 +249,7 @@ func (p *Online) open(ctx context.Context, def domain.Disk) error {
 }
 
 // measure says how big the disk is and becomes. A block device is as big as it is.
-func (p *Online) measure(ctx context.Context, amount plan.Amount) error {
+func (p *Plan) measure(ctx context.Context, amount plan.Amount) error {
 	now, err := p.domain.SizeSeen(ctx, p.Resize)
 	if err != nil {
 		return err
@@ -270,7 +275,7 @@ func (p *Online) measure(ctx context.Context, amount plan.Amount) error {
 }
 
 // chooseInGuest decides who grows what is inside.
-func (p *Online) chooseInGuest(s domain.Status, asked InGuest) error {
+func (p *Plan) chooseInGuest(s domain.Status, asked InGuest) error {
 	why := ""
 	switch {
 	case !s.Channel:
