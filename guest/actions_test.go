@@ -51,7 +51,7 @@ func TestActions(t *testing.T) {
 	for _, c := range actionCases {
 		t.Run(c.kind+" "+c.entries, func(t *testing.T) {
 			o := Options{Options: job.Options{Store: journal.Store{Dir: t.TempDir()}}}
-			s, err := o.Engine().Status(cutOff(t, o.Store, c.kind, c.data, c.entries))
+			s, err := Engine(o).Status(cutOff(t, o.Store, c.kind, c.data, c.entries))
 			if got := strings.Trim(fmt.Sprint(s.Actions), "[]"); err != nil || got != c.actions {
 				t.Errorf("%s, %v; want %s", got, err, c.actions)
 			}
@@ -65,7 +65,7 @@ func TestActions(t *testing.T) {
 
 // cutOff writes the journal of a job, and gives the job's name. Its image is a raw disk
 // of one MiB.
-func cutOff(t *testing.T, store journal.Store, kind Kind, data, entries string) string {
+func cutOff(t *testing.T, store journal.Store, kind string, data, entries string) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "a.raw")
 	if err := os.WriteFile(image, make([]byte, 1<<20), 0o600); err != nil {

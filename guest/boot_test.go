@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -41,7 +42,7 @@ func TestBootsFromNTFS(t *testing.T) {
 			o.Session.Reuse = s.get(t, 512)
 			r := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: grownTo},
 				Grow: []plan.Where{{Name: grow, Amount: plan.Amount{Mode: plan.Fill}}}}
-			out, err := Grow(ctx, img, r, o)
+			out, err := growth.Grow(ctx, img, r, o)
 			if err != nil {
 				t.Fatal(err)
 			}

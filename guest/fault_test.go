@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -80,7 +81,7 @@ func (x *trial) fail(t *testing.T, point, kind string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Grow(ctx, img, x.request(), x.options)
+	_, err = growth.Grow(ctx, img, x.request(), x.options)
 	x.options.Fault = nil
 	if strings.HasPrefix(point, "clean-up") || point == "commit/after" && err == nil {
 		x.checkGrown(t, err, kind)
@@ -181,7 +182,7 @@ func TestProcessesKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			begun := time.Now()
-			_, err = Grow(context.Background(), img, x.request(), x.options)
+			_, err = growth.Grow(context.Background(), img, x.request(), x.options)
 			var failure *Failure
 			if !errors.As(err, &failure) || !failure.Restored {
 				t.Fatalf("%v", err)
@@ -250,7 +251,7 @@ func TestDiskFull(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Grow(context.Background(), img, x.request(), x.options)
+			_, err = growth.Grow(context.Background(), img, x.request(), x.options)
 			if fill.when == "" {
 				if r, ok := plan.IsRefusal(err); !ok || r.Reason != plan.NoSpace {
 					t.Fatalf("not refused: %v", err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
@@ -44,7 +45,7 @@ func TestFill(t *testing.T) {
 				if img.Block != block {
 					t.Fatalf("block device: %v", img.Block)
 				}
-				out, err := Grow(ctx, img, request, x.options)
+				out, err := growth.Grow(ctx, img, request, x.options)
 				if err != nil {
 					t.Fatal(err)
 				}

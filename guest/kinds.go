@@ -6,25 +6,17 @@ import (
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/online"
-)
-
-// Kind names a kind of job.
-type Kind = string
-
-// The kinds of job.
-const (
-	Growth     Kind = "growth"    // of an image, or of a domain's disk
-	Rehearsing Kind = "rehearsal" // nothing is ever committed
 )
 
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
 // again.
 func kinds(o Options) job.Kinds {
 	return job.Kinds{
-		Growth:                openGrowth(o),
-		Rehearsing:            openRehearsal(o),
+		growth.Kind:           growth.Open(o),
+		growth.KindRehearsal:  growth.OpenRehearsal(o),
 		online.Kind:           online.Open,
 		device.KindAttach:     device.OpenAttach(o.Session, o.Cache),
 		device.KindDetach:     device.OpenDetach(o.Session),
@@ -37,27 +29,25 @@ func kinds(o Options) job.Kinds {
 }
 
 // Engine is the engine that runs jobs with these options.
-func (o Options) Engine() *job.Engine {
-	return &job.Engine{Options: o.Options, Kinds: kinds(o)}
-}
+func Engine(o Options) *job.Engine { return &job.Engine{Options: o.Options, Kinds: kinds(o)} }
 
 // Resume brings a job that was cut off to its end.
 func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
-	return o.Engine().Resume(ctx, name)
+	return Engine(o).Resume(ctx, name)
 }
 
 // Accept commits a job that waits for a decision, and closes one of which nothing can be
 // taken back.
 func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
-	return o.Engine().Accept(ctx, name)
+	return Engine(o).Accept(ctx, name)
 }
 
 // Rollback takes back what a job has done.
 func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
-	return o.Engine().Rollback(ctx, name)
+	return Engine(o).Rollback(ctx, name)
 }
 
 // Close ends a job as it is.
 func Close(_ context.Context, name string, o Options) (*Outcome, error) {
-	return o.Engine().Close(name)
+	return Engine(o).Close(name)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -200,7 +201,7 @@ func (x *trial) grow(t *testing.T) {
 	}
 	sum := checksum(t, x.path)
 	x.options.Keep = true
-	out, err := Grow(ctx, img, x.request(), x.options)
+	out, err := growth.Grow(ctx, img, x.request(), x.options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -619,7 +620,7 @@ func TestNeighbours(t *testing.T) {
 		sum := checksum(t, x.path)
 		r := x.request()
 		r.NoMove = true
-		_, err := Grow(ctx, img, r, x.options)
+		_, err := growth.Grow(ctx, img, r, x.options)
 		if refusal, ok := plan.IsRefusal(err); !ok || refusal.Reason != plan.ImmovableNeighbor || refusal.Subject != "sda4" {
 			t.Errorf("not refused: %v", err)
 		}
@@ -632,7 +633,7 @@ func TestNeighbours(t *testing.T) {
 		r := x.request()
 		r.Delete = []string{"sda4"}
 		x.options.Keep = true
-		out, err := Grow(ctx, img, r, x.options)
+		out, err := growth.Grow(ctx, img, r, x.options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -641,7 +642,7 @@ func TestNeighbours(t *testing.T) {
 		}
 		x.checkRestored(t)
 		x.options.Keep = false
-		if out, err = Grow(ctx, img, r, x.options); err != nil {
+		if out, err = growth.Grow(ctx, img, r, x.options); err != nil {
 			t.Fatal(err)
 		}
 		left := sfdisk(t, rawCopy(t, x.path, "qcow2"), 512)
@@ -657,7 +658,7 @@ func TestNeighbours(t *testing.T) {
 			{Name: "sda1", Amount: plan.Amount{Mode: plan.Relative, Bytes: 100 * size.MiB}},
 			{Name: "sda2", Amount: plan.Amount{Mode: plan.Fill}},
 		}
-		out, err := Grow(ctx, img, r, x.options)
+		out, err := growth.Grow(ctx, img, r, x.options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -688,7 +689,7 @@ func TestRefusals(t *testing.T) {
 			sum := checksum(t, x.path)
 			img, err := x.open(t)
 			if err == nil {
-				_, err = Grow(context.Background(), img, x.request(), x.options)
+				_, err = growth.Grow(context.Background(), img, x.request(), x.options)
 			}
 			r, ok := plan.IsRefusal(err)
 			if !ok {

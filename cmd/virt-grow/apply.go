@@ -8,6 +8,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -54,7 +55,7 @@ func (p *program) applyPlan(c *cli.Context) error {
 		return plan.Refuse(plan.StalePlan, g.Name, "domain %s is not as it was when the plan was made: its state, its disks or its agent", g.Name)
 	}
 	o.Session, o.Saved = p.session(keys), saved
-	return p.run(&o, func() (*guest.Outcome, error) { return guest.Grow(c.Context, img, saved.Request, o) })
+	return p.run(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
 }
 
 // planned opens what a plan is for.

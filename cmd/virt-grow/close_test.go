@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/online"
 	"github.com/virt-grow/virt-grow/plan"
@@ -19,7 +19,7 @@ import (
 
 // makeJobOf writes the journal of a job of that kind on a domain that is gone, in a
 // libvirt that is not there, and on an image that is not there either.
-func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, entries ...journal.Entry) string {
+func makeJobOf(t *testing.T, state string, kind string, steps []plan.Step, entries ...journal.Entry) string {
 	t.Helper()
 	j, err := journal.Store{Dir: state}.Create(time.Now())
 	if err != nil {
@@ -27,7 +27,7 @@ func makeJobOf(t *testing.T, state string, kind guest.Kind, steps []plan.Step, e
 	}
 	target := plan.Target{Path: filepath.Join(state, "gone.qcow2"), Format: "qcow2", Guest: &plan.Guest{Connect: "qemu+unix:///system?socket=/nowhere", Name: "gone", UUID: "0b1f", Disk: "vda"}}
 	var data any = json.RawMessage(`{"plan":{"in_guest":"agent"},"left":[{"what":"fs","argv":["xfs_growfs","/"]}]}`)
-	if kind == guest.Growth || kind == guest.Rehearsing {
+	if kind == growth.Kind || kind == growth.KindRehearsal {
 		data = map[string]string{"overlay": filepath.Join(state, "o.qcow2")}
 	}
 	header := headerOf(t, job.Header{Kind: kind, Target: target, Locks: []string{"disk-1-1"}, Steps: steps, Agreed: true}, data)
@@ -49,7 +49,7 @@ func TestClose(t *testing.T) {
 	grows := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "have the guest use it"}}
 	for _, c := range []struct {
 		what    string
-		kind    guest.Kind
+		kind    string
 		steps   []plan.Step
 		entries []journal.Entry
 		accept  bool // without --as-is
@@ -59,13 +59,13 @@ func TestClose(t *testing.T) {
 			entries: []journal.Entry{entered(journal.Working), begun("container"), done(plan.StepContainer), begun("inside")},
 			says:    []string{"done: grow vda of gone", "begun, and perhaps done in part: have the guest use it", "xfs_growfs /"}},
 		{what: "online, nothing was sent", kind: online.Kind, steps: grows, entries: []journal.Entry{entered(journal.Working)}, says: []string{"not done: grow vda of gone"}},
-		{what: "growth that looks", kind: guest.Growth},
-		{what: "growth that edits", kind: guest.Growth, entries: []journal.Entry{entered(journal.Editing), begun("fs:sda1")}},
-		{what: "growth in its trial", kind: guest.Growth, entries: []journal.Entry{entered(journal.Trial), begun("health")}, says: []string{"kept: "}},
-		{what: "growth that waits", kind: guest.Growth, entries: []journal.Entry{entered(journal.Waiting)}},
-		{what: "growth in its commit", kind: guest.Growth, entries: []journal.Entry{entered(journal.Committing), begun("commit")}},
-		{what: "growth in its pivot", kind: guest.Growth, entries: []journal.Entry{entered(journal.Committing), begun("pivot:vda")}},
-		{what: "rehearsal", kind: guest.Rehearsing, entries: []journal.Entry{entered(journal.Editing)}},
+		{what: "growth that looks", kind: growth.Kind},
+		{what: "growth that edits", kind: growth.Kind, entries: []journal.Entry{entered(journal.Editing), begun("fs:sda1")}},
+		{what: "growth in its trial", kind: growth.Kind, entries: []journal.Entry{entered(journal.Trial), begun("health")}, says: []string{"kept: "}},
+		{what: "growth that waits", kind: growth.Kind, entries: []journal.Entry{entered(journal.Waiting)}},
+		{what: "growth in its commit", kind: growth.Kind, entries: []journal.Entry{entered(journal.Committing), begun("commit")}},
+		{what: "growth in its pivot", kind: growth.Kind, entries: []journal.Entry{entered(journal.Committing), begun("pivot:vda")}},
+		{what: "rehearsal", kind: growth.KindRehearsal, entries: []journal.Entry{entered(journal.Editing)}},
 		{what: "attach", kind: device.KindAttach, steps: []plan.Step{{Kind: plan.StepPlug, Summary: "plug"}}, entries: []journal.Entry{entered(journal.Working), begun("plug")}},
 		{what: "detach", kind: device.KindDetach, steps: []plan.Step{{Kind: plan.StepUnplug, Summary: "unplug"}}, entries: []journal.Entry{entered(journal.Working), begun("unplug")}},
 		{what: "medium", kind: device.KindMedium, steps: []plan.Step{{Kind: plan.StepMedium, Summary: "insert"}}, entries: []journal.Entry{entered(journal.Working), begun("medium")}},
@@ -115,7 +115,7 @@ func TestClose(t *testing.T) {
 // TestCloseDamaged: a job whose journal cannot be read is moved out of the way, whole.
 func TestCloseDamaged(t *testing.T) {
 	state := t.TempDir()
-	id := makeJobOf(t, state, guest.Growth, nil, entered(journal.Editing))
+	id := makeJobOf(t, state, growth.Kind, nil, entered(journal.Editing))
 	damage(t, filepath.Join(state, "jobs", id, "journal"))
 	if got := try(t, state, "resume", id); got.exit != exitUnrestored || !strings.Contains(got.err, "--as-is") {
 		t.Errorf("resume: exit %d, %s", got.exit, got.err)

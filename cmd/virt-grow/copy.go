@@ -99,7 +99,7 @@ func (p *program) copyIn(c *cli.Context) error {
 		return err
 	}
 	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
-		return files.CopyIn(c.Context, g, sources, paths[0], t.mount, o.Files())
+		return files.CopyIn(c.Context, g, sources, paths[0], t.mount, guest.FileOptions(o))
 	})
 }
 

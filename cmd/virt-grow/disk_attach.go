@@ -96,7 +96,7 @@ func (p *program) diskAttach(c *cli.Context) error {
 		return err
 	}
 	return p.onDevices(c, given[0], func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Attach(c.Context, d, r, o.Devices())
+		return device.Attach(c.Context, d, r, guest.DeviceOptions(o))
 	})
 }
 
@@ -209,6 +209,6 @@ func (p *program) diskAdd(c *cli.Context) error {
 		return usage("--mount wants --fs: an empty disk cannot be mounted")
 	}
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Add(c.Context, d, n, r, o.Devices())
+		return device.Add(c.Context, d, n, r, guest.DeviceOptions(o))
 	})
 }

@@ -43,6 +43,6 @@ func (p *program) diskDetach(c *cli.Context) error {
 		return err
 	}
 	return p.onDevices(c, given[0], func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Detach(c.Context, d, r, o.Devices())
+		return device.Detach(c.Context, d, r, guest.DeviceOptions(o))
 	})
 }

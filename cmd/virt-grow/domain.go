@@ -10,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -22,9 +23,9 @@ func domainFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "no-trial", Usage: "commit while the guest is off; there is no way back once it has started", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "trial-boot", Usage: "start a guest that is off for a trial, too", DisableDefaultText: true},
 		&cli.StringFlag{Name: "trial-disks", Value: "all", Usage: "give an overlay to `all` writable disks during the trial, or to the target only"},
-		&cli.DurationFlag{Name: "shutdown-timeout", Value: guest.ShutdownTimeout, Usage: "wait `TIME` for the guest to stop, for each way of asking"},
-		&cli.DurationFlag{Name: "boot-timeout", Value: guest.BootTimeout, Usage: "wait `TIME` for the guest's agent after the start"},
-		&cli.DurationFlag{Name: "settle", Value: guest.Settle, Usage: "watch a guest without agent for `TIME` after the start"},
+		&cli.DurationFlag{Name: "shutdown-timeout", Value: growth.ShutdownTimeout, Usage: "wait `TIME` for the guest to stop, for each way of asking"},
+		&cli.DurationFlag{Name: "boot-timeout", Value: growth.BootTimeout, Usage: "wait `TIME` for the guest's agent after the start"},
+		&cli.DurationFlag{Name: "settle", Value: growth.Settle, Usage: "watch a guest without agent for `TIME` after the start"},
 		&cli.BoolFlag{Name: "force-off", Usage: "pull the plug when the guest does not stop", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "no-agent", Usage: "do without the guest agent", DisableDefaultText: true},
 		&cli.StringFlag{Name: "health-cmd", Usage: "run `COMMAND` on this host after the start: it has to succeed"},
@@ -51,8 +52,8 @@ var onlyForDomains = []string{"disk", "accept", "no-trial", "trial-boot", "trial
 	"boot-timeout", "settle", "force-off", "no-agent", "health-cmd", "window-end", "max-outage", "pre", "post", "on-failure", "quiesce", "max-scratch"}
 
 // domainOptions reads how a domain is to be treated.
-func domainOptions(c *cli.Context) (guest.DomainOptions, error) {
-	o := guest.DomainOptions{
+func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
+	o := growth.DomainOptions{
 		Disk: c.String("disk"), NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
 		ForceOff: c.Bool("force-off"), NoAgent: c.Bool("no-agent"), HealthCommand: c.String("health-cmd"),
 		ShutdownTimeout: c.Duration("shutdown-timeout"), BootTimeout: c.Duration("boot-timeout"), Settle: c.Duration("settle"),
@@ -80,11 +81,11 @@ func domainOptions(c *cli.Context) (guest.DomainOptions, error) {
 var choices = map[string][2]string{"accept": {"auto", "manual"}, "trial-disks": {"all", "target"}}
 
 // optionsOf are the options a plan was made with.
-func optionsOf(g *plan.Guest, sector size.Bytes) guest.DomainOptions {
-	o := guest.DomainOptions{
+func optionsOf(g *plan.Guest, sector size.Bytes) growth.DomainOptions {
+	o := growth.DomainOptions{
 		Disk: g.Disk, NoTrial: g.Running && !g.Trial, TrialBoot: !g.Running && g.Trial, Manual: g.Manual,
 		HealthCommand: g.Health.Command, Sector: sector,
-		ShutdownTimeout: guest.ShutdownTimeout, BootTimeout: guest.BootTimeout, Settle: guest.Settle,
+		ShutdownTimeout: growth.ShutdownTimeout, BootTimeout: growth.BootTimeout, Settle: growth.Settle,
 		OnlyTarget: g.Trial && len(g.Disks) == 1 && len(g.Unprotected) > 0,
 		NoAgent:    (g.Running || g.Trial) && !g.Health.Agent,
 	}
@@ -105,7 +106,7 @@ func optionsOf(g *plan.Guest, sector size.Bytes) guest.DomainOptions {
 
 // outage reads the window and the hooks.
 func outage(c *cli.Context, o *guest.Options) error {
-	o.Hooks = guest.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")}
+	o.Hooks = growth.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")}
 	if o.Window.Max = c.Duration("max-outage"); o.Window.Max < 0 {
 		return usage("--max-outage %s: a time of less than nothing", o.Window.Max)
 	}
@@ -134,12 +135,12 @@ func windowEnd(text string, now time.Time) (time.Time, error) {
 }
 
 // openDomain finds a domain's disk. The disk keeps the connection.
-func (p *program) openDomain(ctx context.Context, name string, o guest.DomainOptions) (*disk.Disk, error) {
+func (p *program) openDomain(ctx context.Context, name string, o growth.DomainOptions) (*disk.Disk, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	img, err := guest.OpenDomain(ctx, d, o)
+	img, err := growth.OpenDomain(ctx, d, o)
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -34,8 +34,8 @@ func TestOptionsOf(t *testing.T) {
 		Shutdown:    []plan.Rung{{Way: "acpi", Seconds: 20}, {Way: "force", Seconds: 10}},
 		Disks:       []plan.TrialDisk{{Target: "vda"}},
 		Unprotected: []string{"vdb"}, Health: plan.Health{Settle: 7, Command: "true"}}
-	want := guest.DomainOptions{Disk: "vda", Manual: true, NoAgent: true, ForceOff: true, OnlyTarget: true,
-		ShutdownTimeout: 20 * time.Second, BootTimeout: guest.BootTimeout, Settle: 7 * time.Second, HealthCommand: "true", Sector: 4096}
+	want := growth.DomainOptions{Disk: "vda", Manual: true, NoAgent: true, ForceOff: true, OnlyTarget: true,
+		ShutdownTimeout: 20 * time.Second, BootTimeout: growth.BootTimeout, Settle: 7 * time.Second, HealthCommand: "true", Sector: 4096}
 	if diff := cmp.Diff(want, optionsOf(g, 4096)); diff != "" {
 		t.Error(diff)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -125,9 +126,9 @@ func (p *program) trouble(err error) view.Trouble {
 		t.Reason, t.Error = "interrupted", interruption(err)
 	case t.Exit == exitUsage:
 		t.Reason = "usage"
-	case errors.Is(err, guest.ErrDeclined):
+	case errors.Is(err, growth.ErrDeclined):
 		t.Reason = "declined"
-	case errors.As(err, new(*guest.Unhealthy)):
+	case errors.As(err, new(*growth.Unhealthy)):
 		t.Reason = string(plan.HealthCheck)
 	case refused:
 		t.Reason, t.Subject = string(r.Reason), r.Subject

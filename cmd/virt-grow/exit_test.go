@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -27,7 +28,7 @@ func TestExitCode(t *testing.T) {
 	}{
 		{"nothing", nil, 0},
 		{"any error", broken, 1},
-		{"declined", errors.Join(guest.ErrDeclined, nil), 1},
+		{"declined", errors.Join(growth.ErrDeclined, nil), 1},
 		{"refusal", plan.Refuse(plan.BitLocker, "sda1", "no"), 3},
 		{"wrapped refusal", fmt.Errorf("check:sda1: %w", plan.Refuse(plan.FSDamaged, "sda1", "no")), 3},
 		{"stale", plan.Refuse(plan.StalePlan, "", "no"), 4},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -62,7 +63,7 @@ func (p *program) grow(c *cli.Context) error {
 	}
 	defer img.Close()
 	o.Session = p.session(t.keys)
-	return p.run(&o, func() (*guest.Outcome, error) { return guest.Grow(c.Context, img, r, o) })
+	return p.run(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, r, o) })
 }
 
 // runOptions reads the flags of a command that changes an image. Without
@@ -124,7 +125,7 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 		return context.Cause(ctx)
 	}
 	if !slices.Contains(agreed, answer) {
-		return guest.ErrDeclined
+		return growth.ErrDeclined
 	}
 	return nil
 }

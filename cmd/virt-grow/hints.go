@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -177,7 +178,7 @@ func (p *program) hintAlone(err error) string {
 	if isInterrupt(err) {
 		return ""
 	}
-	if errors.As(err, new(*guest.Unhealthy)) {
+	if errors.As(err, new(*growth.Unhealthy)) {
 		return hints[plan.HealthCheck]
 	}
 	if r, ok := refusal(err); ok {

@@ -49,7 +49,7 @@ func unreadable(err error) string {
 
 // engine knows the jobs of the state directory.
 func (p *program) engine() *job.Engine {
-	return guest.Options{Options: job.Options{Store: p.store()}}.Engine()
+	return guest.Engine(guest.Options{Options: job.Options{Store: p.store()}})
 }
 
 // listed is a job as the list shows it.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -22,7 +22,7 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := job.Header{Kind: string(guest.Growth), Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed}
+	h := job.Header{Kind: string(growth.Kind), Target: plan.Target{Path: "/img/a.qcow2", Format: "qcow2", SectorSize: 512}, Agreed: agreed}
 	data := headerOf(t, h, map[string]any{
 		"old_size": size.GiB, "new_size": 2 * size.GiB, "overlay": filepath.Join(state, "o.qcow2"), "undo": filepath.Join(state, "u.qcow2"),
 	})

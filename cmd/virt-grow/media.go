@@ -61,7 +61,7 @@ func (p *program) mediaInsert(c *cli.Context) error {
 	}
 	r.ISO, r.Windows = iso, c.Bool("virtio-win")
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Insert(c.Context, d, r, o.Devices())
+		return device.Insert(c.Context, d, r, guest.DeviceOptions(o))
 	})
 }
 
@@ -101,6 +101,6 @@ func (p *program) mediaEject(c *cli.Context) error {
 		return err
 	}
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Eject(c.Context, d, r, o.Devices())
+		return device.Eject(c.Context, d, r, guest.DeviceOptions(o))
 	})
 }

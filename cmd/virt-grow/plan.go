@@ -13,6 +13,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -58,7 +59,7 @@ func (p *program) plan(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("planning for " + img.Path)
-	made, err := guest.MakePlan(c.Context, img, r, guest.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()})
+	made, err := growth.MakePlan(c.Context, img, r, guest.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()})
 	stop()
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (p *program) planRehearsed(c *cli.Context) error {
 	if err := mayWrite(output, c.Args().First(), c.Bool("force")); err != nil {
 		return err
 	}
-	return p.withRehearsal(c, func(o *guest.Options, work func() (*guest.Rehearsal, error)) error {
+	return p.withRehearsal(c, func(o *guest.Options, work func() (*growth.Rehearsal, error)) error {
 		stop := p.looking("rehearsing")
 		out, err := work()
 		stop()

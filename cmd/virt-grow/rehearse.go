@@ -17,6 +17,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -42,7 +43,7 @@ func rehearseFlags() []cli.Flag {
 }
 
 func (p *program) rehearse(c *cli.Context) error {
-	return p.withRehearsal(c, func(o *guest.Options, work func() (*guest.Rehearsal, error)) error {
+	return p.withRehearsal(c, func(o *guest.Options, work func() (*growth.Rehearsal, error)) error {
 		stop := p.watch(o)
 		out, err := work()
 		stop()
@@ -54,7 +55,7 @@ func (p *program) rehearse(c *cli.Context) error {
 }
 
 // withRehearsal reads the command line, and has run do the work.
-func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() (*guest.Rehearsal, error)) error) error {
+func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() (*growth.Rehearsal, error)) error) error {
 	r, err := request(c)
 	if err != nil {
 		return err
@@ -77,11 +78,11 @@ func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() 
 	}
 	defer img.Close()
 	o.Session = p.session(t.keys)
-	return run(&o, func() (*guest.Rehearsal, error) { return guest.Rehearse(c.Context, img, r, o, q) })
+	return run(&o, func() (*growth.Rehearsal, error) { return growth.Rehearse(c.Context, img, r, o, q) })
 }
 
-func (p *program) rehearseOptions(c *cli.Context) (guest.RehearseOptions, error) {
-	q := guest.RehearseOptions{Quiesce: c.String("quiesce"), Guard: guardFrozen}
+func (p *program) rehearseOptions(c *cli.Context) (growth.RehearseOptions, error) {
+	q := growth.RehearseOptions{Quiesce: c.String("quiesce"), Guard: guardFrozen}
 	if !slices.Contains([]string{"auto", "yes", "no"}, q.Quiesce) {
 		return q, usage("--quiesce %s: it is auto, yes or no", q.Quiesce)
 	}
@@ -95,7 +96,7 @@ func (p *program) rehearseOptions(c *cli.Context) (guest.RehearseOptions, error)
 }
 
 // rehearsed shows how it went.
-func (p *program) rehearsed(out *guest.Rehearsal) error {
+func (p *program) rehearsed(out *growth.Rehearsal) error {
 	if p.json {
 		p.events.Rehearsed(p.rehearsalEvent(out))
 		return nil
@@ -104,7 +105,7 @@ func (p *program) rehearsed(out *guest.Rehearsal) error {
 	return view.Rehearsal(p.out, p.style(), p.rehearsalEvent(out), out.Plan)
 }
 
-func (p *program) rehearsalEvent(out *guest.Rehearsal) view.RehearsalEvent {
+func (p *program) rehearsalEvent(out *growth.Rehearsal) view.RehearsalEvent {
 	e := view.RehearsalEvent{Job: p.job, Outcome: view.Rehearsed, Seconds: out.Took.Seconds(), Frozen: out.Frozen.Seconds(),
 		Viewed: out.Viewed, Scratch: out.Scratch, LeftOut: out.LeftOut}
 	if !out.Plan.Changes() {

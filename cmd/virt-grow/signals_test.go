@@ -11,7 +11,7 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
@@ -76,9 +76,9 @@ func TestConfirm(t *testing.T) {
 		answer string
 		want   error
 	}{
-		{kept, "y\n", nil}, {kept, "YES\n", nil}, {kept, " y \n", nil}, {kept, "n\n", guest.ErrDeclined},
-		{kept, "\n", guest.ErrDeclined}, {kept, "", guest.ErrDeclined}, {kept, "yess\n", guest.ErrDeclined},
-		{drops, "y\nsda4\n", nil}, {drops, "y\ny\n", guest.ErrDeclined}, {drops, "sda4\n", guest.ErrDeclined},
+		{kept, "y\n", nil}, {kept, "YES\n", nil}, {kept, " y \n", nil}, {kept, "n\n", growth.ErrDeclined},
+		{kept, "\n", growth.ErrDeclined}, {kept, "", growth.ErrDeclined}, {kept, "yess\n", growth.ErrDeclined},
+		{drops, "y\nsda4\n", nil}, {drops, "y\ny\n", growth.ErrDeclined}, {drops, "sda4\n", growth.ErrDeclined},
 	} {
 		p := &program{console: quiet(nil)}
 		p.in = iotest.OneByteReader(strings.NewReader(c.answer)) // as a terminal: no line before it is asked for

@@ -7,8 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -20,7 +20,7 @@ type target struct {
 	// path is an image's; domain is the name of a domain, and path empty.
 	path, domain string
 	open         image.Options
-	treat        guest.DomainOptions
+	treat        growth.DomainOptions
 	keys         keyring
 	// mount is the file system to take for /; "" goes by the guest's fstab.
 	mount string

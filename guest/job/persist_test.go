@@ -1,13 +1,13 @@
-package job
+package job_test
 
 import (
 	"testing"
 
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/journal/journaltest"
 )
 
-// TestPersistedFieldsAreTagged covers what this package keeps in journals and in the
-// state directory.
+// TestPersistedFieldsAreTagged covers the header, and what is kept in the state directory.
 func TestPersistedFieldsAreTagged(t *testing.T) {
-	journaltest.CheckTags(t, Header{}, Timings{})
+	journaltest.CheckTags(t, job.Header{}, job.Timings{})
 }

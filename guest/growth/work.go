@@ -1,4 +1,8 @@
-package guest
+// Package growth has the kinds of job that grow a disk: the image is only read while an
+// overlay of it is edited and verified, the guest may prove itself on the overlay in a
+// trial, and the commit can be taken back until it is complete. A rehearsal does the same
+// edit on a throw-away overlay. Half an edit is never continued.
+package growth
 
 import (
 	"context"
@@ -85,7 +89,8 @@ func newGrowth(j *job.Job, data growthData, o Options) *growth {
 	return g
 }
 
-func openGrowth(o Options) job.Kind {
+// Open opens a job of the kind.
+func Open(o Options) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		var data growthData
 		err := j.Load(&data)
@@ -94,7 +99,7 @@ func openGrowth(o Options) job.Kind {
 }
 
 // growthSpec is a new growth of the disk. work makes its work.
-func growthSpec(ctx context.Context, kind Kind, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) job.Work) (job.Spec, error) {
+func growthSpec(ctx context.Context, kind string, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) job.Work) (job.Spec, error) {
 	s := job.Spec{Kind: kind, Target: d.Target, Agreed: o.Confirm == nil}
 	var err error
 	if s.Locks, err = locksOf(d); err != nil {
@@ -278,7 +283,7 @@ func (g *growth) afterwards(phase, command string) {
 }
 
 // Report adds the plan, and what is left to a person.
-func (g *growth) Report(out *Outcome) {
+func (g *growth) Report(out *job.Outcome) {
 	out.Plan = g.plan
 	if out.Changed {
 		out.ManualSteps = g.manualSteps()
@@ -287,7 +292,7 @@ func (g *growth) Report(out *Outcome) {
 
 // Failed says what the image and the guest have been through, and runs the command for
 // a job that failed after its pre command.
-func (g *growth) Failed(f *Failure, before journal.Record) {
+func (g *growth) Failed(f *job.Failure, before journal.Record) {
 	f.Begun = f.Forward || job.Begun(before, string(plan.StepCommit))
 	started := job.Begun(before, string(plan.StepStart))
 	asked := started || job.Begun(before, string(plan.StepShutdown))

@@ -1,4 +1,4 @@
-package guest
+package growth
 
 import (
 	"context"
@@ -232,7 +232,7 @@ func newStage(t *testing.T, treated *plan.Guest) *stage {
 			t.Fatal(err)
 		}
 	}
-	s.Engine.Kinds = job.Kinds{Growth: s.open, Rehearsing: openRehearsal(Options{})}
+	s.Engine.Kinds = job.Kinds{Kind: s.open, KindRehearsal: OpenRehearsal(Options{})}
 	s.Engine.Emit = s.emit
 	s.Start = s.grow
 	return s
@@ -249,14 +249,14 @@ func (s *stage) emit(e apply.Event) {
 }
 
 // grow begins a growth.
-func (s *stage) grow(ctx context.Context, command string) (*Outcome, error) {
-	o := Options{GrowthOptions: GrowthOptions{Keep: command == "keep", Hooks: s.hooks}}
+func (s *stage) grow(ctx context.Context, command string) (*job.Outcome, error) {
+	o := Options{Keep: command == "keep", Hooks: s.hooks}
 	if command == "ask" {
 		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
 	}
-	kind, work := Growth, func(g *growth) job.Work { return s.fake(g) }
+	kind, work := Kind, func(g *growth) job.Work { return s.fake(g) }
 	if command == "rehearse" {
-		kind, work = Rehearsing, func(g *growth) job.Work { return &rehearsal{growth: s.fake(g).growth, out: &Rehearsal{}} }
+		kind, work = KindRehearsal, func(g *growth) job.Work { return &rehearsal{growth: s.fake(g).growth, out: &Rehearsal{}} }
 	}
 	r := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
 	spec, err := growthSpec(ctx, kind, s.disk, r, 2*size.GiB, o, work)
@@ -267,7 +267,7 @@ func (s *stage) grow(ctx context.Context, command string) (*Outcome, error) {
 }
 
 func (s *stage) open(j *job.Job) (job.Work, error) {
-	w, err := openGrowth(Options{})(j)
+	w, err := Open(Options{})(j)
 	return s.fake(w.(*growth)), err
 }
 

@@ -1,4 +1,4 @@
-package guest
+package growth
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 // Grow grows the image as a new job: look, plan, ask, edit the overlay,
 // verify, commit. The appliance boots once, on the closed gate, while the
 // overlay is made.
-func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcome, error) {
+func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Outcome, error) {
 	newSize, err := r.NewSize(d.Size)
 	if err != nil {
 		return nil, err
@@ -32,11 +32,12 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*Outcom
 	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
-	spec, err := growthSpec(ctx, Growth, d, r, newSize, o, func(g *growth) job.Work { return g })
+	spec, err := growthSpec(ctx, Kind, d, r, newSize, o, func(g *growth) job.Work { return g })
 	if err != nil {
 		return nil, err
 	}
-	return o.Engine().Run(ctx, spec)
+	e := job.Engine{Options: o.Options}
+	return e.Run(ctx, spec)
 }
 
 func (g *growth) overlayStep() plan.Step {

@@ -1,4 +1,4 @@
-package guest
+package growth
 
 import (
 	"context"
@@ -87,11 +87,12 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 		}
 	}
 	out := &Rehearsal{}
-	spec, err := growthSpec(ctx, Rehearsing, d, r, newSize, o, func(g *growth) job.Work { return &rehearsal{g, q, out} })
+	spec, err := growthSpec(ctx, KindRehearsal, d, r, newSize, o, func(g *growth) job.Work { return &rehearsal{g, q, out} })
 	if err != nil {
 		return nil, err
 	}
-	if _, err := o.Engine().Run(ctx, spec); err != nil {
+	e := job.Engine{Options: o.Options}
+	if _, err := e.Run(ctx, spec); err != nil {
 		return nil, err
 	}
 	for i, s := range out.Plan.Steps {
@@ -110,7 +111,8 @@ type rehearsal struct {
 	out     *Rehearsal
 }
 
-func openRehearsal(o Options) job.Kind {
+// OpenRehearsal opens a job of KindRehearsal.
+func OpenRehearsal(o Options) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		var data growthData
 		err := j.Load(&data)
@@ -135,7 +137,7 @@ func (r *rehearsal) Describe(_ journal.Record, active bool) string {
 }
 
 // Report has nothing to add: the rehearsal's own outcome is another one.
-func (r *rehearsal) Report(*Outcome) {}
+func (r *rehearsal) Report(*job.Outcome) {}
 
 // Run rehearses. All that it has made is taken away in the end, and whatever becomes of
 // a rehearsal that was cut off.
@@ -155,7 +157,7 @@ func (r *rehearsal) Run(ctx context.Context, a job.Action) error {
 func (r *rehearsal) Disconnect() error { return r.Release() }
 
 // Failed knows that the image was only read.
-func (r *rehearsal) Failed(f *Failure, _ journal.Record) {
+func (r *rehearsal) Failed(f *job.Failure, _ journal.Record) {
 	f.Begun, f.Trivial = false, f.Restored
 	if f.Restored {
 		return
