@@ -12,7 +12,9 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/domainjob"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -39,7 +41,7 @@ func Grow(ctx context.Context, p *Plan, o job.Options) (*job.Outcome, error) {
 	return e.Run(ctx, job.Spec{
 		Kind: Kind, Target: p.Target, Locks: []string{p.disk.Stamp.Identity()}, Steps: p.Steps(), Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
-			w := &work{Job: domainjob.New(j, p.domain), data: data{Plan: p, Left: p.Commands}, fresh: true}
+			w := newWork(j, p)
 			return w.data, w, nil
 		},
 	})
@@ -77,8 +79,33 @@ type work struct {
 	job.Stepwise
 	*domainjob.Job
 	data
+	// qemu is the domain, once the job is connected.
+	qemu guestDomain
 	// fresh reports that the plan was made by this process.
 	fresh bool
+}
+
+// guestDomain is what an online growth needs of libvirt, and of the guest's agent.
+type guestDomain interface {
+	inside.Agent
+	State(context.Context) (domain.State, error)
+	// SizeSeen is the size that QEMU has for the disk, which Resize changes.
+	SizeSeen(context.Context, domain.Resize) (size.Bytes, error)
+	Resize(context.Context, domain.Resize) error
+}
+
+func newWork(j *job.Job, p *Plan) *work {
+	return &work{
+		Job: domainjob.New(j, p.domain), qemu: p.domain,
+		data: data{Plan: p, Left: p.Commands}, fresh: true,
+	}
+}
+
+// Connect connects a job that is taken up again.
+func (o *work) Connect(ctx context.Context) error {
+	err := o.Job.Connect(ctx)
+	o.qemu = o.Domain
+	return err
 }
 
 // Open opens a job of the kind.
@@ -137,7 +164,7 @@ func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 	if err := o.runs(ctx); err != nil {
 		return err
 	}
-	now, err := o.Domain.SizeSeen(ctx, o.Plan.Resize)
+	now, err := o.qemu.SizeSeen(ctx, o.Plan.Resize)
 	if err != nil || now == o.Plan.To {
 		return err // a crash came right after it
 	}
@@ -145,7 +172,7 @@ func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 		return plan.Refuse(plan.Shrink, o.Guest().Name, "%s has grown to %s (%d bytes) meanwhile: it is not made smaller", o.Guest().Disk, now, int64(now))
 	}
 	// What it does after it was given up would stay.
-	if err := o.Domain.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
+	if err := o.qemu.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
 		return err
 	}
 	return o.containerHasSize(ctx)
@@ -153,7 +180,7 @@ func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 
 // containerHasSize holds QEMU's word and the image's own against the plan.
 func (o *work) containerHasSize(ctx context.Context) error {
-	now, err := o.Domain.SizeSeen(ctx, o.Plan.Resize)
+	now, err := o.qemu.SizeSeen(ctx, o.Plan.Resize)
 	if err != nil {
 		return err
 	}
@@ -169,7 +196,7 @@ func (o *work) containerHasSize(ctx context.Context) error {
 
 // runs refuses a guest that went off.
 func (o *work) runs(ctx context.Context) error {
-	state, err := o.Domain.State(ctx)
+	state, err := o.qemu.State(ctx)
 	if err == nil && state != domain.Running {
 		err = fmt.Errorf("%s is %s: what is left is done when it runs again", o.Guest().Name, state)
 	}
@@ -217,7 +244,7 @@ func (o *work) next(ctx context.Context) error {
 func (o *work) agentReady(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.Guest().Name))
 	defer stop()
-	return o.Inside().Await(ctx, o.runs)
+	return inside.New(o.Guest().Name, o.qemu).Await(ctx, o.runs)
 }
 
 // agentPatience is how long an agent that answered before may be silent.
@@ -230,26 +257,32 @@ func (o *work) needed(ctx context.Context) error {
 		return nil
 	}
 	var last live.Guest
-	for end := time.Now().Add(agentPatience); time.Now().Before(end); {
-		g, err := o.Inside().Probe(ctx)
-		if err != nil {
-			return err
+	w := poll.Wait{For: "the guest to see its disk's new size", Every: 200 * time.Millisecond, Limit: agentPatience}
+	err := poll.Until(ctx, w, func() (grown bool, err error) {
+		if last, err = inside.New(o.Guest().Name, o.qemu).Probe(ctx); err != nil {
+			return false, err
 		}
-		if disk, ok := g.Grown(o.Plan.Seen, o.Plan.From, o.Plan.To, o.Plan.Disk); ok {
-			stack, err := g.Stack(disk.Path, o.Plan.Grow)
-			if err != nil {
-				return err
-			}
-			o.Top = stack[len(stack)-1]
-			o.Left, err = g.Commands(stack, o.Plan.To)
-			return err
-		}
-		last = g
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
+		return o.plannedFor(last)
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		return fmt.Errorf("the guest sees no disk that has grown to %d bytes, as QEMU has it: it has %s", int64(o.Plan.To), disksOf(last))
 	}
-	return fmt.Errorf("the guest sees no disk that has grown to %d bytes, as QEMU has it: it has %s", int64(o.Plan.To), disksOf(last))
+	return err
+}
+
+// plannedFor plans what the guest has to run, if the guest sees the disk's new size.
+func (o *work) plannedFor(g live.Guest) (grown bool, err error) {
+	disk, ok := g.Grown(o.Plan.Seen, o.Plan.From, o.Plan.To, o.Plan.Disk)
+	if !ok {
+		return false, nil
+	}
+	stack, err := g.Stack(disk.Path, o.Plan.Grow)
+	if err != nil {
+		return false, err
+	}
+	o.Top = stack[len(stack)-1]
+	o.Left, err = g.Commands(stack, o.Plan.To)
+	return true, err
 }
 
 // knows says that the plan is fresh, and its disk has grown in the guest: nothing is
@@ -258,7 +291,7 @@ func (o *work) knows(ctx context.Context) bool {
 	if !o.fresh || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
 		return false
 	}
-	ran, err := o.Domain.Run(ctx, o.Plan.Disk.SizeProbe(), "")
+	ran, err := o.qemu.Run(ctx, o.Plan.Disk.SizeProbe(), "")
 	return err == nil && strings.TrimSpace(string(ran.Out)) == strconv.FormatInt(int64(o.Plan.To/512), 10)
 }
 
@@ -283,7 +316,7 @@ func (o *work) exec(ctx context.Context, c live.Command) (string, error) {
 	case !c.Asks:
 		o.Note("in the guest: %s", c.Line())
 	}
-	ran, err := o.Domain.Run(ctx, c.Argv, c.Input)
+	ran, err := o.qemu.Run(ctx, c.Argv, c.Input)
 	if err != nil {
 		if state := o.runs(context.WithoutCancel(ctx)); state != nil {
 			return "", state
@@ -306,23 +339,24 @@ const seenLimit = 20 * time.Second
 // the disk has, where that is all that the file system lies on.
 func (o *work) seen(ctx context.Context) error {
 	var why error
-	for end := time.Now().Add(seenLimit); time.Now().Before(end); {
-		all, err := o.Domain.FileSystems(ctx)
+	w := poll.Wait{For: "the guest agent to see the new size", Every: 200 * time.Millisecond, Limit: seenLimit}
+	err := poll.Until(ctx, w, func() (bool, error) {
+		all, err := o.qemu.FileSystems(ctx)
 		if err == nil {
 			err = o.grew(all)
 		}
-		if err == nil {
-			return o.save()
+		if why = err; why == nil {
+			return true, nil
 		}
-		why = err
-		if err := o.runs(ctx); err != nil {
-			return err
-		}
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
+		return false, o.runs(ctx)
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		return why
 	}
-	return why
+	if err != nil {
+		return err
+	}
+	return o.save()
 }
 
 // grew holds what the agent says against what it said before and what the disk has.
