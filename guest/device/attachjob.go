@@ -14,6 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -151,18 +152,15 @@ func (a *attachJob) removeController(ctx context.Context, s plan.Step) error {
 	if err := a.Domain.Detach(ctx, domain.SCSIController, scope); err != nil {
 		return err
 	}
-	for end := time.Now().Add(ReleaseLimit); there && time.Now().Before(end); {
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
-		if there, err = a.hasController(ctx, scope); err != nil {
-			return err
-		}
-	}
-	if there {
+	w := poll.Wait{For: "the guest to release the SCSI controller", Every: 200 * time.Millisecond, Limit: ReleaseLimit}
+	err = poll.Until(ctx, w, func() (bool, error) {
+		there, err := a.hasController(ctx, scope)
+		return !there, err
+	})
+	if errors.Is(err, poll.ErrTimeout) {
 		return plan.Refuse(plan.NotReleased, a.target, "the guest has not let go of the SCSI controller within %s", ReleaseLimit)
 	}
-	return nil
+	return err
 }
 
 // awaitDisk waits until the guest has the disk.

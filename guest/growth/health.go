@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -48,17 +49,12 @@ func (h *hostGuest) stillRuns(ctx context.Context) error {
 func (h *hostGuest) settled(ctx context.Context) error {
 	settle := plan.Seconds(h.Guest().Health.Settle)
 	h.Note("no guest agent: watching for %s whether the guest goes on running", settle)
-	for end := time.Now().Add(settle); ; {
-		if err := h.stillRuns(ctx); err != nil {
-			return err
-		}
-		if !time.Now().Before(end) {
-			return nil
-		}
-		if err := domain.Sleep(ctx, min(500*time.Millisecond, time.Until(end))); err != nil {
-			return err
-		}
+	w := poll.Wait{For: "the guest to settle", Every: 500 * time.Millisecond, Limit: max(1, settle)}
+	err := poll.Until(ctx, w, func() (bool, error) { return false, h.stillRuns(ctx) })
+	if errors.Is(err, poll.ErrTimeout) {
+		return nil // nothing went wrong all the time
 	}
+	return err
 }
 
 // answers is the check of a guest with an agent: it answers, and the file
@@ -66,19 +62,19 @@ func (h *hostGuest) settled(ctx context.Context) error {
 func (h *hostGuest) answers(ctx context.Context) error {
 	limit := plan.Seconds(h.Guest().Health.Limit)
 	h.Note("waiting for the guest agent, up to %s", limit)
-	why := errors.New("no answer")
-	for end := time.Now().Add(limit); time.Now().Before(end); {
+	var why error
+	w := poll.Wait{For: "the guest agent", Every: 200 * time.Millisecond, Limit: max(1, limit)}
+	err := poll.Until(ctx, w, func() (bool, error) {
 		if err := h.stillRuns(ctx); err != nil {
-			return err
+			return false, err
 		}
-		if why = h.grown(ctx); why == nil {
-			return nil
-		}
-		if err := domain.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
+		why = h.grown(ctx)
+		return why == nil, nil
+	})
+	if errors.Is(err, poll.ErrTimeout) {
+		return h.unhealthy("not passed within %s: %v", limit, why)
 	}
-	return h.unhealthy("not passed within %s: %v", limit, why)
+	return err
 }
 
 // grown asks the agent for the sizes of the file systems.

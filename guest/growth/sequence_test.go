@@ -107,6 +107,9 @@ libvirt: run libvirt=error > shutdown overlay check:sda fs:sda verify:sda switch
 libvirt no-trial: run > shutdown overlay check:sda fs:sda verify:sda save-undo commit start clean-up > done
 libvirt no-trial: run start/after=error > shutdown overlay check:sda fs:sda verify:sda save-undo commit -start -commit -save-undo -overlay -shutdown > restored stopped, rolled-back
 libvirt no-trial: run shutdown/before=kill > > killed, editing: resume rollback ; rollback > -shutdown > rolled-back
+libvirt agent: run > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+libvirt agent: run agent=error > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+libvirt agent: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda switch start > killed, trial: resume rollback ; resume domain-destroy=error > health pivot:vda restore clean-up > done
 image: rehearse > overlay check:sda fs:sda verify:sda > cancelled unchanged, forgotten
 image: rehearse fs:sda/before=error > overlay check:sda > error, forgotten
 image: rehearse fs:sda/before=cancel > overlay check:sda > error, forgotten
@@ -159,10 +162,11 @@ func treatments(name string) *plan.Guest {
 	switch name {
 	case "image":
 		return nil
-	case "trial", "manual", "libvirt":
+	case "trial", "manual", "libvirt", "libvirt agent":
 		g.Trial = true
 	}
 	if strings.HasPrefix(name, "libvirt") {
+		g.Health.Agent, g.Health.Limit = strings.HasSuffix(name, "agent"), 60
 		g.Shutdown = []plan.Rung{{Way: string(domain.ByForce), Seconds: 1}}
 	}
 	return g
@@ -417,6 +421,12 @@ func (d *trialOnTestDriver) CommitLive(ctx context.Context, _, image string, _ f
 }
 
 func (d *trialOnTestDriver) Wake(context.Context) error { return nil }
+
+func (d *trialOnTestDriver) Ping(context.Context) error { return nil }
+
+func (d *trialOnTestDriver) FileSystems(ctx context.Context) ([]domain.FS, error) {
+	return []domain.FS{{MountPoint: "/", Type: "xfs", Total: 2 * size.GiB}}, d.stage.Fault(ctx, "agent")
+}
 
 func (d *trialOnTestDriver) replace(ctx context.Context, from, to string) error {
 	x, err := d.XML(ctx)
