@@ -94,12 +94,15 @@ func (u Users) Of(path string) []Use {
 // checkNone refuses images that any disk uses.
 func (u Users) checkNone(paths []string) error {
 	for _, path := range paths {
-		for _, use := range u.Of(path) {
-			if use.Depth == 0 {
-				return plan.Refuse(plan.DiskShared, use.Domain, "%s is disk %s of domain %s as well", path, use.Target, use.Domain)
-			}
-			return plan.Refuse(plan.ChainShared, use.Domain, "%s lies below disk %s of domain %s (%s)", path, use.Target, use.Domain, use.Disk.Source)
+		uses := u.Of(path)
+		if len(uses) == 0 {
+			continue
 		}
+		use := uses[0]
+		if use.Depth == 0 {
+			return plan.Refuse(plan.DiskShared, use.Domain, "%s is disk %s of domain %s as well", path, use.Target, use.Domain)
+		}
+		return plan.Refuse(plan.ChainShared, use.Domain, "%s lies below disk %s of domain %s (%s)", path, use.Target, use.Domain, use.Disk.Source)
 	}
 	return nil
 }

@@ -105,7 +105,6 @@ func (v *vm) dial(string) (connection, error) {
 
 // fakeConnection is a connection to the fake.
 type fakeConnection struct {
-	connection
 	*vm
 	started int
 }
@@ -195,7 +194,6 @@ func (c *fakeConnection) WatchRemovals(_ handle, tell func(string, bool)) (func(
 
 // fakeHandle is a handle of the fake's domain.
 type fakeHandle struct {
-	handle
 	c *fakeConnection
 }
 

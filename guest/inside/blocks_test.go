@@ -42,7 +42,7 @@ func TestDisks(t *testing.T) {
 	if disks, err = m.guest().Disks(t.Context()); err != nil || len(disks) != 1 {
 		t.Errorf("by the agent: %v (%v)", disks, err)
 	}
-	m.disks, m.failing[""] = nil, mayNotExec
+	m.disks, m.failing[""] = nil, errMayNotExec
 	if _, err = m.guest().Disks(t.Context()); !errors.Is(err, domain.ErrMayNotExec) {
 		t.Errorf("by nobody: %v", err)
 	}
@@ -110,8 +110,8 @@ func TestUseOf(t *testing.T) {
 		"Windows":              {exec: true, change: func(m *machine) { m.disks[1].Name = `\\.\PhysicalDrive1` }, want: `\\.\PhysicalDrive1 [] 0`},
 		"not at its address":   {change: func(m *machine) { m.disks = m.disks[:1] }, err: "no disk at its address"},
 		"the agent is silent":  {change: func(m *machine) { m.failing[""] = errSilent }, err: "does not answer"},
-		"an old agent":         {change: func(m *machine) { m.disks = nil; m.failing[""] = mayNotExec }, err: "does not run programs"},
-		"programs are refused": {exec: true, change: func(m *machine) { m.failing["lsblk"] = mayNotExec }, err: "does not run programs"},
+		"an old agent":         {change: func(m *machine) { m.disks = nil; m.failing[""] = errMayNotExec }, err: "does not run programs"},
+		"programs are refused": {exec: true, change: func(m *machine) { m.failing["lsblk"] = errMayNotExec }, err: "does not run programs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := linux()
@@ -180,7 +180,7 @@ func TestProbe(t *testing.T) {
 		want string
 	}{
 		"a disk":      {ran: domain.Ran{Out: []byte(`NAME="/dev/vda" TYPE="disk" SIZE="5"` + "\n")}},
-		"no programs": {err: mayNotExec, want: "cannot ask the guest for its block devices"},
+		"no programs": {err: errMayNotExec, want: "cannot ask the guest for its block devices"},
 		"no lsblk":    {ran: domain.Ran{Status: 127, Err: []byte("sh: lsblk: not found\n")}, want: "status 127: sh: lsblk: not found"},
 		"no device":   {want: "names no block device"},
 	} {
@@ -199,7 +199,7 @@ func TestWindowsDisks(t *testing.T) {
 		reason plan.Reason
 	}{
 		"a disk":        {ran: domain.Ran{Out: []byte("disk|0|68719476736|512|GPT|\r\n")}},
-		"no programs":   {err: mayNotExec, want: "cannot ask the guest for its disks"},
+		"no programs":   {err: errMayNotExec, want: "cannot ask the guest for its disks"},
 		"no PowerShell": {ran: domain.Ran{Status: 1, Err: []byte("Get-Disk: not recognized")}, want: "PowerShell in vm does not list its disks: Get-Disk", reason: plan.ToolMissing},
 		"nonsense":      {ran: domain.Ran{Out: []byte("disk|x\n")}, want: "describes a disk"},
 	} {

@@ -17,8 +17,8 @@ import (
 var (
 	errSilent = errors.New("the agent does not answer")
 	errKilled = errors.New("killed")
-	// mayNotExec is the answer of an agent whose distribution forbids guest-exec.
-	mayNotExec = fmt.Errorf("%w: guest-exec has been disabled", domain.ErrMayNotExec)
+	// errMayNotExec is the answer of an agent whose distribution forbids guest-exec.
+	errMayNotExec = fmt.Errorf("%w: guest-exec has been disabled", domain.ErrMayNotExec)
 )
 
 var dataLine = fstab.For("bbbb-1", "xfs", "/mnt/data", "")
@@ -153,7 +153,7 @@ func TestEditFails(t *testing.T) {
 		"too large":       {func(m *machine) { m.files[fstab.Path] = strings.Repeat("#", maxFstab+1) }, "65537 bytes", ""},
 		"none":            {func(m *machine) { delete(m.files, fstab.Path) }, "cannot read", ""},
 		"taken":           {func(m *machine) { m.files[fstab.Path] += "/dev/vdc /mnt/data ext4\n" }, "fstab has it", ""},
-		"no programs":     {func(m *machine) { m.failing[""] = mayNotExec }, "does not run programs", ""},
+		"no programs":     {func(m *machine) { m.failing[""] = errMayNotExec }, "does not run programs", ""},
 		"a full disk":     {func(m *machine) { m.failing["tee"] = 1 }, "cannot write", ""},
 		"systemd says no": {func(m *machine) { m.failing["systemctl"] = 1 }, "systemctl", ""},
 		"cannot be kept":  {func(m *machine) { m.failing["cp -a /etc/fstab /etc/fstab.virt-grow-job"] = 1 }, "cannot keep", ""},
@@ -246,7 +246,7 @@ func TestEntryFor(t *testing.T) {
 		"NTFS":              {disk: live.Device{FS: "ntfs", UUID: "dddd-1"}, change: func(m *machine) { m.files["/proc/filesystems"] = "nodev\tproc\n\tntfs3\n" }, want: "UUID=dddd-1 /d ntfs3"},
 		"NTFS by FUSE":      {disk: live.Device{FS: "ntfs", UUID: "dddd-1"}, want: "UUID=dddd-1 /d ntfs-3g"},
 		"no such disk":      {change: func(m *machine) { m.failing["lsblk"] = 1 }, err: "lsblk ended with status 1"},
-		"no programs":       {change: func(m *machine) { m.failing[""] = mayNotExec }, err: "does not run programs"},
+		"no programs":       {change: func(m *machine) { m.failing[""] = errMayNotExec }, err: "does not run programs"},
 		"no list of mounts": {change: func(m *machine) { m.failing["cat /proc/self/mounts"] = errSilent }, err: "does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,7 +22,7 @@ func TestCheckMountPoint(t *testing.T) {
 		"mounted":             {change: func(m *machine) { m.mounted = append(m.mounted, mounted{"/dev/vdb", "/mnt/data"}) }, at: "/mnt/data", reason: plan.MountTaken},
 		"in the fstab":        {change: func(m *machine) { m.files[fstab.Path] += "/dev/vdc /mnt/data ext4\n" }, at: "/mnt/data", reason: plan.MountTaken},
 		"the agent is silent": {change: func(m *machine) { m.failing["guest-get-fsinfo"] = errSilent }, at: "/mnt/data", failed: true},
-		"no programs":         {change: func(m *machine) { m.failing["cat"] = mayNotExec }, at: "/mnt/data", failed: true},
+		"no programs":         {change: func(m *machine) { m.failing["cat"] = errMayNotExec }, at: "/mnt/data", failed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := linux()
@@ -37,9 +37,6 @@ func TestCheckMountPoint(t *testing.T) {
 		})
 	}
 }
-
-// ignore is where the directories that were made are saved, for tests without them.
-func ignore([]string) error { return nil }
 
 func TestMount(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -61,7 +58,7 @@ func TestMount(t *testing.T) {
 			m.files[fstab.Path] = strings.Replace(m.files[fstab.Path], "bbbb-1", "aaaa-1", 1)
 		}},
 		"no directory": {at: "/mnt/data", made: "[/mnt/data]", change: func(m *machine) { m.failing["mkdir"] = 1 }, want: "mkdir"},
-		"no programs":  {at: "/mnt", made: "[]", change: func(m *machine) { m.failing[""] = mayNotExec }, want: "does not run programs"},
+		"no programs":  {at: "/mnt", made: "[]", change: func(m *machine) { m.failing[""] = errMayNotExec }, want: "does not run programs"},
 		"no test":      {at: "/mnt", made: "[]", change: func(m *machine) { m.failing["test"] = errSilent }, want: "does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
