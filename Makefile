@@ -19,7 +19,7 @@ FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
 
-.PHONY: help deps deps-demo deps-test binding build test test-all test-debian lint fuzz bench bench-online bench-outage demo clean
+.PHONY: help deps deps-demo deps-test binding build test test-all test-debian test-host lint fuzz bench bench-online bench-outage demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ build: binding ## bin/virt-grow
 
 # Two packages at a time: an emulated appliance takes about one processor.
 test: deps-test ## the whole suite, also on a fresh machine; at most 15 minutes
-	go test -count=1 -p 2 -timeout 15m $(TEST) ./...
+	go test -count=1 -p 2 -timeout 30m $(TEST) ./...
 
 # The other packages have nothing more to show than in make test. LONG=all takes
 # every point of the kill and fault tests, and more formats: 2½ hours.
@@ -52,6 +52,9 @@ test-all: deps-test ## the long matrices
 # Not in the suite: it needs root, loop devices and Debian's archive.
 test-debian: deps-test ## grow and boot two real Debians, made on demand: without KVM 15 minutes
 	VIRT_GROW_LONG=debian go test -count=1 -timeout 60m -run TestDebian -v ./cmd/virt-grow
+
+test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM half an hour
+	@.ci/host $(HOST)
 
 lint: binding ## gofmt, go vet, staticcheck, import directions
 	@unformatted=$$(gofmt -l $(GO_FOLDERS)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi

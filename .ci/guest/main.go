@@ -4,6 +4,7 @@
 //	go run ./.ci/guest up DIR VARIANT   start both; print the URI; the guest is called demo, its disk DIR/disk.qcow2
 //	go run ./.ci/guest beats DIR        print the longest gap between two signs of life of the guest, in seconds
 //	go run ./.ci/guest down DIR         end both, and remove DIR
+//	go run ./.ci/guest export DIR AT VARIANT   write the files of the guest and its definition to DIR, for a host that has them in AT
 //
 // DIR is created by up. Its path must be short, and every user must be able to
 // get to it. It takes root.
@@ -35,8 +36,10 @@ func main() {
 		err = beats(args[1])
 	case len(args) == 2 && args[0] == "down":
 		err = down(args[1])
+	case len(args) == 4 && args[0] == "export":
+		err = lab.Export(ctx, args[1], args[2], name, args[3])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | beats DIR | down DIR")
+		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | beats DIR | down DIR | export DIR AT VARIANT")
 		os.Exit(64)
 	}
 	if err != nil {

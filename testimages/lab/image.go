@@ -54,6 +54,30 @@ func Image(ctx context.Context, variant, format, path string) error {
 	return os.Chmod(path, 0o644)
 }
 
+// Export writes a guest called name as files for another host: dir gets its kernel,
+// initramfs and disk, and domain.xml, which is to be defined there with dir copied to
+// at. It is emulated there.
+func Export(ctx context.Context, dir, at, name, variant string) error {
+	l := &Libvirt{dir: dir}
+	for _, sub := range []string{"boot", "serial", "clock"} {
+		if err := os.MkdirAll(l.path(sub), 0o755); err != nil {
+			return err
+		}
+	}
+	disk := Disk{Path: l.path("disk.qcow2"), Format: "qcow2", Target: "vda"}
+	spec := Spec{Name: name, Disks: []Disk{disk}}
+	if err := errors.Join(Image(ctx, variant, disk.Format, disk.Path), l.installBoot(ctx, spec.initramfs()),
+		os.Chmod(l.path("clock"), 0o777|os.ModeSticky)); err != nil {
+		return err
+	}
+	xml, err := l.Guest(name).xml(spec)
+	if err != nil {
+		return err
+	}
+	xml = strings.NewReplacer(dir, at, `<domain type="kvm"`, `<domain type="qemu"`, `<cpu mode="host-passthrough"/>`, "").Replace(xml)
+	return os.WriteFile(l.path("domain.xml"), []byte(xml), 0o644)
+}
+
 // installBoot copies kernel and initramfs to where QEMU can read them, which it
 // cannot in a user's cache. Those of guests that load ntfs3 have their own.
 func (l *Libvirt) installBoot(ctx context.Context, initramfs string) error {
