@@ -119,12 +119,16 @@ type Job struct {
 	session session.Options
 	// prepared is the session that the change was prepared in; may be nil.
 	prepared *session.Session
+	// write changes the files in overlays, one for each drive; "" leaves one out.
+	write func(ctx context.Context, c *Change, overlays []string) error
 }
 
 // NewJob has a job use the session that its change was prepared in, if that is not nil,
 // and otherwise start one.
 func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
-	return &Job{j, o, prepared}
+	made := &Job{Job: j, session: o, prepared: prepared}
+	made.write = made.writeInto
+	return made
 }
 
 // Handlers are what these steps mean in a job. Each can be run again after a crash in
@@ -226,7 +230,7 @@ func (c *Change) write(ctx context.Context, j *Job) error {
 		defer stop()
 		ctx = watched
 	}
-	if err := c.writeInto(ctx, j, overlays); err != nil {
+	if err := j.write(ctx, c, overlays); err != nil {
 		return err
 	}
 	for _, i := range c.Place.Disks {
@@ -248,7 +252,7 @@ func (c *Change) untouched(j *Job, d drive) error {
 
 // writeInto changes the files in the appliance the change was prepared in, or in one
 // of its own.
-func (c *Change) writeInto(ctx context.Context, j *Job, overlays []string) (err error) {
+func (j *Job) writeInto(ctx context.Context, c *Change, overlays []string) (err error) {
 	s := j.prepared
 	j.prepared = nil
 	if s.Running() {

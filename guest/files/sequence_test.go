@@ -1,0 +1,153 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job/jobtest"
+	"github.com/virt-grow/virt-grow/guest/session"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// sequences are changes of a file, one a line, as a script of jobtest.Player. The overlay
+// and the image are real; what the appliance would write is written by qemu-io. "text" is
+// a fault in that, and "image" a write to the image by somebody else.
+var sequences = `
+run > write save-undo commit clean-up > done
+run text=error > -write > error, forgotten
+run save-undo/before=cancel > write -save-undo -write > restored, rolled-back
+run commit/after=error > write save-undo -commit -save-undo -write > restored, rolled-back
+run clean-up/before=error > write save-undo commit > forward, working: resume close ; rollback > > job-state, working: resume close ; resume > clean-up > done
+run write/after=kill > > killed, working: resume rollback ; resume > write save-undo commit clean-up > done
+run save-undo/before=kill > write > killed, working: resume rollback ; resume image=error > -save-undo -write > restored, rolled-back
+run commit/after=kill > write save-undo > killed, working: resume rollback ; resume > commit clean-up > done
+run commit/after=kill > write save-undo > killed, working: resume rollback ; rollback > -commit -save-undo -write > rolled-back
+run clean-up/before=kill > write save-undo commit > killed, working: resume close ; accept > > closed
+`
+
+func TestSequences(t *testing.T) {
+	for line := range strings.Lines(strings.TrimSpace(sequences)) {
+		line = strings.TrimSpace(line)
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			d := newDisk(t)
+			if got := d.Play(line); got != line {
+				t.Errorf("got\n%s", got)
+			}
+			d.check(t, line)
+		})
+	}
+}
+
+// testDisk is a raw image, with a change of a file on it.
+type testDisk struct {
+	*jobtest.Player
+	path   string
+	change *Change
+}
+
+// textAt is where the file's text lies on the disk.
+const textAt = 3 << 20
+
+func newDisk(t *testing.T) *testDisk {
+	t.Helper()
+	d := &testDisk{Player: jobtest.New(t, nil), path: filepath.Join(t.TempDir(), "a.raw")}
+	if err := os.WriteFile(d.path, make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stamp, err := image.StampOf(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := File{Change: appliance.Change{Path: "/motd"}, Name: "/motd"}
+	file.SetText([]byte("hello"))
+	d.change = &Change{
+		Drives: []drive{{Path: d.path, Format: "raw", Sector: 512, Size: 8 * size.MiB, Stamp: stamp}},
+		Place:  appliance.Place{Device: "sda", Disks: []int{0}}, Files: []File{file},
+	}
+	d.Engine.Kinds = job.Kinds{KindEdit: func(j *job.Job) (job.Work, error) {
+		w, err := OpenJob(session.Options{})(j)
+		w.(*work).job.write = d.write
+		return &onDisk{w.(*work), d}, err
+	}}
+	d.Engine.Emit = d.trace
+	d.Start = func(ctx context.Context, _ string) (*job.Outcome, error) {
+		return d.Engine.Run(ctx, job.Spec{Kind: KindEdit, Target: plan.Target{Path: d.path}, Locks: d.change.Locks(), Steps: d.change.Steps(), Agreed: true,
+			Open: func(j *job.Job) (any, job.Work, error) {
+				w := &work{Change: d.change, job: NewJob(j, session.Options{}, nil)}
+				w.job.write = d.write
+				return d.change, w, nil
+			}})
+	}
+	return d
+}
+
+func (d *testDisk) trace(e apply.Event) {
+	switch e.Phase {
+	case apply.Finished:
+		d.Did(e.Step.ID())
+	case apply.Undone:
+		d.Did("-" + e.Step.ID())
+	}
+}
+
+// write writes the text where an appliance would have written it.
+func (d *testDisk) write(ctx context.Context, _ *Change, overlays []string) error {
+	if err := d.Fault(ctx, "text"); err != nil {
+		return err
+	}
+	_, err := block.Run(ctx, "qemu-io", "-f", "qcow2", "-c", "write -P 0x68 3M 64k", overlays[0])
+	return err
+}
+
+// onDisk has others write to the image before a job is taken up again.
+type onDisk struct {
+	*work
+	disk *testDisk
+}
+
+func (w *onDisk) Connect(ctx context.Context) error {
+	if w.disk.Fault(ctx, "image") == nil {
+		return nil
+	}
+	f, err := os.OpenFile(w.disk.path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt([]byte("theirs"), 1<<20)
+	return err
+}
+
+func (w *onDisk) Disconnect() error { return nil }
+
+// check: the image has the text, or is as it was; and nothing lies beside it.
+func (d *testDisk) check(t *testing.T, line string) {
+	t.Helper()
+	data, err := os.ReadFile(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.HasSuffix(line, "done") || strings.HasSuffix(line, "closed")
+	want := bytes.Repeat([]byte{0}, 64<<10)
+	if changed {
+		want = bytes.Repeat([]byte{0x68}, 64<<10)
+	}
+	if !bytes.Equal(data[textAt:textAt+len(want)], want) {
+		t.Errorf("the image is not as it should be; changed: %v", changed)
+	}
+	left, _ := filepath.Glob(d.path + ".virt-grow-*")
+	if strings.HasSuffix(line, "closed") != (len(left) > 0) {
+		t.Errorf("left beside it: %v", left)
+	}
+}
