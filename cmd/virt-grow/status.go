@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
@@ -93,16 +93,13 @@ func (p *program) foreignText(id string) string {
 		p.store().DirOf(id))
 }
 
-// damagedText says what a person can do with a job whose journal is damaged.
+// damagedText says what a person can do with a job whose journal is damaged. Of what it
+// was, its plan is all that is left.
 func (p *program) damagedText(id string) string {
-	dir := p.store().DirOf(id)
-	text := fmt.Sprintf("The job's journal cannot be read, and is not half believed. Its folder is %s.", dir)
+	text := fmt.Sprintf("The job's journal cannot be read, and is not half believed. Its folder is %s.", p.store().DirOf(id))
 	saved, err := p.planOf(id)
 	if err != nil {
 		return text + " It has no plan: the image was not touched. accept --as-is moves the folder away."
 	}
-	base := filepath.Join(filepath.Dir(saved.Target.Path), filepath.Base(saved.Target.Path)+".virt-grow-"+id)
-	return text + fmt.Sprintf(" If %s.undo.qcow2 is not there (or wherever --scratch-dir pointed), the commit had not begun and the image is untouched: delete the overlay %s.qcow2, if it is there, and move the folder away."+
-		" If it is there, the image may be partly written: keep all three files, do not start the guest, and put the saved bytes back with qemu-img rebase -u -b %s -F %s and qemu-img commit on a copy of them.",
-		base, base, saved.Target.Path, saved.Target.Format)
+	return text + growth.DescribeDamaged(id, saved)
 }

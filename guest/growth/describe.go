@@ -2,6 +2,7 @@ package growth
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -63,4 +64,13 @@ func describeRunning(r journal.Record, commit bool) string {
 		return "It runs: it looks at the image, or waits for an answer. The image is untouched."
 	}
 	return "It runs: the overlay is being edited" + job.At(r) + ". The image is untouched."
+}
+
+// DescribeDamaged says what a person can do about a growth whose journal is damaged, by
+// its plan.
+func DescribeDamaged(id string, saved *plan.Plan) string {
+	base := filepath.Join(filepath.Dir(saved.Target.Path), filepath.Base(saved.Target.Path)+".virt-grow-"+id)
+	return fmt.Sprintf(" If %s.undo.qcow2 is not there (or wherever --scratch-dir pointed), the commit had not begun and the image is untouched: delete the overlay %s.qcow2, if it is there, and move the folder away."+
+		" If it is there, the image may be partly written: keep all three files, do not start the guest, and put the saved bytes back with qemu-img rebase -u -b %s -F %s and qemu-img commit on a copy of them.",
+		base, base, saved.Target.Path, saved.Target.Format)
 }
