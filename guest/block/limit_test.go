@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // TestCanResize holds QEMU's answer against the limit in its sources.
@@ -21,6 +22,9 @@ func TestCanResize(t *testing.T) {
 		{Info{Version: 3, Cluster: 64 * size.KiB, RefcountBits: 64, ExtendedL2: true}, 10 * size.TiB, true},
 		{Info{Version: 3, Cluster: 2 * size.MiB, RefcountBits: 1}, 10 * size.TiB, true},
 	} {
+		if c.ok && c.info.Cluster == 512 && !level.At(level.Real) {
+			continue // QEMU writes 32 MiB of tables, in clusters of 512 bytes
+		}
 		c.info.VirtualSize = 64 * size.MiB
 		err := c.info.CanResize(t.Context(), c.to)
 		if c.ok && err != nil || !c.ok && !errors.Is(err, ErrTooBig) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan/size"
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 const was, grown = 40*size.MiB + 512, 64 * size.MiB
@@ -69,8 +70,12 @@ func contents(t *testing.T, path, format string) []byte {
 // when repeated.
 func TestCommitAndRevert(t *testing.T) {
 	ctx := context.Background()
+	seeds := uint64(2) // one of them with a torn commit
+	if level.At(level.Real) {
+		seeds = 6
+	}
 	for _, format := range []string{"raw", "qcow2"} {
-		for seed := range uint64(6) {
+		for seed := range seeds {
 			t.Run(fmt.Sprintf("%s/%d", format, seed), func(t *testing.T) {
 				o := pair(t, format, seed)
 				before, after := contents(t, o.Image, format), contents(t, o.Path, "qcow2")

@@ -31,11 +31,20 @@ func read(t *testing.T, path string) *Ext {
 	return e
 }
 
-func TestExtOracle(t *testing.T) {
-	n := 40
-	if level.At(level.Long) {
-		n = 400
+// rounds is how often something random is tried in a short run, in make test, and in
+// the long matrices.
+func rounds(short, real, long int) int {
+	switch {
+	case level.At(level.Long):
+		return long
+	case level.At(level.Real):
+		return real
 	}
+	return short
+}
+
+func TestExtOracle(t *testing.T) {
+	n := rounds(10, 40, 400)
 	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { extCase(t, rand.New(rand.NewPCG(uint64(seed), 1))) })
 	}
@@ -91,10 +100,7 @@ func extCase(t *testing.T, r *rand.Rand) {
 // TestExtReserved grows small file systems past the descriptors that were reserved
 // for them: what is said to work does, and the size named as the limit works.
 func TestExtReserved(t *testing.T) {
-	n := 12
-	if level.At(level.Long) {
-		n = 120
-	}
+	n := rounds(3, 12, 120)
 	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(seed), 2))
