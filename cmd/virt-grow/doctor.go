@@ -37,7 +37,7 @@ func (p *program) doctor(c *cli.Context) error {
 	var findings []view.Finding
 	for _, f := range found {
 		ok = ok && f.Level != doctor.Fail
-		findings = append(findings, view.Finding{Name: f.Name, Level: string(f.Level), Text: f.Text, Mend: f.Mend})
+		findings = append(findings, view.Finding{Name: f.Name, Level: f.Level, Text: f.Text, Mend: f.Mend})
 	}
 	var err error
 	if p.json {

@@ -102,7 +102,7 @@ func isInterrupt(err error) bool {
 }
 
 // outcomeOf names how a run failed, for its result event.
-func outcomeOf(exit int) string {
+func outcomeOf(exit int) view.Outcome {
 	switch exit {
 	case exitFailed:
 		return view.Failed
@@ -118,20 +118,20 @@ func outcomeOf(exit int) string {
 
 // trouble is an error in the form it is shown.
 func (p *program) trouble(err error) view.Trouble {
-	t := view.Trouble{Exit: exitCode(err), Error: oneLine(err), Reason: "failed", Hint: p.hint(err)}
+	t := view.Trouble{Exit: exitCode(err), Error: oneLine(err), Reason: view.ReasonFailed, Hint: p.hint(err)}
 	r, refused := refusal(err)
 	switch {
 	case t.Exit == exitInterrupted:
 		// What was cut off has its own words for it; they are no news.
-		t.Reason, t.Error = "interrupted", interruption(err)
+		t.Reason, t.Error = view.ReasonInterrupted, interruption(err)
 	case t.Exit == exitUsage:
-		t.Reason = "usage"
+		t.Reason = view.ReasonUsage
 	case errors.Is(err, growth.ErrDeclined):
-		t.Reason = "declined"
+		t.Reason = view.ReasonDeclined
 	case errors.As(err, new(*growth.Unhealthy)):
-		t.Reason = string(plan.HealthCheck)
+		t.Reason = view.ErrorReason(plan.HealthCheck)
 	case refused:
-		t.Reason, t.Subject = string(r.Reason), r.Subject
+		t.Reason, t.Subject = view.ErrorReason(r.Reason), r.Subject
 	}
 	return t
 }

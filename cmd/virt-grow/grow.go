@@ -182,7 +182,7 @@ func (p *program) present(o *guest.Options, made *plan.Plan) {
 }
 
 // outcomes name the states a job can end a run in.
-var outcomes = map[journal.JobState]string{
+var outcomes = map[journal.JobState]view.Outcome{
 	journal.Finished: view.Done, journal.Waiting: view.Waiting,
 	journal.RolledBack: view.RolledBack, journal.Cancelled: view.Unchanged,
 	journal.Closed: view.Closed,

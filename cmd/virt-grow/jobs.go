@@ -40,11 +40,11 @@ func (p *program) jobs(c *cli.Context) error {
 }
 
 // unreadable is the state shown for a job whose journal cannot be read.
-func unreadable(err error) string {
+func unreadable(err error) view.State {
 	if errors.As(err, new(*journal.SchemaError)) {
-		return string(plan.NewerJob)
+		return view.StateNewer
 	}
-	return "damaged"
+	return view.StateDamaged
 }
 
 // engine knows the jobs of the state directory.
@@ -54,7 +54,7 @@ func (p *program) engine() *job.Engine {
 
 // listed is a job as the list shows it.
 func (p *program) listed(j job.Status) view.Job {
-	shown := view.Job{ID: j.ID, State: string(j.Record.State), Active: j.Active, Started: j.Record.Started, Target: j.Header.Target.Path}
+	shown := view.Job{ID: j.ID, State: view.State(j.Record.State), Active: j.Active, Started: j.Record.Started, Target: j.Header.Target.Path}
 	if g := j.Header.Target.Guest; g != nil {
 		shown.Target, shown.Disk = g.Name, g.Disk
 	}
@@ -116,12 +116,12 @@ func (p *program) closing(id string) view.Command {
 func stepsOf(planned []plan.Step, r journal.Record) []view.StepStatus {
 	var steps []view.StepStatus
 	for _, s := range planned {
-		state := "open"
+		state := view.StepOpen
 		switch {
 		case r.State == journal.Finished, r.Done[s.ID()]:
-			state = "done"
+			state = view.StepDone
 		case r.Running == s.ID():
-			state = "begun"
+			state = view.StepBegun
 		}
 		steps = append(steps, view.StepStatus{ID: s.ID(), Summary: s.Summary, State: state})
 	}

@@ -141,7 +141,7 @@ func (p *program) growOnline(c *cli.Context, made *online.Plan, o guest.Options)
 }
 
 // nothingDone ends a run that changed nothing.
-func (p *program) nothingDone(outcome string) error {
+func (p *program) nothingDone(outcome view.Outcome) error {
 	if p.json {
 		p.events.Result(view.ResultEvent{Outcome: outcome})
 		return nil
@@ -153,7 +153,7 @@ func (p *program) nothingDone(outcome string) error {
 func onlineText(made *online.Plan) view.Online {
 	o := view.Online{
 		Guest: made.Target.Guest.Name, Disk: made.Target.Guest.Disk, Path: made.Target.Path, Format: made.Target.Format,
-		From: made.From, To: made.To, Via: string(made.Resize.Via), Sent: made.Sent, InGuest: string(made.InGuest), Notes: made.Notes,
+		From: made.From, To: made.To, Via: made.Resize.Via, Sent: made.Sent, InGuest: made.InGuest, Notes: made.Notes,
 	}
 	switch made.InGuest {
 	case online.ByAgent:

@@ -136,10 +136,13 @@ func (p *page) diskWarnings(disks []plan.ListedDisk, hint func(*plan.Refusal) st
 	}
 }
 
+// DiskListDocument is what disk list --json prints.
+type DiskListDocument struct {
+	Schema string `json:"schema"`
+	plan.DiskList
+}
+
 // DisksJSON writes the document of a domain's disks.
 func DisksJSON(w io.Writer, l *plan.DiskList) error {
-	return Document(w, struct {
-		Schema string `json:"schema"`
-		*plan.DiskList
-	}{Schema("disk-list"), l})
+	return Document(w, DiskListDocument{Schema("disk-list"), *l})
 }

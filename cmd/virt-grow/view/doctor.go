@@ -2,13 +2,15 @@ package view
 
 import (
 	"io"
+
+	"github.com/virt-grow/virt-grow/guest/doctor"
 )
 
 // Finding is one thing doctor looked at.
 type Finding struct {
-	Name  string `json:"name"`
-	Level string `json:"level"` // "ok", "warn", "fail"
-	Text  string `json:"text"`
+	Name  string       `json:"name"`
+	Level doctor.Level `json:"level"`
+	Text  string       `json:"text"`
 	// Mend is the command that puts it right; "" where nothing is to be done.
 	Mend string `json:"mend,omitempty"`
 }
@@ -21,7 +23,7 @@ func Doctor(w io.Writer, s Style, findings []Finding) error {
 		n = max(n, columns(f.Name))
 	}
 	for _, f := range findings {
-		mark := p.paint(levels[f.Level], p.fit(f.Level, 4)) + "  " + p.fit(p.clean(f.Name), n) + "  "
+		mark := p.paint(levels[f.Level], p.fit(string(f.Level), 4)) + "  " + p.fit(p.clean(f.Name), n) + "  "
 		p.paragraph(mark, "%s", f.Text)
 		if f.Mend != "" {
 			p.raw("      " + p.fit("", n) + "  run: " + p.clean(f.Mend))
@@ -31,4 +33,4 @@ func Doctor(w io.Writer, s Style, findings []Finding) error {
 	return err
 }
 
-var levels = map[string]string{"ok": green, "warn": yellow, "fail": red}
+var levels = map[doctor.Level]string{doctor.OK: green, doctor.Warn: yellow, doctor.Fail: red}

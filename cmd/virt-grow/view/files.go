@@ -26,6 +26,12 @@ type GuestUsage struct {
 	*Trouble
 }
 
+// UsageDocument is what df --json prints.
+type UsageDocument struct {
+	Schema string       `json:"schema"`
+	Guests []GuestUsage `json:"guests"`
+}
+
 // UsageJSON writes the document of df.
 func UsageJSON(w io.Writer, guests []GuestUsage) error {
 	for i := range guests {
@@ -33,10 +39,7 @@ func UsageJSON(w io.Writer, guests []GuestUsage) error {
 			guests[i].FileSystems = []appliance.FileSystem{}
 		}
 	}
-	return Document(w, struct {
-		Schema string       `json:"schema"`
-		Guests []GuestUsage `json:"guests"`
-	}{Schema("df"), guests})
+	return Document(w, UsageDocument{Schema("df"), guests})
 }
 
 // Usage prints how full file systems are, a table for each guest.
@@ -89,8 +92,7 @@ func percent(used, free size.Bytes) string {
 // FileEntry is one file, folder or link of a guest.
 type FileEntry struct {
 	Name string `json:"name"`
-	// Type is "file", "dir", "symlink", "block", "char", "fifo" or "socket".
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=file,enum=dir,enum=symlink,enum=block,enum=char,enum=fifo,enum=socket"`
 	// Mode are the permissions, in octal: "0644".
 	Mode  string     `json:"mode"`
 	UID   int64      `json:"uid"`
@@ -107,6 +109,16 @@ var kinds = map[uint32]struct{ name, letter string }{
 	syscall.S_IFBLK: {"block", "b"}, syscall.S_IFCHR: {"char", "c"}, syscall.S_IFIFO: {"fifo", "p"}, syscall.S_IFSOCK: {"socket", "s"},
 }
 
+// ListingDocument is what ls --json prints.
+type ListingDocument struct {
+	Schema string `json:"schema"`
+	// Target is the domain or the image, as it was given.
+	Target string `json:"target"`
+	// Path is the file or directory in the guest.
+	Path    string      `json:"path"`
+	Entries []FileEntry `json:"entries"`
+}
+
 // ListingJSON writes the document of ls.
 func ListingJSON(w io.Writer, target, path string, entries []appliance.Entry) error {
 	all := []FileEntry{}
@@ -114,12 +126,7 @@ func ListingJSON(w io.Writer, target, path string, entries []appliance.Entry) er
 		all = append(all, FileEntry{Name: e.Name, Type: kinds[e.Mode&syscall.S_IFMT].name, Mode: fmt.Sprintf("%04o", e.Mode&0o7777),
 			UID: e.UID, GID: e.GID, Size: e.Size, MTime: e.Changed, Target: e.Link})
 	}
-	return Document(w, struct {
-		Schema  string      `json:"schema"`
-		Target  string      `json:"target"`
-		Path    string      `json:"path"`
-		Entries []FileEntry `json:"entries"`
-	}{Schema("ls"), target, path, all})
+	return Document(w, ListingDocument{Schema("ls"), target, path, all})
 }
 
 // Listing prints names, one a line, or with all there is to say of them.
@@ -165,13 +172,17 @@ func modeText(mode uint32) string {
 	return kinds[mode&syscall.S_IFMT].letter + string(text)
 }
 
+// CopiedDocument is what copy-out --json prints.
+type CopiedDocument struct {
+	Schema string `json:"schema"`
+	// Target is the domain or the image, as it was given.
+	Target string         `json:"target"`
+	Copied []files.Copied `json:"copied"`
+}
+
 // CopiedJSON writes the document of copy-out.
 func CopiedJSON(w io.Writer, target string, all []files.Copied) error {
-	return Document(w, struct {
-		Schema string         `json:"schema"`
-		Target string         `json:"target"`
-		Copied []files.Copied `json:"copied"`
-	}{Schema("copy-out"), target, all})
+	return Document(w, CopiedDocument{Schema("copy-out"), target, all})
 }
 
 // CopiedOut says what was copied.

@@ -9,15 +9,22 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
+// State is the state of a job: a journal.JobState, or one of those below.
+type State string
+
+// The states of a job whose journal this version of the program cannot read.
+const (
+	StateDamaged State = "damaged"
+	StateNewer   State = "newer-job" // another version of the program began the job
+)
+
 // Job is a job in a list.
 type Job struct {
 	ID     string `json:"id"`
 	Target string `json:"target"`
 	// Disk says which disk of a domain; an image is its own only one.
-	Disk string `json:"disk"`
-	// State is the journal's, "damaged" for one that cannot be read, or "newer-job"
-	// for one of another version of the program.
-	State string `json:"state"`
+	Disk  string `json:"disk"`
+	State State  `json:"state"`
 	// Active says that a process works on it now.
 	Active  bool      `json:"active"`
 	Started time.Time `json:"started,omitzero"`
@@ -33,7 +40,7 @@ func Jobs(w io.Writer, s Style, jobs []Job) error {
 	} else {
 		t := table{heads: []string{"JOB", "STARTED", "STATE", "TARGET", "NEXT"}}
 		for _, j := range jobs {
-			state := j.State
+			state := string(j.State)
 			if j.Active {
 				state += " (running)"
 			}
@@ -91,11 +98,23 @@ type Status struct {
 	Commands []Command `json:"commands,omitempty"`
 }
 
+// StepState is how far a step is.
+type StepState string
+
+// The states of a step.
+const (
+	StepOpen  StepState = "open"
+	StepBegun StepState = "begun"
+	StepDone  StepState = "done"
+)
+
 // StepStatus is one step of a job.
 type StepStatus struct {
-	ID      string `json:"id"`
-	Summary string `json:"summary"`
-	State   string `json:"state"` // "done", "begun", "open"
+	// ID is the step's: no two steps of a job have the same.
+	ID string `json:"id"`
+	// Summary says in words what the step does.
+	Summary string    `json:"summary"`
+	State   StepState `json:"state"`
 }
 
 // File is a file of a job.
@@ -121,7 +140,7 @@ type Command struct {
 // Statuses prints one job in plain words.
 func Statuses(w io.Writer, s Style, j Status) error {
 	p := &page{Style: s}
-	state := j.State
+	state := string(j.State)
 	if j.Active {
 		state += ", running"
 	}

@@ -74,7 +74,8 @@ func InspectJSON(w io.Writer, in Inspection) error {
 // JobsDocument is what jobs --json prints.
 type JobsDocument struct {
 	Schema string `json:"schema"`
-	Jobs   []Job  `json:"jobs"`
+	// Jobs are all jobs of the state directory, oldest first.
+	Jobs []Job `json:"jobs"`
 }
 
 // JobsJSON writes the list of jobs.
@@ -85,40 +86,65 @@ func JobsJSON(w io.Writer, jobs []Job) error {
 	return Document(w, JobsDocument{Schema("jobs"), jobs})
 }
 
+// StatusDocument is what status --json prints.
+type StatusDocument struct {
+	Schema string `json:"schema"`
+	Status
+}
+
 // StatusJSON writes one job.
 func StatusJSON(w io.Writer, s Status) error {
-	return Document(w, struct {
-		Schema string `json:"schema"`
-		Status
-	}{Schema("status"), s})
+	return Document(w, StatusDocument{Schema("status"), s})
+}
+
+// DoctorDocument is what doctor --json prints.
+type DoctorDocument struct {
+	Schema string `json:"schema"`
+	// OK reports that nothing which virt-grow needs is missing.
+	OK       bool      `json:"ok"`
+	Findings []Finding `json:"findings"`
 }
 
 // DoctorJSON writes the findings.
 func DoctorJSON(w io.Writer, findings []Finding, ok bool) error {
-	return Document(w, struct {
-		Schema   string    `json:"schema"`
-		OK       bool      `json:"ok"`
-		Findings []Finding `json:"findings"`
-	}{Schema("doctor"), ok, findings})
+	return Document(w, DoctorDocument{Schema("doctor"), ok, findings})
 }
+
+// ErrorReason is why a command failed: the reason of a plan.Refusal, or one of those
+// below.
+type ErrorReason string
+
+// The reasons of an error that is no refusal.
+const (
+	ReasonUsage       ErrorReason = "usage"
+	ReasonDeclined    ErrorReason = "declined"
+	ReasonInterrupted ErrorReason = "interrupted"
+	ReasonFailed      ErrorReason = "failed"
+)
 
 // Trouble is an error as a script reads it.
 type Trouble struct {
-	// Reason is the refusal's, or "usage", "failed", "interrupted",
-	// "declined".
-	Reason  string `json:"reason"`
+	Reason ErrorReason `json:"reason"`
+	// Subject is the device, path or job that the error is about.
 	Subject string `json:"subject,omitempty"`
-	Error   string `json:"error"`
-	Hint    string `json:"hint,omitempty"`
-	Exit    int    `json:"exit"`
+	// Error is the message, in one line.
+	Error string `json:"error"`
+	// Hint says what to do about it.
+	Hint string `json:"hint,omitempty"`
+	// Exit is the exit code of the command.
+	Exit int `json:"exit" jsonschema:"enum=1,enum=3,enum=4,enum=5,enum=6,enum=7,enum=8,enum=64,enum=130"`
+}
+
+// ErrorDocument is what a command that prints a document with --json prints instead
+// when it fails.
+type ErrorDocument struct {
+	Schema string `json:"schema"`
+	Trouble
 }
 
 // TroubleJSON writes the document of a command that has no other.
 func TroubleJSON(w io.Writer, t Trouble) error {
-	return Document(w, struct {
-		Schema string `json:"schema"`
-		Trouble
-	}{Schema("error"), t})
+	return Document(w, ErrorDocument{Schema("error"), t})
 }
 
 // Events writes a run's events, one a line.
@@ -134,15 +160,120 @@ func NewEvents(w io.Writer, command string, now func() time.Time) *Events {
 	return &Events{w: w, schema: Schema(command), now: now}
 }
 
-// event is what all events have.
-type event struct {
-	Schema string    `json:"schema"`
-	Event  string    `json:"event"`
-	Time   time.Time `json:"time"`
+// EventHeader is what all events begin with.
+type EventHeader struct {
+	// Schema is named after the command.
+	Schema string `json:"schema"`
+	// Event says which event it is.
+	Event string    `json:"event"`
+	Time  time.Time `json:"time"`
 }
 
-func (e *Events) head(name string) event {
-	return event{e.schema, name, e.now().UTC()}
+// JobEvent tells the ID of the job that the run has opened.
+type JobEvent struct {
+	EventHeader
+	Job string `json:"job"`
+}
+
+// NoteEvent tells people what goes on between steps.
+type NoteEvent struct {
+	EventHeader
+	Text string `json:"text"`
+}
+
+// PlanEvent is the plan that is about to be carried out.
+type PlanEvent struct {
+	EventHeader
+	Plan *plan.Plan `json:"plan"`
+}
+
+// OnlineEvent is what is about to be done to a running guest's disk.
+type OnlineEvent struct {
+	EventHeader
+	Online
+}
+
+// StepsEvent lists the steps of a job that has no plan.
+type StepsEvent struct {
+	EventHeader
+	Steps []plan.Step `json:"steps"`
+}
+
+// StepEvent tells how far a step is.
+type StepEvent struct {
+	EventHeader
+	Phase apply.Phase `json:"phase"`
+	// Step is the step's ID: no two steps of a job have the same.
+	Step string        `json:"step"`
+	Kind plan.StepKind `json:"kind"`
+	// Device is the device that the step is about.
+	Device string `json:"device,omitempty"`
+	// Number is the step's place among the steps of the job, from 1.
+	Number int `json:"number,omitempty"`
+	// Of is how many steps the job has.
+	Of int `json:"of,omitempty"`
+	// Summary says in words what the step does.
+	Summary string `json:"summary,omitempty"`
+	// Seconds is how long the step took.
+	Seconds float64 `json:"seconds,omitempty"`
+	// Percent is how much of the step is done.
+	Percent float64 `json:"percent,omitempty"`
+	// Error is why the step failed.
+	Error string `json:"error,omitempty"`
+}
+
+// ResultEvent is the last event of a run. A run that failed has the fields of an error
+// as well.
+type ResultEvent struct {
+	EventHeader
+	// Job is the job's ID; "" if the run did not open one.
+	Job string `json:"job"`
+	// Changed reports whether anything is different from before the run.
+	Changed bool    `json:"changed"`
+	Outcome Outcome `json:"outcome"`
+	// Seconds is how long the run took.
+	Seconds float64 `json:"seconds,omitempty"`
+	// Overlay is the path of the overlay that waits for accept or rollback.
+	Overlay string `json:"overlay,omitempty"`
+	// Next is the command to run.
+	Next string `json:"next,omitempty"`
+	// ToDo lists what is left to a person.
+	ToDo []string `json:"todo,omitempty"`
+	// Said are messages for people about what a job without a plan did.
+	Said []string `json:"said,omitempty"`
+	// Ran are the commands that the guest ran for the job.
+	Ran []live.Ran `json:"ran,omitempty"`
+	*Trouble
+}
+
+// RehearsalEvent is the last event of a rehearsal that was carried out.
+type RehearsalEvent struct {
+	EventHeader
+	// Job is the ID of the rehearsal's job, which no longer exists.
+	Job string `json:"job"`
+	// Changed is always false.
+	Changed bool    `json:"changed"`
+	Outcome Outcome `json:"outcome"`
+	// Seconds is how long the rehearsal took.
+	Seconds float64 `json:"seconds"`
+	// Viewed reports that the rehearsal used a snapshot of a running guest's disk.
+	Viewed bool `json:"viewed"`
+	// Frozen is for how many seconds the guest's file systems were frozen.
+	Frozen float64 `json:"frozen_seconds,omitempty"`
+	// Scratch is how many bytes the guest overwrote during the rehearsal.
+	Scratch size.Bytes `json:"scratch_bytes,omitempty"`
+	// Edit is how many seconds the steps on the overlay take.
+	Edit float64 `json:"edit_seconds,omitempty"`
+	// Outage is for how many seconds the guest will be away.
+	Outage float64 `json:"outage_seconds,omitempty"`
+	// Reserve is how many seconds a rollback adds to the outage.
+	Reserve float64 `json:"rollback_seconds,omitempty"`
+	// LeftOut are the devices whose content could not be grown in the rehearsal.
+	LeftOut []string `json:"left_out,omitempty"`
+}
+
+func (e *Events) head(name string) EventHeader {
+	return EventHeader{e.schema, name, e.now().UTC()}
 }
 
 func (e *Events) write(v any) {
@@ -153,55 +284,29 @@ func (e *Events) write(v any) {
 }
 
 // Opened tells the job's name.
-func (e *Events) Opened(job string) {
-	e.write(struct {
-		event
-		Job string `json:"job"`
-	}{e.head("job"), job})
-}
+func (e *Events) Opened(job string) { e.write(JobEvent{e.head("job"), job}) }
 
 // Note tells what goes on between steps.
-func (e *Events) Note(text string) {
-	e.write(struct {
-		event
-		Text string `json:"text"`
-	}{e.head("note"), text})
-}
+func (e *Events) Note(text string) { e.write(NoteEvent{e.head("note"), text}) }
 
 // Planned tells the plan.
 func (e *Events) Planned(p *plan.Plan) {
 	e.steps = p.Steps
-	e.write(struct {
-		event
-		Plan *plan.Plan `json:"plan"`
-	}{e.head("plan"), p})
+	e.write(PlanEvent{e.head("plan"), p})
 }
+
+// Online tells what is about to be done to a running guest's disk.
+func (e *Events) Online(o Online) { e.write(OnlineEvent{e.head("plan"), o}) }
 
 // Listed tells the steps of a run without a plan.
 func (e *Events) Listed(steps []plan.Step) {
 	e.steps = steps
-	e.write(struct {
-		event
-		Steps []plan.Step `json:"steps"`
-	}{e.head("steps"), steps})
+	e.write(StepsEvent{e.head("steps"), steps})
 }
 
 // Event tells what a step is at.
 func (e *Events) Event(step apply.Event) {
-	type fields struct {
-		event
-		Phase   apply.Phase `json:"phase"`
-		Step    string      `json:"step"`
-		Kind    string      `json:"kind"`
-		Device  string      `json:"device,omitempty"`
-		Number  int         `json:"number,omitempty"`
-		Of      int         `json:"of,omitempty"`
-		Summary string      `json:"summary,omitempty"`
-		Seconds float64     `json:"seconds,omitempty"`
-		Percent float64     `json:"percent,omitempty"`
-		Error   string      `json:"error,omitempty"`
-	}
-	f := fields{event: e.head("step"), Phase: step.Phase, Step: step.Step.ID(), Kind: string(step.Step.Kind),
+	f := StepEvent{EventHeader: e.head("step"), Phase: step.Phase, Step: step.Step.ID(), Kind: step.Step.Kind,
 		Device: step.Step.Device, Summary: step.Step.Summary, Seconds: step.Took.Seconds(), Percent: step.Percent}
 	if step.Err != nil {
 		f.Error = step.Err.Error()
@@ -214,57 +319,14 @@ func (e *Events) Event(step apply.Event) {
 	e.write(f)
 }
 
-// ResultEvent is the last event of a run.
-type ResultEvent struct {
-	Job     string  `json:"job"`
-	Changed bool    `json:"changed"`
-	Outcome string  `json:"outcome"`
-	Seconds float64 `json:"seconds,omitempty"`
-	Overlay string  `json:"overlay,omitempty"`
-	Next    string  `json:"next,omitempty"`
-	// ToDo is what is left to a person.
-	ToDo []string `json:"todo,omitempty"`
-	// Said is what came of a job without a plan, for people.
-	Said []string `json:"said,omitempty"`
-	// Ran are the commands that a guest has run for it.
-	Ran []live.Ran `json:"ran,omitempty"`
-	*Trouble
-}
-
-// RehearsalEvent is the last event of a rehearsal that could be carried out. Times
-// are in seconds.
-type RehearsalEvent struct {
-	Job     string  `json:"job"`     // which is gone
-	Changed bool    `json:"changed"` // never
-	Outcome string  `json:"outcome"`
-	Seconds float64 `json:"seconds"`
-	// Viewed says that it was on a view of a running guest's disk, Frozen for how
-	// long its file systems stood still for that, Scratch how much the guest
-	// overwrote meanwhile.
-	Viewed  bool       `json:"viewed"`
-	Frozen  float64    `json:"frozen_seconds,omitempty"`
-	Scratch size.Bytes `json:"scratch_bytes,omitempty"`
-	// Edit is what the steps on the overlay took, Outage how long the guest will be
-	// away, and Reserve how long a rollback takes beyond that.
-	Edit    float64 `json:"edit_seconds,omitempty"`
-	Outage  float64 `json:"outage_seconds,omitempty"`
-	Reserve float64 `json:"rollback_seconds,omitempty"`
-	// LeftOut are the devices whose content could not be grown in it.
-	LeftOut []string `json:"left_out,omitempty"`
-}
-
 // Rehearsed tells how a rehearsal went.
 func (e *Events) Rehearsed(r RehearsalEvent) {
-	e.write(struct {
-		event
-		RehearsalEvent
-	}{e.head("result"), r})
+	r.EventHeader = e.head("result")
+	e.write(r)
 }
 
 // Result tells how the run ended.
 func (e *Events) Result(r ResultEvent) {
-	e.write(struct {
-		event
-		ResultEvent
-	}{e.head("result"), r})
+	r.EventHeader = e.head("result")
+	e.write(r)
 }

@@ -4,26 +4,30 @@ import (
 	"io"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/online"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // Online is what is about to be done to a running guest's disk.
 type Online struct {
-	Guest  string     `json:"domain"`
+	Guest string `json:"domain"`
+	// Disk is the disk's target in the domain, "vda", or its alias in QEMU.
 	Disk   string     `json:"disk"`
 	Path   string     `json:"path"`
 	Format string     `json:"format"`
 	From   size.Bytes `json:"old_size"`
 	To     size.Bytes `json:"new_size"`
-	// Via is the channel to QEMU, Sent what goes through it; "" for nothing.
-	Via  string `json:"via"`
-	Sent string `json:"sent,omitempty"`
-	// InGuest is "agent", "print" or "none", Commands what the agent runs as far as
-	// that is known before, ToDo what is left to a person.
-	InGuest  string   `json:"in_guest"`
+	// Via is the channel to QEMU.
+	Via domain.Channel `json:"via"`
+	// Sent is what is sent to QEMU; it is left out if the disk has its new size already.
+	Sent    string         `json:"sent,omitempty"`
+	InGuest online.InGuest `json:"in_guest"`
+	// Commands are what the guest's agent will run, as far as that is known.
 	Commands []string `json:"commands,omitempty"`
-	ToDo     []string `json:"todo,omitempty"`
-	Notes    []string `json:"notes,omitempty"`
+	// ToDo lists what is left to a person.
+	ToDo  []string `json:"todo,omitempty"`
+	Notes []string `json:"notes,omitempty"`
 }
 
 // OnlinePlan shows it.
@@ -36,7 +40,7 @@ func OnlinePlan(w io.Writer, s Style, o Online) error {
 	} else {
 		p.line("QEMU has it at this size already.")
 	}
-	if o.InGuest == "agent" {
+	if o.InGuest == online.ByAgent {
 		p.line("in the guest, through its agent:")
 		if len(o.Commands) == 0 {
 			p.line("    what the disk needs once it has grown")
@@ -63,12 +67,4 @@ func (p *page) later(list []string) {
 		p.paragraph("", "then, %s", what)
 		p.verbatim(commands)
 	}
-}
-
-// Online tells what is about to be done.
-func (e *Events) Online(o Online) {
-	e.write(struct {
-		event
-		Online
-	}{e.head("plan"), o})
 }

@@ -13,7 +13,7 @@ import (
 // Result is how a run ended well.
 type Result struct {
 	Job     string
-	Outcome string
+	Outcome Outcome
 	Plan    *plan.Plan
 	Took    time.Duration
 	// Overlay is where the overlay lies that waits for a decision.
@@ -26,21 +26,24 @@ type Result struct {
 	Said []string
 }
 
-// The outcomes of a run, in its result event.
+// Outcome is how a run ended, in its result event.
+type Outcome string
+
+// The outcomes of a run.
 const (
-	Done       = "done"        // grown
-	Unchanged  = "unchanged"   // there was nothing to do
-	Waiting    = "waiting"     // the overlay is complete, the commit is left to a person
-	RolledBack = "rolled-back" // a rollback did what it is for
-	Planned    = "planned"     // a dry run: nothing was done
-	Rehearsed  = "rehearsed"   // the edit works; nothing was changed
-	Cancelled  = "cancelled"   // a job that had not been agreed to was given up
-	Closed     = "closed"      // ended as it is by a person: nothing more is done or taken back
-	Refused    = "refused"
-	Failed     = "failed"      // before the image was touched
-	Restored   = "restored"    // after, and everything was put back
-	Unrestored = "unrestored"  // and it could not be put back
-	Stopped    = "interrupted" // by a signal; everything is as before
+	Done       Outcome = "done"        // grown
+	Unchanged  Outcome = "unchanged"   // there was nothing to do
+	Waiting    Outcome = "waiting"     // the overlay is complete, the commit is left to a person
+	RolledBack Outcome = "rolled-back" // a rollback did what it is for
+	Planned    Outcome = "planned"     // a dry run: nothing was done
+	Rehearsed  Outcome = "rehearsed"   // the edit works; nothing was changed
+	Cancelled  Outcome = "cancelled"   // a job that had not been agreed to was given up
+	Closed     Outcome = "closed"      // ended as it is by a person: nothing more is done or taken back
+	Refused    Outcome = "refused"
+	Failed     Outcome = "failed"      // before the image was touched
+	Restored   Outcome = "restored"    // after, and everything was put back
+	Unrestored Outcome = "unrestored"  // and it could not be put back
+	Stopped    Outcome = "interrupted" // by a signal; everything is as before
 )
 
 // Results prints how a run ended.
