@@ -20,7 +20,7 @@ type DiskList struct {
 type ListedDisk struct {
 	Target string `json:"target"`
 	Bus    string `json:"bus"`
-	Device string `json:"device"` // "disk", "cdrom", "floppy", "lun"
+	Device string `json:"device" jsonschema:"enum=disk,enum=cdrom,enum=floppy,enum=lun"`
 	// Kind is "file", "block", "network", "volume", …; "" for an empty drive.
 	Kind string `json:"kind"`
 	// Source is a path, or where on the network it is.
@@ -33,14 +33,15 @@ type ListedDisk struct {
 	Cache     string `json:"cache,omitempty"`
 	ReadOnly  bool   `json:"readonly,omitempty"`
 	Shareable bool   `json:"shareable,omitempty"`
-	// Size is the virtual size, Allocated what the image takes on the host, without
-	// what lies below it.
-	Size      size.Bytes `json:"size,omitempty"`
+	// Size is the virtual size.
+	Size size.Bytes `json:"size,omitempty"`
+	// Allocated is what the image takes on the host, without its backing files.
 	Allocated size.Bytes `json:"allocated,omitempty"`
-	// Backing is the chain below, nearest first; Depth counts the image as well.
-	Backing []Link  `json:"backing,omitempty"`
-	Depth   int     `json:"depth,omitempty"`
-	Inside  *Inside `json:"inside,omitempty"`
+	// Backing is the chain below the image, nearest first.
+	Backing []Link `json:"backing,omitempty"`
+	// Depth is how many images the chain has, with the disk's own.
+	Depth  int     `json:"depth,omitempty"`
+	Inside *Inside `json:"inside,omitempty"`
 	// Warnings are what is wrong with it.
 	Warnings []*Refusal `json:"warnings"`
 }

@@ -52,15 +52,16 @@ type TrialDisk struct {
 
 // Rung is one way to ask a guest to stop, and how long it may take.
 type Rung struct {
-	Way     string  `json:"way"` // "agent", "acpi", "force"
+	Way string `json:"way" jsonschema:"enum=agent,enum=acpi,enum=force"`
+	// Seconds is how many seconds the guest may take.
 	Seconds float64 `json:"seconds"`
 }
 
 // Health is how a guest proves itself after its start.
 type Health struct {
-	// Agent waits for the guest's agent and compares the file system's size;
-	// without it the guest has to run for Settle seconds.
-	Agent  bool    `json:"agent"`
+	// Agent waits for the guest's agent and compares the file system's size.
+	Agent bool `json:"agent"`
+	// Settle is for how many seconds the guest has to run, if the agent is not asked.
 	Settle float64 `json:"settle,omitempty"`
 	// Limit is how long the agent may take to answer, in seconds.
 	Limit float64 `json:"limit,omitempty"`

@@ -72,13 +72,16 @@ type Device struct {
 	// Parent is the device it lies on; for an LV it is empty and Group is set.
 	Parent string `json:"parent,omitempty"`
 	Group  string `json:"group,omitempty"`
-	// Number, Start, Type, Label and Extended are a partition's.
-	Number   int        `json:"number,omitempty"`
-	Start    size.Bytes `json:"start,omitempty"`
-	Size     size.Bytes `json:"size"`
-	Type     string     `json:"type,omitempty"` // for people: "EFI system"
-	Extended bool       `json:"extended,omitempty"`
-	Content  Content    `json:"content"`
+	// Number is a partition's number in its table, from 1.
+	Number int `json:"number,omitempty"`
+	// Start is where a partition begins on the disk.
+	Start size.Bytes `json:"start,omitempty"`
+	Size  size.Bytes `json:"size"`
+	// Type is a partition's type, for people: "EFI system".
+	Type string `json:"type,omitempty"`
+	// Extended reports that a partition is an MBR's extended one.
+	Extended bool    `json:"extended,omitempty"`
+	Content  Content `json:"content"`
 	// AtEnd names what keeps its metadata in the device's last sectors, where it is
 	// looked for: FormatAtEnd.
 	AtEnd string `json:"at_end,omitempty"`

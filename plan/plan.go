@@ -26,13 +26,14 @@ type Plan struct {
 	Request Request    `json:"request"`
 	OldSize size.Bytes `json:"old_size"`
 	NewSize size.Bytes `json:"new_size"`
-	// Grows is the device that was chosen; empty for the container only. Also
-	// are those chosen besides.
-	Grows  string   `json:"grows,omitempty"`
+	// Grows is the device that was chosen; it is left out if only the container grows.
+	Grows string `json:"grows,omitempty"`
+	// Also are the devices that were chosen besides.
 	Also   []string `json:"grows_also,omitempty"`
 	Before *Layout  `json:"before"`
 	After  *Layout  `json:"after"`
-	Steps  []Step   `json:"steps"`
+	// Steps is null if there is nothing to do.
+	Steps []Step `json:"steps" jsonschema:"nullable"`
 	// Warnings are what a person should know before saying yes.
 	Warnings []string `json:"warnings,omitempty"`
 	// ToDo is what is left to a person when the job is done.
@@ -104,10 +105,12 @@ type Step struct {
 	Device string   `json:"device,omitempty"`
 	// Content is the file system a check, fs or verify step deals with.
 	Content string `json:"content,omitempty"`
-	// From and To are the device's size before and after, in bytes; of a
-	// move, where on the disk it begins before and after.
+	// From is the device's size before the step; of a move, where on the disk the
+	// device begins before it.
 	From size.Bytes `json:"from,omitempty"`
-	To   size.Bytes `json:"to,omitempty"`
+	// To is the device's size after the step; of a move, where on the disk the device
+	// begins after it.
+	To size.Bytes `json:"to,omitempty"`
 	// Bytes is how much a move copies, and the commit after it once more.
 	Bytes size.Bytes `json:"bytes,omitempty"`
 	// Volumes are those whose boot sector names its own place, and follows a
@@ -119,17 +122,21 @@ type Step struct {
 	Script string `json:"script,omitempty"`
 	// Summary is for people and never read back.
 	Summary string `json:"summary"`
-	// Seconds is how long the step usually takes.
+	// Seconds is how many seconds the step usually takes.
 	Seconds float64 `json:"seconds"`
 }
 
 // End is where a partition will end on the disk, in bytes, exclusive; and where
 // it will begin, unless its start stays. Or it is deleted.
 type End struct {
-	Number int        `json:"number"`
-	Start  size.Bytes `json:"start,omitempty"`
-	End    size.Bytes `json:"end,omitempty"`
-	Delete bool       `json:"delete,omitempty"`
+	// Number is the partition's number in the table, from 1.
+	Number int `json:"number"`
+	// Start is where the partition will begin; it is left out if the start stays.
+	Start size.Bytes `json:"start,omitempty"`
+	// End is the first byte behind the partition.
+	End size.Bytes `json:"end,omitempty"`
+	// Delete reports that the partition is deleted.
+	Delete bool `json:"delete,omitempty"`
 }
 
 // Changes puts ends into the table's words.

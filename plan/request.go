@@ -28,7 +28,7 @@ const (
 type Amount struct {
 	Mode  Mode       `json:"mode"`
 	Bytes size.Bytes `json:"bytes,omitempty"`
-	// Percent is a share's.
+	// Percent is how much of the room a share takes, from 1 to 100.
 	Percent int `json:"percent,omitempty"`
 }
 

@@ -74,6 +74,9 @@ var forbidden = map[string][]string{
 // others call the adapter.
 var adapters = map[string][]string{
 	"libvirt.org": {"guest/domain"},
+	// The schemas of what the program prints are made and checked by its tests.
+	"github.com/invopop/jsonschema":         {"cmd/virt-grow"},
+	"github.com/santhosh-tekuri/jsonschema": {"cmd/virt-grow"},
 }
 
 // pkg is what is needed of the output of go list -json.

@@ -191,6 +191,7 @@ func (x *tenant) run(t *testing.T, fault string, args ...string) (int, string) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
+	checkLines(t, string(out))
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 

@@ -61,6 +61,7 @@ func (c *crash) run(t *testing.T, fault string, args ...string) (int, string) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
+	checkLines(t, string(out))
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 

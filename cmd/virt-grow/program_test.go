@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,7 +31,11 @@ func try(t *testing.T, state string, words ...string) ran {
 	t.Helper()
 	c := quiet(map[string]string{"LANG": "C.UTF-8", "XDG_STATE_HOME": state})
 	exit := execute(append([]string{"virt-grow", "--state-dir", state}, words...), c)
-	return ran{exit, c.out.(*bytes.Buffer).String(), c.err.(*bytes.Buffer).String()}
+	r := ran{exit, c.out.(*bytes.Buffer).String(), c.err.(*bytes.Buffer).String()}
+	if slices.Contains(words, "--json") && !slices.Contains(words, "cat") {
+		checkJSON(t, r.out)
+	}
+	return r
 }
 
 func TestUsage(t *testing.T) {

@@ -27,8 +27,9 @@ type Command struct {
 
 // Ran is a command that a guest has run.
 type Ran struct {
-	Line   string `json:"line"`
-	Status int    `json:"status"`
+	Line string `json:"line"`
+	// Status is the exit status.
+	Status int `json:"status"`
 	// Said is what it printed, cut to a few lines: the guest's word.
 	Said string `json:"said,omitempty"`
 }

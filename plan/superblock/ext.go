@@ -54,20 +54,20 @@ var extROCompat = []bit{
 // Ext is what of an ext superblock decides how it grows. All of it stays as it is
 // while the file system is in use.
 type Ext struct {
-	Blocks         int64  `json:"blocks"`
-	BlockSize      int64  `json:"block_size"`
-	BlocksPerGroup int64  `json:"blocks_per_group"`
-	InodesPerGroup int64  `json:"inodes_per_group"`
-	InodeSize      int64  `json:"inode_size"`
-	FirstDataBlock int64  `json:"first_data_block"`
-	DescSize       int64  `json:"desc_size"`
-	ReservedGDT    int64  `json:"reserved_gdt_blocks"`
-	FlexGroups     int64  `json:"flex_groups,omitempty"`
-	FirstMetaBG    int64  `json:"first_meta_bg,omitempty"`
-	BackupGroups   [2]int `json:"backup_groups"`
-	Compat         uint32 `json:"compat"`
-	Incompat       uint32 `json:"incompat"`
-	ROCompat       uint32 `json:"ro_compat"`
+	Blocks         int64  `json:"blocks"`                  // how many blocks it has
+	BlockSize      int64  `json:"block_size"`              // in bytes
+	BlocksPerGroup int64  `json:"blocks_per_group"`        // how many blocks
+	InodesPerGroup int64  `json:"inodes_per_group"`        // how many inodes
+	InodeSize      int64  `json:"inode_size"`              // in bytes
+	FirstDataBlock int64  `json:"first_data_block"`        // a block's number
+	DescSize       int64  `json:"desc_size"`               // of a group descriptor, in bytes
+	ReservedGDT    int64  `json:"reserved_gdt_blocks"`     // how many blocks
+	FlexGroups     int64  `json:"flex_groups,omitempty"`   // how many groups share their tables
+	FirstMetaBG    int64  `json:"first_meta_bg,omitempty"` // a group's number
+	BackupGroups   [2]int `json:"backup_groups"`           // the groups with sparse_super2's backups
+	Compat         uint32 `json:"compat"`                  // bits of compatible features
+	Incompat       uint32 `json:"incompat"`                // bits of incompatible features
+	ROCompat       uint32 `json:"ro_compat"`               // bits of read-only compatible features
 
 	// Revision and what follows are for the probe alone.
 	Revision     uint32 `json:"-"`

@@ -95,8 +95,8 @@ type FileEntry struct {
 	Type string `json:"type" jsonschema:"enum=file,enum=dir,enum=symlink,enum=block,enum=char,enum=fifo,enum=socket"`
 	// Mode are the permissions, in octal: "0644".
 	Mode  string     `json:"mode"`
-	UID   int64      `json:"uid"`
-	GID   int64      `json:"gid"`
+	UID   int64      `json:"uid"` // the owner's number in the guest
+	GID   int64      `json:"gid"` // the group's number in the guest
 	Size  size.Bytes `json:"size"`
 	MTime time.Time  `json:"mtime"`
 	// Target is where a symlink points to.

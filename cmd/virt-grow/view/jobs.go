@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// State is the state of a job: a journal.JobState, or one of those below.
+// State is the state of a job: a journal.JobState, or that its journal cannot be read.
 type State string
 
 // The states of a job whose journal this version of the program cannot read.
@@ -25,7 +25,7 @@ type Job struct {
 	// Disk says which disk of a domain; an image is its own only one.
 	Disk  string `json:"disk"`
 	State State  `json:"state"`
-	// Active says that a process works on it now.
+	// Active reports whether a process is working on the job now.
 	Active  bool      `json:"active"`
 	Started time.Time `json:"started,omitzero"`
 	// Next is the command to run; "" when there is nothing to do.
@@ -81,13 +81,15 @@ type Status struct {
 	OldSize size.Bytes `json:"old_size,omitempty"`
 	NewSize size.Bytes `json:"new_size,omitempty"`
 	Grows   string     `json:"grows,omitempty"`
-	// Text says in plain words what happened, Error what went wrong last.
-	Text  string       `json:"text"`
+	// Text says in plain words what happened.
+	Text string `json:"text"`
+	// Error is what went wrong last.
 	Error string       `json:"error,omitempty"`
 	Steps []StepStatus `json:"steps,omitempty"`
-	// Overlay and Undo are the job's files.
+	// Overlay is the file that the change is made in before it is committed.
 	Overlay *File `json:"overlay,omitempty"`
-	Undo    *File `json:"undo,omitempty"`
+	// Undo is the file with the bytes of the image that the commit overwrites.
+	Undo *File `json:"undo,omitempty"`
 	// Others are the overlays of a domain's other disks.
 	Others []File `json:"others,omitempty"`
 	// Processes are those that the job started and that still run.
@@ -120,20 +122,25 @@ type StepStatus struct {
 // File is a file of a job.
 type File struct {
 	Path string `json:"path"`
-	// Exists says whether it is there, Bytes what it takes on the host.
-	Exists bool       `json:"exists"`
-	Bytes  size.Bytes `json:"bytes,omitempty"`
+	// Exists reports whether the file is there.
+	Exists bool `json:"exists"`
+	// Bytes is what the file takes on the host.
+	Bytes size.Bytes `json:"bytes,omitempty"`
 }
 
 // Process is a program that a job left running, or runs now.
 type Process struct {
+	// Role is what the job started the program for.
 	Role string `json:"role"`
-	Pid  int    `json:"pid"`
+	// Pid is the process ID on the host.
+	Pid int `json:"pid"`
 }
 
 // Command is something to run, and what it does.
 type Command struct {
+	// Line is the command line.
 	Line string `json:"command"`
+	// What says in words what the command does.
 	What string `json:"what"`
 }
 

@@ -110,8 +110,8 @@ func DoctorJSON(w io.Writer, findings []Finding, ok bool) error {
 	return Document(w, DoctorDocument{Schema("doctor"), ok, findings})
 }
 
-// ErrorReason is why a command failed: the reason of a plan.Refusal, or one of those
-// below.
+// ErrorReason is why a command failed: the reason of a refusal, or usage, declined,
+// interrupted or failed.
 type ErrorReason string
 
 // The reasons of an error that is no refusal.
@@ -214,7 +214,7 @@ type StepEvent struct {
 	Of int `json:"of,omitempty"`
 	// Summary says in words what the step does.
 	Summary string `json:"summary,omitempty"`
-	// Seconds is how long the step took.
+	// Seconds is how many seconds the step took.
 	Seconds float64 `json:"seconds,omitempty"`
 	// Percent is how much of the step is done.
 	Percent float64 `json:"percent,omitempty"`
@@ -231,7 +231,7 @@ type ResultEvent struct {
 	// Changed reports whether anything is different from before the run.
 	Changed bool    `json:"changed"`
 	Outcome Outcome `json:"outcome"`
-	// Seconds is how long the run took.
+	// Seconds is how many seconds the run took.
 	Seconds float64 `json:"seconds,omitempty"`
 	// Overlay is the path of the overlay that waits for accept or rollback.
 	Overlay string `json:"overlay,omitempty"`
@@ -254,7 +254,7 @@ type RehearsalEvent struct {
 	// Changed is always false.
 	Changed bool    `json:"changed"`
 	Outcome Outcome `json:"outcome"`
-	// Seconds is how long the rehearsal took.
+	// Seconds is how many seconds the rehearsal took.
 	Seconds float64 `json:"seconds"`
 	// Viewed reports that the rehearsal used a snapshot of a running guest's disk.
 	Viewed bool `json:"viewed"`

@@ -72,6 +72,7 @@ func grownPlan() *plan.Plan {
 	after.Size, after.Devices[0].Size = 80*gib, 80*gib
 	after.Devices[3].Size, after.Devices[3].Content.Size = 80*gib-118*mib, 80*gib-118*mib
 	return &plan.Plan{Schema: plan.Schema, Target: plan.Target{Path: "/img/win.qcow2", Format: "qcow2", SectorSize: 512},
+		Request: plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: 80 * gib}},
 		OldSize: 60 * gib, NewSize: 80 * gib, Grows: "sda3", Before: before, After: after, Writes: 9 * mib,
 		Fingerprint: "abc", Warnings: []string{"sda3: ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot, which takes as long as it takes"},
 		Steps: []plan.Step{
@@ -104,7 +105,7 @@ func nothingPlan() *plan.Plan {
 }
 
 func inspection(l *plan.Layout) Inspection {
-	return Inspection{Target: plan.Target{Path: "/img/x.qcow2", Format: "qcow2", Backing: []plan.Link{{Path: "/img/base.raw", Format: "raw"}}},
+	return Inspection{Target: plan.Target{Path: "/img/x.qcow2", Format: "qcow2", SectorSize: 512, Backing: []plan.Link{{Path: "/img/base.raw", Format: "raw"}}},
 		Layout: l, Notes: []string{"the image has 2 internal snapshot(s)"},
 		Hint: func(*plan.Refusal) string { return "do this about it" }}
 }
@@ -125,6 +126,9 @@ func diskList(when time.Time) *plan.DiskList {
 		{Target: "vdd", Bus: "virtio", Device: "disk", Kind: "network", Source: "rbd://mon1,mon2/pool/image", Format: "raw"},
 		{Target: "sda", Bus: "sata", Device: "cdrom", ReadOnly: true},
 	}}
+	for i := range l.Disks {
+		l.Disks[i].Warnings = []*plan.Refusal{} // never null in a list that is printed
+	}
 	l.Disks[1].Warn(plan.FormatMismatch, "/img/data.qcow2", "vdb: /img/data.qcow2 begins like qcow2, but is to be used as raw: a guest that has it as raw sees a disk of 197120 bytes, the file's own size")
 	return l
 }
