@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -188,9 +189,27 @@ func TestProcessesKilled(t *testing.T) {
 				t.Fatalf("%v", err)
 			}
 			t.Logf("%s killed: %v (after %s)", role, err, time.Since(begun).Round(time.Second))
+			x.checkFailedIn(t, "fs:sda1")
 			x.options.Fault = nil
 			x.checkRestored(t)
 		})
+	}
+}
+
+// checkFailedIn fails the test unless the step failed in the only job.
+func (x *trial) checkFailedIn(t *testing.T, step string) {
+	t.Helper()
+	jobs, err := x.options.Store.List()
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("jobs: %+v, %v", jobs, err)
+	}
+	data, err := os.ReadFile(filepath.Join(x.options.Store.DirOf(jobs[0].ID), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := journal.Parse(bytes.NewReader(data))
+	if err != nil || !slices.ContainsFunc(entries, func(e journal.Entry) bool { return e.Kind == journal.Failed && e.Step == step }) {
+		t.Errorf("the journal does not say that step %s failed: %v", step, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/testimages/lab"
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
@@ -138,11 +139,7 @@ func TestDiskAttach(t *testing.T) {
 	x.refused(t, "disk-shared", "disk", "attach", x.Name, data)
 
 	x.reboot(t)
-	for end := time.Now().Add(20 * time.Second); x.mountedAt(t, "/data") != "/dev/vdb"; time.Sleep(time.Second) {
-		if time.Now().After(end) {
-			t.Fatal("not mounted after the restart")
-		}
-	}
+	x.waitMounted(t, "/data", "/dev/vdb")
 	x.must(t, "disk", "detach", x.Name, "vdb", "--unmount")
 	if now := x.inGuest(t, "cat", "/etc/fstab"); now != fstab {
 		t.Errorf("fstab is\n%s", now)
@@ -177,6 +174,16 @@ func (x *tenant) unfinished(t *testing.T) string {
 	return ""
 }
 
+// waitMounted waits until the guest has mounted the device, which it does after its
+// agent answers.
+func (x *tenant) waitMounted(t *testing.T, at, device string) {
+	t.Helper()
+	wait := poll.Wait{For: device + " at " + at, Every: 200 * time.Millisecond, Limit: 20 * time.Second}
+	if err := poll.Until(t.Context(), wait, func() (bool, error) { return x.mountedAt(t, at) == device, nil }); err != nil {
+		t.Fatalf("%v: it is %q", err, x.mountedAt(t, at))
+	}
+}
+
 // offlineFstab is the fstab in the image of a guest that is off, as guestfish reads it.
 func offlineFstab(t *testing.T, image string) string {
 	t.Helper()
@@ -193,7 +200,7 @@ func offlineFstab(t *testing.T, image string) string {
 // TestDiskAttachOff: the same on a guest that is off: it has the disk mounted when it
 // boots, and is as before when the disk is gone.
 func TestDiskAttachOff(t *testing.T) {
-	level.Need(t, level.All)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.raw", dataUUID)
@@ -207,11 +214,7 @@ func TestDiskAttachOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.answering(t)
-	for end := time.Now().Add(20 * time.Second); x.mountedAt(t, "/data") != "/dev/vdb"; time.Sleep(time.Second) {
-		if time.Now().After(end) {
-			t.Fatal("not mounted after the start")
-		}
-	}
+	x.waitMounted(t, "/data", "/dev/vdb")
 	if _, err := x.Virsh(context.Background(), "shutdown", x.Name); err != nil {
 		t.Fatal(err)
 	}
@@ -247,11 +250,7 @@ func TestDiskAdd(t *testing.T) {
 			}
 			x.answering(t)
 		}
-		for end := time.Now().Add(20 * time.Second); x.mountedAt(t, "/data") != "/dev/vdb1"; time.Sleep(time.Second) {
-			if time.Now().After(end) {
-				t.Fatalf("/data is %q", x.mountedAt(t, "/data"))
-			}
-		}
+		x.waitMounted(t, "/data", "/dev/vdb1")
 		path := filepath.Join(h.dir, name+"-vdb.qcow2")
 		if got := sizeOf(t, path); got != 400<<20 {
 			t.Errorf("%s has %d bytes", path, got)
@@ -274,7 +273,7 @@ var (
 // TestDiskLVM: a disk with a volume group is mounted, refused while it is in use, and
 // deactivated before it goes.
 func TestDiskLVM(t *testing.T) {
-	level.Need(t, level.All)
+	level.Need(t, level.Long)
 	h := newHouse(t)
 	x := h.moveIn(t, "volumes", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	fstab := x.inGuest(t, "cat", "/etc/fstab")

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
@@ -152,15 +151,8 @@ func TestDiskCreateKilledInside(t *testing.T) {
 		checkImage(t, target, "raw", 400<<20)
 		checkFish(t, target, "/dev/vg/lv: ext4")
 	}, "disk", "create", target, "--size", "400M", "--fs", "ext4", "--lvm", "vg/lv")
-	// In the middle of it, whatever the appliance is doing.
-	for _, wait := range []time.Duration{5 * time.Second, 17 * time.Second} {
-		cmd := exec.Command(c.program, "--state-dir", c.state, "disk", "create", target, "--size", "400M", "--fs", "ext4", "--lvm", "vg/lv")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(wait)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	for _, written := range []bool{false, true} {
+		c.killIn(t, "format", written, "disk", "create", target, "--size", "400M", "--fs", "ext4", "--lvm", "vg/lv")
 		if code, out := c.run(t, "", "resume", c.open(t)); code != 0 {
 			t.Fatalf("resume: exit %d\n%s", code, out)
 		}
@@ -352,6 +344,9 @@ func (c *crash) midway(t *testing.T, signal os.Signal, args ...string) (int, str
 	_ = cmd.Wait()
 	if !sent {
 		t.Errorf("there was no progress:\n%s", out.String())
+	}
+	if signal == syscall.SIGKILL {
+		checkKilledIn(t, c.state, "copy")
 	}
 	return cmd.ProcessState.ExitCode(), out.String()
 }

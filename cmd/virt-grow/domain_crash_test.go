@@ -134,11 +134,11 @@ func TestDaemonKilled(t *testing.T) {
 	u := x.begin(t, "")
 	for _, step := range []string{"shutdown", "health"} {
 		x.at(t, step)
-		time.Sleep(time.Second)
 		if err := h.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		checkKilledIn(t, x.state, step)
+		time.Sleep(time.Second) // the program tries to connect meanwhile; nothing shows when it has
 		if err := h.Restart(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -170,6 +170,7 @@ func TestTrialKilled(t *testing.T) {
 	if code := u.end(t); code != 7 {
 		t.Errorf("exit %d\n%s", code, &u.out)
 	}
+	checkFailedIn(t, x.state, "health")
 	x.checkOld(t)
 
 	if code, out := x.grow(t, "health/before=kill"); code != -1 {

@@ -323,6 +323,8 @@ func TestOnlineCutOff(t *testing.T) {
 		size += 100
 		begun.whileStopped(t, func() {
 			x.inside(t, "(sleep 1; kill -STOP $(pidof qemu-ga); sleep 50; kill -CONT $(pidof qemu-ga)) > /dev/null 2>&1 &")
+			// A stopped agent shows only by leaving a command unanswered, and libvirt
+			// would then wait for that answer.
 			time.Sleep(2 * time.Second)
 		})
 		if code := begun.end(t); code != 8 || !strings.Contains(begun.out.String(), "does not answer") {

@@ -192,6 +192,7 @@ func (x *tenant) run(t *testing.T, fault string, args ...string) (int, string) {
 		t.Fatal(err)
 	}
 	checkLines(t, string(out))
+	checkFault(t, x.state, fault, cmd.ProcessState.ExitCode())
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 

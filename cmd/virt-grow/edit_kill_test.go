@@ -2,14 +2,12 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
@@ -27,10 +25,10 @@ var (
 func TestEditKilled(t *testing.T) {
 	level.Need(t, level.Long)
 	program := buildWithFaults(t)
-	points, waits := editPoints, []time.Duration{time.Second}
+	points, written := editPoints, []bool{true}
 	if level.At(level.All) {
 		points = slices.Concat(editPoints, otherEditPoints)
-		waits = []time.Duration{0, time.Second, 3 * time.Second}
+		written = []bool{false, true}
 	}
 	for i, point := range points {
 		format := []string{"raw", "qcow2"}[i%2]
@@ -43,11 +41,11 @@ func TestEditKilled(t *testing.T) {
 			c.bothWays(t, point, before)
 		})
 	}
-	for _, wait := range waits {
-		t.Run("in-write/"+wait.String(), func(t *testing.T) {
+	for _, written := range written {
+		t.Run(fmt.Sprintf("in-write/written-%v", written), func(t *testing.T) {
 			c := newCrash(t, program, "none-ext4", "qcow2")
 			before := keep(t, c.seen(t))
-			c.killInWrite(t, wait)
+			c.killIn(t, "write", written, append([]string{"edit", c.image + ":/README.txt"}, editing...)...)
 			c.bothWays(t, "", before)
 		})
 	}
@@ -58,33 +56,6 @@ var editing = []string{"-e", "s/virt-grow test data/edited/", "--mount", "sda"}
 func (c *crash) edit(t *testing.T, fault string, more ...string) (int, string) {
 	t.Helper()
 	return c.run(t, fault, slices.Concat([]string{"edit", c.image + ":/README.txt"}, editing, more)...)
-}
-
-// killInWrite kills some time after the change of the overlay has begun.
-func (c *crash) killInWrite(t *testing.T, wait time.Duration) {
-	t.Helper()
-	cmd := exec.Command(c.program, slices.Concat([]string{"--state-dir", c.state, "edit", c.image + ":/README.txt", "--json"}, editing)...)
-	events, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	decoder := json.NewDecoder(events)
-	for {
-		var e struct{ Phase, Step string }
-		if err := decoder.Decode(&e); err != nil {
-			break
-		}
-		if e.Phase == "started" && e.Step == "write" {
-			time.Sleep(wait)
-			_ = cmd.Process.Kill()
-		}
-	}
-	if err := cmd.Wait(); !errors.As(err, new(*exec.ExitError)) || cmd.ProcessState.ExitCode() != -1 {
-		t.Fatalf("not killed: %v", err)
-	}
 }
 
 // bothWays resumes what is left of an edit, and rolls a copy of it back.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/poll"
+	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/testimages"
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
@@ -62,6 +65,7 @@ func (c *crash) run(t *testing.T, fault string, args ...string) (int, string) {
 		t.Fatal(err)
 	}
 	checkLines(t, string(out))
+	checkFault(t, c.state, fault, cmd.ProcessState.ExitCode())
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
@@ -149,16 +153,16 @@ func TestKilled(t *testing.T) {
 }
 
 // TestKilledInCopy ends the program while a partition is being copied to its new
-// place, at the copy's begin and a little into it.
+// place, at the copy's begin and once some of it is there.
 func TestKilledInCopy(t *testing.T) {
 	level.Need(t, level.All)
 	program := buildWithFaults(t)
-	for i, wait := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond} {
+	for i, written := range []bool{false, true, true} {
 		format := []string{"raw", "qcow2"}[i%2]
-		t.Run(wait.String()+"/"+format, func(t *testing.T) {
+		t.Run(fmt.Sprintf("written-%v/%s", written, format), func(t *testing.T) {
 			c := newCrash(t, program, "gpt-data-last", format)
 			before := keep(t, c.seen(t))
-			c.killIn(t, "move:sda2", wait)
+			c.killIn(t, "move:sda2", written, "grow", c.image, "--size", "1G", "--grow", "sda1", "--yes")
 			wreck := c.save(t)
 			c.resume(t)
 			c.restore(t, wreck)
@@ -167,23 +171,113 @@ func TestKilledInCopy(t *testing.T) {
 	}
 }
 
-// killIn grows, and kills some time after a step's begin.
-func (c *crash) killIn(t *testing.T, step string, wait time.Duration) {
+// killIn runs a command line and kills the program in a step: when it begins, or once
+// the step has written.
+func (c *crash) killIn(t *testing.T, step string, written bool, args ...string) {
 	t.Helper()
-	code, _ := c.in(t, step, "", func(p *os.Process) {
-		time.Sleep(wait)
+	code, out := c.in(t, step, "", func(p *os.Process) {
+		if written {
+			c.waitWritten(t)
+		}
 		_ = p.Kill()
-	}, "--grow", "sda1")
+	}, args...)
 	if code != -1 {
-		t.Fatalf("not killed: exit %d", code)
+		t.Fatalf("not killed: exit %d\n%s", code, out)
+	}
+	checkKilledIn(t, c.state, step)
+}
+
+// waitWritten waits until there is more data in the job's files beside the image than
+// now, and more than an empty overlay has.
+func (c *crash) waitWritten(t *testing.T) {
+	t.Helper()
+	const empty, cluster = 256 << 10, 64 << 10
+	from := max(c.allocated(), empty)
+	wait := poll.Wait{For: "the step's data", Every: time.Millisecond, Limit: 2 * time.Minute}
+	if err := poll.Until(t.Context(), wait, func() (bool, error) { return c.allocated() > from+cluster, nil }); err != nil {
+		t.Error(err)
 	}
 }
 
-// in grows, and does something to the program when a step begins. It gives the
-// exit code, -1 when a signal ended it, and the events.
-func (c *crash) in(t *testing.T, step, fault string, act func(*os.Process), more ...string) (int, string) {
+// allocated is how many bytes the job's files beside the image take.
+func (c *crash) allocated() int64 {
+	var sum int64
+	_ = filepath.WalkDir(c.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == c.state {
+			return fs.SkipDir // a file may go meanwhile
+		}
+		if info, err := entry.Info(); err == nil && entry.Type().IsRegular() && strings.Contains(path[len(c.dir):], "virt-grow-") {
+			sum += info.Sys().(*syscall.Stat_t).Blocks * 512
+		}
+		return nil
+	})
+	return sum
+}
+
+// checkFault fails the test if a fault that kills the program has done so elsewhere
+// than in its step.
+func checkFault(t *testing.T, state, fault string, code int) {
 	t.Helper()
-	cmd := exec.Command(c.program, append([]string{"--state-dir", c.state, "grow", c.image, "--size", "1G", "--yes", "--json"}, more...)...)
+	point, kills := strings.CutSuffix(fault, "=kill")
+	if kills && code == -1 {
+		checkKilledIn(t, state, point[:strings.LastIndex(point, "/")])
+	}
+}
+
+// checkKilledIn fails the test unless the job written to last has begun the step, and
+// has not come to its end: what is found after another kill shows nothing about it.
+func checkKilledIn(t *testing.T, state, step string) {
+	t.Helper()
+	last := journal.Entry{}
+	for _, e := range lastJournal(t, state) {
+		if slices.Contains([]journal.Kind{journal.Begin, journal.Done, journal.Failed, journal.Undoing, journal.Undone}, e.Kind) {
+			last = e
+		}
+	}
+	// The view of a running disk is made before the first step.
+	if step == "view" && last.Kind == "" {
+		return
+	}
+	if last.Kind != journal.Begin || last.Step != step {
+		t.Fatalf("the program was to be killed in step %s, the journal ends with %s %s", step, last.Kind, last.Step)
+	}
+}
+
+// checkFailedIn fails the test unless the step failed in the job written to last.
+func checkFailedIn(t *testing.T, state, step string) {
+	t.Helper()
+	if !slices.ContainsFunc(lastJournal(t, state), func(e journal.Entry) bool { return e.Kind == journal.Failed && e.Step == step }) {
+		t.Errorf("the journal does not say that step %s failed", step)
+	}
+}
+
+// lastJournal is the journal that was written to last.
+func lastJournal(t *testing.T, state string) []journal.Entry {
+	t.Helper()
+	var path string
+	var at time.Time
+	all, _ := filepath.Glob(filepath.Join(state, "jobs", "*", "journal"))
+	for _, p := range all {
+		if info, err := os.Stat(p); err == nil && info.ModTime().After(at) {
+			path, at = p, info.ModTime()
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := journal.Parse(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+// in runs a command line, and does something to the program when a step begins. It
+// gives the exit code, -1 when a signal ended it, and the events.
+func (c *crash) in(t *testing.T, step, fault string, act func(*os.Process), args ...string) (int, string) {
+	t.Helper()
+	cmd := exec.Command(c.program, append([]string{"--state-dir", c.state, "--json"}, args...)...)
 	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
 	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()
@@ -364,7 +458,7 @@ func TestInterrupted(t *testing.T) {
 	code, out := c.in(t, "fs:sda1", "fs:sda1/before=hang", func(p *os.Process) {
 		_ = p.Signal(syscall.SIGINT)
 		_ = p.Signal(syscall.SIGINT)
-	})
+	}, "grow", c.image, "--size", "1G", "--yes")
 	if code != 130 {
 		t.Errorf("exit %d\n%s", code, out)
 	}

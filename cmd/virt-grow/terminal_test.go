@@ -38,7 +38,9 @@ func TestTerminal(t *testing.T) {
 		{"copy-out --mount sda1 disk.raw:/note out", "out", true},
 		{"rehearse disk.raw --size 1G", "thrown away", true},
 		{"doctor", "libguestfs", true},
-		{"grow disk.raw --size 1G --yes", "is grown", true},
+		{"plan disk.raw --size 1G -o saved.json", "sda1", true},
+		{"apply saved.json --yes", "is grown", true},
+		{"grow disk.raw --size 1100M --yes", "is grown", true},
 	} {
 		t.Run(strings.Fields(c.line)[0], func(t *testing.T) {
 			if c.long {

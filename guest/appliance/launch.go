@@ -230,7 +230,7 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 			for _, pid := range block.ChildrenOf(thread) {
 				kill(thread, pid)
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // launch may start one more child, which sends no notice
 		case <-time.After(50 * time.Millisecond):
 			// One of them only tells libguestfs what QEMU can do; which one
 			// stays is known at the end.

@@ -104,7 +104,7 @@ func TestDetached(t *testing.T) {
 	if pid, err := l.QEMUPid("quick"); err != nil || pid == 0 {
 		t.Errorf("process %d, %v", pid, err)
 	}
-	time.Sleep(1500 * time.Millisecond) // see writeBootTime
+	time.Sleep(1500 * time.Millisecond) // the clock has to go on by a second: see writeBootTime
 	check(t, l.Restart(t.Context()))
 	check(t, l.Stop())
 	check(t, leftovers(l))

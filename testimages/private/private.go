@@ -4,6 +4,7 @@ package private
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,10 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // Run runs the tests of a package with an environment of their own, and returns the
-// exit code for os.Exit. The run fails if a test has changed what is the host's.
+// exit code for os.Exit. The run fails if a test has changed what is the host's, or has
+// started an engine in a short run.
 //
 // The cache of test images stays where it is, because making them takes minutes.
 func Run(m *testing.M) int {
@@ -28,7 +32,19 @@ func Run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "prepare an environment for the tests:", err)
 		return 1
 	}
+	flag.Parse() // m.Run would only do it later
+	started := ""
+	if level.Current() == level.Short {
+		if started, err = forbidEngines(home); err != nil {
+			fmt.Fprintln(os.Stderr, "put something in the engines' place:", err)
+			return 1
+		}
+	}
 	code := m.Run()
+	if names, err := os.ReadFile(started); err == nil {
+		fmt.Fprintf(os.Stderr, "a test started an engine under -short, it needs level.Real:\n%s", names)
+		code = 1
+	}
 	if err := os.RemoveAll(home); err != nil {
 		fmt.Fprintln(os.Stderr, "remove the tests' home directory:", err)
 		code = 1
@@ -38,6 +54,28 @@ func Run(m *testing.M) int {
 		code = 1
 	}
 	return code
+}
+
+// engines are what a short run does not start. supermin makes the appliance.
+var engines = []string{"qemu-system-x86_64", "qemu-kvm", "libvirtd", "virtqemud", "supermin"}
+
+// forbidEngines puts scripts in the engines' place that only note their command line
+// down, in the file that it returns, and fail.
+func forbidEngines(home string) (started string, err error) {
+	dir, started := filepath.Join(home, "engines"), filepath.Join(home, "started")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	script := "#!/bin/sh\necho \"$0 $*\" >>'" + started + "'\nexit 1\n"
+	for _, name := range engines {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700); err != nil {
+			return "", err
+		}
+	}
+	return started, errors.Join(
+		os.Setenv("PATH", dir+":"+os.Getenv("PATH")),
+		os.Setenv("LIBGUESTFS_HV", filepath.Join(dir, engines[0])), // libguestfs knows QEMU's path by itself
+	)
 }
 
 // hostPlaces are the directories that the program uses when nothing in its

@@ -2,8 +2,10 @@ package private
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -34,5 +36,24 @@ func TestDifference(t *testing.T) {
 	}
 	if slices.Contains(got, filepath.Join(dir, "kept")) {
 		t.Errorf("a file that is as it was is in %v", got)
+	}
+}
+
+// TestForbidEngines: an engine that is started fails, and is named.
+func TestForbidEngines(t *testing.T) {
+	t.Setenv("PATH", os.Getenv("PATH"))
+	t.Setenv("LIBGUESTFS_HV", "")
+	started, err := forbidEngines(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(started); err == nil {
+		t.Error("something was started before")
+	}
+	if err := exec.Command("libvirtd", "--daemon").Run(); err == nil {
+		t.Error("libvirtd was started")
+	}
+	if names, err := os.ReadFile(started); err != nil || !strings.Contains(string(names), "/libvirtd --daemon\n") {
+		t.Errorf("%q, %v", names, err)
 	}
 }
