@@ -10,8 +10,8 @@ import (
 type DiskList struct {
 	Domain string `json:"domain"`
 	UUID   string `json:"uuid"`
-	// State is the domain's: "running", "off", …
-	State string       `json:"state"`
+	// State is the domain's.
+	State string       `json:"state" jsonschema:"enum=running,enum=off,enum=crashed,enum=paused"`
 	Disks []ListedDisk `json:"disks"`
 }
 
@@ -53,11 +53,13 @@ func (d *ListedDisk) Warn(reason Reason, subject, format string, args ...any) {
 
 // Inside is what an image held when it was last looked at.
 type Inside struct {
+	// At is when the image was inspected.
 	At time.Time `json:"at"`
 	// Current says that nobody has written to the image since.
 	Current bool `json:"current"`
-	// Table is "gpt" or "mbr", OS the system's name; "" for none.
-	Table    string        `json:"table,omitempty"`
+	// Table is the kind of partition table, if there is one.
+	Table string `json:"table,omitempty" jsonschema:"enum=gpt,enum=mbr"`
+	// OS is the name of the operating system, if there is one.
 	OS       string        `json:"os,omitempty"`
 	Contents []InsideThing `json:"contents"`
 }

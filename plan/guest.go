@@ -36,7 +36,7 @@ type Guest struct {
 	Unprotected []string `json:"unprotected,omitempty"`
 	// Manual waits for a person to accept after the check has passed.
 	Manual bool `json:"manual,omitempty"`
-	// Shutdown is the ladder.
+	// Shutdown lists the shutdown methods, in the order in which they are tried.
 	Shutdown []Rung `json:"shutdown,omitempty"`
 	Health   Health `json:"health"`
 	// Exec says that the guest's agent runs programs.

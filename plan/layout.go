@@ -13,8 +13,9 @@ import (
 
 // Layout is what is on a disk, as it was found.
 type Layout struct {
-	// Size is the disk's virtual size, Sector its logical sector size.
-	Size   size.Bytes `json:"size"`
+	// Size is the disk's virtual size.
+	Size size.Bytes `json:"size"`
+	// Sector is the disk's logical sector size.
 	Sector size.Bytes `json:"sector"`
 	// Table is the partition table; nil when there is none.
 	Table *table.Table `json:"-"`
@@ -25,17 +26,19 @@ type Layout struct {
 	OS      *OS      `json:"os,omitempty"`
 	// ByOffset are the places on the disk that an fstab mounts by their offset.
 	ByOffset []Offset `json:"by_offset,omitempty"`
-	// Hibernated says where on the disk a system's memory waits to be resumed; nil
-	// where nobody looked, or it does not.
+	// Hibernated says where on the disk a system's memory waits to be resumed. It is
+	// left out if it does not, or if nobody looked.
 	Hibernated *Refusal `json:"hibernated,omitempty"`
-	// Held says what holds partitions of the disk in the appliance, so that no other
-	// table can be written: nil for nothing that cannot be stopped.
+	// Held says what holds partitions of the disk in the appliance and cannot be
+	// stopped, so that no other table can be written.
 	Held *Refusal `json:"held,omitempty"`
 }
 
 // OS is the operating system that inspection found.
 type OS struct {
-	Type    string `json:"type"` // "linux", "windows"
+	// Type is for example "linux" or "windows".
+	Type string `json:"type"`
+	// Product is the system's name and version.
 	Product string `json:"product"`
 	// Root is the device of / or C:.
 	Root string `json:"root"`
@@ -69,9 +72,10 @@ type Device struct {
 	// Name is what people call it: "sda", "sda3", "vg0/root", "luks-sda3".
 	Name string     `json:"name"`
 	Kind DeviceKind `json:"kind"`
-	// Parent is the device it lies on; for an LV it is empty and Group is set.
+	// Parent is the device it lies on. An LV has none: it has a group.
 	Parent string `json:"parent,omitempty"`
-	Group  string `json:"group,omitempty"`
+	// Group is the volume group of an LV.
+	Group string `json:"group,omitempty"`
 	// Number is a partition's number in its table, from 1.
 	Number int `json:"number,omitempty"`
 	// Start is where a partition begins on the disk.
@@ -82,10 +86,10 @@ type Device struct {
 	// Extended reports that a partition is an MBR's extended one.
 	Extended bool    `json:"extended,omitempty"`
 	Content  Content `json:"content"`
-	// AtEnd names what keeps its metadata in the device's last sectors, where it is
-	// looked for: FormatAtEnd.
+	// AtEnd names the format that keeps its metadata in the device's last sectors,
+	// where it is looked for.
 	AtEnd string `json:"at_end,omitempty"`
-	// Allocation is what LVM says of an LV; nil where that is not known.
+	// Allocation is what LVM says of an LV, where that is known.
 	Allocation *Allocation `json:"allocation,omitempty"`
 }
 
@@ -110,27 +114,29 @@ type Content struct {
 	// Size is what the content takes of the device: a file system's size, a
 	// PV's extents, a LUKS payload.
 	Size size.Bytes `json:"size,omitempty"`
+	// Used is how much of it is in use.
 	Used size.Bytes `json:"used,omitempty"`
 	// Offset is where a PV's extents or a LUKS payload begin.
 	Offset size.Bytes `json:"offset,omitempty"`
 	// Tail is what a PV keeps behind its extents: a second metadata area.
 	Tail size.Bytes `json:"tail,omitempty"`
-	// Free is what no volume has of a PV's extents; Fixed says that LVM gives none of
-	// them to a volume (pvchange -xn).
-	Free  size.Bytes `json:"free,omitempty"`
-	Fixed bool       `json:"not_allocatable,omitempty"`
+	// Free is what no volume has of a PV's extents.
+	Free size.Bytes `json:"free,omitempty"`
+	// Fixed reports that LVM gives none of a PV's extents to a volume (pvchange -xn).
+	Fixed bool `json:"not_allocatable,omitempty"`
 	// Unit is the size of an XFS allocation group: growing adds whole ones.
 	Unit size.Bytes `json:"unit,omitempty"`
 	// Block is the unit that the content's size is a multiple of: an XFS's block, a
-	// btrfs's sector, an NTFS's cluster. SectorSize is an NTFS's.
-	Block      size.Bytes `json:"block,omitempty"`
+	// btrfs's sector, an NTFS's cluster.
+	Block size.Bytes `json:"block,omitempty"`
+	// SectorSize is the sector size that an NTFS was made for.
 	SectorSize size.Bytes `json:"sector_size,omitempty"`
 	// Ext is what decides how an ext2, ext3 or ext4 grows.
 	Ext *superblock.Ext `json:"ext,omitempty"`
-	// Max is the largest size the content can be grown to; 0 where no limit
-	// is known. MaxWhy says what limits it.
-	Max    size.Bytes `json:"max,omitempty"`
-	MaxWhy string     `json:"max_why,omitempty"`
+	// Max is the largest size the content can be grown to, where a limit is known.
+	Max size.Bytes `json:"max,omitempty"`
+	// MaxWhy says what limits the size.
+	MaxWhy string `json:"max_why,omitempty"`
 	// Group is the volume group a PV belongs to.
 	Group string `json:"group,omitempty"`
 	// Mounted is where the guest mounts it, or its drive letter: "/", "C:".
@@ -163,7 +169,8 @@ func (c Content) Growable() bool { return slices.Contains(growable, c.Type) }
 
 // Group is a volume group.
 type Group struct {
-	Name   string     `json:"name"`
+	Name string `json:"name"`
+	// Extent is the size of an extent.
 	Extent size.Bytes `json:"extent"`
 	// Free is what its volumes can have yet: PVs that take no new extents, and those
 	// that are missing, do not count.

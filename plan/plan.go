@@ -21,7 +21,7 @@ const Schema = "virt-grow/plan/v1"
 type Plan struct {
 	Schema string `json:"schema"`
 	Target Target `json:"target"`
-	// Request is what was asked for; Build on an unchanged layout gives the
+	// Request is what was asked for. The same request on an unchanged disk gives the
 	// same steps again.
 	Request Request    `json:"request"`
 	OldSize size.Bytes `json:"old_size"`
@@ -29,9 +29,11 @@ type Plan struct {
 	// Grows is the device that was chosen; it is left out if only the container grows.
 	Grows string `json:"grows,omitempty"`
 	// Also are the devices that were chosen besides.
-	Also   []string `json:"grows_also,omitempty"`
-	Before *Layout  `json:"before"`
-	After  *Layout  `json:"after"`
+	Also []string `json:"grows_also,omitempty"`
+	// Before is what is on the disk now.
+	Before *Layout `json:"before"`
+	// After is what is on the disk when the plan is carried out.
+	After *Layout `json:"after"`
 	// Steps is null if there is nothing to do.
 	Steps []Step `json:"steps" jsonschema:"nullable"`
 	// Warnings are what a person should know before saying yes.
@@ -40,7 +42,7 @@ type Plan struct {
 	ToDo []string `json:"todo,omitempty"`
 	// Writes is about how much the steps write, on the host.
 	Writes size.Bytes `json:"writes"`
-	// Fingerprint is Layout.Fingerprint of what the plan was made for.
+	// Fingerprint is a SHA-256 of the layout that the plan was made for.
 	Fingerprint string `json:"fingerprint"`
 }
 
@@ -48,13 +50,14 @@ type Plan struct {
 type Target struct {
 	// Path is absolute, with symbolic links resolved.
 	Path   string `json:"path"`
-	Format string `json:"format"` // "qcow2" or "raw"
-	Block  bool   `json:"block,omitempty"`
+	Format string `json:"format" jsonschema:"enum=qcow2,enum=raw"`
+	// Block reports that the image is a block device.
+	Block bool `json:"block,omitempty"`
 	// Backing is the chain below the image, nearest first.
 	Backing []Link `json:"backing,omitempty"`
 	// SectorSize is 512 or 4096.
 	SectorSize size.Bytes `json:"sector_size"`
-	// Guest is the domain whose disk it is; nil for an image by itself.
+	// Guest is the domain whose disk it is. An image by itself has none.
 	Guest *Guest `json:"guest,omitempty"`
 }
 
@@ -150,10 +153,12 @@ func Changes(ends []End) []table.Change {
 
 // Volume is a volume that moves, on the disk, in bytes.
 type Volume struct {
-	Device string     `json:"device"`
-	From   size.Bytes `json:"from"`
-	To     size.Bytes `json:"to"`
-	Size   size.Bytes `json:"size"`
+	Device string `json:"device"`
+	// From is where the volume begins before the move.
+	From size.Bytes `json:"from"`
+	// To is where the volume begins after the move.
+	To   size.Bytes `json:"to"`
+	Size size.Bytes `json:"size"`
 }
 
 // ID names the step within its plan; no two steps of a plan share one.

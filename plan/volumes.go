@@ -15,11 +15,12 @@ type Allocation struct {
 	// in the group, "cling" on the PV that the volume ends on, "contiguous" right
 	// behind its end.
 	Policy string `json:"policy,omitempty"`
-	// PV is the device that the volume ends on. Behind is what is free right behind it
-	// there, and Last says that nothing follows that.
-	PV     string     `json:"pv,omitempty"`
+	// PV is the device that the volume ends on.
+	PV string `json:"pv,omitempty"`
+	// Behind is what is free on the PV right behind the volume.
 	Behind size.Bytes `json:"behind,omitempty"`
-	Last   bool       `json:"last,omitempty"`
+	// Last reports that nothing follows that free space.
+	Last bool `json:"last,omitempty"`
 }
 
 // The allocation policies that bind a volume to a place.

@@ -23,10 +23,12 @@ type FileSystem struct {
 	Type   string `json:"type"`
 	Label  string `json:"label,omitempty"`
 	UUID   string `json:"uuid,omitempty"`
-	// Size, Used and Free are statvfs(2)'s. Free is what is left to others than
-	// root, so that the two together may be less than Size.
+	// Size is the size of the file system, as statvfs(2) has it.
 	Size size.Bytes `json:"size"`
+	// Used is how much of it is in use.
 	Used size.Bytes `json:"used"`
+	// Free is what users other than root can still use: Used and Free together may be
+	// less than Size.
 	Free size.Bytes `json:"free"`
 	// Mounted is where the guest has it, if that was asked for: "/", "C:".
 	Mounted []string `json:"mounted,omitempty"`

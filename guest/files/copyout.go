@@ -18,9 +18,10 @@ import (
 
 // Copied is what came of one path that was copied out.
 type Copied struct {
-	// Path is the guest's, To the host's.
+	// Path is where the file or directory is in the guest.
 	Path string `json:"path"`
-	To   string `json:"to"`
+	// To is where it was copied to on the host.
+	To string `json:"to"`
 	// LeftOut are devices, sockets and pipes: they are not made on this host.
 	LeftOut []string `json:"left_out,omitempty"`
 }

@@ -27,7 +27,10 @@ type gptTable struct {
 func (c gptCopy) array() []byte { return c.entries.data[:c.header.entriesBytes()] }
 
 // defect is why a copy cannot be used.
-type defect struct{ code, text string }
+type defect struct {
+	code ProblemCode
+	text string
+}
 
 // readGPT reads both copies and fills in t. I/O errors are the only errors.
 func (t *Table) readGPT(d *device, sector0 region) error {
@@ -140,7 +143,7 @@ func (t *Table) fallBack(d *device, boot bootSector, damaged *gptCopy, bad *defe
 // is bad, what there is of it comes with the reason, for use as a hint only.
 func (d *device) readCopy(at uint64, which string) (*gptCopy, *defect, error) {
 	if !d.has(at, 1) {
-		return nil, &defect{which + "-missing", "the disk is too small for a GPT"}, nil
+		return nil, &defect{ProblemCode(which + "-missing"), "the disk is too small for a GPT"}, nil
 	}
 	sector, err := d.read(at, 1)
 	if err != nil {
@@ -157,7 +160,7 @@ func (d *device) readCopy(at uint64, which string) (*gptCopy, *defect, error) {
 		}
 	}
 	if crc32.ChecksumIEEE(c.array()) != get32(c.header[gptEntriesCRC:]) {
-		return c, &defect{which + "-entries-crc", "the checksum of the " + which + " GPT entries is wrong"}, nil
+		return c, &defect{ProblemCode(which + "-entries-crc"), "the checksum of the " + which + " GPT entries is wrong"}, nil
 	}
 	return c, nil, nil
 }
@@ -165,15 +168,15 @@ func (d *device) readCopy(at uint64, which string) (*gptCopy, *defect, error) {
 // judgeHeader applies the checks of UEFI 2.10 §5.3.2 and of Linux
 // (is_gpt_valid), and bounds everything that is used as a place or a size.
 func (d *device) judgeHeader(c *gptCopy, which string) *defect {
-	h, invalid := c.header, which+"-header-invalid"
+	h, invalid := c.header, ProblemCode(which+"-header-invalid")
 	first, last, entries := h.at(gptFirstUsable), h.at(gptLastUsable), h.at(gptEntriesLBA)
 	switch {
 	case !h.signed():
-		return &defect{which + "-missing", fmt.Sprintf("there is no %s GPT header at sector %d", which, c.lba)}
+		return &defect{ProblemCode(which + "-missing"), fmt.Sprintf("there is no %s GPT header at sector %d", which, c.lba)}
 	case !h.sizeValid():
 		return &defect{invalid, fmt.Sprintf("the %s GPT header claims a size of %d bytes", which, h.size())}
 	case !h.intact():
-		return &defect{which + "-header-crc", "the checksum of the " + which + " GPT header is wrong"}
+		return &defect{ProblemCode(which + "-header-crc"), "the checksum of the " + which + " GPT header is wrong"}
 	case h.at(gptMyLBA) != c.lba:
 		return &defect{invalid, fmt.Sprintf("the %s GPT header at sector %d says it is at %d", which, c.lba, h.at(gptMyLBA))}
 	case h.entrySize() < gptEntryMin || bits.OnesCount64(h.entrySize()) != 1:

@@ -309,7 +309,7 @@ func TestGPTNumbersKeepTheirOrder(t *testing.T) {
 	if got := grown.Partitions; got[0].Number != 1 || got[0].End() != 120*size.MiB || got[1] != tab.Partitions[1] || grown.DiskSize != 128*size.MiB {
 		t.Errorf("%v", got)
 	}
-	if slices.Contains(codes(grown), table.BackupNotAtEnd) {
+	if slices.Contains(codes(grown), string(table.BackupNotAtEnd)) {
 		t.Error("the backup is not at the end")
 	}
 }

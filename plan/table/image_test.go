@@ -182,7 +182,7 @@ func mustGrow(t fataler, tab *table.Table, newDisk size.Bytes, changes ...table.
 func codes(tab *table.Table) []string {
 	var list []string
 	for _, p := range tab.Problems {
-		list = append(list, p.Code)
+		list = append(list, string(p.Code))
 	}
 	return list
 }

@@ -26,9 +26,10 @@ type Inspection struct {
 
 // Growth is whether one file system could grow with its disk.
 type Growth struct {
-	Device  string        `json:"device"`
-	Content string        `json:"content"`
-	Mounted []string      `json:"mounted,omitempty"`
+	Device  string   `json:"device"`
+	Content string   `json:"content"`
+	Mounted []string `json:"mounted,omitempty"`
+	// Blocked is why it could not grow.
 	Blocked *plan.Refusal `json:"blocked,omitempty"`
 	// Moves is how many bytes of other partitions have to move for it.
 	Moves size.Bytes `json:"moves,omitempty"`

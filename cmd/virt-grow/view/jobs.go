@@ -20,9 +20,10 @@ const (
 
 // Job is a job in a list.
 type Job struct {
-	ID     string `json:"id"`
+	ID string `json:"id"`
+	// Target is the domain's name, or the path of the image.
 	Target string `json:"target"`
-	// Disk says which disk of a domain; an image is its own only one.
+	// Disk is the target of the domain's disk, for example "vda"; "" for an image.
 	Disk  string `json:"disk"`
 	State State  `json:"state"`
 	// Active reports whether a process is working on the job now.
@@ -77,6 +78,7 @@ func clock(t time.Time) string {
 // Status is all there is to say about one job.
 type Status struct {
 	Job
+	// Changed is when the last entry of the journal was written.
 	Changed time.Time  `json:"changed,omitzero"`
 	OldSize size.Bytes `json:"old_size,omitempty"`
 	NewSize size.Bytes `json:"new_size,omitempty"`

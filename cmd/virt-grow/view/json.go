@@ -30,11 +30,13 @@ type InspectDocument struct {
 	Size   size.Bytes   `json:"size"`
 	Table  *TableObject `json:"table,omitempty"`
 	Layout *plan.Layout `json:"layout"`
-	Free   []Extent     `json:"free"`
-	// Default is what grows without --grow; "" where somebody has to say.
-	Default string   `json:"default"`
-	Growth  []Growth `json:"growth"`
-	Notes   []string `json:"notes,omitempty"`
+	// Free lists the stretches of the disk that no partition has.
+	Free []Extent `json:"free"`
+	// Default is the device that grows without --grow; "" if --grow is needed.
+	Default string `json:"default"`
+	// Growth says of each file system whether it could grow.
+	Growth []Growth `json:"growth"`
+	Notes  []string `json:"notes,omitempty"`
 }
 
 // TableObject is what there is to say about a partition table beside its
