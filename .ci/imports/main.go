@@ -37,7 +37,7 @@ var ranks = [][]string{
 	{"guest/block"},
 	{"guest/domain", "guest/appliance"},
 	{"guest/image"},
-	{"guest/inside"},
+	{"guest/inside", "guest/overlay"},
 	{"guest/session"},
 	{"guest/disk"},
 	{"guest/job"},

@@ -16,6 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/overlay"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -134,25 +135,28 @@ func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
 // Handlers are what these steps mean in a job. Each can be run again after a crash in
 // its middle.
 func (c *Change) Handlers(j *Job) map[plan.StepKind]apply.Handler {
-	return map[plan.StepKind]apply.Handler{
-		plan.StepWrite: {
-			Do:   func(ctx context.Context, _ plan.Step) error { return c.write(ctx, j) },
-			Undo: func(context.Context, plan.Step) error { return c.drop(j) },
+	images := c.disks(j).Images()
+	h := images.Handlers()
+	delete(h, plan.StepOverlay) // StepWrite makes the overlays
+	save := h[plan.StepUndo].Do
+	h[plan.StepUndo] = apply.Handler{
+		Do: func(ctx context.Context, s plan.Step) error {
+			if err := c.checkUnwritten(s); err != nil {
+				return err
+			}
+			return save(ctx, s)
 		},
-		plan.StepUndo: {
-			Do:   c.each(j, c.saveUndo),
-			Undo: c.each(j, func(_ context.Context, _ drive, o block.Overlay) error { return o.DropUndo() }),
-		},
-		plan.StepCommit: {
-			Do: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error {
-				return image.RefuseInUse(d.Path, o.Commit(ctx))
-			}),
-			Undo: c.each(j, func(ctx context.Context, d drive, o block.Overlay) error {
-				return image.RefuseInUse(d.Path, o.Revert(ctx, d.Size))
-			}),
-		},
-		plan.StepClean: {Do: func(context.Context, plan.Step) error { return c.drop(j) }},
+		Undo: h[plan.StepUndo].Undo,
 	}
+	drop := func(ctx context.Context, s plan.Step) error {
+		return errors.Join(images.CleanUp(ctx, s), c.dropOwn(j))
+	}
+	h[plan.StepWrite] = apply.Handler{
+		Do:   func(ctx context.Context, _ plan.Step) error { return c.write(ctx, j) },
+		Undo: drop,
+	}
+	h[plan.StepClean] = apply.Handler{Do: drop}
+	return h
 }
 
 // Actions are both ways until the clean-up, which deletes what the way back needs. A job
@@ -166,27 +170,20 @@ func (c *Change) Actions(r journal.Record) []job.Action {
 
 // Details are the overlays and the saved bytes.
 func (c *Change) Details(j *Job) job.Details {
-	var d job.Details
 	if c == nil {
-		return d
+		return job.Details{}
 	}
-	for _, i := range c.Place.Disks {
-		o := c.overlay(j, c.Drives[i])
-		d.Files = append(d.Files, o.Path, o.Undo, o.Bitmaps())
-	}
-	return d
+	return job.Details{Files: c.disks(j).Paths()}
 }
 
-// each does the work on the disk that a step is about.
-func (c *Change) each(j *Job, work func(context.Context, drive, block.Overlay) error) apply.Work {
-	return func(ctx context.Context, s plan.Step) error {
-		for _, i := range c.Place.Disks {
-			if d := c.Drives[i]; d.Target == s.Device {
-				return work(ctx, d, c.overlay(j, d))
-			}
-		}
-		return fmt.Errorf("step %s: there is no such disk", s.ID())
+// disks are the disks that the file system lies on.
+func (c *Change) disks(j *Job) overlay.Set {
+	var disks overlay.Set
+	for _, i := range c.Place.Disks {
+		d := c.Drives[i]
+		disks = append(disks, overlay.Disk{Target: d.Target, Files: c.overlay(j, d), Old: d.Size})
 	}
+	return disks
 }
 
 // overlay names a disk's overlay and undo file.
@@ -215,7 +212,7 @@ func (c *Change) write(ctx context.Context, j *Job) error {
 	}
 	for _, i := range c.Place.Disks {
 		d := c.Drives[i]
-		if err := c.untouched(j, d); err != nil {
+		if err := overlay.CheckUnwritten(d.Path, d.Stamp, j.ID()); err != nil {
 			return err
 		}
 		o := c.overlay(j, d)
@@ -233,21 +230,7 @@ func (c *Change) write(ctx context.Context, j *Job) error {
 	if err := j.write(ctx, c, overlays); err != nil {
 		return err
 	}
-	for _, i := range c.Place.Disks {
-		if err := c.overlay(j, c.Drives[i]).Sync(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// untouched refuses a disk that somebody wrote to since the change was prepared.
-func (c *Change) untouched(j *Job, d drive) error {
-	now, err := image.StampOf(d.Path)
-	if err == nil && now != d.Stamp {
-		err = plan.Refuse(plan.ImageChanged, j.ID(), "somebody else wrote to %s since job %s began", d.Path, j.ID())
-	}
-	return err
+	return c.disks(j).Sync()
 }
 
 // writeInto changes the files in the appliance the change was prepared in, or in one
@@ -330,27 +313,29 @@ func (c *Change) texts(j *Job) (map[string]string, error) {
 	return where, nil
 }
 
-// saveUndo keeps what the commit of one disk will overwrite.
-func (c *Change) saveUndo(ctx context.Context, d drive, o block.Overlay) error {
-	now, err := image.StampOf(d.Path)
-	if err != nil {
+// checkUnwritten returns a refusal if somebody wrote to the step's disk since the change
+// was prepared.
+func (c *Change) checkUnwritten(s plan.Step) error {
+	for _, i := range c.Place.Disks {
+		d := c.Drives[i]
+		if d.Target != s.Device {
+			continue
+		}
+		now, err := image.StampOf(d.Path)
+		if err == nil && now != d.Stamp {
+			err = plan.Refuse(plan.ImageChanged, d.Path, "somebody else wrote to %s since the change was prepared", d.Path)
+		}
 		return err
 	}
-	if now != d.Stamp {
-		return plan.Refuse(plan.ImageChanged, d.Path, "somebody else wrote to %s since the change was prepared", d.Path)
-	}
-	return image.RefuseInUse(d.Path, o.SaveUndo(ctx, d.Size))
+	return nil
 }
 
-// drop deletes the overlays, and the saved bytes with them.
-func (c *Change) drop(j *Job) error {
+// dropOwn deletes what the change needs besides the overlays: texts, and the directories
+// of sessions.
+func (c *Change) dropOwn(j *Job) error {
 	errs := []error{os.RemoveAll(c.textDir(j))}
 	if c.SessionDir != "" {
 		errs = append(errs, os.RemoveAll(c.SessionDir))
-	}
-	for _, i := range c.Place.Disks {
-		o := c.overlay(j, c.Drives[i])
-		errs = append(errs, o.Drop(), o.DropUndo())
 	}
 	for i := range c.Drives {
 		errs = append(errs, os.RemoveAll(filepath.Join(j.Dir(), fmt.Sprint(i))))

@@ -57,7 +57,7 @@ func (g *growth) stampAgain() error {
 // unchangedSize gives a better error than the planner could when the image was
 // resized meanwhile.
 func (g *growth) unchangedSize(ctx context.Context) error {
-	now, err := g.steps.Image.Size(ctx)
+	now, err := g.steps.Overlays[""].Size(ctx)
 	if err != nil {
 		return err
 	}

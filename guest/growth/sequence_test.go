@@ -277,7 +277,7 @@ func (s *stage) open(j *job.Job) (job.Work, error) {
 
 // fake has a growth work on the stage.
 func (s *stage) fake(g *growth) *stagedGrowth {
-	g.steps.Image = &stagedImage{s.image, g.overlay}
+	g.steps.Overlays = apply.Overlays{"": &stagedImage{s.image, g.overlay}}
 	g.start = func(context.Context) (editSession, error) { return &stagedSession{s}, nil }
 	switch {
 	case s.live:

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/overlay"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -122,11 +122,11 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 		return image.RefuseInUse(h.Target().Path, err)
 	}
 	overlays := []domain.Overlay{{Target: h.Guest().Disk, Path: h.data.Overlay}}
-	for _, side := range h.data.Overlays {
-		if err := side.overlay().Create(ctx, side.Size); err != nil {
-			return image.RefuseInUse(side.Image, err)
+	for _, side := range h.disks()[1:] {
+		if err := side.CreateOverlay(ctx, side.Old); err != nil {
+			return err
 		}
-		overlays = append(overlays, domain.Overlay{Target: side.Target, Path: side.Path})
+		overlays = append(overlays, domain.Overlay{Target: side.Target, Path: side.Files.Path})
 	}
 	if err := h.domain.Redirect(ctx, overlays); err != nil {
 		return err
@@ -212,10 +212,11 @@ func (h *hostGuest) Stop(ctx context.Context) error {
 // Pivot commits a disk's overlay into its image: live, or offline when
 // somebody has shut the guest down meanwhile.
 func (h *hostGuest) Pivot(ctx context.Context, target string) error {
-	overlay := h.overlay
-	for _, side := range h.data.Overlays {
+	disks := h.disks()
+	d := disks[0]
+	for _, side := range disks[1:] {
 		if side.Target == target {
-			overlay = side.overlay()
+			d = side
 		}
 	}
 	for {
@@ -224,9 +225,9 @@ func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 			return err
 		}
 		if state == domain.Off {
-			return h.commitOff(ctx, target, overlay)
+			return h.commitOff(ctx, target, d)
 		}
-		err = h.domain.CommitLive(ctx, target, overlay.Image, h.committed(target))
+		err = h.domain.CommitLive(ctx, target, d.Files.Image, h.committed(target))
 		if err == nil {
 			// The guest may have stood still for want of room, in its overlay
 			// or in the image.
@@ -241,16 +242,16 @@ func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 
 // commitOff is the commit of a guest that is off; it is done when the domain
 // has the image already.
-func (h *hostGuest) commitOff(ctx context.Context, target string, overlay block.Overlay) error {
+func (h *hostGuest) commitOff(ctx context.Context, target string, d overlay.Disk) error {
 	def, err := h.domain.Read(ctx)
 	if err != nil {
 		return err
 	}
-	if def.SourceOf(target) != overlay.Path {
+	if def.SourceOf(target) != d.Files.Path {
 		return nil
 	}
 	h.Note("%s is off: committing %s offline", h.Guest().Name, target)
-	return image.RefuseInUse(overlay.Image, overlay.Commit(ctx))
+	return d.Commit(ctx)
 }
 
 // committed tells of a commit's progress, every few seconds.

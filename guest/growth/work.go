@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
@@ -17,6 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/overlay"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -85,8 +85,20 @@ func newGrowth(j *job.Job, data growthData, o Options) *growth {
 	g := &growth{Job: domainjob.New(j, nil), data: data, options: o}
 	t := j.Target()
 	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
-	g.steps.Image, g.start = &hostImage{g}, g.startSession
+	g.steps.Overlays, g.start = g.disks().Images(), g.startSession
 	return g
+}
+
+// disks are the image that grows, as "", and the domain's other disks.
+func (g *growth) disks() overlay.Set {
+	disks := overlay.Set{{Files: g.overlay, Old: g.data.OldSize}}
+	if g.Guest() != nil {
+		disks[0].Access = block.Shared // the guest may run on it
+	}
+	for _, side := range g.data.Overlays {
+		disks = append(disks, overlay.Disk{Target: side.Target, Files: side.overlay(), Old: side.Size})
+	}
+	return disks
 }
 
 // Open opens a job of the kind.
@@ -341,11 +353,5 @@ func (g *growth) back(ctx context.Context) error {
 
 // untouched refuses when somebody wrote to the image since the job began.
 func (g *growth) untouched() error {
-	path, was := g.Target().Path, g.data.Stamp
-	now, err := image.StampOf(path)
-	if err != nil || now == was {
-		return err
-	}
-	return plan.Refuse(plan.ImageChanged, g.ID(), "somebody else wrote to %s since job %s began (%s, %d bytes; was %s, %d bytes)",
-		path, g.ID(), now.Time.Format(time.RFC3339), now.Bytes, was.Time.Format(time.RFC3339), was.Bytes)
+	return overlay.CheckUnwritten(g.Target().Path, g.data.Stamp, g.ID())
 }

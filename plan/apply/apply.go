@@ -3,8 +3,9 @@
 //
 // Steps are data; what a kind of step does is looked up in a table of do,
 // verify and undo, which each kind of job brings. Every do may be run again after a
-// crash. Growth is the table of a job that grows a disk on an overlay: its steps
-// inside the overlay need no undo, because the overlay is dropped whole.
+// crash. Overlays is the table of what every change on overlays has in common, Growth
+// that of a job that grows a disk: its steps inside the overlay need no undo, because
+// the overlay is dropped whole.
 package apply
 
 import (
@@ -22,7 +23,7 @@ import (
 // called again after a crash in the middle of it.
 type Image interface {
 	// CreateOverlay makes the overlay of that virtual size, replacing a
-	// left-over one. Called once, before any Editor method.
+	// left-over one. Called before any Editor method.
 	CreateOverlay(ctx context.Context, to size.Bytes) error
 	// DropOverlay deletes it, if it is there.
 	DropOverlay(ctx context.Context) error

@@ -58,7 +58,7 @@ func newRigFor(t *testing.T, target plan.Target) *rig {
 	}
 	t.Cleanup(func() { log.Close() })
 	r := &rig{image: &applytest.Image{Old: l.Size, Bytes: "old"}, editor: applytest.NewEditor(l, p.NewSize), log: log}
-	r.growth = &apply.Growth{Plan: p, Image: r.image, Editor: r.editor}
+	r.growth = &apply.Growth{Plan: p, Overlays: apply.Overlays{"": r.image}, Editor: r.editor}
 	r.run = &apply.Run{Handlers: r.growth.Handlers(), Log: log, Now: time.Now,
 		Emit: func(e apply.Event) { r.events = append(r.events, string(e.Phase)+" "+e.Step.ID()) }}
 	return r
@@ -165,7 +165,7 @@ func (stuck) Revert(context.Context) error { return errors.New("stuck") }
 
 func TestBackStopsAtTheCommit(t *testing.T) {
 	r := newRig(t)
-	r.growth.Image = stuck{r.image}
+	r.growth.Overlays[""] = stuck{r.image}
 	r.image.Tear = errors.New("torn")
 	if err := r.forward(context.Background()); err == nil {
 		t.Fatal("no error")

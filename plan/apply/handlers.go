@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/virt-grow/virt-grow/plan"
@@ -13,8 +14,9 @@ import (
 type Growth struct {
 	// Plan is needed by the steps inside the overlay.
 	Plan   *plan.Plan
-	Image  Image
 	Editor Editor
+	// Overlays has the image that grows as "".
+	Overlays Overlays
 	// Guest is nil for an image by itself.
 	Guest Guest
 }
@@ -22,19 +24,15 @@ type Growth struct {
 // Handlers is the growth's table. It uses what the growth holds when a step runs: the
 // plan and the editor may be set later.
 func (g *Growth) Handlers() map[plan.StepKind]Handler {
-	return map[plan.StepKind]Handler{
-		plan.StepOverlay: {Do: g.createOverlay, Undo: g.dropOverlay},
-		plan.StepCheck:   {Do: g.check},
-		plan.StepMove:    {Do: g.move},
-		plan.StepTable:   {Do: g.writeTable, Verify: g.partitionsHaveSize},
-		plan.StepCrypt:   {Do: g.growCrypt, Verify: g.deviceHasSize},
-		plan.StepPV:      {Do: g.growPV, Verify: g.contentHasSize},
-		plan.StepLV:      {Do: g.growLV, Verify: g.deviceHasSize},
-		plan.StepFS:      {Do: g.growFS}, // the verify step comes right behind it
-		plan.StepVerify:  {Do: g.verifyAll},
-		plan.StepUndo:    {Do: g.saveUndo, Undo: g.dropUndo},
-		plan.StepCommit:  {Do: g.commit, Verify: g.imageHasSize, Undo: g.revert},
-		plan.StepClean:   {Do: g.cleanUp},
+	h := map[plan.StepKind]Handler{
+		plan.StepCheck:  {Do: g.check},
+		plan.StepMove:   {Do: g.move},
+		plan.StepTable:  {Do: g.writeTable, Verify: g.partitionsHaveSize},
+		plan.StepCrypt:  {Do: g.growCrypt, Verify: g.deviceHasSize},
+		plan.StepPV:     {Do: g.growPV, Verify: g.contentHasSize},
+		plan.StepLV:     {Do: g.growLV, Verify: g.deviceHasSize},
+		plan.StepFS:     {Do: g.growFS}, // the verify step comes right behind it
+		plan.StepVerify: {Do: g.verifyAll},
 
 		plan.StepShutdown: {Do: g.shutDown, Undo: g.startAgain},
 		plan.StepSwitch:   {Do: g.redirect, Undo: g.restore},
@@ -45,6 +43,8 @@ func (g *Growth) Handlers() map[plan.StepKind]Handler {
 		plan.StepStop:     {Do: g.shutDown},
 		plan.StepRestore:  {Do: g.restore},
 	}
+	maps.Copy(h, g.Overlays.Handlers())
+	return h
 }
 
 func (g *Growth) shutDown(ctx context.Context, _ plan.Step) error    { return g.Guest.ShutDown(ctx) }
@@ -60,18 +60,7 @@ func (g *Growth) pivot(ctx context.Context, s plan.Step) error { return g.Guest.
 
 // pivotedSize looks at the disk that grew; the others keep their size.
 func (g *Growth) pivotedSize(ctx context.Context, s plan.Step) error {
-	if s.To == 0 {
-		return nil
-	}
-	return g.sizeIs(ctx, s.To)
-}
-
-func (g *Growth) createOverlay(ctx context.Context, s plan.Step) error {
-	return g.Image.CreateOverlay(ctx, s.To)
-}
-
-func (g *Growth) dropOverlay(ctx context.Context, _ plan.Step) error {
-	return g.Image.DropOverlay(ctx)
+	return sizeIs(ctx, g.Overlays[""], s.To)
 }
 
 func (g *Growth) check(ctx context.Context, s plan.Step) error {
@@ -177,37 +166,4 @@ func (g *Growth) verifyAll(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	return g.fills(ctx, s.Device, s.Content, s.To)
-}
-
-func (g *Growth) saveUndo(ctx context.Context, _ plan.Step) error { return g.Image.SaveUndo(ctx) }
-func (g *Growth) dropUndo(ctx context.Context, _ plan.Step) error { return g.Image.DropUndo(ctx) }
-func (g *Growth) commit(ctx context.Context, _ plan.Step) error   { return g.Image.Commit(ctx) }
-
-func (g *Growth) imageHasSize(ctx context.Context, s plan.Step) error {
-	return g.sizeIs(ctx, s.To)
-}
-
-func (g *Growth) revert(ctx context.Context, s plan.Step) error {
-	if err := g.Image.Revert(ctx); err != nil {
-		return err
-	}
-	return g.sizeIs(ctx, s.From)
-}
-
-func (g *Growth) sizeIs(ctx context.Context, want size.Bytes) error {
-	got, err := g.Image.Size(ctx)
-	if err != nil {
-		return err
-	}
-	if got != want {
-		return fmt.Errorf("the image has %d bytes, %d were planned", int64(got), int64(want))
-	}
-	return nil
-}
-
-func (g *Growth) cleanUp(ctx context.Context, _ plan.Step) error {
-	if err := g.Image.DropOverlay(ctx); err != nil {
-		return err
-	}
-	return g.Image.DropUndo(ctx)
 }
