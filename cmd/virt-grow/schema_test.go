@@ -10,10 +10,20 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/doctor"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/files"
+	"github.com/virt-grow/virt-grow/guest/online"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/live"
 )
 
 var update = flag.Bool("update", false, "write the files of docs/schema anew")
@@ -86,6 +96,34 @@ func TestGoldenSchema(t *testing.T) {
 	if found < 5 {
 		t.Errorf("only %d of the golden files are JSON", found)
 	}
+}
+
+// TestViewSchema: documents and events that no golden file has are valid.
+func TestViewSchema(t *testing.T) {
+	refused := view.Trouble{Reason: view.ErrorReason(plan.NotFound), Error: "there is no image", Exit: exitRefused}
+	locked := appliance.FileSystem{Device: "vda2", Type: plan.ContentLUKS, Problem: plan.Refuse(plan.LUKSLocked, "vda2", "there is no key")}
+	nothing := &plan.Plan{Schema: plan.Schema, Target: plan.Target{Path: "/a.raw", Format: "raw", SectorSize: 512},
+		Request: plan.Request{Size: plan.Amount{Mode: plan.Fill}},
+		Before:  &plan.Layout{Devices: []plan.Device{{Name: "sda", Kind: plan.Disk}}}, After: &plan.Layout{Devices: []plan.Device{{Name: "sda", Kind: plan.Disk}}}}
+	var out bytes.Buffer
+	grown, tried := view.NewEvents(&out, "online", now), view.NewEvents(&out, "rehearse", now)
+	err := errors.Join(
+		view.UsageJSON(&out, []view.GuestUsage{{Target: "vm1", FileSystems: []appliance.FileSystem{locked}}, {Target: "vm2", Trouble: &refused}}),
+		view.ListingJSON(&out, "vm1", "/", []appliance.Entry{{Name: "etc", Mode: syscall.S_IFDIR | 0o755}}),
+		view.CopiedJSON(&out, "vm1", []files.Copied{{Path: "/etc", To: "/tmp/etc"}}),
+		view.DoctorJSON(&out, []view.Finding{{Name: "KVM", Level: doctor.Warn, Text: "there is no /dev/kvm"}}, true),
+		view.StatusJSON(&out, view.Status{Job: view.Job{State: view.StateDamaged}, Steps: []view.StepStatus{{State: view.StepBegun}}}),
+		nothing.Write(&out))
+	grown.Online(view.Online{Via: domain.ViaQMP, InGuest: online.ByAgent})
+	grown.Listed([]plan.Step{{Kind: plan.StepContainer}})
+	grown.Result(view.ResultEvent{Outcome: view.Done, Ran: []live.Ran{{Line: "true"}}})
+	tried.Planned(nothing)
+	tried.Rehearsed(view.RehearsalEvent{Outcome: view.Unchanged})
+	tried.Result(view.ResultEvent{Outcome: view.Refused, Trouble: &refused})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkJSON(t, out.String())
 }
 
 // TestStrictSchema: our own output is held to the fields that the schemas know, and
