@@ -12,9 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
-	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -105,44 +103,19 @@ func (g *growth) prepare(ctx context.Context) (editSession, error) {
 // edit plans and does everything inside the overlay. It is not done when there
 // is nothing to do.
 func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error) {
-	if err := s.Attach(ctx, g.overlay.Path); err != nil {
+	a := g.attempt(s)
+	a.begin = func() error {
+		g.carryOut(s)
+		return g.Enter(journal.Editing)
+	}
+	p, err := a.run(ctx)
+	if err != nil || p.Changes() {
+		return err == nil, err
+	}
+	if err := g.overlay.Drop(); err != nil {
 		return false, err
 	}
-	g.Note("looking at the disk")
-	layout, err := s.ReadAtRest(ctx, g.data.OldSize, session.For(g.data.Request))
-	if err != nil {
-		return false, err
-	}
-	if err := g.agree(ctx, layout); err != nil {
-		return false, err
-	}
-	if !g.plan.Changes() {
-		if err := g.overlay.Drop(); err != nil {
-			return false, err
-		}
-		return false, g.Enter(journal.Cancelled)
-	}
-	if err := g.Enter(journal.Editing); err != nil {
-		return false, err
-	}
-	g.carryOut(s.Editor(g.overlay))
-	if err := g.doAll(ctx, editSteps(g.plan)); err != nil {
-		return false, err
-	}
-	return true, s.Detach(ctx)
-}
-
-// carryOut has the steps carried out by the plan, and in the overlay, from here on.
-func (g *growth) carryOut(e apply.Editor) { g.steps.Plan, g.steps.Editor = g.plan, e }
-
-// doAll runs steps in order, done before or not: the overlay is a fresh one.
-func (g *growth) doAll(ctx context.Context, steps []plan.Step) error {
-	for _, s := range steps {
-		if err := g.Do(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
+	return false, g.Enter(journal.Cancelled)
 }
 
 // editSteps are the steps between the making of the overlay and its commit.
@@ -158,34 +131,32 @@ func concluding(p *plan.Plan) int {
 
 // agree makes the plan from what is on the disk now, holds it against the one
 // that was reviewed, and asks.
-func (g *growth) agree(ctx context.Context, layout *plan.Layout) error {
-	p, err := plan.Build(layout, g.Target(), g.data.Request)
+func (g *growth) agree(ctx context.Context, layout *plan.Layout) (*plan.Plan, error) {
+	p, err := makePlan(layout, g.Target(), g.data.Request, g.notes, g.Timings())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.Warnings = append(p.Warnings, g.notes...)
-	g.Timings().Tune(p)
 	g.plan = p
 	if saved := g.options.Saved; saved != nil {
 		if err := same(saved, p); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if g.options.Planned != nil {
 		g.options.Planned(p)
 	}
 	if !p.Changes() {
-		return nil
+		return p, nil
 	}
 	if err := checkRoom(p, filepath.Dir(g.overlay.Path)); err != nil {
-		return err
+		return nil, err
 	}
 	if g.options.Confirm != nil {
 		if err := g.options.Confirm(ctx, p); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return g.Agree(p)
+	return p, g.Agree(p)
 }
 
 // same refuses a saved plan that is not the one for this disk as it is now.

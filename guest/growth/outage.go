@@ -56,30 +56,34 @@ func (g *growth) prewarm(ctx context.Context) (editSession, error) {
 // moment, read without its lock. The plan is agreed to on that ground, and
 // made again after the shutdown.
 func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err error) {
+	p, err := attempt{
+		look:   func(ctx context.Context) (*plan.Layout, error) { return g.lookWhileRunning(ctx, s) },
+		plan:   g.agree,
+		begin:  func() error { return g.options.Window.fits(g.plan, time.Now()) },
+		detach: s.Detach,
+	}.run(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case !p.Changes():
+		return false, g.Enter(journal.Cancelled)
+	}
+	return true, g.remember(ctx)
+}
+
+// lookWhileRunning reads the disk of the running guest, which is never clean.
+func (g *growth) lookWhileRunning(ctx context.Context, s editSession) (*plan.Layout, error) {
 	g.Note("looking at the disk of the running guest")
 	if err := s.AttachReadOnly(ctx, 0, g.image); err != nil {
-		return false, err
+		return nil, err
 	}
 	layout, err := s.Read(ctx, g.data.OldSize, session.For(g.data.Request))
 	if err != nil {
-		return false, fmt.Errorf("cannot read the disk while the guest writes to it: %w", err)
+		return nil, fmt.Errorf("cannot read the disk while the guest writes to it: %w", err)
 	}
 	session.IgnoreUnclean(layout)
 	g.seen = layout
-	if err := g.agree(ctx, layout); err != nil {
-		return false, err
-	}
-	if !g.plan.Changes() {
-		return false, g.Enter(journal.Cancelled)
-	}
-	g.carryOut(s.Editor(g.overlay))
-	if err := g.options.Window.fits(g.plan, time.Now()); err != nil {
-		return false, err
-	}
-	if err := s.Detach(ctx); err != nil {
-		return false, err
-	}
-	return true, g.remember(ctx)
+	return layout, nil
 }
 
 // remember writes down what the health check will be held against.
@@ -128,31 +132,29 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 	}
 	ctx, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
 	defer stop()
-	if err := s.Attach(ctx, g.overlay.Path); err != nil {
-		return err
-	}
-	if err := g.recheck(ctx, s); err != nil {
-		return err
-	}
-	if err := g.doAll(ctx, editSteps(g.plan)); err != nil {
-		return err
-	}
-	return s.Detach(ctx)
+	a := g.attempt(s)
+	a.look = func(ctx context.Context) (*plan.Layout, error) { return g.lookAgain(ctx, s) }
+	a.plan = g.recheck
+	_, err := a.run(ctx)
+	return err
 }
 
-// recheck makes the plan again from the disk at rest: it has to be the one
-// that was agreed to. What the outage is for is known by now: nothing is
-// inspected, and only what the guest may have changed is looked at.
-func (g *growth) recheck(ctx context.Context, s editSession) error {
-	layout, err := s.ReadAgain(ctx, g.seen, g.plan.Targets())
-	if err != nil {
-		return err
+// lookAgain reads the disk at rest. What the outage is for is known by now: nothing is
+// inspected, and only what the guest may have changed is read.
+func (g *growth) lookAgain(ctx context.Context, s editSession) (*plan.Layout, error) {
+	if err := s.Attach(ctx, g.overlay.Path); err != nil {
+		return nil, err
 	}
+	return s.ReadAgain(ctx, g.seen, g.plan.Targets())
+}
+
+// recheck makes the plan again: it has to be the one that was agreed to.
+func (g *growth) recheck(_ context.Context, layout *plan.Layout) (*plan.Plan, error) {
 	p, err := plan.Build(layout, g.Target(), resolved(g.plan))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return same(g.plan, p)
+	return g.plan, same(g.plan, p)
 }
 
 // resolved is the plan's request with the devices that were chosen.

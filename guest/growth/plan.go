@@ -3,12 +3,14 @@ package growth
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -28,27 +30,41 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 		return nil, err
 	}
 	var p *plan.Plan
-	_, err = session.Look(ctx, d.Image, o.Session, o.Cache, session.For(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) error {
-		var err error
-		if p, err = plan.Build(l, d.Target, r); err != nil {
-			return err
-		}
-		p.Warnings = append(p.Warnings, d.Notes...)
-		o.Timings.Tune(p)
-		for _, s := range p.Steps {
-			if s.Kind != plan.StepCheck || d.Access == block.Shared {
-				continue
-			}
-			if err := app.Check(ctx, s.Device, s.Content); err != nil {
-				return err
-			}
-		}
-		return nil
+	_, err = session.Look(ctx, d.Image, o.Session, o.Cache, session.For(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) (err error) {
+		p, err = attempt{
+			look: func(context.Context) (*plan.Layout, error) { return l, nil },
+			plan: func(_ context.Context, l *plan.Layout) (*plan.Plan, error) {
+				return makePlan(l, d.Target, r, d.Notes, o.Timings)
+			},
+			steps: func(p *plan.Plan) []plan.Step { return checks(p, d.Access) },
+			do:    func(ctx context.Context, s plan.Step) error { return app.Check(ctx, s.Device, s.Content) },
+		}.run(ctx)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// makePlan plans for what is on the disk, with what is to be known about the disk and
+// with the times that steps took before.
+func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, timings *job.Timings) (*plan.Plan, error) {
+	p, err := plan.Build(l, t, r)
+	if err != nil {
+		return nil, err
+	}
+	p.Warnings = append(p.Warnings, notes...)
+	timings.Tune(p)
+	return p, nil
+}
+
+// checks are the steps that only look. There are none on a disk that a guest writes to.
+func checks(p *plan.Plan, access block.Access) []plan.Step {
+	if access == block.Shared {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.Steps), func(s plan.Step) bool { return s.Kind != plan.StepCheck })
 }
 
 // checkRoom refuses when the host has too little space for what the plan writes:

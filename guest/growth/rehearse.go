@@ -16,7 +16,6 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
-	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -207,36 +206,25 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 
 // editOnce plans, and does everything between the overlay's making and its commit.
 func (g *growth) editOnce(ctx context.Context, s editSession, out *Rehearsal) error {
-	if err := s.Attach(ctx, g.overlay.Path); err != nil {
-		return err
-	}
-	g.Note("looking at the disk")
-	layout, err := s.Read(ctx, g.data.OldSize, session.For(g.data.Request))
-	if err != nil {
-		return err
-	}
 	inUse := map[string]bool{}
-	if out.Viewed {
-		inUse = usedByWindows(layout)
+	a := g.attempt(s)
+	a.look = func(ctx context.Context) (*plan.Layout, error) {
+		layout, err := g.lookAtOverlay(ctx, s, s.Read)
+		if err == nil && out.Viewed {
+			inUse = usedByWindows(layout)
+		}
+		return layout, err
 	}
-	if err := g.agree(ctx, layout); err != nil {
-		return err
-	}
-	out.Plan = g.plan
-	if !g.plan.Changes() {
-		return nil
-	}
-	g.carryOut(s.Editor(g.overlay))
-	if err := g.doAll(ctx, out.possible(inUse)); err != nil {
-		return err
-	}
-	return s.Detach(ctx)
+	a.steps = func(p *plan.Plan) []plan.Step { return out.possible(p, inUse) }
+	var err error
+	out.Plan, err = a.run(ctx)
+	return err
 }
 
 // possible are the steps of the edit, without those on an NTFS that is in use.
-func (r *Rehearsal) possible(inUse map[string]bool) []plan.Step {
+func (r *Rehearsal) possible(p *plan.Plan, inUse map[string]bool) []plan.Step {
 	var steps []plan.Step
-	for _, s := range editSteps(r.Plan) {
+	for _, s := range editSteps(p) {
 		switch {
 		case !inUse[s.Device] || s.Content != "ntfs":
 		case s.Kind == plan.StepVerify:
