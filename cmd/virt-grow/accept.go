@@ -8,15 +8,15 @@ import (
 
 func (p *program) acceptCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "accept", Usage: "commit a job that waits for a decision (--keep-overlay), or close one as it is",
+		Name: "accept", Usage: "commit a job that waits for a decision, or close a job as it is",
 		ArgsUsage: "JOB", Action: func(c *cli.Context) error {
 			if c.Bool("as-is") {
 				return p.onJob(guest.Close)(c)
 			}
 			return p.onJob(guest.Accept)(c)
 		},
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "as-is", Usage: "close the job: nothing more is done or taken back, and what it leaves is listed", DisableDefaultText: true}},
-	}, "The overlay is written into the image, and deleted. If the image was written\n   to meanwhile, nothing is touched. A job that cannot be taken back any more, such\n   as one of online, is closed. --as-is closes any job that resume and rollback\n   cannot end: its domain is gone, for example, or its image.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "as-is", Usage: "close the job without finishing or undoing anything, and list what it leaves behind", DisableDefaultText: true}},
+	}, "The overlay is committed into the image and deleted. If the image has been\n   written to in the meantime, nothing is changed. A job that can no longer be rolled\n   back, such as an online growth, is closed. --as-is closes any job that resume and\n   rollback cannot end, for example because its domain or its image is gone.",
 		"virt-grow accept 20260131-101500-3f2a",
 		"virt-grow accept 3f2a --as-is",
 		"virt-grow accept 3f2a --json")

@@ -15,8 +15,8 @@ func newApp(p *program) *cli.App {
 		Name:    "virt-grow",
 		Usage:   "give a virtual machine a bigger disk, and grow what is inside it",
 		Version: version,
-		Description: "An image is only read until the result is proved on an overlay. Every run\n" +
-			"   is a job: after a crash, resume finishes it and rollback takes it back.",
+		Description: "Changes are made on an overlay and verified before the image is written to.\n" +
+			"   Every run is a job: after a crash, resume finishes it and rollback undoes it.",
 		Flags: globalFlags(),
 		Commands: []*cli.Command{
 			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(), p.onlineCommand(),
@@ -58,8 +58,8 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "state-dir", Usage: "keep jobs in `DIRECTORY` (default: $VIRT_GROW_STATE_DIR, or /var/lib/virt-grow for root, else $XDG_STATE_HOME/virt-grow)"},
 		&cli.StringFlag{Name: "accel", Value: "auto", Usage: "run the appliance with `KIND`: auto, kvm or tcg"},
 		&cli.DurationFlag{Name: "launch-timeout", Value: appliance.LaunchTimeout, Usage: "give the appliance `TIME` to start"},
-		&cli.BoolFlag{Name: "json", Usage: "print JSON for programs; people read on standard error", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say more: sizes in bytes, programs that failed", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "json", Usage: "print JSON on standard output, and messages for people on standard error", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show more: sizes in bytes, and programs that failed", DisableDefaultText: true},
 	}
 }
 
@@ -67,7 +67,7 @@ func globalFlags() []cli.Flag {
 // mistake.
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
-		return usage("no flag --%s", name)
+		return usage("unknown flag --%s", name)
 	}
 	return usage("%v", err)
 }
@@ -101,9 +101,9 @@ func (p *program) unknownCommand(c *cli.Context) error {
 	name := c.Args().First()
 	p.command = "" // there is no page of help for it
 	if like := cli.SuggestCommand(c.App.Commands, name); like != "" {
-		return usage("no command %s. %s", name, like) // "Did you mean …?"
+		return usage("unknown command %s. %s", name, like) // "Did you mean …?"
 	}
-	return usage("no command %s", name)
+	return usage("unknown command %s", name)
 }
 
 // help fills a command's page: what it does, and lines to copy.
@@ -128,9 +128,9 @@ func (p *program) unknownSecond(c *cli.Context) error {
 	}
 	name := c.Args().First()
 	if like := cli.SuggestCommand(c.Command.Subcommands, name); like != "" {
-		return usage("no command %s %s. %s", nameOf(c), name, like)
+		return usage("unknown command %s %s. %s", nameOf(c), name, like)
 	}
-	return usage("no command %s %s", nameOf(c), name)
+	return usage("unknown command %s %s", nameOf(c), name)
 }
 
 const appHelp = `{{.Name}} - {{.Usage}}
@@ -140,9 +140,9 @@ USAGE:
 
    {{.Description}}
 
-   TARGET is a libvirt domain, by name or UUID, or the path of an image file or
-   of a block device (it has a / in it, or is a file). SIZE is 30G, +10G (that
-   much more) or fill (use the room there is already). TARGET:PATH is a file in it:
+   TARGET is a libvirt domain (name or UUID), or the path of an image file or block
+   device (it contains a / or exists as a file). SIZE is 30G, +10G (10G more than
+   now) or fill (use the space that is already there). TARGET:PATH is a file inside:
    dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.
 
 COMMANDS:{{range .VisibleCommands}}
@@ -152,13 +152,13 @@ GLOBAL OPTIONS:{{template "visibleFlagTemplate" .}}
 
 EXAMPLES:
    virt-grow plan dev7 --disk vda --size +10G  see what would be done
-   virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, prove
-   virt-grow grow web.qcow2 --size +10G        grow an image that nobody uses
+   virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, check
+   virt-grow grow web.qcow2 --size +10G        grow an image that is not in use
    virt-grow df dev7                           see how full its file systems are
    virt-grow edit dev7:/etc/fstab              change a file of a guest that is off
-   virt-grow jobs                              see what was done, and what is open
+   virt-grow jobs                              list jobs, and what to run next
 
-   virt-grow COMMAND --help says more.
+   Run virt-grow COMMAND --help for details.
 `
 
 const commandHelp = `{{.HelpName}} - {{.Usage}}
@@ -170,7 +170,7 @@ USAGE:
 {{if .VisibleFlags}}
 OPTIONS:{{template "visibleFlagTemplate" .}}
 
-   Global options (virt-grow --help) are taken here as well.
+   Global options (see virt-grow --help) may be given here as well.
 {{end}}`
 
 const groupHelp = `{{.HelpName}} - {{.Usage}}
@@ -184,7 +184,7 @@ COMMANDS:{{range .VisibleCommands}}
    {{printf "%-10s" .Name}}{{.Usage}}{{end}}
 
 EXAMPLES:
-   {{.HelpName}} COMMAND --help says more.
+   {{.HelpName}} COMMAND --help    show the details
 `
 
 // newEvents makes the events of this run.

@@ -17,7 +17,7 @@ func (p *program) applyCommand() *cli.Command {
 	return help(&cli.Command{
 		Name: "apply", Usage: "carry out a reviewed plan, or refuse if the disk has changed",
 		ArgsUsage: "PLAN.json", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.applyPlan,
-	}, "The plan is made anew from the disk and compared; if it differs in anything\n   that matters, nothing is touched.",
+	}, "The plan is computed again from the disk and compared. If it differs in anything\n   that matters, nothing is changed.",
 		"virt-grow apply win.plan.json",
 		"virt-grow apply win.plan.json --yes --json",
 		"virt-grow apply safe.plan.json --key all:file:/root/safe.key")
@@ -49,10 +49,10 @@ func (p *program) applyPlan(c *cli.Context) error {
 	}
 	defer img.Close()
 	if img.Size != saved.OldSize {
-		return plan.Refuse(plan.StalePlan, img.Path, "%s has %d bytes, and had %d when the plan was made", img.Path, int64(img.Size), int64(saved.OldSize))
+		return plan.Refuse(plan.StalePlan, img.Path, "%s has %d bytes; it had %d when the plan was made", img.Path, int64(img.Size), int64(saved.OldSize))
 	}
 	if g := saved.Target.Guest; g != nil && !reflect.DeepEqual(g, img.Target.Guest) {
-		return plan.Refuse(plan.StalePlan, g.Name, "domain %s is not as it was when the plan was made: its state, its disks or its agent", g.Name)
+		return plan.Refuse(plan.StalePlan, g.Name, "domain %s has changed since the plan was made: its state, its disks or its agent", g.Name)
 	}
 	o.Session, o.Saved = p.session(keys), saved
 	return p.run(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
@@ -67,7 +67,7 @@ func (p *program) planned(c *cli.Context, saved *plan.Plan) (*disk.Disk, error) 
 		treat.Scratch = c.String("scratch-dir")
 		return p.openDomain(c.Context, g.UUID, treat)
 	}
-	if err := noneOf(c, onlyForDomains, "is for domains; the plan is for an image"); err != nil {
+	if err := noneOf(c, onlyForDomains, "is only for domains; the plan is for an image"); err != nil {
 		return nil, err
 	}
 	return disk.OpenImage(c.Context, t.Path, image.Options{Format: t.Format, Sector: t.SectorSize})

@@ -16,7 +16,7 @@ func (p *program) completionCommand() *cli.Command {
 	return help(&cli.Command{
 		Name: "completion", Usage: "print the completion script of a shell",
 		ArgsUsage: "bash|zsh|fish", Action: p.completion,
-	}, "The script asks virt-grow for the words: commands, flags, their values, jobs.",
+	}, "The script completes commands, flags, flag values and job names.",
 		"source <(virt-grow completion bash)",
 		"virt-grow completion zsh > \"${fpath[1]}/_virt-grow\"",
 		"virt-grow completion fish > ~/.config/fish/completions/virt-grow.fish")

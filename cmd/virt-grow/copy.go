@@ -15,9 +15,9 @@ import (
 
 func (p *program) copyOutCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "copy-out", Usage: "copy files and folders out of a guest that is off, or runs",
+		Name: "copy-out", Usage: "copy files and directories out of a guest, running or not",
 		ArgsUsage: "TARGET:PATH... DEST", Flags: fileFlags(), Action: p.copyOut,
-	}, "The disks are only read, and nothing on this host is overwritten. DEST is a folder,\n   or the new name of a single PATH. What is copied belongs to you; devices, sockets\n   and pipes are left out.\n\n   "+spotHelp,
+	}, "The disks are only read, and nothing on this host is overwritten. DEST is a\n   directory, or the new name of a single PATH. You own the copies; devices, sockets\n   and pipes are left out.\n\n   "+spotHelp,
 		"virt-grow copy-out dev7:/etc/fstab .",
 		"virt-grow copy-out web.qcow2:/var/log web.qcow2:/etc/nginx /tmp/web",
 		"virt-grow copy-out 'win7:C:/Users/ann/Documents' /backup/ann")
@@ -26,7 +26,7 @@ func (p *program) copyOutCommand() *cli.Command {
 func (p *program) copyOut(c *cli.Context) error {
 	words := c.Args().Slice()
 	if len(words) < 2 {
-		return usage("copy-out: TARGET:PATH and DEST are needed")
+		return usage("copy-out: TARGET:PATH or DEST is missing")
 	}
 	dest, err := filepath.Abs(words[len(words)-1])
 	if err != nil {
@@ -37,10 +37,10 @@ func (p *program) copyOut(c *cli.Context) error {
 		return err
 	}
 	if len(paths) > 1 && !isFolder(dest) {
-		return usage("copy-out: %s is no folder for %d PATHs", dest, len(paths))
+		return usage("copy-out: %s is not a directory, and %d PATHs need one", dest, len(paths))
 	}
 	if !isFolder(filepath.Dir(dest)) {
-		return usage("copy-out: %s is no folder", filepath.Dir(dest))
+		return usage("copy-out: %s is not a directory", filepath.Dir(dest))
 	}
 	t, err := p.fileTarget(c, name, paths)
 	if err != nil {
@@ -69,7 +69,7 @@ func (p *program) copyInCommand() *cli.Command {
 	return help(&cli.Command{
 		Name: "copy-in", Usage: "copy files into a guest that is off",
 		ArgsUsage: "FILE... TARGET:DIR", Flags: fileFlags(scratchFlag()), Action: p.copyIn,
-	}, "It is a job, as a growth is: the files go into an overlay, are read back, and the\n   file system is checked before the image is written to. A file that is there already\n   gets the new content, and keeps owner, mode and label; a new one belongs to root.\n\n   "+spotHelp,
+	}, "This is a job, like a growth: the files are written into an overlay and read back,\n   and the file system is checked, before the image is written to. An existing file\n   gets the new content and keeps its owner, mode and label; root owns a new file.\n\n   "+spotHelp,
 		"virt-grow copy-in authorized_keys dev7:/root/.ssh",
 		"virt-grow copy-in a.conf b.conf web.qcow2:/etc/nginx/conf.d",
 		"virt-grow copy-in netkvm.inf win7:C:/drivers")
@@ -78,16 +78,16 @@ func (p *program) copyInCommand() *cli.Command {
 func (p *program) copyIn(c *cli.Context) error {
 	words := c.Args().Slice()
 	if len(words) < 2 {
-		return usage("copy-in: FILE and TARGET:DIR are needed")
+		return usage("copy-in: FILE or TARGET:DIR is missing")
 	}
 	sources, into := words[:len(words)-1], words[len(words)-1]
 	seen := map[string]bool{}
 	for _, file := range sources {
 		switch {
 		case isFolder(file):
-			return usage("copy-in: %s is a folder: only files are copied", file)
+			return usage("copy-in: %s is a directory; only files are copied", file)
 		case seen[filepath.Base(file)]:
-			return usage("copy-in: two files are called %s", filepath.Base(file))
+			return usage("copy-in: two files have the name %s", filepath.Base(file))
 		}
 		if _, err := os.Stat(file); err != nil {
 			return usage("copy-in: %v", err)

@@ -12,11 +12,11 @@ import (
 )
 
 func (p *program) dfCommand() *cli.Command {
-	mounts := &cli.BoolFlag{Name: "mounts", Usage: "say where the guest mounts them, too; it takes longer", DisableDefaultText: true}
+	mounts := &cli.BoolFlag{Name: "mounts", Usage: "also show where the guest mounts them, which takes longer", DisableDefaultText: true}
 	return help(&cli.Command{
-		Name: "df", Usage: "show how full the file systems of guests are",
+		Name: "df", Usage: "show how full the guests' file systems are",
 		ArgsUsage: "TARGET...", Flags: append([]cli.Flag{mounts}, targetFlags()...), Action: p.df,
-	}, "The disks are only read; guests may run: the figures are of this moment then, and\n   may be unclean. All disks of a domain are looked at together, those of two guests\n   never.",
+	}, "The disks are only read. Guests may be running; the figures are then those of this\n   moment, and may be inconsistent. All disks of one domain are read in one appliance;\n   disks of two domains never share an appliance.",
 		"virt-grow df dev7",
 		"virt-grow df dev7 dev8 web.qcow2",
 		"virt-grow df dev7 --mounts --json")

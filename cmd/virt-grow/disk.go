@@ -15,7 +15,7 @@ import (
 // diskCommand is the life of a data disk.
 func (p *program) diskCommand() *cli.Command {
 	return p.group("disk", "list, create, attach, detach and convert disks",
-		"What is made appears under its name only when it is complete, and nothing is\n   ever overwritten.",
+		"A new image gets its name only when it is complete, and no existing file is\n   overwritten.",
 		p.diskListCommand(), p.diskCreateCommand(), p.diskAddCommand(), p.diskAttachCommand(), p.diskDetachCommand(), p.diskConvertCommand())
 }
 
@@ -31,7 +31,7 @@ func operands(c *cli.Context, what ...string) ([]string, error) {
 		}
 	}
 	if len(given) > len(what) {
-		return nil, usage("%s takes %d arguments, not %d", nameOf(c), len(what), len(given))
+		return nil, usage("%s takes %d arguments, got %d", nameOf(c), len(what), len(given))
 	}
 	return given, nil
 }
@@ -41,7 +41,7 @@ func operands(c *cli.Context, what ...string) ([]string, error) {
 func honestName(path, format string) error {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
 	if slices.Contains(create.Formats, ending) && ending != format {
-		return usage("%s is to be %s: give it a name that does not say %s", path, format, ending)
+		return usage("%s will have the format %s: give it a name that does not end in .%s", path, format, ending)
 	}
 	return nil
 }

@@ -16,13 +16,13 @@ import (
 
 func (p *program) diskAttachCommand() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
-		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's .qcow2 or .raw; never by content)"},
-		&cli.BoolFlag{Name: "shareable", Usage: "let several guests have it, if it is raw", DisableDefaultText: true},
+		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's ending, .qcow2 or .raw; never by content)"},
+		&cli.BoolFlag{Name: "shareable", Usage: "let several guests use it, if it is raw", DisableDefaultText: true},
 	}, placeFlags(), mountFlags(), windowsFlags(), whereFlags())
 	return help(&cli.Command{
-		Name: "attach", Usage: "give a domain a disk, running or not, and have it mounted",
+		Name: "attach", Usage: "attach a disk to a domain, running or not, and mount it if asked",
 		ArgsUsage: "DOMAIN PATH", Flags: flags, Action: p.diskAttach,
-	}, "The disk goes into the running guest and its persistent definition. With an agent\n   it is waited for until the guest has it. --mount adds a line to the guest's\n   /etc/fstab by UUID, with nofail, and mounts it; of a guest that is off, the fstab\n   is edited on an overlay that is committed when it is proved.",
+	}, "The disk is attached to the running guest and added to its persistent definition.\n   If the guest has an agent, the command waits until the guest sees the disk. --mount\n   adds a line to the guest's /etc/fstab (by UUID, with nofail) and mounts the disk. If\n   the guest is off, its fstab is edited on an overlay and committed once verified.",
 		"virt-grow disk attach dev7 /img/data.qcow2",
 		"virt-grow disk attach dev7 /img/data.qcow2 --mount /data",
 		"virt-grow disk attach dev7 /img/db.raw --target vdc --cache none --discard unmap",
@@ -33,8 +33,8 @@ func (p *program) diskAttachCommand() *cli.Command {
 // placeFlags say where and how a domain gets a disk.
 func placeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "target", Usage: "the disk's `TARGET` in the domain", DefaultText: "the next free one, as vdb"},
-		&cli.StringFlag{Name: "bus", Usage: "the `BUS`: virtio, scsi, sata or ide", DefaultText: "by the target, else virtio"},
+		&cli.StringFlag{Name: "target", Usage: "the disk's `TARGET` in the domain", DefaultText: "the next free one, for example vdb"},
+		&cli.StringFlag{Name: "bus", Usage: "the `BUS`: virtio, scsi, sata or ide", DefaultText: "the one that fits the target, else virtio"},
 		&cli.StringFlag{Name: "serial", Usage: "the `SERIAL` number that the guest sees"},
 		&cli.StringFlag{Name: "cache", Usage: "the cache `MODE`: " + strings.Join(caches, ", "), DefaultText: "QEMU's"},
 		&cli.StringFlag{Name: "discard", Usage: "the discard `MODE`: ignore or unmap", DefaultText: "QEMU's"},
@@ -46,15 +46,15 @@ var caches = []string{"default", "none", "writethrough", "writeback", "directsyn
 
 func mountFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "mount", Usage: "mount its file system at `FOLDER` in the guest, from now on"},
+		&cli.StringFlag{Name: "mount", Usage: "mount its file system at `DIRECTORY` in the guest, permanently"},
 		&cli.StringFlag{Name: "fs-options", Usage: "mount it with `OPTIONS` instead of defaults; nofail is added"},
 	}
 }
 
 func windowsFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "initialise", Usage: "have Windows bring it online and, if it is empty, format it: `ntfs`"},
-		&cli.StringFlag{Name: "label", Usage: "the `LABEL` of that"},
+		&cli.StringFlag{Name: "initialise", Usage: "have Windows bring the disk online and, if it is empty, format it: `ntfs`"},
+		&cli.StringFlag{Name: "label", Usage: "the `LABEL` of the new file system"},
 		&cli.StringFlag{Name: "drive", Usage: "the drive's `LETTER`", DefaultText: "the next free one"},
 	}
 }
@@ -62,9 +62,9 @@ func windowsFlags() []cli.Flag {
 // whereFlags say which of a domain's definitions is changed.
 func whereFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "live", Usage: "change the running guest alone", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "config", Usage: "change the persistent definition alone", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "both", Usage: "change both, or neither (default: both, of a guest that runs)", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "live", Usage: "change only the running guest", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "config", Usage: "change only the persistent definition", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "both", Usage: "change both or neither (the default for a running guest)", DisableDefaultText: true},
 	}
 }
 
@@ -77,7 +77,7 @@ func where(c *cli.Context) (device.Where, error) {
 		}
 	}
 	if len(given) > 1 {
-		return "", usage("--%s and --%s exclude each other", given[0], given[1])
+		return "", usage("--%s and --%s cannot be used together", given[0], given[1])
 	}
 	return device.Where(strings.Join(given, "")), nil
 }
@@ -138,18 +138,18 @@ func attachRequest(c *cli.Context) (device.AttachRequest, error) {
 		words []string
 	}{{"bus", []string{"virtio", "scsi", "sata", "ide"}}, {"cache", caches}, {"discard", []string{"ignore", "unmap"}}} {
 		if given := c.String(flag.name); given != "" && !slices.Contains(flag.words, given) {
-			return r, usage("--%s %s: it is one of %s", flag.name, given, strings.Join(flag.words, ", "))
+			return r, usage("--%s %s: must be one of %s", flag.name, given, strings.Join(flag.words, ", "))
 		}
 	}
 	switch {
 	case r.Target != "" && !validTarget.MatchString(r.Target):
-		return r, usage("--target %s: a target is as vdb, sdb or hdb", r.Target)
+		return r, usage("--target %s: must be a target name, for example vdb, sdb or hdb", r.Target)
 	case r.Serial != "" && !validSerial.MatchString(r.Serial):
-		return r, usage("--serial %s: up to 36 letters, digits and _.+-", r.Serial)
+		return r, usage("--serial %s: must be at most 36 letters, digits and _.+-", r.Serial)
 	case r.Mount == "" && r.MountOptions != "":
-		return r, usage("--fs-options wants --mount")
+		return r, usage("--fs-options needs --mount")
 	case strings.ContainsAny(r.MountOptions, " \t\n"):
-		return r, usage("--fs-options %q: options have commas between them, and no blank", r.MountOptions)
+		return r, usage("--fs-options %q: must be options separated by commas, without spaces", r.MountOptions)
 	case r.Mount != "":
 		if err := device.CheckMountPoint(r.Mount); err != nil {
 			return r, usage("--mount: %v", err)
@@ -163,29 +163,29 @@ func windowsDisk(c *cli.Context) (*plan.WindowsDisk, error) {
 	kind, letter := c.String("initialise"), strings.ToUpper(strings.TrimSuffix(c.String("drive"), ":"))
 	switch {
 	case kind == "":
-		return nil, noneOf(c, []string{"label", "drive"}, "is for --initialise")
+		return nil, noneOf(c, []string{"label", "drive"}, "needs --initialise")
 	case kind != "ntfs":
-		return nil, usage("--initialise %s: it is ntfs", kind)
+		return nil, usage("--initialise %s: must be ntfs", kind)
 	case c.IsSet("mount"):
 		return nil, usage("--initialise is for Windows, --mount for Linux")
 	case len(c.String("label")) > 32:
-		return nil, usage("--label: NTFS has room for 32 characters")
+		return nil, usage("--label: an NTFS label has at most 32 characters")
 	case letter != "" && (len(letter) != 1 || letter < "D" || letter > "Z"):
-		return nil, usage("--drive %s: it is a letter from D to Z", c.String("drive"))
+		return nil, usage("--drive %s: must be a letter from D to Z", c.String("drive"))
 	case strings.ContainsFunc(c.String("label"), func(r rune) bool { return r < ' ' || strings.ContainsRune("\u2018\u2019\u201a\u201b\u007f", r) }):
-		return nil, usage("--label %q has a character in it that a script cannot carry", c.String("label"))
+		return nil, usage("--label %q contains a character that cannot be passed to Windows", c.String("label"))
 	}
 	return &plan.WindowsDisk{Label: c.String("label"), Letter: letter}, nil
 }
 
 func (p *program) diskAddCommand() *cli.Command {
 	flags := slices.Concat(newDiskFlags(), []cli.Flag{
-		&cli.StringFlag{Name: "path", Usage: "put the image at `PATH`", DefaultText: "DOMAIN-TARGET.FORMAT beside the domain's first disk"},
+		&cli.StringFlag{Name: "path", Usage: "put the image at `PATH`", DefaultText: "DOMAIN-TARGET.FORMAT in the directory of the domain's first disk"},
 	}, placeFlags(), mountFlags(), whereFlags())
 	return help(&cli.Command{
 		Name: "add", Usage: "create, attach and mount a disk, in one job",
 		ArgsUsage: "DOMAIN", Flags: flags, Action: p.diskAdd,
-	}, "It is disk create, disk attach and --mount together: all of it is done, or\n   nothing. A rollback deletes the image again.",
+	}, "This is disk create, disk attach and --mount in one job: all of it is done, or\n   nothing. A rollback deletes the image again.",
 		"virt-grow disk add dev7 --size 20G --fs xfs --mount /data",
 		"virt-grow disk add dev7 --size 20G --fs ext4 --lvm vg1/data --mount /data",
 		"virt-grow disk add dev7 --size 100G --path /img/db.raw --format raw --target vdc",
@@ -206,7 +206,7 @@ func (p *program) diskAdd(c *cli.Context) error {
 		return err
 	}
 	if r.Mount != "" && n.FS == "" {
-		return usage("--mount wants --fs: an empty disk cannot be mounted")
+		return usage("--mount needs --fs: an empty disk cannot be mounted")
 	}
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
 		return device.Add(c.Context, d, n, r, guest.DeviceOptions(o))

@@ -12,13 +12,13 @@ import (
 
 func (p *program) diskConvertCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "convert", Usage: "copy an image into another format, and compare the two",
+		Name: "convert", Usage: "copy an image into another format, and compare the copy",
 		ArgsUsage: "SRC DST", Action: p.diskConvert,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "the new image's `FORMAT`: " + strings.Join(create.Formats, ", ")},
-			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's .qcow2 or .raw; never by content)"},
+			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's ending, .qcow2 or .raw; never by content)"},
 		},
-	}, "The source is only read, and must not be in use. What lies below it (its backing\n   files) goes into the copy. DST must not be there yet.",
+	}, "The source is only read, and must not be in use. The content of its backing files\n   becomes part of the copy. DST must not exist yet.",
 		"virt-grow disk convert /img/web.raw /img/web.qcow2 --to qcow2",
 		"virt-grow disk convert /img/web.qcow2 /img/web.vmdk --to vmdk",
 		"virt-grow disk convert appliance.vmdk /img/app.qcow2 --from vmdk --to qcow2 --json")
@@ -36,7 +36,7 @@ func (p *program) diskConvert(c *cli.Context) error {
 	}
 	for name, word := range map[string]string{"to": q.To, "from": q.From} {
 		if word != "" && !slices.Contains(create.Formats, word) {
-			return usage("--%s %s: it is one of %s", name, word, strings.Join(create.Formats, ", "))
+			return usage("--%s %s: must be one of %s", name, word, strings.Join(create.Formats, ", "))
 		}
 	}
 	if err := honestName(given[1], q.To); err != nil {

@@ -15,9 +15,9 @@ import (
 
 func (p *program) diskCreateCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "create", Usage: "make an image, and a file system inside if asked",
+		Name: "create", Usage: "create an image, and a file system inside if asked",
 		ArgsUsage: "PATH", Flags: newDiskFlags(), Action: p.diskCreate,
-	}, "The file system is made in the appliance, on a partition over the whole disk,\n   or on an LVM volume in it. PATH must not be there yet.",
+	}, "The file system is created in the appliance, on a partition that spans the disk,\n   or on an LVM volume in that partition. PATH must not exist yet.",
 		"virt-grow disk create /img/data.qcow2 --size 20G",
 		"virt-grow disk create /img/data.qcow2 --size 20G --fs xfs --label data",
 		"virt-grow disk create /img/data.raw --size 20G --fs ext4 --lvm vg0/data",
@@ -28,13 +28,13 @@ func (p *program) diskCreateCommand() *cli.Command {
 // newDiskFlags say what is made.
 func newDiskFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "size", Usage: "the disk's `SIZE`, as 20G; rounded up to 1 MiB"},
-		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: raw if the name ends so, else qcow2)"},
-		&cli.StringFlag{Name: "fs", Usage: "make a file system of `TYPE`: " + strings.Join(plan.NewFSNames, ", ")},
-		&cli.StringFlag{Name: "table", Usage: "the partition `TABLE` below it: gpt, mbr or none (default: gpt)"},
+		&cli.StringFlag{Name: "size", Usage: "the disk's `SIZE`, for example 20G; rounded up to 1 MiB"},
+		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: raw if the name ends in .raw, else qcow2)"},
+		&cli.StringFlag{Name: "fs", Usage: "create a file system of `TYPE`: " + strings.Join(plan.NewFSNames, ", ")},
+		&cli.StringFlag{Name: "table", Usage: "the partition `TABLE` to put it in: gpt, mbr or none (default: gpt)"},
 		&cli.StringFlag{Name: "lvm", Usage: "put it on the volume `VG/LV` of a new volume group"},
 		&cli.StringFlag{Name: "label", Usage: "the file system's `LABEL`"},
-		&cli.StringFlag{Name: "prealloc", Value: "off", Usage: "take the room beforehand: `HOW` is off, metadata (qcow2), falloc or full"},
+		&cli.StringFlag{Name: "prealloc", Value: "off", Usage: "allocate space in advance: `HOW` is off, metadata (qcow2), falloc or full"},
 	}
 }
 
@@ -63,14 +63,14 @@ func newDisk(c *cli.Context, path string) (plan.NewDisk, error) {
 	}
 	text := c.String("size")
 	if text == "" {
-		return d, usage("%s: --size is missing (as 20G)", nameOf(c))
+		return d, usage("%s: --size is missing (for example 20G)", nameOf(c))
 	}
 	var err error
 	if d.Size, err = size.Parse(text); err != nil {
 		return d, usage("--size: %v", err)
 	}
 	if d.Size = d.Size.Up(size.MiB); d.Size <= 0 {
-		return d, usage("--size %s: there is no such disk", text)
+		return d, usage("--size %s: a disk cannot have this size", text)
 	}
 	if err := chosen(c, d); err != nil {
 		return d, err
@@ -99,16 +99,16 @@ func chosen(c *cli.Context, d plan.NewDisk) error {
 		{"table", []string{plan.TableNone, plan.TableGPT, plan.TableMBR}}, {"prealloc", []string{"off", "metadata", "falloc", "full"}},
 	} {
 		if given := c.String(flag.name); given != "" && !slices.Contains(flag.words, given) {
-			return usage("--%s %s: it is one of %s", flag.name, given, strings.Join(flag.words, ", "))
+			return usage("--%s %s: must be one of %s", flag.name, given, strings.Join(flag.words, ", "))
 		}
 	}
 	switch {
 	case d.Format == "raw" && d.Prealloc == "metadata":
-		return usage("--prealloc metadata is for qcow2: raw has none")
+		return usage("--prealloc metadata is only for qcow2: a raw image has no metadata")
 	case d.FS == "":
-		return noneOf(c, []string{"table", "lvm", "label"}, "is for --fs: without it, the disk stays empty")
+		return noneOf(c, []string{"table", "lvm", "label"}, "needs --fs: without a file system the disk stays empty")
 	case d.FS == "ntfs" && c.IsSet("lvm"):
-		return usage("--fs ntfs on --lvm: Windows has no LVM")
+		return usage("--fs ntfs and --lvm cannot be used together: Windows does not support LVM")
 	}
 	return nil
 }

@@ -12,15 +12,15 @@ import (
 
 func (p *program) diskDetachCommand() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
-		&cli.BoolFlag{Name: "unmount", Usage: "unmount it in the guest, and take its lines out of the guest's fstab", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "delete", Usage: "delete the image in the end", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "even-mounted", Usage: "do not ask whether the guest uses it", DisableDefaultText: true},
-		&cli.DurationFlag{Name: "timeout", Value: device.ReleaseLimit, Usage: "wait `TIME` for the guest to let it go"},
+		&cli.BoolFlag{Name: "unmount", Usage: "unmount the disk in the guest, and remove its lines from the guest's fstab", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "delete", Usage: "delete the image afterwards", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "even-mounted", Usage: "do not check whether the guest uses the disk", DisableDefaultText: true},
+		&cli.DurationFlag{Name: "timeout", Value: device.ReleaseLimit, Usage: "wait `TIME` for the guest to release the disk"},
 	}, whereFlags())
 	return help(&cli.Command{
-		Name: "detach", Usage: "take a disk away from a domain, once the guest has let it go",
+		Name: "detach", Usage: "detach a disk from a domain once the guest has released it",
 		ArgsUsage: "DOMAIN DISK", Flags: flags, Action: p.diskDetach,
-	}, "DISK is a target (vdb) or the path of its image. The guest has to have it\n   unmounted, which its agent is asked about. The image stays, unless --delete.",
+	}, "DISK is a target (vdb) or the path of its image. The guest must have unmounted it,\n   which is checked through the guest's agent. The image is kept, unless --delete.",
 		"virt-grow disk detach dev7 vdb",
 		"virt-grow disk detach dev7 vdb --unmount",
 		"virt-grow disk detach dev7 vdb --unmount --delete")
@@ -34,10 +34,10 @@ func (p *program) diskDetach(c *cli.Context) error {
 	r := device.DetachRequest{Disk: given[1], Delete: c.Bool("delete"), Unmount: c.Bool("unmount"),
 		EvenMounted: c.Bool("even-mounted"), Limit: c.Duration("timeout")}
 	if r.Limit <= 0 {
-		return usage("--timeout %s: the guest needs some time", r.Limit)
+		return usage("--timeout %s: must be longer than zero", r.Limit)
 	}
 	if r.Unmount && r.EvenMounted {
-		return usage("--unmount and --even-mounted exclude each other")
+		return usage("--unmount and --even-mounted cannot be used together")
 	}
 	if r.Where, err = where(c); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// newFiles is a folder with a source to convert, for the commands that make files.
+// newFiles is a directory with a source to convert, for the commands that make files.
 // No appliance is needed for most of what they do.
 func newFiles(t *testing.T) *crash {
 	t.Helper()
@@ -436,16 +436,16 @@ func TestDiskRefused(t *testing.T) {
 	refused("disk create D/a.raw --size 3T --fs xfs --table mbr", 3, "mbr-limit", "ends at 2 TiB")
 	refused("disk create D/a.raw --size 17T --fs ntfs", 3, "too-large", "ends at 16 TiB")
 	refused("disk create D/a.raw --size 900T --prealloc falloc", 3, "no-space", "900 TiB will be written")
-	refused("disk create D/a.raw --size 1G --fs ntfs --lvm a/b", 64, "usage", "Windows has no LVM")
-	refused("disk create D/a.raw --size 1G --lvm a/b", 64, "usage", "--lvm is for --fs")
+	refused("disk create D/a.raw --size 1G --fs ntfs --lvm a/b", 64, "usage", "Windows does not support LVM")
+	refused("disk create D/a.raw --size 1G --lvm a/b", 64, "usage", "--lvm needs --fs")
 	refused("disk create D/a.raw --size 1G --fs xfs --lvm a", 64, "usage", "vg/lv")
 	refused("disk create D/a.raw --size 1G --fs xfs --lvm ../b", 64, "usage", "no name that LVM takes")
 	refused("disk create D/a.raw --size 1G --fs vfat", 64, "usage", "one of xfs, ext4, btrfs, ntfs")
-	refused("disk create D/a.raw --size 1G --prealloc metadata", 64, "usage", "raw has none")
+	refused("disk create D/a.raw --size 1G --prealloc metadata", 64, "usage", "a raw image has no metadata")
 	refused("disk create D/a.raw --size 1024", 64, "usage", "needs a unit")
 	refused("disk create D/a.raw", 64, "usage", "--size is missing")
-	refused("disk create D/a.raw --size 1G --format qcow2", 64, "usage", "a name that does not say raw")
-	refused("disk convert D/source.raw D/a.vdi --to qcow2", 64, "usage", "a name that does not say vdi")
+	refused("disk create D/a.raw --size 1G --format qcow2", 64, "usage", "a name that does not end in .raw")
+	refused("disk convert D/source.raw D/a.vdi --to qcow2", 64, "usage", "a name that does not end in .vdi")
 	refused("disk convert D/held.qcow2 D/source.raw --to raw", 3, "file-exists", "is there already")
 	refused("disk convert D/source.raw D/dangling.qcow2 --to qcow2", 3, "file-exists", "is there already")
 	refused("disk convert D/none.raw D/a.qcow2 --to qcow2", 3, "not-found", "there is no image")

@@ -14,12 +14,12 @@ import (
 
 func (p *program) diskListCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "list", Usage: "list a domain's disks, and what is wrong with them",
+		Name: "list", Usage: "list a domain's disks, and warn about problems",
 		ArgsUsage: "DOMAIN", Action: p.diskList,
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "inspect", Usage: "look inside the disks now, in one appliance", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "inspect", Usage: "inspect the content of the disks now, in one appliance", DisableDefaultText: true},
 		}, keyFlags()...),
-	}, "Images are only read, those of a running guest as well. What is inside is shown\n   as it was last looked at (disk list --inspect, inspect, plan), unless the image\n   has been written to since.",
+	}, "Images are only read, also those of a running guest. Their content is shown as of\n   the last inspection (disk list --inspect, inspect or plan), unless the image has\n   been written to since.",
 		"virt-grow disk list dev7",
 		"virt-grow disk list dev7 --inspect",
 		"virt-grow disk list dev7 --json")
@@ -55,7 +55,7 @@ func (p *program) disksOf(ctx context.Context, name string, look bool, o session
 	if err != nil {
 		return nil, err
 	}
-	stop := p.looking("looking at the disks of " + d.Name)
+	stop := p.looking("inspecting the disks of " + d.Name)
 	list, err := disk.List(ctx, d, look, o, p.cache())
 	stop()
 	return list, errors.Join(err, d.Close())

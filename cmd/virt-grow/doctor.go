@@ -11,13 +11,13 @@ import (
 
 func (p *program) doctorCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "doctor", Usage: "see whether this host can do it, and what to install if not",
+		Name: "doctor", Usage: "check this host, and show what to install if something is missing",
 		Action: p.doctor,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "quick", Usage: "leave out what takes seconds: the appliance is not started", DisableDefaultText: true},
-			&cli.StringFlag{Name: "scratch-dir", Usage: "look at the free space in `FOLDER` as well"},
+			&cli.BoolFlag{Name: "quick", Usage: "skip the slow checks: the appliance is not started", DisableDefaultText: true},
+			&cli.StringFlag{Name: "scratch-dir", Usage: "also check the free space in `DIRECTORY`"},
 		},
-	}, "Exit code 1 if something that is needed is missing.",
+	}, "The exit code is 1 if something required is missing.",
 		"virt-grow doctor",
 		"virt-grow doctor --quick --json")
 }
@@ -26,7 +26,7 @@ func (p *program) doctor(c *cli.Context) error {
 	if err := noOperand(c); err != nil {
 		return err
 	}
-	stop := p.looking("looking at this host")
+	stop := p.looking("checking this host")
 	found := doctor.Examine(c.Context, doctor.Options{
 		StateDir: p.state, ScratchDir: c.String("scratch-dir"), Accel: p.accel, LaunchTimeout: p.launchTimeout, Quick: c.Bool("quick"), Connect: p.connect})
 	stop()

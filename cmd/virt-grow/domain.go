@@ -20,30 +20,30 @@ func domainFlags() []cli.Flag {
 	return []cli.Flag{
 		diskFlag(),
 		&cli.StringFlag{Name: "accept", Value: "auto", Usage: "who decides after a passed health check: `auto`, or manual (virt-grow accept)"},
-		&cli.BoolFlag{Name: "no-trial", Usage: "commit while the guest is off; there is no way back once it has started", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "trial-boot", Usage: "start a guest that is off for a trial, too", DisableDefaultText: true},
-		&cli.StringFlag{Name: "trial-disks", Value: "all", Usage: "give an overlay to `all` writable disks during the trial, or to the target only"},
-		&cli.DurationFlag{Name: "shutdown-timeout", Value: growth.ShutdownTimeout, Usage: "wait `TIME` for the guest to stop, for each way of asking"},
-		&cli.DurationFlag{Name: "boot-timeout", Value: growth.BootTimeout, Usage: "wait `TIME` for the guest's agent after the start"},
-		&cli.DurationFlag{Name: "settle", Value: growth.Settle, Usage: "watch a guest without agent for `TIME` after the start"},
-		&cli.BoolFlag{Name: "force-off", Usage: "pull the plug when the guest does not stop", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "no-agent", Usage: "do without the guest agent", DisableDefaultText: true},
-		&cli.StringFlag{Name: "health-cmd", Usage: "run `COMMAND` on this host after the start: it has to succeed"},
+		&cli.BoolFlag{Name: "no-trial", Usage: "commit while the guest is off, without a trial; no rollback is possible once it has started", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "trial-boot", Usage: "run a trial for a guest that is off, too", DisableDefaultText: true},
+		&cli.StringFlag{Name: "trial-disks", Value: "all", Usage: "which disks get an overlay during the trial: `all` writable disks, or target (only the disk that grows)"},
+		&cli.DurationFlag{Name: "shutdown-timeout", Value: growth.ShutdownTimeout, Usage: "wait `TIME` for the guest to stop, for each shutdown method"},
+		&cli.DurationFlag{Name: "boot-timeout", Value: growth.BootTimeout, Usage: "wait `TIME` for the guest agent after the start"},
+		&cli.DurationFlag{Name: "settle", Value: growth.Settle, Usage: "watch a guest without an agent for `TIME` after the start"},
+		&cli.BoolFlag{Name: "force-off", Usage: "power the guest off (virsh destroy) if it does not shut down in time", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "no-agent", Usage: "do not use the guest agent", DisableDefaultText: true},
+		&cli.StringFlag{Name: "health-cmd", Usage: "run `COMMAND` on this host as part of the health check; it must succeed"},
 	}
 }
 
 func diskFlag() cli.Flag {
-	return &cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vda) or the path of its source; needed where there are several"}
+	return &cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vda) or the path of its source; required if there are several"}
 }
 
 // outageFlags are about one run.
 func outageFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "window-end", Usage: "the guest has to be back by `TIME`: 04:00, or 2026-01-31T04:00:00Z"},
-		&cli.DurationFlag{Name: "max-outage", Usage: "the guest may be away for `TIME`: 10m", DefaultText: "no limit"},
-		&cli.StringFlag{Name: "pre", Usage: "run `COMMAND` before the outage; when it fails there is none"},
+		&cli.StringFlag{Name: "window-end", Usage: "the guest must be back by `TIME`: 04:00, or 2026-01-31T04:00:00Z"},
+		&cli.DurationFlag{Name: "max-outage", Usage: "the outage may last `TIME` at most, for example 10m", DefaultText: "no limit"},
+		&cli.StringFlag{Name: "pre", Usage: "run `COMMAND` before the outage; if it fails, the guest is not shut down"},
 		&cli.StringFlag{Name: "post", Usage: "run `COMMAND` after success"},
-		&cli.StringFlag{Name: "on-failure", Usage: "run `COMMAND` after a failure, when everything is undone"},
+		&cli.StringFlag{Name: "on-failure", Usage: "run `COMMAND` after a failure, once everything is undone"},
 	}
 }
 
@@ -61,19 +61,19 @@ func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 	}
 	for name, words := range choices {
 		if given := c.String(name); given != "" && given != words[0] && given != words[1] {
-			return o, usage("--%s %s: it is %s or %s", name, given, words[0], words[1])
+			return o, usage("--%s %s: must be %s or %s", name, given, words[0], words[1])
 		}
 	}
 	for _, name := range []string{"shutdown-timeout", "boot-timeout", "settle"} {
 		if c.Duration(name) < 0 {
-			return o, usage("--%s %s: a time of less than nothing", name, c.Duration(name))
+			return o, usage("--%s %s: must not be negative", name, c.Duration(name))
 		}
 	}
 	switch {
 	case o.NoTrial && o.TrialBoot:
-		return o, usage("--no-trial and --trial-boot exclude each other")
+		return o, usage("--no-trial and --trial-boot cannot be used together")
 	case o.NoTrial && o.Manual:
-		return o, usage("--no-trial leaves nothing to accept: --accept manual needs the trial")
+		return o, usage("--accept manual needs the trial: it cannot be used with --no-trial")
 	}
 	return o, nil
 }
@@ -108,7 +108,7 @@ func optionsOf(g *plan.Guest, sector size.Bytes) growth.DomainOptions {
 func outage(c *cli.Context, o *guest.Options) error {
 	o.Hooks = growth.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")}
 	if o.Window.Max = c.Duration("max-outage"); o.Window.Max < 0 {
-		return usage("--max-outage %s: a time of less than nothing", o.Window.Max)
+		return usage("--max-outage %s: must not be negative", o.Window.Max)
 	}
 	var err error
 	o.Window.End, err = windowEnd(c.String("window-end"), now())
@@ -125,7 +125,7 @@ func windowEnd(text string, now time.Time) (time.Time, error) {
 	}
 	clock, err := time.ParseInLocation("15:04", text, now.Location())
 	if err != nil {
-		return time.Time{}, usage("--window-end %s: a time of day as 04:00, or a time stamp as 2026-01-31T04:00:00Z", text)
+		return time.Time{}, usage("--window-end %s: must be a time of day (04:00) or a time stamp (2026-01-31T04:00:00Z)", text)
 	}
 	end := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location())
 	if !end.After(now) {

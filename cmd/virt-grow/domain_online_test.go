@@ -278,7 +278,7 @@ func TestOnlineCutOff(t *testing.T) {
 				strings.Contains(out, "resize2fs /dev/vdb1") != (point != "inside/after") {
 				t.Errorf("exit %d, %s\n%s", code, state, out)
 			}
-			if code, out := x.run(t, "", "rollback", id); code != 3 || !strings.Contains(out, "not made smaller") {
+			if code, out := x.run(t, "", "rollback", id); code != 3 || !strings.Contains(out, "cannot be shrunk") {
 				t.Errorf("rollback: exit %d\n%s", code, out)
 			}
 			resumed(t)

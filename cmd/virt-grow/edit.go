@@ -18,13 +18,13 @@ import (
 
 func (p *program) editCommand() *cli.Command {
 	flags := fileFlags(
-		&cli.StringSliceFlag{Name: "expr", Aliases: []string{"e"}, Usage: "change each line as `EXPR` says, s/REGEXP/REPLACEMENT/ with the flags g and i, repeatable; without it $VISUAL or $EDITOR is run"},
+		&cli.StringSliceFlag{Name: "expr", Aliases: []string{"e"}, Usage: "apply `EXPR` to each line: s/REGEXP/REPLACEMENT/ with the flags g and i, repeatable; without it, $VISUAL or $EDITOR is started"},
 		scratchFlag())
 	return help(&cli.Command{
 		Name: "edit", Usage: "change a text file inside a guest that is off",
 		ArgsUsage: "TARGET:PATH", Flags: flags, Action: p.edit,
-	}, "It is a job, as a growth is: the file is changed in an overlay, read back, and the\n   file system is checked before the image is written to. The file keeps owner, mode\n   and label. Without a change nothing is done.\n\n"+
-		"   In EXPR, REGEXP is one of Go's regexp (RE2: as perl's, without look-around and\n   back references). In REPLACEMENT, & is all that matched and \\1 to \\9 are its\n   groups; \\n and \\t are a new line and a tab. Any sign may stand for the /.\n\n   "+spotHelp,
+	}, "This is a job, like a growth: the file is changed in an overlay and read back, and\n   the file system is checked, before the image is written to. The file keeps its\n   owner, mode and label. If the text does not change, nothing is done.\n\n"+
+		"   In EXPR, REGEXP has the syntax of Go's regexp package (RE2: like Perl's, without\n   look-around and back references). In REPLACEMENT, & is the whole match, \\1 to \\9\n   are its groups, \\n and \\t are a newline and a tab. Another character may replace /.\n\n   "+spotHelp,
 		"virt-grow edit dev7:/etc/fstab",
 		"virt-grow edit web.qcow2:/etc/default/grub -e 's/quiet/quiet nofail/'",
 		`virt-grow edit dev7:/etc/fstab -e 's|^/dev/sd([a-z])|/dev/vd\1|'`,
@@ -68,7 +68,7 @@ func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, er
 		}, nil
 	}
 	if !p.asks {
-		return nil, usage("standard input is no terminal for an editor: --expr says what to change")
+		return nil, usage("standard input is not a terminal, so no editor can be started: use --expr")
 	}
 	editor, err := p.editor()
 	return func(text []byte) ([]byte, error) { return p.inEditor(c.Context, editor, path, text) }, err
@@ -82,7 +82,7 @@ func (p *program) editor() (string, error) {
 		}
 	}
 	if _, err := exec.LookPath("vi"); err != nil {
-		return "", usage("neither $VISUAL nor $EDITOR names an editor; --expr does without one")
+		return "", usage("no editor: set $VISUAL or $EDITOR, or use --expr")
 	}
 	return "vi", nil
 }
@@ -104,7 +104,7 @@ func (p *program) inEditor(ctx context.Context, editor, path string, text []byte
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor+` "$1"`, "sh", file)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.in, p.human(), p.err
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("the editor (%s) failed, and nothing was changed: %w", editor, err)
+		return nil, fmt.Errorf("the editor (%s) failed; nothing was changed: %w", editor, err)
 	}
 	return os.ReadFile(file)
 }

@@ -224,19 +224,19 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 	case job && failure.Forward:
 		return ""
 	case job && !failure.Restored && failure.Stepwise && failure.Begun:
-		return "Some of it is done: " + p.line("status", failure.Job) + " says what."
+		return "Some steps are done: " + p.line("status", failure.Job) + " lists them."
 	case job && !failure.Restored && failure.Stopped && !failure.Begun:
-		return "The image itself was not written to; the guest may be off, or on its overlay: see the status."
+		return "The image itself was not written to. The guest may be off, or may run on its overlay; the status tells which."
 	case job && failure.Stopped && !failure.Begun:
-		return "Everything was undone: the domain has its own image, which was only read, and is in the state it had."
+		return "Everything was undone: the domain uses its original image, which was only read, and is in the state it was in before."
 	case job && !failure.Restored && failure.Begun:
-		return "The image is partly written: do not start the guest."
+		return "The image is partly written. Do not start the guest."
 	case job && !failure.Restored:
 		return "The image itself was not written to."
 	case job && failure.Begun:
-		return "Everything was put back, and compared."
+		return "Everything was restored and verified."
 	case job && strings.HasPrefix(p.command, "disk "):
-		return "Nothing is left of it, and nothing else was changed."
+		return "The new image was removed, and nothing else was changed."
 	case job, t.Exit == exitInterrupted, t.Exit == exitFailed && runs[p.command]:
 		return "Nothing was changed."
 	}

@@ -71,7 +71,7 @@ func TestFieldFileSystems(t *testing.T) {
 printf x | dd of=fs bs=1 seek=300 conv=notrunc status=none`, "--size +512M", 3, []string{"is damaged"}, ""},
 		{"blocks larger than pages", 200 * size.MiB, `mkfs.ext4 -q -F -F -b 65536 fs 2>/dev/null`, "--size +256M", 3, []string{"blocks of 64 KiB"}, ""},
 		{"unmounted", 200 * size.MiB, `mkfs.ext4 -q -F -O mmp fs`, "--size +256M", 0, []string{"is grown"}, `e2fsck -fn fs`},
-		{"mounted by a host", 200 * size.MiB, mmpSays("\\1\\0\\0\\0"), "--size +256M", 5, []string{"is mounted, or was not unmounted", "shut down whatever has it mounted"}, ""},
+		{"mounted by a host", 200 * size.MiB, mmpSays("\\1\\0\\0\\0"), "--size +256M", 5, []string{"is mounted, or was not unmounted", "shut down the system that has it mounted"}, ""},
 		{"checked by a host", 200 * size.MiB, mmpSays("\\120\\115\\115\\342"), "--size +256M", 5, []string{"being checked", "clear_mmp"}, ""},
 		{"an XFS in need of repair", 320 * size.MiB, fmt.Sprintf(v6, "0x1b"), "--size +512M", 3, []string{"is damaged"}, ""},
 		{"an XFS whose count is off", 320 * size.MiB, `mkfs.xfs -q fs

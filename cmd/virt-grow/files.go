@@ -20,11 +20,11 @@ import (
 var inFiles = []string{"ls", "cat", "copy-out", "copy-in", "edit"}
 
 // spotHelp says how TARGET:PATH is read.
-const spotHelp = "TARGET:PATH ends the TARGET at the first :/ or, for Windows, at the first :C: or\n   another letter. PATH is the guest's own, and begins with / or a drive: what its\n   fstab mounts from other disks is where the guest has it, and Windows' letters are\n   its own. A disk without a system has its only file system at /; --mount picks one."
+const spotHelp = "In TARGET:PATH, the TARGET ends at the first :/ or, for Windows, at the first drive\n   letter (:C:). PATH is a path as the guest sees it and begins with / or a drive\n   letter; file systems that the guest's fstab mounts are included. If no operating\n   system is installed, / is the only file system; --mount selects one of several."
 
 func fileFlags(more ...cli.Flag) []cli.Flag {
 	return append(append(more,
-		&cli.StringFlag{Name: "mount", Usage: "take `DEVICE` alone for /, without looking at the guest's fstab: vdb1, vg/data, UUID=… or LABEL=…"}),
+		&cli.StringFlag{Name: "mount", Usage: "use only the file system on `DEVICE`, as /, and ignore the guest's fstab: vdb1, vg/data, UUID=… or LABEL=…"}),
 		targetFlags()...)
 }
 
@@ -56,9 +56,9 @@ func spots(c *cli.Context, words []string) (target string, paths []string, err e
 		s, ok := splitSpot(word)
 		switch {
 		case !ok:
-			return "", nil, usage("%s: %s is no TARGET:PATH, whose PATH begins with / or C:", c.Command.Name, word)
+			return "", nil, usage("%s: %s is not TARGET:PATH, where PATH begins with / or a drive letter", c.Command.Name, word)
 		case target != "" && target != s.target:
-			return "", nil, usage("%s is about one TARGET at a time, not %s and %s", c.Command.Name, target, s.target)
+			return "", nil, usage("%s works on one TARGET at a time, not on %s and %s", c.Command.Name, target, s.target)
 		}
 		target, paths = s.target, append(paths, s.path)
 	}
@@ -118,7 +118,7 @@ func (t target) reading(ctx context.Context, work func(*files.Tree) error) (err 
 	}
 	defer g.Close()
 	t.program.remark(g)
-	stop := t.program.looking("looking at " + g.Name)
+	stop := t.program.looking("inspecting " + g.Name)
 	tree, err := files.Open(ctx, g, t.mount, t.program.session(t.keys))
 	stop()
 	if err != nil {
@@ -132,7 +132,7 @@ func (t target) reading(ctx context.Context, work func(*files.Tree) error) (err 
 func (p *program) remark(g *disk.Set) {
 	notes := slices.Clone(g.Notes)
 	if g.Running {
-		notes = append(notes, g.Name+" is in use: this is what its disks hold at this moment, and may be unclean")
+		notes = append(notes, g.Name+" is running: its disks are read as they are at this moment, and may be inconsistent")
 	}
 	for _, note := range notes {
 		fmt.Fprintln(p.err, "note: "+p.styleFor(p.errLive).Clean(note))
@@ -150,9 +150,9 @@ func parentOf(path string) string {
 
 func (p *program) catCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "cat", Usage: "print a file of a guest that is off, or runs",
+		Name: "cat", Usage: "print a file of a guest, running or not",
 		ArgsUsage: "TARGET:PATH", Flags: fileFlags(), Action: p.cat,
-	}, "The disks are only read. The file goes to standard output as it is.\n\n   "+spotHelp,
+	}, "The disks are only read. The file is written to standard output unchanged.\n\n   "+spotHelp,
 		"virt-grow cat dev7:/etc/fstab",
 		"virt-grow cat web.qcow2:/var/log/syslog | tail",
 		"virt-grow cat win7:C:/Windows/win.ini",

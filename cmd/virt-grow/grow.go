@@ -20,9 +20,9 @@ import (
 func (p *program) growCommand() *cli.Command {
 	flags := slices.Concat(requestFlags(), runFlags(), targetFlags(), domainFlags(), outageFlags())
 	return help(&cli.Command{
-		Name: "grow", Usage: "plan, show, ask, and grow the disk and what is inside",
+		Name: "grow", Usage: "plan, ask for confirmation, and grow the disk and what is inside",
 		ArgsUsage: "TARGET", Flags: flags, Action: p.grow,
-	}, "Everything happens on an overlay; the image is only read until the result is\n   verified. A domain is shut down for it, started on the overlay, and moved to\n   its image when it has proved itself. Ctrl-C undoes.",
+	}, "Every change is made on an overlay; the image is only read until the result is\n   verified. A domain is shut down, started again on the overlay, and checked. If the\n   check passes, the overlay is committed into the image. Ctrl-C undoes the run.",
 		"virt-grow grow dev7 --disk vda --size +10G",
 		"virt-grow grow dev7 --disk vda --size +10G --yes --window-end 04:00 --accept manual",
 		"virt-grow grow web.qcow2 --size +10G",
@@ -35,8 +35,8 @@ func (p *program) growCommand() *cli.Command {
 // runFlags are those of commands that change an image.
 func runFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree to the plan beforehand", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "keep-overlay", Usage: "stop before the commit: accept or rollback decide", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "keep-overlay", Usage: "stop before the commit, and wait for virt-grow accept or rollback", DisableDefaultText: true},
 		scratchFlag(),
 	}
 }
@@ -71,7 +71,7 @@ func (p *program) grow(c *cli.Context) error {
 func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
 	p.agreed = c.Bool("yes")
 	if !p.agreed && !p.asks {
-		return guest.Options{}, usage("standard input is no terminal to ask on: --yes agrees to the plan beforehand")
+		return guest.Options{}, usage("standard input is not a terminal, so the plan cannot be confirmed: use --yes")
 	}
 	var o guest.Options
 	o.Keep = c.Bool("keep-overlay")
@@ -84,7 +84,7 @@ func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
 }
 
 func scratchFlag() cli.Flag {
-	return &cli.StringFlag{Name: "scratch-dir", Usage: "put the overlay into `FOLDER` (default: beside the image)"}
+	return &cli.StringFlag{Name: "scratch-dir", Usage: "create the overlay in `DIRECTORY` (default: the image's directory)"}
 }
 
 // scratchDir is the folder for the overlay; "" is the image's own.
@@ -95,7 +95,7 @@ func scratchDir(c *cli.Context) (string, error) {
 	}
 	dir, err := filepath.Abs(given)
 	if err == nil && !isFolder(dir) {
-		err = usage("--scratch-dir %s is no folder", dir)
+		err = usage("--scratch-dir %s is not a directory", dir)
 	}
 	return dir, err
 }
@@ -105,11 +105,11 @@ func scratchDir(c *cli.Context) (string, error) {
 func (p *program) confirm(ctx context.Context, made *plan.Plan) error {
 	p.hold()
 	defer p.release()
-	if err := p.ask(ctx, "\nGo on? [y/N] ", "y", "yes"); err != nil {
+	if err := p.ask(ctx, "\nContinue? [y/N] ", "y", "yes"); err != nil {
 		return err
 	}
 	for _, d := range made.Deletes() {
-		question := fmt.Sprintf("%s goes, with all that is on it. Type %s to delete it: ", d, d.Name)
+		question := fmt.Sprintf("%s will be deleted with everything on it. Type %s to confirm: ", d, d.Name)
 		if err := p.ask(ctx, question, d.Name); err != nil {
 			return err
 		}

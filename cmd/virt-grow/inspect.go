@@ -11,7 +11,7 @@ import (
 
 func (p *program) inspectCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "inspect", Usage: "show what is on the disk, and what would block growing it",
+		Name: "inspect", Usage: "show what is on the disk, and what prevents it from growing",
 		ArgsUsage: "TARGET", Flags: append(targetFlags(), diskFlag()), Action: p.inspect,
 	}, "The image is only read.",
 		"virt-grow inspect web.qcow2",
@@ -30,7 +30,7 @@ func (p *program) inspect(c *cli.Context) error {
 		return err
 	}
 	defer img.Close()
-	stop := p.looking("looking at " + img.Path)
+	stop := p.looking("inspecting " + img.Path)
 	layout, err := session.Look(c.Context, img.Image, p.session(t.keys), p.cache(), session.Always, nil)
 	stop()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 func (p *program) jobsCommand() *cli.Command {
 	return help(&cli.Command{
 		Name: "jobs", Usage: "list the jobs, oldest first, with what to run next", Action: p.jobs,
-	}, "The last column is empty for jobs that have ended.",
+	}, "The last column shows the command to run next; it is empty if the job has ended.",
 		"virt-grow jobs",
 		"virt-grow jobs --json")
 }
@@ -89,15 +89,15 @@ func (p *program) targetOfPlan(id string) string {
 // commandOf is the command for an action, and what it does.
 var commandOf = map[job.Action]struct{ name, what string }{
 	job.Resume:   {"resume", "finish it"},
-	job.Accept:   {"accept", "commit the overlay into the image: it is final"},
-	job.Rollback: {"rollback", "take it back: the image is as before"},
-	job.Close:    {"accept", "close it as it is: the rest is left to you"},
+	job.Accept:   {"accept", "commit the overlay into the image; this is final"},
+	job.Rollback: {"rollback", "undo it: the image is as before"},
+	job.Close:    {"accept", "close it as it is, and leave the rest to you"},
 }
 
 // commands are what can be run on a job now, the best first.
 func (p *program) commands(j job.Status) []view.Command {
 	if j.Err != nil {
-		return []view.Command{{Line: p.line("status", j.ID), What: "see what is known of it"}}
+		return []view.Command{{Line: p.line("status", j.ID), What: "show what is known about it"}}
 	}
 	var commands []view.Command
 	for _, a := range j.Actions {
@@ -109,7 +109,7 @@ func (p *program) commands(j job.Status) []view.Command {
 
 // closing is the command that ends a job which nothing else ends.
 func (p *program) closing(id string) view.Command {
-	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else ends it"}
+	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else can end it"}
 }
 
 // stepsOf says how far a job is.

@@ -31,7 +31,7 @@ func (keyring) GoString() string { return "(keys)" }
 
 func keyFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "key", Usage: "open LUKS with `ID:file:PATH` (its first line) or ID:prompt, repeatable; ID is a device (sda3), a UUID, or all"},
+		&cli.StringSliceFlag{Name: "key", Usage: "open LUKS with the passphrase `ID:file:PATH` (first line of a file) or ID:prompt, repeatable; ID is a device (sda3), a UUID, or all"},
 		&cli.BoolFlag{Name: "insecure-key", Usage: "allow --key ID:key:STRING, which every user of this host can read in the list of processes", DisableDefaultText: true},
 	}
 }
@@ -56,7 +56,7 @@ func (p *program) readKey(text string, insecure bool) (key, error) {
 	id, rest, ok := strings.Cut(text, ":")
 	how, what, _ := strings.Cut(rest, ":")
 	if !ok || id == "" {
-		return key{}, usage("--key wants ID:file:PATH or ID:prompt")
+		return key{}, usage("--key must be ID:file:PATH or ID:prompt")
 	}
 	var value string
 	var err error
@@ -70,9 +70,9 @@ func (p *program) readKey(text string, insecure bool) (key, error) {
 	case how == "key" && what != "":
 		value = what
 	case how == "clevis":
-		return key{}, usage("--key %s:clevis: the appliance has no network to ask; use file or prompt", id)
+		return key{}, usage("--key %s:clevis: the appliance has no network; use file or prompt", id)
 	default:
-		return key{}, usage("--key %s:…: it is ID:file:PATH or ID:prompt", id)
+		return key{}, usage("--key %s:…: must be ID:file:PATH or ID:prompt", id)
 	}
 	if err != nil {
 		return key{}, fmt.Errorf("key for %s: %w", id, err)
@@ -99,7 +99,7 @@ func keyFromFile(path string) (string, error) {
 	case len(line) == 0:
 		return "", usage("%s is empty", path)
 	case len(line) > maxKey:
-		return "", usage("%s: a key has %d bytes at most", path, maxKey)
+		return "", usage("%s: a key has at most %d bytes", path, maxKey)
 	}
 	return string(line), nil
 }
@@ -107,11 +107,11 @@ func keyFromFile(path string) (string, error) {
 // askKey asks at the terminal, without showing what is typed.
 func (p *program) askKey(id string) (string, error) {
 	if p.json || !p.asks {
-		return "", usage("there is no terminal to ask for a key on: use --key %s:file:PATH", id)
+		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", usage("there is no terminal to ask for a key on: use --key %s:file:PATH", id)
+		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "Key for %s: ", p.style().Clean(id))
@@ -121,7 +121,7 @@ func (p *program) askKey(id string) (string, error) {
 		return "", err
 	}
 	if len(value) == 0 {
-		return "", errors.New("nothing was typed")
+		return "", errors.New("the key is empty")
 	}
 	return string(value), nil
 }

@@ -8,11 +8,11 @@ import (
 )
 
 func (p *program) lsCommand() *cli.Command {
-	long := &cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "show mode, owner, size and time as well", DisableDefaultText: true}
+	long := &cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "also show mode, owner, size and time", DisableDefaultText: true}
 	return help(&cli.Command{
-		Name: "ls", Usage: "list a folder of a guest that is off, or runs",
+		Name: "ls", Usage: "list a directory of a guest, running or not",
 		ArgsUsage: "TARGET:PATH", Flags: fileFlags(long), Action: p.ls,
-	}, "The disks are only read. Owners are numbers: names are the guest's business.\n\n   "+spotHelp,
+	}, "The disks are only read. Owners are shown as numbers.\n\n   "+spotHelp,
 		"virt-grow ls dev7:/var/log",
 		"virt-grow ls -l web.qcow2:/etc",
 		`virt-grow ls 'win7:D:\backup' --json`,

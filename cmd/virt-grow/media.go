@@ -12,27 +12,27 @@ import (
 
 // mediaCommand is about what is in a domain's CD-ROM drives.
 func (p *program) mediaCommand() *cli.Command {
-	return p.group("media", "change what is in a domain's CD-ROM drives",
-		"The running guest and its persistent definition are changed alike.",
+	return p.group("media", "insert and eject media in a domain's CD-ROM drives",
+		"Both the running guest and its persistent definition are changed.",
 		p.mediaInsertCommand(), p.mediaEjectCommand())
 }
 
 func driveFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "target", Usage: "the `DRIVE` in the domain, as hdb", DefaultText: "the only one, or the one that fits"},
-		&cli.BoolFlag{Name: "force", Usage: "take a medium out that the guest has locked", DisableDefaultText: true},
+		&cli.StringFlag{Name: "target", Usage: "the `DRIVE` in the domain, for example hdb", DefaultText: "the only one, or the one that fits"},
+		&cli.BoolFlag{Name: "force", Usage: "eject a medium even if the guest has locked the drive", DisableDefaultText: true},
 	}, whereFlags()...)
 }
 
 func (p *program) mediaInsertCommand() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
-		&cli.BoolFlag{Name: "virtio-win", Usage: "find the ISO with Windows' virtio drivers, and say how they are put to use", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "virtio-win", Usage: "use the ISO with the virtio drivers for Windows, and show how to install them", DisableDefaultText: true},
 		&cli.StringFlag{Name: "bus", Usage: "the `BUS` of a drive that is added: ide, sata, scsi or usb", DefaultText: "sata where there is one, else ide"},
 	}, driveFlags())
 	return help(&cli.Command{
-		Name: "insert", Usage: "put an ISO image into a domain's drive",
+		Name: "insert", Usage: "insert an ISO image into a domain's drive",
 		ArgsUsage: "DOMAIN [ISO]", Flags: flags, Action: p.mediaInsert,
-	}, "A domain without a drive gets one; a running guest only on scsi or usb, else at\n   its next start.",
+	}, "A domain without a drive gets one. A running guest gets it at once on scsi or usb,\n   and at its next start on other buses.",
 		"virt-grow media insert dev7 /iso/debian-12.iso",
 		"virt-grow media insert dev7 /iso/debian-12.iso --target hdb",
 		"virt-grow media insert win7 --virtio-win")
@@ -40,9 +40,9 @@ func (p *program) mediaInsertCommand() *cli.Command {
 
 func (p *program) mediaEjectCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "eject", Usage: "take the medium out of a domain's drive",
+		Name: "eject", Usage: "eject the medium from a domain's drive",
 		ArgsUsage: "DOMAIN", Flags: driveFlags(), Action: p.mediaEject,
-	}, "The drive stays.",
+	}, "The drive itself is kept.",
 		"virt-grow media eject dev7",
 		"virt-grow media eject dev7 --target sda --force")
 }
@@ -57,7 +57,7 @@ func (p *program) mediaInsert(c *cli.Context) error {
 		return err
 	}
 	if r.Bus = c.String("bus"); r.Bus != "" && !slices.Contains([]string{"ide", "sata", "scsi", "usb"}, r.Bus) {
-		return usage("--bus %s: it is one of ide, sata, scsi, usb", r.Bus)
+		return usage("--bus %s: must be one of ide, sata, scsi, usb", r.Bus)
 	}
 	r.ISO, r.Windows = iso, c.Bool("virtio-win")
 	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
@@ -84,7 +84,7 @@ func (p *program) medium(c *cli.Context) (name, iso string, err error) {
 func driveRequest(c *cli.Context) (device.MediaRequest, error) {
 	r := device.MediaRequest{Target: c.String("target"), Force: c.Bool("force")}
 	if r.Target != "" && !validTarget.MatchString(r.Target) {
-		return r, usage("--target %s: a drive is as hdb or sda", r.Target)
+		return r, usage("--target %s: must be a drive name, for example hdb or sda", r.Target)
 	}
 	var err error
 	r.Where, err = where(c)

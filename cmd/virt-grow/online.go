@@ -17,19 +17,19 @@ import (
 
 func (p *program) onlineCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "online", Usage: "grow a running guest's disk without an outage, and have the guest use it",
+		Name: "online", Usage: "grow a running guest's disk without an outage, and what is inside",
 		ArgsUsage: "DOMAIN", Action: p.online,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vdb), the path of its source, or the alias of a drive that libvirt does not know; needed where there are several"},
-			&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill (it has grown already: use the room)"},
-			&cli.StringFlag{Name: "via", Value: "auto", Usage: "how QEMU is told: `auto`, libvirt, qmp or hmp"},
-			&cli.StringFlag{Name: "in-guest", Value: "auto", Usage: "who grows what is inside: `auto`, agent, print (the commands, for you to type) or none"},
-			&cli.StringFlag{Name: "grow", Usage: "`WHERE` inside: a mount point, a device, vg/lv or UUID=… as the guest has it, or a drive letter; none is the container only", DefaultText: "the root or the only file system"},
+			&cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vdb), the path of its source, or the alias of a drive that libvirt does not know; required if there are several"},
+			&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill (the disk has grown already: use the space)"},
+			&cli.StringFlag{Name: "via", Value: "auto", Usage: "how the disk is resized in QEMU: `auto`, libvirt, qmp or hmp"},
+			&cli.StringFlag{Name: "in-guest", Value: "auto", Usage: "how the content is grown: `auto`, agent, print (show the commands to type in the guest) or none"},
+			&cli.StringFlag{Name: "grow", Usage: "what grows inside: `WHERE` is a mount point, a device, vg/lv or UUID=… as the guest names it, or a drive letter; none grows only the container", DefaultText: "the root or the only file system"},
 			&cli.DurationFlag{Name: "guest-timeout", Value: online.Patience, Usage: "wait `TIME` for a command in the guest"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be sent, and send nothing", DisableDefaultText: true},
-			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "agree beforehand", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be sent to QEMU and the guest, and send nothing", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true},
 		},
-	}, "A disk that has grown while its guest runs is not made smaller again: there is\n   no rollback. What is cut off in the middle, virt-grow resume finishes.",
+	}, "A disk that has grown while its guest runs cannot be shrunk again: there is no\n   rollback. If the run is interrupted, virt-grow resume finishes it.",
 		"virt-grow online dev7 --disk vdb --size 30G",
 		"virt-grow online dev7 --disk vdb --size +10G --dry-run",
 		"virt-grow online dev7 --disk vda --size +10G --grow / --yes",
@@ -80,13 +80,13 @@ func onlineOptions(c *cli.Context) (online.Options, error) {
 	}
 	via, inside := c.String("via"), c.String("in-guest")
 	if !slices.Contains([]string{"auto", "libvirt", "qmp", "hmp"}, via) {
-		return o, usage("--via %s: it is auto, libvirt, qmp or hmp", via)
+		return o, usage("--via %s: must be auto, libvirt, qmp or hmp", via)
 	}
 	if !slices.Contains([]string{"auto", "agent", "print", "none"}, inside) {
-		return o, usage("--in-guest %s: it is auto, agent, print or none", inside)
+		return o, usage("--in-guest %s: must be auto, agent, print or none", inside)
 	}
 	if o.Patience <= 0 {
-		return o, usage("--guest-timeout %s: a time of less than nothing", o.Patience)
+		return o, usage("--guest-timeout %s: must not be negative", o.Patience)
 	}
 	if via != "auto" {
 		o.Via = domain.Channel(via)
@@ -103,7 +103,7 @@ func (p *program) planOnline(ctx context.Context, name string, o online.Options)
 	if err != nil {
 		return nil, err
 	}
-	stop := p.looking("looking at " + name)
+	stop := p.looking("inspecting " + name)
 	made, err := online.MakePlan(ctx, d, o)
 	stop()
 	if err != nil {
@@ -129,7 +129,7 @@ func (p *program) growOnline(c *cli.Context, made *online.Plan, o guest.Options)
 	case !made.Changes():
 		return p.nothingDone(view.Unchanged)
 	case o.Confirm != nil:
-		if err := p.ask(c.Context, "\nGo on? [y/N] ", "y", "yes"); err != nil {
+		if err := p.ask(c.Context, "\nContinue? [y/N] ", "y", "yes"); err != nil {
 			return err
 		}
 	}
@@ -172,7 +172,7 @@ func diskSize(c *cli.Context) (plan.Amount, error) {
 	}
 	a, err := plan.ParseAmount(text)
 	if err == nil && a.Mode == plan.Share {
-		err = fmt.Errorf("%q is a share; of a disk there is none", text)
+		err = fmt.Errorf("%q is a percentage; a disk's size must be given in bytes", text)
 	}
 	if err != nil {
 		return a, usage("--size: %v", err)

@@ -21,13 +21,13 @@ import (
 func (p *program) planCommand() *cli.Command {
 	flags := append(requestFlags(),
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the plan to `FILE` for apply; - is standard output"},
-		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is no plan", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "rehearse", Usage: "try the edit, as virt-grow rehearse does, and plan with the times it took", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is not a plan", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "rehearse", Usage: "rehearse the edit (see virt-grow rehearse), and plan with the times it took", DisableDefaultText: true},
 		scratchFlag())
 	return help(&cli.Command{
-		Name: "plan", Usage: "compute the steps and show them; nothing is changed",
+		Name: "plan", Usage: "compute and show the steps; nothing is changed",
 		ArgsUsage: "TARGET", Flags: slices.Concat(flags, rehearseFlags(), targetFlags(), domainFlags()), Action: p.plan,
-	}, "The checks that the edit begins with are run as well: a plan that is shown can\n   be carried out.",
+	}, "The checks that precede the edit are run, too: a plan that is shown can be carried\n   out.",
 		"virt-grow plan web.qcow2 --size +10G",
 		"virt-grow plan dev7 --disk vda --size +10G -o dev7.plan.json",
 		"virt-grow plan win.qcow2 --size 80G --grow C: -o win.plan.json",
@@ -38,7 +38,7 @@ func (p *program) plan(c *cli.Context) error {
 	if c.Bool("rehearse") {
 		return p.planRehearsed(c)
 	}
-	if err := noneOf(c, []string{"quiesce", "max-scratch"}, "is for --rehearse"); err != nil {
+	if err := noneOf(c, []string{"quiesce", "max-scratch"}, "needs --rehearse"); err != nil {
 		return err
 	}
 	r, err := request(c)
@@ -140,12 +140,12 @@ func mayWrite(output, image string, force bool) error {
 	}
 	switch {
 	case !now.Mode().IsRegular():
-		return usage("-o %s is no file", output)
+		return usage("-o %s is not a regular file", output)
 	case force:
 		return nil
 	}
 	if _, err := readPlan(output); err != nil {
-		return usage("-o %s is there already, and no plan; --force replaces it", output)
+		return usage("-o %s exists and is not a plan; --force replaces it", output)
 	}
 	return nil
 }

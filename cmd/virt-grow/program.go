@@ -113,10 +113,10 @@ func (p *program) apply(c *cli.Context) error {
 	}
 	p.accel = appliance.Accel(c.String("accel"))
 	if !slices.Contains([]appliance.Accel{appliance.Auto, appliance.KVM, appliance.TCG}, p.accel) {
-		return usage("--accel %s: it is one of auto, kvm, tcg", p.accel)
+		return usage("--accel %s: must be one of auto, kvm, tcg", p.accel)
 	}
 	if p.launchTimeout = c.Duration("launch-timeout"); p.launchTimeout <= 0 {
-		return usage("--launch-timeout %s: it must be longer than nothing, for example 10m", p.launchTimeout)
+		return usage("--launch-timeout %s: must be longer than zero, for example 10m", p.launchTimeout)
 	}
 	return nil
 }

@@ -25,9 +25,9 @@ import (
 func (p *program) rehearseCommand() *cli.Command {
 	flags := slices.Concat(requestFlags(), []cli.Flag{scratchFlag()}, rehearseFlags(), targetFlags(), domainFlags())
 	return help(&cli.Command{
-		Name: "rehearse", Usage: "try the whole edit on a view of the disk, while the guest runs on",
+		Name: "rehearse", Usage: "try the whole edit on a snapshot of the disk, while the guest keeps running",
 		ArgsUsage: "TARGET", Flags: flags, Action: p.rehearse,
-	}, "The edit is made on a throw-away overlay of what the disk is at this moment. It\n   says whether it works, how long each step takes, and what outage that means.\n   Nothing is changed, and nothing is left behind.",
+	}, "The edit is made on a temporary overlay on a snapshot of the disk. The result shows\n   whether the edit works, how long each step takes, and how long the outage will be.\n   Nothing is changed, and nothing is left behind.",
 		"virt-grow rehearse dev7 --disk vda --size +10G",
 		"virt-grow rehearse dev7 --size +10G --grow /data --quiesce yes",
 		"virt-grow plan dev7 --size +10G --rehearse -o dev7.plan.json",
@@ -37,8 +37,8 @@ func (p *program) rehearseCommand() *cli.Command {
 // rehearseFlags say how a running guest is treated.
 func rehearseFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "quiesce", Value: "auto", Usage: "freeze the guest's file systems for the moment the view is taken: `auto` (if its agent can), yes or no"},
-		&cli.StringFlag{Name: "max-scratch", Usage: "give up when the guest has overwritten `SIZE` meanwhile", DefaultText: "half of what is free"},
+		&cli.StringFlag{Name: "quiesce", Value: "auto", Usage: "freeze the guest's file systems while the snapshot is taken: `auto` (if its agent can), yes or no"},
+		&cli.StringFlag{Name: "max-scratch", Usage: "stop if the guest overwrites `SIZE` of the disk in the meantime", DefaultText: "half of the free space"},
 	}
 }
 
@@ -84,7 +84,7 @@ func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() 
 func (p *program) rehearseOptions(c *cli.Context) (growth.RehearseOptions, error) {
 	q := growth.RehearseOptions{Quiesce: c.String("quiesce"), Guard: guardFrozen}
 	if !slices.Contains([]string{"auto", "yes", "no"}, q.Quiesce) {
-		return q, usage("--quiesce %s: it is auto, yes or no", q.Quiesce)
+		return q, usage("--quiesce %s: must be auto, yes or no", q.Quiesce)
 	}
 	if text := c.String("max-scratch"); text != "" {
 		var err error
@@ -153,7 +153,7 @@ func guardFrozen(uri, uuid string) (end func(thawed bool), err error) {
 	}
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		end(true)
-		return nil, fmt.Errorf("what would thaw the guest does not start: %w", err)
+		return nil, fmt.Errorf("cannot start the process that would thaw the guest: %w", err)
 	}
 	return end, nil
 }

@@ -9,12 +9,12 @@ import (
 func requestFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill; rounded up to 1 MiB"},
-		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, as /data, C:, sda3, vg/lv, UUID=…, LABEL=…, PARTUUID=…, PARTLABEL=…, or none; may be repeated, several without a size share what is left; SIZE may be a share of it: 60%"},
-		&cli.StringSliceFlag{Name: "delete", Usage: "drop `PARTITION`, as sda4, with all that is on it, instead of moving it"},
-		&cli.BoolFlag{Name: "no-move", Usage: "refuse where partitions behind the target would have to move", DisableDefaultText: true},
-		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "who grows an NTFS: `offline`, by ntfsresize, or guest, by Windows itself after its start"},
-		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition and leave what it holds", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "even-unknown", Usage: "with --partition-only: also where nobody knows whether the content keeps something at the partition's end", DisableDefaultText: true},
+		&cli.StringSliceFlag{Name: "grow", Usage: "what grows inside: `WHERE[=SIZE]`, where WHERE is /data, C:, sda3, vg/lv, UUID=…, LABEL=…, PARTUUID=…, PARTLABEL=… or none; repeatable; those without SIZE share the remaining space; SIZE may be a percentage of it: 60%"},
+		&cli.StringSliceFlag{Name: "delete", Usage: "delete `PARTITION` (for example sda4) with everything on it, instead of moving it"},
+		&cli.BoolFlag{Name: "no-move", Usage: "refuse if partitions behind the target would have to move", DisableDefaultText: true},
+		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "how an NTFS is grown: `offline` by ntfsresize, or guest (by Windows itself after its start)"},
+		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition, but not its content", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "even-unknown", Usage: "with --partition-only: also if the content is unknown and may keep data at the end of the partition", DisableDefaultText: true},
 	}
 }
 
@@ -46,28 +46,28 @@ func request(c *cli.Context) (plan.Request, error) {
 		r.Grow = append(r.Grow, w)
 	}
 	if r.Size.Mode == plan.Share || shares(r) > 100 {
-		return r, usage("shares are of what is left for --grow, and 100%% is all of it")
+		return r, usage("--size must not be a percentage: percentages are for --grow, where 100%% is all of the remaining space")
 	}
 	r.Delete = c.StringSlice("delete")
 	if len(r.Delete) > 0 && (len(r.Grow) == 0 || r.ContainerOnly()) {
-		return r, usage("--delete wants --grow with what is to have the room, as --grow C:")
+		return r, usage("--delete needs --grow to name what gets the space, for example --grow C:")
 	}
 	r.PartitionOnly, r.NoMove, r.EvenUnknown = c.Bool("partition-only"), c.Bool("no-move"), c.Bool("even-unknown")
 	if r.EvenUnknown && !r.PartitionOnly {
-		return r, usage("--even-unknown is for --partition-only")
+		return r, usage("--even-unknown needs --partition-only")
 	}
 	if r.PartitionOnly && len(r.Grow) == 0 {
-		return r, usage("--partition-only wants --grow with the partition, as --grow sda3")
+		return r, usage("--partition-only needs --grow to name the partition, for example --grow sda3")
 	}
 	switch way := plan.NTFSWay(c.String("ntfs")); way {
 	case plan.NTFSOffline:
 	case plan.NTFSGuest:
 		r.NTFS = way
 		if r.PartitionOnly || r.ContainerOnly() {
-			return r, usage("--ntfs guest has Windows extend the volume: not together with --partition-only or --grow none")
+			return r, usage("--ntfs guest cannot be used with --partition-only or --grow none")
 		}
 	default:
-		return r, usage("--ntfs is %s or %s, not %q", plan.NTFSOffline, plan.NTFSGuest, way)
+		return r, usage("--ntfs must be %s or %s, not %q", plan.NTFSOffline, plan.NTFSGuest, way)
 	}
 	return r, nil
 }

@@ -10,9 +10,9 @@ import (
 
 func (p *program) resumeCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "resume", Usage: "finish a job that was cut off",
+		Name: "resume", Usage: "finish a job that was interrupted",
 		ArgsUsage: "JOB", Flags: keyFlags(), Action: p.onJob(guest.Resume),
-	}, "What a crash left running is ended first. A job that had not begun to commit\n   starts again on a fresh overlay; one that had goes on with the commit.",
+	}, "Processes that a crash left behind are ended first. A job that had not begun to\n   commit starts again on a new overlay; otherwise the commit is continued.",
 		"virt-grow resume 20260131-101500-3f2a",
 		"virt-grow resume 3f2a --json",
 		"virt-grow resume 3f2a --key sda2:prompt")

@@ -8,9 +8,9 @@ import (
 
 func (p *program) rollbackCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "rollback", Usage: "take back what a job has done that is not finished",
+		Name: "rollback", Usage: "undo an unfinished job",
 		ArgsUsage: "JOB", Action: p.onJob(guest.Rollback),
-	}, "What a crash left running is ended first. Before the commit the overlay is\n   deleted; after it, the saved bytes are put back and compared.",
+	}, "Processes that a crash left behind are ended first. Before the commit the overlay\n   is deleted; after it, the saved bytes are written back and verified.",
 		"virt-grow rollback 20260131-101500-3f2a",
 		"virt-grow rollback 3f2a --json")
 }

@@ -61,9 +61,9 @@ func (p *program) say(again bool) {
 	text := "stopping…"
 	switch {
 	case p.final.Load():
-		text = "too late to undo: finishing"
+		text = "it is too late to undo: finishing"
 	case runs[p.command] && again:
-		text = "the undo is running; it is not cut short"
+		text = "still undoing; the undo cannot be interrupted"
 	case runs[p.command]:
 		text = "interrupted: undoing…"
 	case again:

@@ -62,7 +62,7 @@ func TestSignals(t *testing.T) {
 		t.Errorf("cause: %v", cause)
 	}
 	send()
-	eventually(t, "no answer to the second", func() bool { return said.says("the undo is running") })
+	eventually(t, "no answer to the second", func() bool { return said.says("still undoing") })
 	p.decides(apply.Event{Phase: apply.Started, Step: plan.Step{Kind: plan.StepPivot}})
 	send()
 	eventually(t, "no answer after the point of no return", func() bool { return said.says("too late") })

@@ -17,9 +17,9 @@ import (
 
 func (p *program) statusCommand() *cli.Command {
 	return help(&cli.Command{
-		Name: "status", Usage: "say in plain words what a job did, and what to run",
+		Name: "status", Usage: "show what a job did, and what to run next",
 		ArgsUsage: "JOB", Action: p.status,
-	}, "JOB is a job's name, or as much of its beginning or end as tells it apart.",
+	}, "JOB is a job's name, or a beginning or end of it that is unique.",
 		"virt-grow status 20260131-101500-3f2a",
 		"virt-grow status 3f2a --json")
 }
@@ -89,17 +89,17 @@ func file(path string) *view.File {
 
 // foreignText says what a person can do with a job of another version.
 func (p *program) foreignText(id string) string {
-	return fmt.Sprintf("Another version of virt-grow began the job, and keeps it in a form that this version does not read. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
+	return fmt.Sprintf("Another version of virt-grow began the job, and its format is unknown to this version. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
 		p.store().DirOf(id))
 }
 
 // damagedText says what a person can do with a job whose journal is damaged. Of what it
 // was, its plan is all that is left.
 func (p *program) damagedText(id string) string {
-	text := fmt.Sprintf("The job's journal cannot be read, and is not half believed. Its folder is %s.", p.store().DirOf(id))
+	text := fmt.Sprintf("The job's journal is damaged and cannot be read. Its directory is %s.", p.store().DirOf(id))
 	saved, err := p.planOf(id)
 	if err != nil {
-		return text + " It has no plan: the image was not touched. accept --as-is moves the folder away."
+		return text + " The job has no plan, so the image was not changed. accept --as-is moves the directory away."
 	}
 	return text + growth.DescribeDamaged(id, saved)
 }

@@ -20,15 +20,15 @@ type substitution struct {
 func parseSubstitution(text string) (substitution, error) {
 	var s substitution
 	if len(text) < 2 || text[0] != 's' {
-		return s, errors.New("it is s/REGEXP/REPLACEMENT/")
+		return s, errors.New("must be s/REGEXP/REPLACEMENT/")
 	}
 	mark := text[1]
 	if mark == '\\' || mark == '\n' || mark >= 0x80 {
-		return s, errors.New("a sign as / has to stand behind the s")
+		return s, errors.New("the s must be followed by a separator, for example /")
 	}
 	parts := cutAt(text[2:], mark)
 	if len(parts) != 3 {
-		return s, fmt.Errorf("it is s%[1]cREGEXP%[1]cREPLACEMENT%[1]c", mark)
+		return s, fmt.Errorf("must be s%[1]cREGEXP%[1]cREPLACEMENT%[1]c", mark)
 	}
 	options := ""
 	for _, flag := range parts[2] {
@@ -38,7 +38,7 @@ func parseSubstitution(text string) (substitution, error) {
 		case 'i', 'I':
 			options = "(?i)"
 		default:
-			return s, fmt.Errorf("no flag %c: there are g and i", flag)
+			return s, fmt.Errorf("unknown flag %c: the flags are g and i", flag)
 		}
 	}
 	var err error
@@ -90,7 +90,7 @@ func replacement(text string, groups int) ([]byte, error) {
 			switch c = text[i]; {
 			case c >= '0' && c <= '9':
 				if int(c-'0') > groups {
-					return nil, fmt.Errorf(`\%c: the expression has %d group(s)`, c, groups)
+					return nil, fmt.Errorf(`\%c: the expression has only %d group(s)`, c, groups)
 				}
 				fmt.Fprintf(&out, "${%c}", c)
 			case c == 'n':

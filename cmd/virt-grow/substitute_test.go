@@ -33,7 +33,7 @@ func TestSubstitute(t *testing.T) {
 	}
 	for expr, says := range map[string]string{
 		"": "s/REGEXP", "y/a/b/": "s/REGEXP", "s/a/b": "s/REGEXP", "s/a": "s/REGEXP", "s/a/b/c/": "s/REGEXP",
-		"s/a/b/p": "no flag p", "s/(/b/": "missing closing", `s/a/\1/`: "0 group", `s\a\b\`: "a sign",
+		"s/a/b/p": "unknown flag p", "s/(/b/": "missing closing", `s/a/\1/`: "0 group", `s\a\b\`: "a separator",
 	} {
 		if _, err := parseSubstitution(expr); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", expr, err)

@@ -28,8 +28,8 @@ type target struct {
 
 func targetFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's .qcow2 or .raw; never by content)"},
-		&cli.StringFlag{Name: "sector-size", Usage: "the `BYTES` of a sector as the guest sees it: 512 or 4096 (default: by the partition table)"},
+		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's ending, .qcow2 or .raw; never by content)"},
+		&cli.StringFlag{Name: "sector-size", Usage: "the `BYTES` of a sector as the guest sees it: 512 or 4096 (default: taken from the partition table)"},
 	}, keyFlags()...)
 }
 
@@ -52,7 +52,7 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 	var err error
 	t := target{program: p, open: image.Options{Format: c.String("format")}}
 	if t.open.Format != "" && t.open.Format != "qcow2" && t.open.Format != "raw" {
-		return t, usage("--format %s: it is qcow2 or raw", t.open.Format)
+		return t, usage("--format %s: must be qcow2 or raw", t.open.Format)
 	}
 	if t.open.Sector, err = sectorSize(c.String("sector-size")); err != nil {
 		return t, err
@@ -60,13 +60,13 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 	p.subject = name
 	if isImage(name) {
 		t.path = name
-		err = noneOf(c, onlyForDomains, "is for domains; "+name+" is an image")
+		err = noneOf(c, onlyForDomains, "is only for domains; "+name+" is an image")
 	} else {
 		t.domain = name
 		p.atRunTime = onlineLine(c, name)
 		if t.treat, err = domainOptions(c); err == nil {
 			t.treat.Scratch, t.treat.Sector = c.String("scratch-dir"), t.open.Sector
-			err = noneOf(c, []string{"format", "keep-overlay"}, "is for images; "+name+" is taken for a domain (an image's path has a / in it)")
+			err = noneOf(c, []string{"format", "keep-overlay"}, "is only for images; "+name+" is a domain's name (the path of an image contains a /)")
 		}
 	}
 	return t, err
@@ -105,7 +105,7 @@ func sectorSize(text string) (size.Bytes, error) {
 	case "4096":
 		return 4096, nil
 	}
-	return 0, usage("--sector-size %s: it is 512 or 4096", text)
+	return 0, usage("--sector-size %s: must be 512 or 4096", text)
 }
 
 // isImage tells an image's path from a domain's name: it has a slash in it, or
