@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // What is asked for is made, and nothing else: no image for a kernel, no ntfs3 for
@@ -49,6 +51,7 @@ func TestInitramfs(t *testing.T) {
 // Images that are asked for together share an appliance, and one that is there is not
 // made again. A guestfish of its own counts and writes nothing.
 func TestPrepareSharesAppliance(t *testing.T) {
+	level.Need(t, level.Real) // Prepare asks QEMU whether KVM works
 	bin := t.TempDir()
 	script := "#!/bin/sh\ncat >>" + bin + "/script\necho >>" + bin + "/launches\n"
 	check(t, os.WriteFile(filepath.Join(bin, "guestfish"), []byte(script), 0o755))
