@@ -38,7 +38,7 @@ func TestBootsFromNTFS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
+			o := growth.Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 			o.Session.Reuse = s.get(t, 512)
 			r := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: grownTo},
 				Grow: []plan.Where{{Name: grow, Amount: plan.Amount{Mode: plan.Fill}}}}

@@ -147,7 +147,7 @@ func (x *trial) checkGrown(t *testing.T, err error, kind string) {
 			t.Fatalf("the failure is %+v (%v)", failure, err)
 		}
 	}
-	out, err := Resume(context.Background(), jobs[0].ID, x.options)
+	out, err := Resume(context.Background(), jobs[0].ID, again(x.options))
 	if err != nil || out.State != journal.Finished {
 		t.Fatalf("resume: %+v, %v", out, err)
 	}

@@ -14,9 +14,10 @@ import (
 // kinds is the registry of the kinds of job. The options are for a job that is taken up
 // again.
 func kinds(o Options) job.Kinds {
+	grow := growth.Options{Options: o.Options, Session: o.Session, Cache: o.Cache}
 	return job.Kinds{
-		growth.Kind:           growth.Open(o),
-		growth.KindRehearsal:  growth.OpenRehearsal(o),
+		growth.Kind:           growth.Open(grow),
+		growth.KindRehearsal:  growth.OpenRehearsal(grow),
 		online.Kind:           online.Open,
 		device.KindAttach:     device.OpenAttach(o.Session, o.Cache),
 		device.KindDetach:     device.OpenDetach(o.Session),

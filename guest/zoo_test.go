@@ -127,8 +127,13 @@ type trial struct {
 	image   testimages.Image
 	format  string
 	path    string
-	options Options
+	options growth.Options
 	before  string // a raw copy from before
+}
+
+// again are the options to take up a job again that was begun with o.
+func again(o growth.Options) Options {
+	return Options{Options: o.Options, Session: o.Session, Cache: o.Cache}
 }
 
 // newTrial prepares an image; with no sessions it gets an appliance of its own.
@@ -142,7 +147,7 @@ func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) 
 	if err := testimages.Copy(image.Name, x.before, "raw"); err != nil {
 		t.Fatal(err)
 	}
-	x.options = Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
+	x.options = growth.Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 	if s != nil {
 		x.options.Session.Reuse = s.get(t, size.Bytes(image.Sector))
 	}
@@ -211,7 +216,7 @@ func (x *trial) grow(t *testing.T) {
 	if checksum(t, x.path) != sum {
 		t.Error("the image changed before the commit")
 	}
-	accepted, err := Accept(ctx, out.Job, x.options)
+	accepted, err := Accept(ctx, out.Job, again(x.options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -637,7 +642,7 @@ func TestNeighbours(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Rollback(ctx, out.Job, x.options); err != nil {
+		if _, err := Rollback(ctx, out.Job, again(x.options)); err != nil {
 			t.Fatal(err)
 		}
 		x.checkRestored(t)

@@ -28,7 +28,7 @@ func (p *program) applyPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := p.runOptions(c)
+	o, err := p.growthOptions(c)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (p *program) applyPlan(c *cli.Context) error {
 		return plan.Refuse(plan.StalePlan, g.Name, "domain %s has changed since the plan was made: its state, its disks or its agent", g.Name)
 	}
 	o.Session, o.Saved = p.session(keys), saved
-	return p.run(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
+	return p.runGrowth(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
 }
 
 // planned opens what a plan is for.

@@ -98,18 +98,18 @@ func (p *program) copyIn(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
-		return files.CopyIn(c.Context, g, sources, paths[0], t.mount, guest.FileOptions(o))
+	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o files.Options) (*guest.Outcome, error) {
+		return files.CopyIn(c.Context, g, sources, paths[0], t.mount, o)
 	})
 }
 
 // changing has work change files of a guest that is off, as a job.
-func (p *program) changing(c *cli.Context, name, path string, work func(*disk.Set, target, guest.Options) (*guest.Outcome, error)) error {
+func (p *program) changing(c *cli.Context, name, path string, work func(*disk.Set, target, files.Options) (*guest.Outcome, error)) error {
 	t, err := p.fileTarget(c, name, []string{path})
 	if err != nil {
 		return err
 	}
-	var o guest.Options
+	var o files.Options
 	if o.Scratch, err = scratchDir(c); err != nil {
 		return err
 	}
@@ -125,5 +125,5 @@ func (p *program) changing(c *cli.Context, name, path string, work func(*disk.Se
 		fmt.Fprintln(p.err, "note: "+p.styleFor(p.errLive).Clean(note))
 	}
 	o.Session = p.session(t.keys)
-	return p.run(&o, func() (*guest.Outcome, error) { return work(g, t, o) })
+	return p.run(&o.Options, func() (*guest.Outcome, error) { return work(g, t, o) })
 }

@@ -95,22 +95,23 @@ func (p *program) diskAttach(c *cli.Context) error {
 	if r.Windows, err = windowsDisk(c); err != nil {
 		return err
 	}
-	return p.onDevices(c, given[0], func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Attach(c.Context, d, r, guest.DeviceOptions(o))
+	return p.onDevices(c, given[0], func(d *domain.Domain, o device.Options) (*guest.Outcome, error) {
+		return device.Attach(c.Context, d, r, o)
 	})
 }
 
 // onDevices carries out a job on a domain's devices. What is run inside the guest is
 // shown before.
-func (p *program) onDevices(c *cli.Context, name string, work func(*domain.Domain, guest.Options) (*guest.Outcome, error)) error {
+func (p *program) onDevices(c *cli.Context, name string, work func(*domain.Domain, device.Options) (*guest.Outcome, error)) error {
 	p.subject = name
 	d, err := p.domainNamed(c.Context, name)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	o := guest.Options{Session: p.session(keyring{})}
-	return p.run(&o, func() (*guest.Outcome, error) {
+	var o device.Options
+	o.Session, o.Cache = p.session(keyring{}), p.cache()
+	return p.run(&o.Options.Options, func() (*guest.Outcome, error) {
 		listed := o.Listed
 		o.Listed = func(steps []plan.Step) {
 			_ = view.Scripts(p.human(), p.style(), steps)
@@ -208,7 +209,7 @@ func (p *program) diskAdd(c *cli.Context) error {
 	if r.Mount != "" && n.FS == "" {
 		return usage("--mount needs --fs: an empty disk cannot be mounted")
 	}
-	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Add(c.Context, d, n, r, guest.DeviceOptions(o))
+	return p.onDevices(c, name, func(d *domain.Domain, o device.Options) (*guest.Outcome, error) {
+		return device.Add(c.Context, d, n, r, o)
 	})
 }

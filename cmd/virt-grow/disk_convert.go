@@ -8,6 +8,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/create"
+	"github.com/virt-grow/virt-grow/guest/job"
 )
 
 func (p *program) diskConvertCommand() *cli.Command {
@@ -48,6 +49,6 @@ func (p *program) diskConvert(c *cli.Context) error {
 	if q.Libvirt != nil {
 		defer q.Libvirt.Close()
 	}
-	o := guest.Options{Session: p.session(keyring{})}
-	return p.run(&o, func() (*guest.Outcome, error) { return create.Convert(c.Context, given[0], given[1], q, o.Options) })
+	var o job.Options
+	return p.run(&o, func() (*guest.Outcome, error) { return create.Convert(c.Context, given[0], given[1], q, o) })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/create"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -48,10 +49,9 @@ func (p *program) diskCreate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o := guest.Options{Session: p.session(keyring{})}
-	return p.run(&o, func() (*guest.Outcome, error) {
-		return create.Disk(c.Context, d, o.Options, create.Tools{Session: o.Session, Cache: o.Cache})
-	})
+	var o job.Options
+	tools := create.Tools{Session: p.session(keyring{}), Cache: p.cache()}
+	return p.run(&o, func() (*guest.Outcome, error) { return create.Disk(c.Context, d, o, tools) })
 }
 
 // newDisk reads what is to be made.

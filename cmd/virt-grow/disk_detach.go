@@ -42,7 +42,7 @@ func (p *program) diskDetach(c *cli.Context) error {
 	if r.Where, err = where(c); err != nil {
 		return err
 	}
-	return p.onDevices(c, given[0], func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Detach(c.Context, d, r, guest.DeviceOptions(o))
+	return p.onDevices(c, given[0], func(d *domain.Domain, o device.Options) (*guest.Outcome, error) {
+		return device.Detach(c.Context, d, r, o)
 	})
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
@@ -105,7 +104,7 @@ func optionsOf(g *plan.Guest, sector size.Bytes) growth.DomainOptions {
 }
 
 // outage reads the window and the hooks.
-func outage(c *cli.Context, o *guest.Options) error {
+func outage(c *cli.Context, o *growth.Options) error {
 	o.Hooks = growth.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")}
 	if o.Window.Max = c.Duration("max-outage"); o.Window.Max < 0 {
 		return usage("--max-outage %s: must not be negative", o.Window.Max)

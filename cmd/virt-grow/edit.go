@@ -44,8 +44,8 @@ func (p *program) edit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o guest.Options) (*guest.Outcome, error) {
-		return files.Edit(c.Context, g, paths[0], t.mount, change, guest.FileOptions(o))
+	return p.changing(c, name, paths[0], func(g *disk.Set, t target, o files.Options) (*guest.Outcome, error) {
+		return files.Edit(c.Context, g, paths[0], t.mount, change, o)
 	})
 }
 

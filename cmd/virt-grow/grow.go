@@ -12,6 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -46,7 +47,7 @@ func (p *program) grow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := p.runOptions(c)
+	o, err := p.growthOptions(c)
 	if err != nil {
 		return err
 	}
@@ -63,17 +64,24 @@ func (p *program) grow(c *cli.Context) error {
 	}
 	defer img.Close()
 	o.Session = p.session(t.keys)
-	return p.run(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, r, o) })
+	return p.runGrowth(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, r, o) })
 }
 
-// runOptions reads the flags of a command that changes an image. Without
-// somebody to ask and without --yes there is nothing to wait for.
-func (p *program) runOptions(c *cli.Context) (guest.Options, error) {
+// readAgreed reads --yes. Without it there has to be somebody to ask.
+func (p *program) readAgreed(c *cli.Context) error {
 	p.agreed = c.Bool("yes")
 	if !p.agreed && !p.asks {
-		return guest.Options{}, usage("standard input is not a terminal, so the plan cannot be confirmed: use --yes")
+		return usage("standard input is not a terminal, so the plan cannot be confirmed: use --yes")
 	}
-	var o guest.Options
+	return nil
+}
+
+// growthOptions reads runFlags.
+func (p *program) growthOptions(c *cli.Context) (growth.Options, error) {
+	var o growth.Options
+	if err := p.readAgreed(c); err != nil {
+		return o, err
+	}
 	o.Keep = c.Bool("keep-overlay")
 	if !p.agreed {
 		o.Confirm = p.confirm
@@ -131,8 +139,8 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 }
 
 // run carries a job out under the eyes of a view, and shows how it ended.
-func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) error {
-	o.Store, o.Timings, o.Cache, o.Fault = p.store(), p.timings(), p.cache(), faults()
+func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error {
+	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
 	stop := p.watch(o)
 	shown := o.Emit
 	o.Emit = func(e apply.Event) { p.decides(e); shown(e) }
@@ -145,25 +153,16 @@ func (p *program) run(o *guest.Options, work func() (*guest.Outcome, error)) err
 }
 
 // watch connects a run with what shows it.
-func (p *program) watch(o *guest.Options) (stop func()) {
+func (p *program) watch(o *job.Options) (stop func()) {
 	if p.json {
 		p.events = p.newEvents()
-		o.Emit, o.Note, o.Planned, o.Listed = p.events.Event, p.events.Note, p.events.Planned, p.events.Listed
+		o.Emit, o.Note, o.Listed = p.events.Event, p.events.Note, p.events.Listed
 		o.Opened = func(id string) { p.job = id; p.events.Opened(id) }
-		if o.Confirm != nil { // somebody reads on standard error
-			o.Planned = func(made *plan.Plan) { p.events.Planned(made); p.present(o, made) }
-		}
 		return func() {}
 	}
 	p.progress = view.NewProgress(p.out, p.style(), p.outLive, now)
 	o.Emit, o.Note, o.Listed = p.progress.Event, p.progress.Note, p.progress.Listed
 	o.Opened = func(id string) { p.job = id }
-	o.Planned = func(made *plan.Plan) {
-		p.progress.Hold()
-		p.present(o, made)
-		p.progress.Release()
-		p.progress.Listed(made.Steps)
-	}
 	if !p.outLive {
 		return p.progress.Stop
 	}
@@ -171,8 +170,30 @@ func (p *program) watch(o *guest.Options) (stop func()) {
 	return func() { halt(); p.progress.Stop() }
 }
 
+// runGrowth is run for a growth, which shows its plan before.
+func (p *program) runGrowth(o *growth.Options, work func() (*guest.Outcome, error)) error {
+	o.Cache = p.cache()
+	o.Planned = func(made *plan.Plan) { p.showPlanned(o, made) }
+	return p.run(&o.Options, work)
+}
+
+// showPlanned shows the plan to whatever watches the run.
+func (p *program) showPlanned(o *growth.Options, made *plan.Plan) {
+	if p.json {
+		p.events.Planned(made)
+		if o.Confirm != nil { // somebody reads on standard error
+			p.present(o, made)
+		}
+		return
+	}
+	p.progress.Hold()
+	p.present(o, made)
+	p.progress.Release()
+	p.progress.Listed(made.Steps)
+}
+
 // present shows the plan to people.
-func (p *program) present(o *guest.Options, made *plan.Plan) {
+func (p *program) present(o *growth.Options, made *plan.Plan) {
 	if !made.Changes() {
 		return // the result says so
 	}

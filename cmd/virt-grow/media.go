@@ -60,8 +60,8 @@ func (p *program) mediaInsert(c *cli.Context) error {
 		return usage("--bus %s: must be one of ide, sata, scsi, usb", r.Bus)
 	}
 	r.ISO, r.Windows = iso, c.Bool("virtio-win")
-	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Insert(c.Context, d, r, guest.DeviceOptions(o))
+	return p.onDevices(c, name, func(d *domain.Domain, o device.Options) (*guest.Outcome, error) {
+		return device.Insert(c.Context, d, r, o)
 	})
 }
 
@@ -100,7 +100,7 @@ func (p *program) mediaEject(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.onDevices(c, name, func(d *domain.Domain, o guest.Options) (*guest.Outcome, error) {
-		return device.Eject(c.Context, d, r, guest.DeviceOptions(o))
+	return p.onDevices(c, name, func(d *domain.Domain, o device.Options) (*guest.Outcome, error) {
+		return device.Eject(c.Context, d, r, o)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/online"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -46,9 +47,8 @@ func (p *program) online(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	run := guest.Options{}
 	if !c.Bool("dry-run") {
-		if run, err = p.runOptions(c); err != nil {
+		if err := p.readAgreed(c); err != nil {
 			return err
 		}
 	}
@@ -59,7 +59,7 @@ func (p *program) online(c *cli.Context) error {
 		return err
 	}
 	defer made.Close()
-	return p.growOnline(c, made, run)
+	return p.growOnline(c, made)
 }
 
 // offlineCommand is what grows the disk while the guest is off.
@@ -113,12 +113,13 @@ func (p *program) planOnline(ctx context.Context, name string, o online.Options)
 }
 
 // growOnline shows the plan, asks, and carries it out.
-func (p *program) growOnline(c *cli.Context, made *online.Plan, o guest.Options) error {
+func (p *program) growOnline(c *cli.Context, made *online.Plan) error {
+	ask := !c.Bool("dry-run") && !p.agreed
 	if p.json {
 		p.events = p.newEvents()
 		p.events.Online(onlineText(made))
 	}
-	if !p.json || o.Confirm != nil {
+	if !p.json || ask {
 		if err := view.OnlinePlan(p.human(), p.style(), onlineText(made)); err != nil {
 			return err
 		}
@@ -128,7 +129,7 @@ func (p *program) growOnline(c *cli.Context, made *online.Plan, o guest.Options)
 		return p.nothingDone(view.Planned)
 	case !made.Changes():
 		return p.nothingDone(view.Unchanged)
-	case o.Confirm != nil:
+	case ask:
 		if err := p.ask(c.Context, "\nContinue? [y/N] ", "y", "yes"); err != nil {
 			return err
 		}
@@ -136,8 +137,8 @@ func (p *program) growOnline(c *cli.Context, made *online.Plan, o guest.Options)
 	if !p.json {
 		fmt.Fprintln(p.out)
 	}
-	o.Confirm = nil
-	return p.run(&o, func() (*guest.Outcome, error) { return online.Grow(c.Context, made, o.Options) })
+	var o job.Options
+	return p.run(&o, func() (*guest.Outcome, error) { return online.Grow(c.Context, made, o) })
 }
 
 // nothingDone ends a run that changed nothing.

@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -59,7 +58,7 @@ func (p *program) plan(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("planning for " + img.Path)
-	made, err := growth.MakePlan(c.Context, img, r, guest.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()})
+	made, err := growth.MakePlan(c.Context, img, r, growth.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()})
 	stop()
 	if err != nil {
 		return err
@@ -73,7 +72,7 @@ func (p *program) planRehearsed(c *cli.Context) error {
 	if err := mayWrite(output, c.Args().First(), c.Bool("force")); err != nil {
 		return err
 	}
-	return p.withRehearsal(c, func(o *guest.Options, work func() (*growth.Rehearsal, error)) error {
+	return p.withRehearsal(c, func(_ *growth.Options, work func() (*growth.Rehearsal, error)) error {
 		stop := p.looking("rehearsing")
 		out, err := work()
 		stop()

@@ -15,10 +15,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
-	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -43,8 +43,9 @@ func rehearseFlags() []cli.Flag {
 }
 
 func (p *program) rehearse(c *cli.Context) error {
-	return p.withRehearsal(c, func(o *guest.Options, work func() (*growth.Rehearsal, error)) error {
-		stop := p.watch(o)
+	return p.withRehearsal(c, func(o *growth.Options, work func() (*growth.Rehearsal, error)) error {
+		o.Planned = func(made *plan.Plan) { p.showPlanned(o, made) }
+		stop := p.watch(&o.Options)
 		out, err := work()
 		stop()
 		if err != nil {
@@ -55,7 +56,7 @@ func (p *program) rehearse(c *cli.Context) error {
 }
 
 // withRehearsal reads the command line, and has run do the work.
-func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() (*growth.Rehearsal, error)) error) error {
+func (p *program) withRehearsal(c *cli.Context, run func(*growth.Options, func() (*growth.Rehearsal, error)) error) error {
 	r, err := request(c)
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (p *program) withRehearsal(c *cli.Context, run func(*guest.Options, func() 
 	if err != nil {
 		return err
 	}
-	o := guest.Options{Options: job.Options{Store: p.store(), Timings: p.timings(), Fault: faults()}, Cache: p.cache()}
+	o := growth.Options{Options: job.Options{Store: p.store(), Timings: p.timings(), Fault: faults()}, Cache: p.cache()}
 	if o.Scratch, err = scratchDir(c); err != nil {
 		return err
 	}

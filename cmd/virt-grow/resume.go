@@ -6,6 +6,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/plan"
 )
 
 func (p *program) resumeCommand() *cli.Command {
@@ -29,7 +31,8 @@ func (p *program) onJob(work func(context.Context, string, guest.Options) (*gues
 		if err != nil {
 			return err
 		}
-		o := guest.Options{Session: p.session(keys)}
-		return p.run(&o, func() (*guest.Outcome, error) { return work(c.Context, name, o) })
+		o := guest.Options{Session: p.session(keys), Cache: p.cache()}
+		o.Planned = func(made *plan.Plan) { p.showPlanned(&growth.Options{}, made) }
+		return p.run(&o.Options, func() (*guest.Outcome, error) { return work(c.Context, name, o) })
 	}
 }

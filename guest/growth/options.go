@@ -31,8 +31,6 @@ type Options struct {
 	Window Window
 	// Hooks are commands to run around the outage.
 	Hooks Hooks
-	// Planned is told the plan before anything is done about it; may be nil.
-	Planned func(*plan.Plan)
 	// Confirm asks about it; nil agrees to everything. It is not called for
 	// a plan without steps.
 	Confirm func(context.Context, *plan.Plan) error

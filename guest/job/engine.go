@@ -22,9 +22,11 @@ type Options struct {
 	Emit func(apply.Event)
 	Note func(text string)
 	// Opened is told the job's name as soon as there is one, Listed the steps of
-	// work that has no course of its own; may be nil.
-	Opened func(id string)
-	Listed func([]plan.Step)
+	// work that has no course of its own, Planned the plan of work that makes one, before
+	// anything is done about it; may be nil.
+	Opened  func(id string)
+	Listed  func([]plan.Step)
+	Planned func(*plan.Plan)
 	// Fault makes steps fail in tests, by name.
 	Fault func(ctx context.Context, point string) error
 	// Timings are how long steps took before; nil keeps none.
