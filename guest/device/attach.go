@@ -59,6 +59,10 @@ type attachment struct {
 
 // Attach gives a domain a disk.
 func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (*job.Outcome, error) {
+	return attach(ctx, vmOf(d), r, o)
+}
+
+func attach(ctx context.Context, d vm, r AttachRequest, o Options) (*job.Outcome, error) {
 	img, err := openFree(ctx, d, r)
 	if err != nil {
 		return nil, err
@@ -74,6 +78,10 @@ func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (
 // Add makes an image, and gives it to a domain as a disk. Path "" puts it beside the
 // domain's first disk.
 func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest, o Options) (*job.Outcome, error) {
+	return add(ctx, vmOf(d), n, r, o)
+}
+
+func add(ctx context.Context, d vm, n plan.NewDisk, r AttachRequest, o Options) (*job.Outcome, error) {
 	p := &attaching{domain: d, request: r, attachment: attachment{Size: n.Size}}
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
@@ -104,7 +112,7 @@ func (p *attaching) pathBeside(format string) (string, error) {
 
 // openFree opens an image that no other domain uses. That is checked first, because a
 // refusal that names the other domain says more than one that the image is in use.
-func openFree(ctx context.Context, d *domain.Domain, r AttachRequest) (*image.Image, error) {
+func openFree(ctx context.Context, d vm, r AttachRequest) (*image.Image, error) {
 	img, err := image.Locate(r.Path)
 	if err != nil {
 		return nil, err
@@ -123,7 +131,7 @@ func openFree(ctx context.Context, d *domain.Domain, r AttachRequest) (*image.Im
 }
 
 // checkAttachable refuses images that are not disks, or that some domain uses.
-func checkAttachable(ctx context.Context, img *image.Image, d *domain.Domain, r AttachRequest) error {
+func checkAttachable(ctx context.Context, img *image.Image, d vm, r AttachRequest) error {
 	if img.Format == "raw" && !img.Block {
 		iso, err := image.IsISO(img.Path)
 		if err != nil {
@@ -153,7 +161,7 @@ func checkAttachable(ctx context.Context, img *image.Image, d *domain.Domain, r 
 // attaching is an attachment on its way to be a job.
 type attaching struct {
 	attachment
-	domain  *domain.Domain
+	domain  vm
 	request AttachRequest
 	survey  domain.Status
 	scopes  []domain.Scope
@@ -324,7 +332,7 @@ func (p *attaching) listInside() {
 func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *job.Outcome, err error) {
 	var offline *offlineFstab
 	if p.Mount != nil && !p.live() {
-		if offline, err = openOfflineFstab(ctx, p.domain, p.Disk.Target, img); err != nil {
+		if offline, err = openOfflineFstab(ctx, p.domain.domain, p.Disk.Target, img); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, offline.close()) }()
@@ -333,6 +341,13 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 		}
 		locks = append(locks, p.File.Locks()...)
 	}
+	return p.start(ctx, locks, o, func(base *domainjob.Job) job.Work {
+		return newAttach(base, p.domain, &p.attachment, o.Session, offline.prepared(), o.Cache)
+	})
+}
+
+// start lists the steps, and runs the job. work makes its work.
+func (p *attaching) start(ctx context.Context, locks []string, o Options, work func(*domainjob.Job) job.Work) (*job.Outcome, error) {
 	if err := p.listSteps(ctx); err != nil {
 		return nil, err
 	}
@@ -340,9 +355,7 @@ func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o
 		target: plan.Target{Path: p.Disk.Path, Format: p.Disk.Format, Block: p.Disk.Block},
 		disk:   domain.Disk{Target: p.Disk.Target, Bus: p.Disk.Bus}, running: p.live(),
 		locks: locks, steps: p.steps, data: &p.attachment,
-	}, func(base *domainjob.Job) job.Work {
-		return newAttach(base, &p.attachment, o.Session, offline.prepared(), o.Cache)
-	})
+	}, work)
 }
 
 // lineFor adds the line of what is on the disk. What is to be made first gets one

@@ -31,8 +31,8 @@ type attachJob struct {
 	tools   create.Tools
 }
 
-func newAttach(base *domainjob.Job, a *attachment, o session.Options, prepared *session.Session, cache *session.Cache) *attachJob {
-	return &attachJob{slot: slot{base, a.Disk.Target, a.Disk.Path}, attachment: a, fileJob: files.NewJob(base.Job, o, prepared), tools: create.Tools{Session: o, Cache: cache}}
+func newAttach(base *domainjob.Job, d vm, a *attachment, o session.Options, prepared *session.Session, cache *session.Cache) *attachJob {
+	return &attachJob{slot: slot{base, d, a.Disk.Target, a.Disk.Path}, attachment: a, fileJob: files.NewJob(base.Job, o, prepared), tools: create.Tools{Session: o, Cache: cache}}
 }
 
 // OpenAttach opens a job of KindAttach.
@@ -40,7 +40,7 @@ func OpenAttach(o session.Options, cache *session.Cache) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		a := &attachment{}
 		err := j.Load(a)
-		return newAttach(domainjob.New(j, nil), a, o, nil, cache), err
+		return newAttach(domainjob.New(j, nil), vm{}, a, o, nil, cache), err
 	}
 }
 
@@ -119,7 +119,7 @@ func (a *attachJob) unplugDisk(ctx context.Context, _ plan.Step) error {
 const ReleaseLimit = 30 * time.Second
 
 func (a *attachJob) hasController(ctx context.Context, scope domain.Scope) (bool, error) {
-	_, controllers, err := a.Domain.Devices(ctx, scope)
+	_, controllers, err := a.domain.Devices(ctx, scope)
 	return slices.Contains(controllers, "scsi"), err
 }
 
@@ -129,7 +129,7 @@ func (a *attachJob) addController(ctx context.Context, s plan.Step) error {
 	if err != nil || there {
 		return err
 	}
-	err = a.Domain.Attach(ctx, domain.SCSIController, scope)
+	err = a.domain.Attach(ctx, domain.SCSIController, scope)
 	if there, asked := a.hasController(ctx, scope); asked == nil && there {
 		return nil
 	}
@@ -142,23 +142,26 @@ func (a *attachJob) removeController(ctx context.Context, s plan.Step) error {
 	if scope == domain.Config {
 		return a.RestoreDefinition(ctx)
 	}
-	if state, err := a.Domain.State(ctx); err != nil || state == domain.Off {
+	if state, err := a.domain.State(ctx); err != nil || state == domain.Off {
 		return err
 	}
 	there, err := a.hasController(ctx, scope)
 	if err != nil || !there {
 		return err
 	}
-	if err := a.Domain.Detach(ctx, domain.SCSIController, scope); err != nil {
+	if err := a.domain.Detach(ctx, domain.SCSIController, scope); err != nil {
+		if there, asked := a.hasController(ctx, scope); asked == nil && !there {
+			return nil
+		}
 		return err
 	}
-	w := poll.Wait{For: "the guest to release the SCSI controller", Every: 200 * time.Millisecond, Limit: ReleaseLimit}
+	w := poll.Wait{For: "the guest to release the SCSI controller", Every: 200 * time.Millisecond, Limit: a.domain.patience}
 	err = poll.Until(ctx, w, func() (bool, error) {
 		there, err := a.hasController(ctx, scope)
 		return !there, err
 	})
 	if errors.Is(err, poll.ErrTimeout) {
-		return plan.Refuse(plan.NotReleased, a.target, "the guest has not let go of the SCSI controller within %s", ReleaseLimit)
+		return plan.Refuse(plan.NotReleased, a.target, "the guest has not let go of the SCSI controller within %s", a.domain.patience)
 	}
 	return err
 }
@@ -170,7 +173,7 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 		return err
 	}
 	if !there {
-		return plan.Refuse(plan.DomainChanged, a.ID(), "somebody took %s out of %s", a.target, a.Domain.Name)
+		return plan.Refuse(plan.DomainChanged, a.ID(), "somebody took %s out of %s", a.target, a.domain.Name)
 	}
 	if a.Name, err = a.Inside().AwaitDisk(ctx, a.Before, live); err != nil {
 		return err
@@ -182,7 +185,7 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("it takes Windows longer than 5 minutes"))
 	defer stop()
-	letter, err := a.Domain.Exec(ctx, plan.PowerShell(s.Script))
+	letter, err := a.domain.Exec(ctx, plan.PowerShell(s.Script))
 	if err != nil {
 		return err
 	}
@@ -193,7 +196,7 @@ func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
 // Report says what the job has done.
 func (a *attachJob) Report(out *job.Outcome) {
 	say := func(format string, args ...any) { out.Messages = append(out.Messages, fmt.Sprintf(format, args...)) }
-	say("%s has %s: %s", a.Domain.Name, a.target, a.path)
+	say("%s has %s: %s", a.domain.Name, a.target, a.path)
 	for _, s := range a.Steps() {
 		if s.Kind == plan.StepController {
 			say("a virtio-scsi controller was added, too (%s)", s.Device)

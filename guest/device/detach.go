@@ -56,7 +56,11 @@ type detachment struct {
 }
 
 // Detach detaches a disk from a domain.
-func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (_ *job.Outcome, err error) {
+func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (*job.Outcome, error) {
+	return detach(ctx, vmOf(d), r, o)
+}
+
+func detach(ctx context.Context, d vm, r DetachRequest, o Options) (_ *job.Outcome, err error) {
 	p := &detaching{domain: d, request: r}
 	if err := p.prepare(ctx); err != nil {
 		return nil, err
@@ -67,7 +71,7 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	}
 	var offline *offlineFstab
 	if r.Unmount && p.survey.State == domain.Off {
-		if offline, err = openOfflineFstab(ctx, d, p.Target, nil); err != nil {
+		if offline, err = openOfflineFstab(ctx, d.domain, p.Target, nil); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, offline.close()) }()
@@ -78,12 +82,17 @@ func Detach(ctx context.Context, d *domain.Domain, r DetachRequest, o Options) (
 	if p.File != nil {
 		locks = append(locks, p.File.Locks()...)
 	}
-	return runDeviceJob(ctx, o, KindDetach, d, deviceSpec{
+	return p.start(ctx, locks, o, func(base *domainjob.Job) job.Work {
+		return newDetach(base, d, &p.detachment, o.Session, offline.prepared())
+	})
+}
+
+// start runs the job. work makes its work.
+func (p *detaching) start(ctx context.Context, locks []string, o Options, work func(*domainjob.Job) job.Work) (*job.Outcome, error) {
+	return runDeviceJob(ctx, o, KindDetach, p.domain, deviceSpec{
 		target: plan.Target{Path: p.Path, Format: p.disk.Format},
 		disk:   p.disk.Disk, running: p.Live != "", locks: locks, steps: p.steps(), data: &p.detachment,
-	}, func(base *domainjob.Job) job.Work {
-		return newDetach(base, &p.detachment, o.Session, offline.prepared())
-	})
+	}, work)
 }
 
 // withoutDisk removes the disk's lines from the fstab of a guest that is off.
@@ -95,7 +104,7 @@ func (p *detaching) withoutDisk(found []plan.Content, text []byte) (left []byte,
 // detaching prepares the job.
 type detaching struct {
 	detachment
-	domain  *domain.Domain
+	domain  vm
 	request DetachRequest
 	survey  domain.Status
 	disk    domain.Device
@@ -109,12 +118,12 @@ func (p *detaching) prepare(ctx context.Context) error {
 	if err := disk.CheckNoBlockJob(p.domain.Name, p.survey); err != nil {
 		return err
 	}
-	if err := p.locate(ctx); err != nil {
-		return err
-	}
 	p.Delete, p.Limit = p.request.Delete, p.request.Limit.Seconds()
 	if p.Limit == 0 {
 		p.Limit = ReleaseLimit.Seconds()
+	}
+	if err := p.locate(ctx); err != nil {
+		return err
 	}
 	if p.Live != "" {
 		return p.checkUse(ctx)

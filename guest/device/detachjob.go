@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/files"
@@ -32,8 +33,8 @@ type detachJob struct {
 	fileJob *files.Job
 }
 
-func newDetach(base *domainjob.Job, d *detachment, o session.Options, prepared *session.Session) *detachJob {
-	return &detachJob{slot: slot{base, d.Target, d.Path}, detachment: d, fileJob: files.NewJob(base.Job, o, prepared)}
+func newDetach(base *domainjob.Job, v vm, d *detachment, o session.Options, prepared *session.Session) *detachJob {
+	return &detachJob{slot: slot{base, v, d.Target, d.Path}, detachment: d, fileJob: files.NewJob(base.Job, o, prepared)}
 }
 
 // OpenDetach opens a job of KindDetach.
@@ -41,7 +42,7 @@ func OpenDetach(o session.Options) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		d := &detachment{}
 		err := j.Load(d)
-		return newDetach(domainjob.New(j, nil), d, o, nil), err
+		return newDetach(domainjob.New(j, nil), vm{}, d, o, nil), err
 	}
 }
 
@@ -130,7 +131,7 @@ func (t *detachJob) unplugDisk(ctx context.Context, _ plan.Step) error {
 }
 
 func (t *detachJob) plugAgain(ctx context.Context, _ plan.Step) error {
-	if state, err := t.Domain.State(ctx); err != nil || state == domain.Off {
+	if state, err := t.domain.State(ctx); err != nil || state == domain.Off {
 		return err
 	}
 	return t.put(ctx, t.Live, domain.Live)
@@ -144,20 +145,24 @@ func (t *detachJob) defineAgain(ctx context.Context, _ plan.Step) error {
 	return errors.Join(t.put(ctx, t.Config, domain.Config), t.RestoreDefinition(ctx))
 }
 
-// deleteImage deletes the file, unless one of the definitions has it again.
+// deleteImage deletes the file, unless this domain or another one has it by now: the job
+// may have waited for days.
 func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
-	state, err := t.Domain.State(ctx)
+	state, err := t.domain.State(ctx)
 	if err != nil {
 		return err
 	}
-	taken, err := targets(ctx, t.Domain, state == domain.Running)
+	taken, err := targets(ctx, t.domain, state == domain.Running)
 	if err != nil {
 		return err
 	}
 	for target, source := range taken {
-		if source == t.Path {
-			return plan.Refuse(plan.InUse, t.Path, "%s is disk %s of %s again", t.Path, target, t.Domain.Name)
+		if image.SameFile(source, t.Path) {
+			return plan.Refuse(plan.InUse, t.Path, "%s is disk %s of %s again", t.Path, target, t.domain.Name)
 		}
+	}
+	if err := disk.CheckNotShared(ctx, t.domain, t.Path); err != nil {
+		return err
 	}
 	if err := os.Remove(t.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -167,10 +172,9 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 
 // Report says what the domain and the guest do without.
 func (t *detachJob) Report(out *job.Outcome) {
-	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.Domain.Name, t.Target))
-	done := t.Record().Done
-	if done[string(plan.StepUnmount)] {
-		out.Messages = append(out.Messages, "unmounted: "+strings.Join(inside.MountPoints(t.Blocks), ", "))
+	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
+	if at := inside.MountPoints(t.Blocks); len(at) > 0 && t.Record().Done[string(plan.StepUnmount)] {
+		out.Messages = append(out.Messages, "unmounted: "+strings.Join(at, ", "))
 	}
 	for _, e := range t.Entries {
 		out.Messages = append(out.Messages, "removed from the guest's fstab: "+e.String())

@@ -47,7 +47,7 @@ const (
 )
 
 // scopes are the definitions that are meant.
-func scopes(d *domain.Domain, s domain.Status, w Where) ([]domain.Scope, error) {
+func scopes(d vm, s domain.Status, w Where) ([]domain.Scope, error) {
 	running := s.State == domain.Running
 	switch {
 	case !running && (w == OnlyRunning || w == Both):
@@ -63,7 +63,7 @@ func scopes(d *domain.Domain, s domain.Status, w Where) ([]domain.Scope, error) 
 }
 
 // judgeForDevices refuses domains whose devices are not to be touched now.
-func judgeForDevices(d *domain.Domain, s domain.Status) error {
+func judgeForDevices(d vm, s domain.Status) error {
 	refuse := func(reason plan.Reason, text string) error {
 		return plan.Refuse(reason, d.Name, "domain %s %s", d.Name, text)
 	}
@@ -78,7 +78,7 @@ func judgeForDevices(d *domain.Domain, s domain.Status) error {
 
 // surveyForDevices asks what is known of a domain, and refuses one whose devices are
 // not to be touched now.
-func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Status, error) {
+func surveyForDevices(ctx context.Context, d vm) (domain.Status, error) {
 	s, err := d.Status(ctx, true)
 	if err == nil {
 		err = judgeForDevices(d, s)
@@ -87,16 +87,17 @@ func surveyForDevices(ctx context.Context, d *domain.Domain) (domain.Status, err
 }
 
 // domainLock keeps two jobs from changing the devices of one domain at a time.
-func domainLock(d *domain.Domain) string { return "domain-" + d.UUID }
+func domainLock(d vm) string { return "domain-" + d.UUID }
 
 // runDeviceJob runs a new job on a domain's devices. work makes its work.
-func runDeviceJob(ctx context.Context, o Options, kind string, d *domain.Domain, s deviceSpec, work func(*domainjob.Job) job.Work) (*job.Outcome, error) {
+func runDeviceJob(ctx context.Context, o Options, kind string, d vm, s deviceSpec, work func(*domainjob.Job) job.Work) (*job.Outcome, error) {
 	s.target.Guest = &plan.Guest{Connect: d.URI(), Name: d.Name, UUID: d.UUID, Disk: s.disk.Target, Bus: s.disk.Bus, Pool: s.disk.Volume.Pool, Running: s.running}
 	e := job.Engine{Options: o.Options.Options}
 	return e.Run(ctx, job.Spec{
 		Kind: kind, Target: s.target, Locks: append(s.locks, domainLock(d)), Steps: s.steps, Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
-			base := domainjob.New(j, d)
+			base := domainjob.New(j, d.domain)
+			base.Machine = d
 			return s.data, work(base), base.SaveOriginal(ctx)
 		},
 	})
@@ -115,13 +116,23 @@ type deviceSpec struct {
 // slot is a disk's place in a domain: what a job puts there or takes away.
 type slot struct {
 	*domainjob.Job
+	domain       vm // once the job is connected
 	target, path string
+}
+
+// Connect connects a job that is taken up again.
+func (s *slot) Connect(ctx context.Context) error {
+	err := s.Job.Connect(ctx)
+	if err == nil {
+		s.domain = vmOf(s.Domain)
+	}
+	return err
 }
 
 // find gives the disk in a definition. One of another image in its place is a
 // refusal.
 func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool, error) {
-	devices, _, err := s.Domain.Devices(ctx, scope)
+	devices, _, err := s.domain.Devices(ctx, scope)
 	if err != nil {
 		return domain.Device{}, false, err
 	}
@@ -130,7 +141,7 @@ func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool
 		return domain.Device{}, false, nil
 	}
 	if d := devices[i]; d.Source != s.path {
-		return d, false, plan.Refuse(plan.DomainChanged, s.ID(), "disk %s of %s is %s, not %s", s.target, s.Domain.Name, d.Source, s.path)
+		return d, false, plan.Refuse(plan.DomainChanged, s.ID(), "disk %s of %s is %s, not %s", s.target, s.domain.Name, d.Source, s.path)
 	}
 	return devices[i], true, nil
 }
@@ -140,7 +151,7 @@ func (s slot) put(ctx context.Context, element string, scope domain.Scope) error
 	if _, there, err := s.find(ctx, scope); err != nil || there {
 		return err
 	}
-	return s.unlessThere(ctx, scope, s.Domain.Attach(ctx, element, scope))
+	return s.unlessThere(ctx, scope, s.domain.Attach(ctx, element, scope))
 }
 
 // unlessThere forgives a call that did its work and whose answer was lost.
@@ -156,14 +167,14 @@ func (s slot) unlessThere(ctx context.Context, scope domain.Scope, err error) er
 
 // unplug takes the disk out of the running guest.
 func (s slot) unplug(ctx context.Context, limit time.Duration) error {
-	if state, err := s.Domain.State(ctx); err != nil || state == domain.Off {
+	if state, err := s.domain.State(ctx); err != nil || state == domain.Off {
 		return err
 	}
 	device, there, err := s.find(ctx, domain.Live)
 	if err != nil || !there {
 		return err
 	}
-	err = s.Domain.Unplug(ctx, device, limit)
+	err = s.domain.Unplug(ctx, device, limit)
 	if errors.Is(err, domain.ErrHeld) {
 		return plan.Refuse(plan.NotReleased, s.target, "%s: %v, and has it still", s.target, err)
 	}
@@ -176,7 +187,7 @@ func (s slot) undefine(ctx context.Context) error {
 	if err != nil || !there {
 		return err
 	}
-	err = s.Domain.Detach(ctx, device.Text, domain.Config)
+	err = s.domain.Detach(ctx, device.Text, domain.Config)
 	if _, there, asked := s.find(ctx, domain.Config); asked == nil && !there {
 		return nil
 	}
@@ -215,7 +226,7 @@ func letters(n int) string {
 }
 
 // targets are the names in use, in either definition, and by what.
-func targets(ctx context.Context, d *domain.Domain, running bool) (taken map[string]string, err error) {
+func targets(ctx context.Context, d vm, running bool) (taken map[string]string, err error) {
 	taken = map[string]string{}
 	for _, scope := range []domain.Scope{domain.Config, domain.Live} {
 		if scope == domain.Live && !running {

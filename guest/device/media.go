@@ -45,6 +45,10 @@ type medium struct {
 
 // Insert puts a medium into a domain's drive. A domain without one gets it.
 func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*job.Outcome, error) {
+	return insert(ctx, vmOf(d), r, o)
+}
+
+func insert(ctx context.Context, d vm, r MediaRequest, o Options) (*job.Outcome, error) {
 	full, err := findISO(r.ISO)
 	if err != nil {
 		return nil, err
@@ -55,6 +59,10 @@ func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*
 
 // Eject takes the medium out of a domain's drive.
 func Eject(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*job.Outcome, error) {
+	return eject(ctx, vmOf(d), r, o)
+}
+
+func eject(ctx context.Context, d vm, r MediaRequest, o Options) (*job.Outcome, error) {
 	p := &inserting{domain: d, request: r, medium: medium{Force: r.Force}}
 	return p.run(ctx, o)
 }
@@ -95,7 +103,7 @@ func FindVirtioWin() (string, error) {
 // inserting is a medium on its way to be a job.
 type inserting struct {
 	medium
-	domain  *domain.Domain
+	domain  vm
 	request MediaRequest
 	survey  domain.Status
 	scopes  []domain.Scope
@@ -115,7 +123,7 @@ func (p *inserting) run(ctx context.Context, o Options) (*job.Outcome, error) {
 	return runDeviceJob(ctx, o, KindMedium, p.domain, deviceSpec{
 		target: plan.Target{Path: p.ISO, Format: "raw"}, disk: domain.Disk{Target: p.Target},
 		running: slices.Contains(p.scopes, domain.Live), steps: p.steps, data: &p.medium,
-	}, func(base *domainjob.Job) job.Work { return newMedium(base, &p.medium) })
+	}, func(base *domainjob.Job) job.Work { return newMedium(base, p.domain, &p.medium) })
 }
 
 func (p *inserting) prepare(ctx context.Context) error {

@@ -21,15 +21,15 @@ type mediumJob struct {
 	*medium
 }
 
-func newMedium(base *domainjob.Job, m *medium) *mediumJob {
-	return &mediumJob{slot: slot{base, m.Target, m.ISO}, medium: m}
+func newMedium(base *domainjob.Job, d vm, m *medium) *mediumJob {
+	return &mediumJob{slot: slot{base, d, m.Target, m.ISO}, medium: m}
 }
 
 // OpenMedium opens a job of KindMedium.
 func OpenMedium(j *job.Job) (job.Work, error) {
 	m := &medium{}
 	err := j.Load(m)
-	return newMedium(domainjob.New(j, nil), m), err
+	return newMedium(domainjob.New(j, nil), vm{}, m), err
 }
 
 // Handlers change the medium, or add a drive that has it.
@@ -43,13 +43,13 @@ func (m *mediumJob) Handlers() map[plan.StepKind]apply.Handler {
 
 // drive is the drive as it is now.
 func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Device, error) {
-	devices, _, err := m.Domain.Devices(ctx, scope)
+	devices, _, err := m.domain.Devices(ctx, scope)
 	if err != nil {
 		return domain.Device{}, err
 	}
 	i := slices.IndexFunc(devices, func(d domain.Device) bool { return d.Target == m.Target })
 	if i < 0 {
-		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "somebody took the drive %s out of %s", m.Target, m.Domain.Name)
+		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "somebody took the drive %s out of %s", m.Target, m.domain.Name)
 	}
 	return devices[i], nil
 }
@@ -64,12 +64,12 @@ func (m *mediumJob) insert(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	err = m.Domain.Update(ctx, element, scope, m.Force)
+	err = m.domain.Update(ctx, element, scope, m.Force)
 	if now, asked := m.drive(ctx, scope); asked == nil && now.Source == m.ISO {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("the drive %s of %s is still as it was (%s)", m.Target, m.Domain.Name, scope)
+		err = fmt.Errorf("the drive %s of %s is still as it was (%s)", m.Target, m.domain.Name, scope)
 	}
 	return err
 }
@@ -77,7 +77,7 @@ func (m *mediumJob) insert(ctx context.Context, s plan.Step) error {
 // putBack puts the medium in again that was in before.
 func (m *mediumJob) putBack(ctx context.Context, s plan.Step) error {
 	scope := domain.Scope(s.Device)
-	state, err := m.Domain.State(ctx)
+	state, err := m.domain.State(ctx)
 	if err != nil || scope == domain.Live && state == domain.Off {
 		return err
 	}
@@ -86,7 +86,7 @@ func (m *mediumJob) putBack(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	if now.Source != m.Was[scope] {
-		if err := m.Domain.Update(ctx, m.Old[scope], scope, m.Force); err != nil {
+		if err := m.domain.Update(ctx, m.Old[scope], scope, m.Force); err != nil {
 			return err
 		}
 	}
@@ -118,9 +118,9 @@ func (m *mediumJob) Report(out *job.Outcome) {
 	if was == "" {
 		was = m.Was[domain.Config]
 	}
-	first := fmt.Sprintf("%s is in drive %s of %s", filepath.Base(m.ISO), m.Target, m.Domain.Name)
+	first := fmt.Sprintf("%s is in drive %s of %s", filepath.Base(m.ISO), m.Target, m.domain.Name)
 	if m.ISO == "" {
-		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.Domain.Name)
+		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.domain.Name)
 	}
 	out.Messages = append(out.Messages, first)
 	if m.ISO != "" && was != "" {

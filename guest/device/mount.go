@@ -51,7 +51,7 @@ func (m *mountJob) addLine(ctx context.Context, _ plan.Step) error {
 		return err
 	}
 	return m.Fstab().Edit(ctx, &m.Change, m.save, func(text []byte) ([]byte, error) {
-		if err := inside.CheckEntry(m.Domain.Name, text, m.Entry); err != nil {
+		if err := inside.CheckEntry(m.Guest().Name, text, m.Entry); err != nil {
 			return nil, err
 		}
 		return fstab.Add(text, m.Entry)

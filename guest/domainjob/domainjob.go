@@ -20,22 +20,33 @@ type Job struct {
 	*job.Job
 	// Domain is nil until the job is connected.
 	Domain *domain.Domain
+	// Machine is the same domain, as the methods here use it; tests have another one.
+	Machine Machine
 	// connected reports that the connection is the job's own.
 	connected bool
 }
 
+// Machine is what every job on a domain needs of libvirt, and of the guest's agent.
+type Machine interface {
+	inside.Agent
+	State(context.Context) (domain.State, error)
+	// XML and Define read and write the persistent definition.
+	XML(context.Context) (domain.DefinitionXML, error)
+	Define(context.Context, domain.DefinitionXML) error
+}
+
 // New is a job on a domain that is connected already; nil for one to be connected.
-func New(j *job.Job, d *domain.Domain) *Job { return &Job{Job: j, Domain: d} }
+func New(j *job.Job, d *domain.Domain) *Job { return &Job{Job: j, Domain: d, Machine: d} }
 
 // Guest is how the job's domain is treated; nil for an image by itself.
 func (j *Job) Guest() *plan.Guest { return j.Target().Guest }
 
 // Inside acts in the running guest.
-func (j *Job) Inside() *inside.Guest { return inside.New(j.Domain.Name, j.Domain) }
+func (j *Job) Inside() *inside.Guest { return inside.New(j.Guest().Name, j.Machine) }
 
 // IsRunning reports whether the guest runs, so that its agent can act in it.
 func (j *Job) IsRunning(ctx context.Context) (bool, error) {
-	state, err := j.Domain.State(ctx)
+	state, err := j.Machine.State(ctx)
 	return err == nil && state == domain.Running, err
 }
 
@@ -44,7 +55,7 @@ func (j *Job) IsRunning(ctx context.Context) (bool, error) {
 func (j *Job) CheckRunning(ctx context.Context) error {
 	running, err := j.IsRunning(ctx)
 	if err == nil && !running {
-		err = plan.Refuse(plan.DomainState, j.Domain.Name, "%s is off now, and its agent has to write its fstab", j.Domain.Name)
+		err = plan.Refuse(plan.DomainState, j.Guest().Name, "%s is off now, and its agent has to write its fstab", j.Guest().Name)
 	}
 	return err
 }
@@ -75,7 +86,7 @@ func (j *Job) SaveOriginal(ctx context.Context) error {
 	if _, err := j.LoadDefinition(OriginalXML); err == nil {
 		return nil
 	}
-	x, err := j.Domain.XML(ctx)
+	x, err := j.Machine.XML(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,19 +100,19 @@ func (j *Job) RestoreDefinition(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now, err := j.Domain.XML(ctx)
+	now, err := j.Machine.XML(ctx)
 	if err != nil || now == original {
 		return err
 	}
 	if !now.Alike(original) {
-		j.Note("the definition of %s was edited meanwhile: all else stays as it is", j.Domain.Name)
+		j.Note("the definition of %s was edited meanwhile: all else stays as it is", j.Guest().Name)
 		return nil
 	}
-	if err := j.Domain.Define(ctx, original); err != nil {
+	if err := j.Machine.Define(ctx, original); err != nil {
 		return err
 	}
-	if now, err = j.Domain.XML(ctx); err == nil && now != original {
-		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's folder", j.Domain.Name, OriginalXML)
+	if now, err = j.Machine.XML(ctx); err == nil && now != original {
+		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's directory", j.Guest().Name, OriginalXML)
 	}
 	return err
 }
@@ -116,7 +127,7 @@ func (j *Job) Connect(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	j.Domain, j.connected = d, true
+	j.Domain, j.Machine, j.connected = d, d, true
 	return nil
 }
 
