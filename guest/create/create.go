@@ -28,6 +28,8 @@ const KindDisk = "disk-create"
 type Tools struct {
 	Session session.Options
 	Cache   *session.Cache
+	// fill makes what is inside an image; nil is an appliance. Tests have another.
+	fill func(ctx context.Context, j *job.Job, path string, d plan.NewDisk) (*plan.Layout, error)
 }
 
 // Image is the data of a job that creates an image. It may be a part of another job's.
@@ -137,7 +139,7 @@ func (c *Image) Handlers(j *job.Job, tools Tools, save func() error) map[plan.St
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCreate: {Do: func(ctx context.Context, _ plan.Step) error { return c.create(ctx, j) }, Undo: drop},
-		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, tools.Session, save) }, Undo: drop},
+		plan.StepFormat: {Do: func(ctx context.Context, s plan.Step) error { return c.format(ctx, j, s, tools, save) }, Undo: drop},
 		plan.StepName: {
 			Do:   func(context.Context, plan.Step) error { return c.publish(j, tools.Cache, save) },
 			Undo: func(ctx context.Context, _ plan.Step) error { return c.File.Unpublish(ctx) },
@@ -162,8 +164,8 @@ func (c *Image) create(ctx context.Context, j *job.Job) error {
 	return block.CreateImage(ctx, watch(j, plan.Step{}), c.File.Temp(c.dir(j)), c.Disk.Format, c.Disk.Size, c.Disk.Prealloc)
 }
 
-// format makes what is inside, in the appliance.
-func (c *Image) format(ctx context.Context, j *job.Job, step plan.Step, options session.Options, save func() error) error {
+// format makes what is inside.
+func (c *Image) format(ctx context.Context, j *job.Job, step plan.Step, tools Tools, save func() error) (err error) {
 	if j.Begins(step.ID()) > 1 {
 		// What is in it may be half of anything.
 		if err := c.create(ctx, j); err != nil {
@@ -172,30 +174,40 @@ func (c *Image) format(ctx context.Context, j *job.Job, step plan.Step, options 
 	}
 	ctx, stop := image.WatchSpace(ctx, c.dir(j))
 	defer stop()
-	j.Note("starting the appliance")
-	options.Started = j.Started
-	s, err := session.Start(ctx, j.Dir(), []session.Drive{{Size: c.Disk.Size, Sector: newSector}}, options, nil)
-	if err != nil {
-		return err
+	fill := tools.fill
+	if fill == nil {
+		fill = tools.fillInAppliance
 	}
-	defer func() { _ = s.Close() }()
-	if err := s.AttachNew(ctx, c.File.Temp(c.dir(j)), c.Disk.Format); err != nil {
-		return err
-	}
-	j.Note("making %s", c.Disk.Inside())
-	if c.layout, err = s.Appliance.Make(ctx, c.Disk); err != nil {
+	if c.layout, err = fill(ctx, j, c.File.Temp(c.dir(j)), c.Disk); err != nil {
 		return err
 	}
 	if made, ok := c.layout.Find(c.Disk.Device()); ok {
 		c.Content = made.Content
 	}
-	if err := s.Detach(ctx); err != nil {
-		return err
-	}
-	if err := errors.Join(s.Close(), block.SyncFile(c.File.Temp(c.dir(j)))); err != nil {
+	if err := block.SyncFile(c.File.Temp(c.dir(j))); err != nil {
 		return err
 	}
 	return save()
+}
+
+// fillInAppliance makes what is inside the image at path, and returns its layout.
+func (t Tools) fillInAppliance(ctx context.Context, j *job.Job, path string, d plan.NewDisk) (_ *plan.Layout, err error) {
+	j.Note("starting the appliance")
+	t.Session.Started = j.Started
+	s, err := session.Start(ctx, j.Dir(), []session.Drive{{Size: d.Size, Sector: newSector}}, t.Session, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.AttachNew(ctx, path, d.Format); err != nil {
+		return nil, err
+	}
+	j.Note("making %s", d.Inside())
+	layout, err := s.Appliance.Make(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return layout, s.Detach(ctx)
 }
 
 // dir is the temporary directory that the image is made in.
