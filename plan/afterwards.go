@@ -12,7 +12,7 @@ import (
 var growers = map[string]string{
 	"ext2": "resize2fs PART", "ext3": "resize2fs PART", "ext4": "resize2fs PART",
 	"xfs":   "xfs_growfs where it is mounted",
-	"btrfs": "btrfs filesystem resize max where it is mounted (btrfs filesystem show says the device's number, if it is not 1)",
+	"btrfs": "btrfs filesystem resize max where it is mounted (btrfs filesystem show lists the device's number, if it is not 1)",
 	"f2fs":  "resize.f2fs PART, while it is not mounted",
 	"jfs":   "mount -o remount,resize where it is mounted",
 	"swap":  "swapoff PART, mkswap with -U and the old UUID, swapon PART",
@@ -40,10 +40,10 @@ func (b *builder) afterwards(goals []goal) (todo []string) {
 		}
 		command, known := growers[g.Content.Type]
 		if !known {
-			command = "grow it with its own tool"
+			command = "use the tool that belongs to the content"
 		}
 		command = strings.ReplaceAll(command, "PART", "PARTITION")
-		todo = append(todo, fmt.Sprintf("what %s holds (%s) has its old size; in the guest, with PARTITION for number %d of this disk:\n%s", g.Name, contentName(g.Content.Type), g.Number, command))
+		todo = append(todo, fmt.Sprintf("the content of %s (%s) still has its old size; in the guest, where PARTITION stands for number %d of this disk:\n%s", g.Name, contentName(g.Content.Type), g.Number, command))
 		if p, ok := b.before.entry(g.Device); ok && b.before.Table.Kind == table.MBR && bsdSlice[p.Type] {
 			b.warn(fmt.Sprintf("%s is a slice of a BSD: if there is a BSD label in it, its partitions stay as they are. In the guest, grow the last one first (FreeBSD: gpart resize -i 1 on the slice, OpenBSD and NetBSD: disklabel -E or -i), then its file system", g.Name))
 		}

@@ -171,7 +171,7 @@ func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
 			if u.device.Extended && u.grows {
 				limit = u.end
 				if u.moves() {
-					return nil, Refuse(UnsupportedLayout, u.device.Name, "cannot grow what is in %s in the same run as what stands before it: it has to move. Grow one, then the other", u.device.Name)
+					return nil, Refuse(UnsupportedLayout, u.device.Name, "cannot grow the content of %s in the same run as a partition before it, because %[1]s has to move. Grow one, then the other", u.device.Name)
 				}
 				continue // it grows along with what is in it
 			}
@@ -365,18 +365,18 @@ func (b *builder) drop(goals []goal) error {
 		}
 		switch {
 		case d.Kind != Partition:
-			return refuse("it is no partition")
+			return refuse("it is not a partition")
 		case slices.Contains(b.deleted, d):
-			return refuse("it is named twice")
+			return refuse("it is given twice")
 		case slices.ContainsFunc(goals, func(g goal) bool { return slices.Contains(g.stack, d) }):
-			return refuse("what is to grow lies on it")
+			return refuse("the target of the growth is on it")
 		case d.Content.Group != "":
-			return refuse("volume group %s lies on it; take it out of the group in the guest first (pvmove, vgreduce)", d.Content.Group)
+			return refuse("it belongs to volume group %s; remove it from the group in the guest first (pvmove, vgreduce)", d.Content.Group)
 		case d.Extended && len(b.carried(d)) > 0:
-			return refuse("there are partitions in it")
+			return refuse("it contains partitions")
 		}
 		b.deleted = append(b.deleted, d)
-		b.warn(fmt.Sprintf("%s is deleted, with all that is on it", d))
+		b.warn(fmt.Sprintf("delete %s with everything on it", d))
 	}
 	b.after.Devices = slices.DeleteFunc(b.after.Devices, func(o Device) bool {
 		return slices.ContainsFunc(b.deleted, func(d *Device) bool { return o.Name == d.Name || o.Parent == d.Name })

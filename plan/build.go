@@ -19,7 +19,7 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 		return nil, err
 	}
 	if target.Block && newSize != l.Size {
-		return nil, Refuse(UnsupportedLayout, target.Path, "cannot make the block device %s bigger: it has %s, %s were asked for", target.Path, l.Size, newSize)
+		return nil, Refuse(UnsupportedLayout, target.Path, "cannot grow the block device %s: it has %s, and %s were requested", target.Path, l.Size, newSize)
 	}
 	if l.Hibernated != nil {
 		return nil, l.Hibernated
@@ -75,7 +75,7 @@ func (p *Plan) wrap(extend []Step) {
 	if g := p.Target.Guest; g != nil {
 		steps = g.around(steps, extend, p.OldSize, p.NewSize)
 		for _, target := range g.Unprotected {
-			p.Warnings = append(p.Warnings, target+" gets no overlay: what the guest writes to it during the trial stays there after a rollback")
+			p.Warnings = append(p.Warnings, target+" gets no overlay: a rollback does not undo what the guest writes to it during the trial")
 		}
 	} else {
 		steps = append(steps, commitSteps(p.OldSize, p.NewSize)...)
@@ -94,7 +94,7 @@ func (p *Plan) wrap(extend []Step) {
 // commitSteps write the overlay into an image that nobody uses.
 func commitSteps(from, to size.Bytes) []Step {
 	return []Step{
-		{Kind: StepUndo, Summary: "save what the commit will overwrite, for the way back"},
+		{Kind: StepUndo, Summary: "save the bytes that the commit will overwrite"},
 		{Kind: StepCommit, From: from, To: to, Summary: "commit the overlay into the image"},
 	}
 }
@@ -141,7 +141,7 @@ func (b *builder) build(chosen []*Device) error {
 	}
 	if len(chosen) == 0 {
 		if b.newSize > b.before.Size {
-			b.warn("only the container grows: the partition table and the file systems stay as they are")
+			b.warn("only the container grows: the partition table and the file systems do not change")
 		}
 		return nil
 	}
@@ -228,12 +228,12 @@ func (b *builder) sound(stack []*Device) error {
 		}
 	}
 	if b.request.PartitionOnly && last.Kind != Partition {
-		return Refuse(UnsupportedLayout, last.Name, "--partition-only grows a partition and leaves its content; %s is no partition", last.Name)
+		return Refuse(UnsupportedLayout, last.Name, "--partition-only grows a partition without its content; %s is not a partition", last.Name)
 	}
 	if len(b.request.Grow) == 0 || b.request.PartitionOnly || last.Content.Growable() || last.Content.Type == ContentPV {
 		return nil
 	}
-	return Refuse(UnknownContent, last.Name, "cannot grow what %s holds (%s)", last.Name, contentName(last.Content.Type))
+	return Refuse(UnknownContent, last.Name, "cannot grow the content of %s (%s)", last.Name, contentName(last.Content.Type))
 }
 
 // windowsCan says whether a problem is one of ntfsresize's, and none for Windows.
@@ -279,7 +279,7 @@ func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
 		return 0, err
 	}
 	if to < chosen.Size {
-		return 0, Refuse(Shrink, chosen.Name, "cannot make %s %s: it has %s already, and virt-grow only grows", chosen.Name, amount, chosen.Size)
+		return 0, Refuse(Shrink, chosen.Name, "cannot make %s %s: it already has %s, and virt-grow only grows", chosen.Name, amount, chosen.Size)
 	}
 	return to, nil
 }
@@ -466,14 +466,14 @@ func (b *builder) lastEnd() size.Bytes {
 func (b *builder) refuseNeighbour(d *Device, missing, maxEnd size.Bytes, next *table.Partition) *Refusal {
 	room := maxEnd - d.End()
 	neighbour := b.now(fmt.Sprintf("sda%d", next.Number))
-	return Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s needed, %s free; %s stands behind it", d.Name, room+missing, room, neighbour)
+	return Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s needed, %s free; %s is behind it", d.Name, room+missing, room, neighbour)
 }
 
 // refuseSpace says that the disk, or what its table reaches, is too small.
 func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 	t := b.before.Table
 	if t.Kind == table.MBR && b.newSize > mbrReach(t) {
-		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table reaches no further with sectors of %d bytes, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
+		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table with sectors of %d bytes reaches no further, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
 	}
 	return Refuse(NoRoom, d.Name, "cannot grow %s: %s too little on a disk of %s", d.Name, missing, b.newSize)
 }
@@ -552,10 +552,10 @@ func (b *builder) growFS(d *Device) error {
 		return refuseLimit(d, now.Size)
 	}
 	if d.Content.Type == "xfs" && d.Content.Unit > 0 && now.Size/d.Content.Unit > 400 {
-		b.warn(fmt.Sprintf("%s: XFS will have %d allocation groups of %s: it was made for a disk far smaller, and gets slower", d.Name, int64(now.Size/d.Content.Unit), d.Content.Unit))
+		b.warn(fmt.Sprintf("%s: XFS will have %d allocation groups of %s, because it was created on a far smaller disk; this makes it slower", d.Name, int64(now.Size/d.Content.Unit), d.Content.Unit))
 	}
 	if d.Content.Type == "ntfs" {
-		b.warn(d.Name + ": ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot, which takes the longer the more files there are (--boot-timeout); with --ntfs guest, Windows extends it by itself, without one")
+		b.warn(d.Name + ": ntfsresize marks NTFS for a check: Windows runs chkdsk at its next boot, which takes longer with more files (--boot-timeout); with --ntfs guest, Windows extends the volume itself, without a check")
 	}
 	from := d.Content.Size
 	now.Content.Size = to
@@ -566,7 +566,7 @@ func (b *builder) growFS(d *Device) error {
 
 // refuseLimit names the largest size that works.
 func refuseLimit(d *Device, asked size.Bytes) *Refusal {
-	text := fmt.Sprintf("the %s on %s can grow to %s at most, %s were asked for", d.Content.Type, d.Name, d.Content.Max, asked)
+	text := fmt.Sprintf("the %s on %s can grow to %s at most, and %s were requested", d.Content.Type, d.Name, d.Content.Max, asked)
 	if d.Content.MaxWhy != "" {
 		text += ": " + d.Content.MaxWhy
 	}

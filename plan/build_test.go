@@ -187,14 +187,14 @@ func TestBuildRefuses(t *testing.T) {
 		"empty":                  {whole(plan.Content{}), request("+10G"), plan.UnknownContent, "empty"},
 		"BitLocker":              {disk(fenced), request("+10G"), plan.BitLocker, ""},
 		"file system's limit":    {disk(capped), request("+10G"), plan.FSLimit, "16 GiB"},
-		"group's disks missing":  {missing, request("+10G", "vg/root"), plan.UnsupportedLayout, "not here"},
+		"group's disks missing":  {missing, request("+10G", "vg/root"), plan.UnsupportedLayout, "on other disks"},
 		"more than the group":    {volumes(), request("+1G", "vg/root=30G"), plan.NoRoom, "30 GiB"},
 		"more than the disk":     {cloud(), request("+1G", "sda1=30G"), plan.NoRoom, "sda1"},
 		"damaged table":          {damaged, request("+1G"), plan.TableDamaged, "overlap"},
 		"a target twice":         {volumes(), request("+1G", "vg/root", "/dev/vg/root"), plan.AmbiguousTarget, "twice"},
 		"container and more":     {volumes(), request("+1G", "none", "sda1"), plan.AmbiguousTarget, "none"},
 		"two, too much":          {volumes(), request("+1G", "vg/root=+2G", "sda1=+2G"), plan.NoRoom, "too little"},
-		"partition-only of a LV": {volumes(), plan.Request{Size: amount("+1G"), Grow: request("+1G", "vg/root").Grow, PartitionOnly: true}, plan.UnsupportedLayout, "no partition"},
+		"partition-only of a LV": {volumes(), plan.Request{Size: amount("+1G"), Grow: request("+1G", "vg/root").Grow, PartitionOnly: true}, plan.UnsupportedLayout, "is not a partition"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := plan.Build(c.layout, target, c.request)

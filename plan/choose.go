@@ -56,14 +56,14 @@ func choose(l *Layout, r Request) ([]*Device, error) {
 	var chosen []*Device
 	for _, w := range r.Grow {
 		if w.Name == WhereNone {
-			return nil, Refuse(AmbiguousTarget, "", "--grow none, the container only, and something else besides")
+			return nil, Refuse(AmbiguousTarget, "", "--grow none (only the container) cannot be combined with another --grow")
 		}
 		d, err := chooseNamed(l, w.Name)
 		if err != nil {
 			return nil, err
 		}
 		if slices.Contains(chosen, d) {
-			return nil, Refuse(AmbiguousTarget, d.Name, "%s is named twice", d.Name)
+			return nil, Refuse(AmbiguousTarget, d.Name, "%s is given twice", d.Name)
 		}
 		chosen = append(chosen, d)
 	}
@@ -180,7 +180,7 @@ func (l *Layout) only(name string) (*Device, error) {
 	case 0:
 		return nil, l.refuseNotFound(name)
 	}
-	return nil, Refuse(AmbiguousTarget, name, "%s is more than one: %s", name, describe(match))
+	return nil, Refuse(AmbiguousTarget, name, "%s is ambiguous: %s", name, describe(match))
 }
 
 // refuseNotFound says that nothing has the name, or that it may be inside what
@@ -188,10 +188,10 @@ func (l *Layout) only(name string) (*Device, error) {
 func (l *Layout) refuseNotFound(name string) error {
 	for _, d := range l.Devices {
 		if p := d.Content.Problem; p != nil && p.Reason == LUKSLocked {
-			return Refuse(LUKSLocked, d.Name, "nothing on the disk is called %s, unless it is in the LUKS container on %s: %s", name, d.Name, p.Text)
+			return Refuse(LUKSLocked, d.Name, "%s was not found on the disk, unless it is in the LUKS container on %s: %s", name, d.Name, p.Text)
 		}
 	}
-	return Refuse(NotFound, name, "nothing on the disk is called %s; it holds %s", name, l.names())
+	return Refuse(NotFound, name, "%s was not found on the disk, which holds %s", name, l.names())
 }
 
 func (l *Layout) matching(name string) []*Device {

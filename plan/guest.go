@@ -111,7 +111,7 @@ func (g *Guest) shutdown() Step {
 	var ways []string
 	for _, r := range g.Shutdown {
 		if r.Way == "force" {
-			ways = append(ways, "pull the plug")
+			ways = append(ways, "power off")
 			continue
 		}
 		ways = append(ways, fmt.Sprintf("%s up to %.0f s", map[string]string{"agent": "guest agent", "acpi": "ACPI"}[r.Way], r.Seconds))
@@ -131,7 +131,7 @@ func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	steps = append(steps, extend...)
 	steps = append(steps, g.health(edit))
 	for i, d := range g.Disks {
-		s := Step{Kind: StepPivot, Device: d.Target, Summary: fmt.Sprintf("commit %s live, and go over to its image", d.Target)}
+		s := Step{Kind: StepPivot, Device: d.Target, Summary: fmt.Sprintf("commit %s live, and pivot to its image", d.Target)}
 		if i == 0 {
 			s.From, s.To = oldSize, newSize
 		}
@@ -159,10 +159,10 @@ func (h Health) text() string {
 	if h.Agent {
 		parts = append(parts, fmt.Sprintf("the agent answers within %.0f s and sees the new size", h.Limit))
 	} else {
-		parts = append(parts, fmt.Sprintf("it still runs after %.0f s", h.Settle))
+		parts = append(parts, fmt.Sprintf("it is still running after %.0f s", h.Settle))
 	}
 	if h.Command != "" {
-		parts = append(parts, "the command given succeeds")
+		parts = append(parts, "the health command succeeds")
 	}
 	return strings.Join(parts, ", ")
 }

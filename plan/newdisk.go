@@ -136,14 +136,14 @@ func (d NewDisk) Check() error {
 	}
 	fs := newFSs[d.FS]
 	if room := d.Room(); room < fs.least {
-		return Refuse(TooSmall, d.Path, "%s is too small: %s wants %s at least, and would get %s", d.Size, d.FS, fs.least, max(0, room))
+		return Refuse(TooSmall, d.Path, "%s is too small: %s needs %s at least, and would get %s", d.Size, d.FS, fs.least, max(0, room))
 	}
 	// 32-bit sector numbers.
 	if _, end := d.Partition(); d.Table == TableMBR && end > 2*size.TiB {
-		return Refuse(MBRLimit, d.Path, "an MBR ends at 2 TiB, and the disk is to have %s", d.Size)
+		return Refuse(MBRLimit, d.Path, "an MBR is limited to 2 TiB, and the disk will have %s", d.Size)
 	}
 	if fsMax, ok := d.most(); ok && d.Room() > fsMax {
-		return Refuse(TooLarge, d.Path, "%s is too large: %s ends at %s with its default block size", d.Size, d.FS, fsMax)
+		return Refuse(TooLarge, d.Path, "%s is too large: %s is limited to %s with its default block size", d.Size, d.FS, fsMax)
 	}
 	return d.checkLabel(fs)
 }
@@ -161,9 +161,9 @@ func (d NewDisk) checkLabel(fs newFS) error {
 	}
 	switch {
 	case have > fs.label:
-		return Refuse(BadLabel, d.Label, "the label %q has %d %s, and %s takes %d", d.Label, have, fs.unit, d.FS, fs.label)
+		return Refuse(BadLabel, d.Label, "the label %q has %d %s, and %s allows %d", d.Label, have, fs.unit, d.FS, fs.label)
 	case !utf8.ValidString(d.Label), strings.ContainsFunc(d.Label, unicode.IsControl):
-		return Refuse(BadLabel, d.Label, "the label %q holds what is no character to print", d.Label)
+		return Refuse(BadLabel, d.Label, "the label %q contains a character that cannot be printed", d.Label)
 	}
 	return nil
 }
@@ -213,12 +213,12 @@ var lvmReserved = []string{"_cdata", "_cmeta", "_corig", "_iorig", "_mimage", "_
 func ParseVolume(text string) (group, volume string, err error) {
 	group, volume, found := strings.Cut(text, "/")
 	if !found {
-		return "", "", fmt.Errorf("%q is not the form vg/lv", text)
+		return "", "", fmt.Errorf("%q does not have the form vg/lv", text)
 	}
 	for _, name := range []string{group, volume} {
 		switch {
 		case !lvmName.MatchString(name), name == ".", name == "..":
-			return "", "", fmt.Errorf("%q is no name that LVM takes: letters, digits and + _ . - (not first)", name)
+			return "", "", fmt.Errorf("%q is not a valid LVM name: use letters, digits and + _ . - (not first)", name)
 		// The two together are a device mapper name, of 127 bytes with each - doubled.
 		case len(name) > 60:
 			return "", "", fmt.Errorf("%q is longer than 60 bytes", name)

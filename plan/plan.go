@@ -238,7 +238,7 @@ func Read(r io.Reader) (*Plan, error) {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("plan file is larger than %d bytes", maxFile)
+		return nil, fmt.Errorf("the plan file is larger than %d bytes", maxFile)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -247,7 +247,7 @@ func Read(r io.Reader) (*Plan, error) {
 		return nil, fmt.Errorf("not a plan file: %w", err)
 	}
 	if dec.More() {
-		return nil, errors.New("not a plan file: more after the plan")
+		return nil, errors.New("not a plan file: there is more text after the plan")
 	}
 	return &p, p.check()
 }
@@ -256,18 +256,18 @@ func Read(r io.Reader) (*Plan, error) {
 func (p *Plan) check() error {
 	switch {
 	case p.Schema != Schema:
-		return fmt.Errorf("not a plan file this version reads: schema is %q, not %q", p.Schema, Schema)
+		return fmt.Errorf("this version cannot read the plan file: its schema is %q, not %q", p.Schema, Schema)
 	case p.Target.Path == "":
-		return errors.New("plan names no image")
+		return errors.New("the plan names no image")
 	case p.Before == nil || p.After == nil || len(p.Before.Devices) == 0 || len(p.After.Devices) == 0:
-		return errors.New("plan has no layout")
+		return errors.New("the plan has no layout")
 	case p.OldSize <= 0 || p.NewSize < p.OldSize:
-		return fmt.Errorf("plan goes from %d to %d bytes", p.OldSize, p.NewSize)
+		return fmt.Errorf("the plan shrinks the disk from %d to %d bytes", p.OldSize, p.NewSize)
 	}
 	seen := map[string]bool{}
 	for _, s := range p.Steps {
 		if seen[s.ID()] {
-			return fmt.Errorf("plan has step %s twice", s.ID())
+			return fmt.Errorf("the plan has step %s twice", s.ID())
 		}
 		seen[s.ID()] = true
 	}

@@ -44,7 +44,7 @@ func ParseAmount(s string) (Amount, error) {
 	if number, ok := strings.CutSuffix(text, "%"); ok {
 		percent, err := strconv.ParseUint(number, 10, 8)
 		if err != nil || percent < 1 || percent > 100 {
-			return Amount{}, fmt.Errorf("%q is no share: 1%% to 100%%", s)
+			return Amount{}, fmt.Errorf("%q is not a percentage from 1%% to 100%%", s)
 		}
 		return Amount{Mode: Share, Percent: int(percent)}, nil
 	}
@@ -57,7 +57,7 @@ func ParseAmount(s string) (Amount, error) {
 		return Amount{}, err
 	}
 	if n == 0 {
-		return Amount{}, fmt.Errorf("%q: a size of nothing", s)
+		return Amount{}, fmt.Errorf("%q: the size must not be zero", s)
 	}
 	return Amount{Mode: mode, Bytes: n}, nil
 }
@@ -94,7 +94,7 @@ func (a Amount) From(now size.Bytes) (size.Bytes, error) {
 		}
 		return a.Bytes.Up(Granule), nil
 	}
-	return 0, fmt.Errorf("unknown way to give a size: %q", a.Mode)
+	return 0, fmt.Errorf("unknown form of a size: %q", a.Mode)
 }
 
 // maxSize keeps every sum of two sizes inside an int64, far above what any
@@ -134,10 +134,10 @@ func ParseWhere(s string) (Where, error) {
 		w.Name, w.Amount = s[:from+i], amount
 	}
 	if w.Name == "" || slices.Contains(tags, w.Name) {
-		return Where{}, fmt.Errorf("%q does not say what should grow (examples: /data, C:, sda3, vg/root, UUID=…)", s)
+		return Where{}, fmt.Errorf("%q does not name what should grow (for example /data, C:, sda3, vg/root or UUID=…)", s)
 	}
 	if w.Name == WhereNone && w.Amount.Mode != Fill {
-		return Where{}, fmt.Errorf("%q: the container's size is given with --size", s)
+		return Where{}, fmt.Errorf("%q: give the container's size with --size", s)
 	}
 	return w, nil
 }
@@ -175,7 +175,7 @@ func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 		return now, nil
 	}
 	if to < now {
-		return 0, Refuse(Shrink, "", "cannot make the disk %s: it has %s (%d bytes) already, and virt-grow only grows", r.Size.Bytes, now, int64(now))
+		return 0, Refuse(Shrink, "", "cannot make the disk %s: it already has %s (%d bytes), and virt-grow only grows", r.Size.Bytes, now, int64(now))
 	}
 	return to, nil
 }

@@ -167,7 +167,7 @@ func TestSystems(t *testing.T) {
 func TestPartitionOnlyToDo(t *testing.T) {
 	for content, says := range map[string]string{
 		"ufs": "growfs PARTITION", "zfs_member": "zpool online -e", "linux_raid_member": "--size=max", "xfs": "xfs_growfs",
-		"ntfs": "extend filesystem", "minix": "with its own tool",
+		"ntfs": "extend filesystem", "minix": "use the tool that belongs to the content",
 	} {
 		tab := mbr(10*GiB, []part{{number: 1, start: MiB, len: GiB}})
 		l := layout(10*GiB, tab, map[int]plan.Content{1: fs(content, GiB)})

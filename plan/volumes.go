@@ -159,7 +159,7 @@ func (b *builder) growLV(d *Device, target bool, asked goal) error {
 
 // RefuseMissing says that PVs of a group are on other disks.
 func RefuseMissing(g Group) *Refusal {
-	r := Refuse(UnsupportedLayout, g.Name, "volume group %s has %d PV(s) that are not here but on other disks", g.Name, g.Missing)
+	r := Refuse(UnsupportedLayout, g.Name, "volume group %s has %d PV(s) on other disks", g.Name, g.Missing)
 	r.Way = WayOnline
 	return r
 }

@@ -36,10 +36,10 @@ func (b *builder) guestCan(goals []goal) error {
 	}
 	i := slices.IndexFunc(goals, func(g goal) bool { return b.byGuest(g.Device) })
 	if i < 0 {
-		return Refuse(UnsupportedLayout, goals[0].Name, "--ntfs guest: %s is no NTFS (%s)", goals[0].Name, contentName(goals[0].Content.Type))
+		return Refuse(UnsupportedLayout, goals[0].Name, "--ntfs guest: %s is not NTFS (%s)", goals[0].Name, contentName(goals[0].Content.Type))
 	}
 	if g := goals[i]; g.Kind != Partition {
-		return Refuse(UnsupportedLayout, g.Name, "--ntfs guest: Windows extends partitions, and %s is none", g.Name)
+		return Refuse(UnsupportedLayout, g.Name, "--ntfs guest: Windows extends only partitions, and %s is not one", g.Name)
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func (b *builder) recovery(d *Device, start size.Bytes) {
 		b.recoveries = append(b.recoveries, b.find(d, start))
 		return
 	}
-	b.warn(fmt.Sprintf("%s: Windows may have noted where its recovery environment lies; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
+	b.warn(fmt.Sprintf("%s: Windows may have recorded where its recovery environment is; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
 }
 
 // script is what PowerShell runs. What it prints is for people to read.

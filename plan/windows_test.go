@@ -153,7 +153,7 @@ func TestNTFSGuestProblems(t *testing.T) {
 	}
 	r := request("+10G")
 	r.NTFS = plan.NTFSGuest
-	if _, err := plan.Build(cloud(), plan.Target{Path: "/a", Format: "raw"}, r); err == nil || !strings.Contains(err.Error(), "is no NTFS") {
+	if _, err := plan.Build(cloud(), plan.Target{Path: "/a", Format: "raw"}, r); err == nil || !strings.Contains(err.Error(), "is not NTFS") {
 		t.Errorf("for a file system that is none: %v", err)
 	}
 }

@@ -217,9 +217,9 @@ func TestDiskCreateMeanwhile(t *testing.T) {
 		exit             int
 		says             string
 	}{
-		{"taken before resume", "name/before", "resume", func() { write("theirs") }, 3, "is there already"},
+		{"taken before resume", "name/before", "resume", func() { write("theirs") }, 3, "already exists"},
 		{"taken before rollback", "name/before", "rollback", func() { write("theirs") }, 0, ""},
-		{"used before rollback", "name/after", "rollback", func() { write("theirs") }, 8, "was written to since it was made: it is not deleted"},
+		{"used before rollback", "name/after", "rollback", func() { write("theirs") }, 8, "has been written to since it was created: it is not deleted"},
 		{"used before resume", "", "resume", func() {}, 0, ""}, // the same job
 		{"replaced before rollback", "name/after", "rollback", func() {
 			if err := os.Rename(target, target+".theirs"); err != nil {
@@ -422,10 +422,10 @@ func TestDiskRefused(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s", line, code, out)
 		}
 	}
-	refused("disk create D/held.qcow2 --size 1G", 3, "file-exists", "is there already")
-	refused("disk create D/dangling.qcow2 --size 1G", 3, "file-exists", "is there already")
-	refused("disk create D/loop.raw --size 1G", 3, "file-exists", "is there already")
-	refused("disk create D/folder.raw --size 1G", 3, "file-exists", "is there already")
+	refused("disk create D/held.qcow2 --size 1G", 3, "file-exists", "already exists")
+	refused("disk create D/dangling.qcow2 --size 1G", 3, "file-exists", "already exists")
+	refused("disk create D/loop.raw --size 1G", 3, "file-exists", "already exists")
+	refused("disk create D/folder.raw --size 1G", 3, "file-exists", "already exists")
 	refused("disk create D/no/a.raw --size 1G", 3, "not-found", "there is no directory")
 	refused("disk create D/a.raw --size 301M --fs xfs", 3, "too-small", "xfs wants 300 MiB at least, and would get 299 MiB")
 	refused("disk create D/a.raw --size 110M --fs btrfs --lvm a/b --table none", 3, "too-small", "would get 108 MiB")
@@ -433,24 +433,24 @@ func TestDiskRefused(t *testing.T) {
 	refused("disk create D/a.raw --size 500M --fs xfs --label abcdefghijklm", 3, "bad-label", "13 bytes, and xfs takes 12")
 	refused("disk create D/a.raw --size 500M --fs ext4 --label ääääääääa", 3, "bad-label", "17 bytes, and ext4 takes 16")
 	refused("disk create D/a.raw --size 500M --fs ntfs --label äääääääääääääääääääääääääääääääää", 3, "bad-label", "33 characters, and ntfs takes 32")
-	refused("disk create D/a.raw --size 3T --fs xfs --table mbr", 3, "mbr-limit", "ends at 2 TiB")
+	refused("disk create D/a.raw --size 3T --fs xfs --table mbr", 3, "mbr-limit", "is limited to 2 TiB")
 	refused("disk create D/a.raw --size 17T --fs ntfs", 3, "too-large", "ends at 16 TiB")
 	refused("disk create D/a.raw --size 900T --prealloc falloc", 3, "no-space", "900 TiB will be written")
 	refused("disk create D/a.raw --size 1G --fs ntfs --lvm a/b", 64, "usage", "Windows does not support LVM")
 	refused("disk create D/a.raw --size 1G --lvm a/b", 64, "usage", "--lvm needs --fs")
 	refused("disk create D/a.raw --size 1G --fs xfs --lvm a", 64, "usage", "vg/lv")
-	refused("disk create D/a.raw --size 1G --fs xfs --lvm ../b", 64, "usage", "no name that LVM takes")
+	refused("disk create D/a.raw --size 1G --fs xfs --lvm ../b", 64, "usage", "not a valid LVM name")
 	refused("disk create D/a.raw --size 1G --fs vfat", 64, "usage", "one of xfs, ext4, btrfs, ntfs")
 	refused("disk create D/a.raw --size 1G --prealloc metadata", 64, "usage", "a raw image has no metadata")
 	refused("disk create D/a.raw --size 1024", 64, "usage", "needs a unit")
 	refused("disk create D/a.raw", 64, "usage", "--size is missing")
 	refused("disk create D/a.raw --size 1G --format qcow2", 64, "usage", "a name that does not end in .raw")
 	refused("disk convert D/source.raw D/a.vdi --to qcow2", 64, "usage", "a name that does not end in .vdi")
-	refused("disk convert D/held.qcow2 D/source.raw --to raw", 3, "file-exists", "is there already")
-	refused("disk convert D/source.raw D/dangling.qcow2 --to qcow2", 3, "file-exists", "is there already")
+	refused("disk convert D/held.qcow2 D/source.raw --to raw", 3, "file-exists", "already exists")
+	refused("disk convert D/source.raw D/dangling.qcow2 --to qcow2", 3, "file-exists", "already exists")
 	refused("disk convert D/none.raw D/a.qcow2 --to qcow2", 3, "not-found", "there is no image")
-	refused("disk convert D/held.qcow2 D/a.raw --to raw --from raw", 3, "format-mismatch", "begins like qcow2")
-	refused("disk convert D/source.raw D/b.raw --to raw --from qcow2", 3, "format-mismatch", "does not begin like qcow2")
+	refused("disk convert D/held.qcow2 D/a.raw --to raw --from raw", 3, "format-mismatch", "has the header of a qcow2 image")
+	refused("disk convert D/source.raw D/b.raw --to raw --from qcow2", 3, "format-mismatch", "does not have the header of a qcow2 image")
 	refused("disk convert D/vague.qcow2 D/a.raw --to raw", 3, "format-missing", "does not say which format its backing file")
 	refused("disk convert D/source.raw D/a.qcow2", 64, "usage", "--to is missing")
 	refused("disk convert D/source.raw --to qcow2", 64, "usage", "DST is missing")

@@ -150,7 +150,7 @@ func TestDiskList(t *testing.T) {
 		h.define(t, "format", "", disk("vda", "type='raw'", top, "")+disk("vdb", "type='qcow2'", shared, "")+disk("vdc", "", lone, ""))
 		l, text := h.lists(t, "format")
 		wants(t, l, "vda", "format-mismatch: sees a disk of 19")
-		wants(t, l, "vdb", "format-mismatch: does not begin like qcow2")
+		wants(t, l, "vdb", "format-mismatch: does not have the header of a qcow2 image")
 		// libvirt itself writes raw where there is no type.
 		wants(t, l, "vdc", "format-mismatch: sees a disk of 19", "disk-shared: domain plain")
 		t.Logf("\n%s", text)
@@ -162,13 +162,13 @@ func TestDiskList(t *testing.T) {
 			disk("vdc", "type='qcow2'", filepath.Join(h.dir, "nowhere.qcow2"), "")+disk("vdd", "type='qcow2'", vague, ""))
 		l, text := h.lists(t, "chain")
 		wants(t, l, "vda", "backing-missing: "+gone)
-		wants(t, l, "vdb", "chain-shared: lies below disk vda of domain user")
+		wants(t, l, "vdb", "chain-shared: is a backing file of disk vda of domain user")
 		wants(t, l, "vdd", "format-missing: does not say which format its backing file")
 		wants(t, l, "vdc", "not-found: there is no")
 		if d, _ := h.lists(t, "user"); d.Disks[0].Depth != 2 || d.Disks[0].Backing[0].Path != base {
 			t.Errorf("%+v", d)
 		} else {
-			wants(t, d, "vda", "chain-shared: which domain chain writes to as its vdb")
+			wants(t, d, "vda", "chain-shared: which is the writable disk vdb of domain chain")
 		}
 		t.Logf("\n%s", text)
 		h.undefine(t, "chain", "user")
@@ -179,7 +179,7 @@ func TestDiskList(t *testing.T) {
 		l, _ := h.lists(t, "one")
 		wants(t, l, "vda", "disk-shared: is disk vdb of domain plain", "disk-shared: is disk vda of domain twin")
 		wants(t, l, "vdb")
-		wants(t, l, "vdc", "disk-shared: of domain plain", "disk-shared: of domain twin", "disk-shared: is disk vda as well")
+		wants(t, l, "vdc", "disk-shared: of domain plain", "disk-shared: of domain twin", "disk-shared: is also disk vda")
 		h.undefine(t, "one", "twin")
 	})
 	t.Run("running", func(t *testing.T) {

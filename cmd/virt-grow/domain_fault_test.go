@@ -194,7 +194,7 @@ func TestDomainFull(t *testing.T) {
 		says  string
 	}{
 		{"overlay/before", images, 0, exitRestored, "No space left"},
-		{"fs:sda2/before", images, 128 << 10, exitRestored, "became full"},
+		{"fs:sda2/before", images, 128 << 10, exitRestored, "is almost full"},
 		{"switch/before", state, 0, exitRestored, "no space left"},
 		{"health/before", images, 0, exitRestored, "it is paused"},
 		{"pivot:vda/before", images, 0, exitUnrestored, "live commit"},

@@ -50,14 +50,14 @@ func TestDomainRefusals(t *testing.T) {
 	}{
 		{"many", "", disk("vda", qcow2, lone, "") + disk("vdb", asRaw, raw, ""), nil, 3, "ambiguous-disk", "2 disks: vda, vdb"},
 		{"absent", "", disk("vda", qcow2, lone, ""), []string{"--disk", "vdx"}, 3, "not-found", "has no disk vdx; it has vda"},
-		{"none", "", "", nil, 3, "not-found", "no disk that it writes to"},
+		{"none", "", "", nil, 3, "not-found", "no writable disk"},
 		{"readonly", "", disk("vda", qcow2, lone, "<readonly/>"), []string{"--disk", "vda"}, 3, "disk-readonly", "is read-only"},
 		{"shared", "", disk("vda", asRaw, raw, "<shareable/>"), nil, 3, "disk-shared", "is shareable"},
 		{"mistaken", "", disk("vda", asRaw, lone, ""), nil, 3, "format-mismatch", "a disk of 196"},
 		{"network", "", "<disk type='network' device='disk'><driver name='qemu' type='raw'/><source protocol='nbd' name='x'><host name='localhost'/></source><target dev='vda' bus='virtio'/></disk>", nil, 3, "disk-unsupported", `of type "network"`},
 		{"cdrom", "", disk("vda", qcow2, lone, "") + "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='" + raw + "'/><target dev='sdb' bus='sata'/><readonly/></disk>", []string{"--disk", raw}, 3, "disk-readonly", "is read-only"},
 		{"gone", "", disk("vda", qcow2, filepath.Join(h.dir, "no.qcow2"), ""), nil, 3, "not-found", "there is no image"},
-		{"second", "", disk("vda", qcow2, plain, ""), nil, 3, "disk-shared", "of domain twin as well"},
+		{"second", "", disk("vda", qcow2, plain, ""), nil, 3, "disk-shared", "is also disk vda of domain twin"},
 		{"below", "", disk("vda", qcow2, base, ""), nil, 3, "chain-shared", "below disk vda of domain user"},
 		{"reboots", "<on_poweroff>restart</on_poweroff>", disk("vda", qcow2, lone, ""), nil, 3, "domain-state", "does not stay off"},
 	} {

@@ -53,10 +53,10 @@ func TestOnlineSwapLast(t *testing.T) {
 		what, args, says string
 		exit             int
 	}{
-		{"the root", "--size +1G --yes", "vda3 (swap) stands behind /", 3},
+		{"the root", "--size +1G --yes", "vda3 (swap) is behind /", 3},
 		{"the offline way is told", "--size +1G --yes --grow /", "virt-grow grow swaplast --disk vda --size +1G moves", 3},
 		{"the swap is named", "--size +1G --yes --grow vda3", "holds swap", 3},
-		{"the commands are printed", "--size +1G --yes --in-guest print", "vda3 (swap) stands behind /", 3},
+		{"the commands are printed", "--size +1G --yes --in-guest print", "vda3 (swap) is behind /", 3},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			code, out := x.run(t, "", append([]string{"online", x.Name, "--disk", "vda"}, strings.Fields(c.args)...)...)
@@ -84,7 +84,7 @@ func TestOnlineWindowsRecovery(t *testing.T) {
 			x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
 			was := sizeOf(t, x.disks[1])
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "2G", "--yes")
-			if code != 3 || !strings.Contains(out, "in Windows, and can only be moved while it is off") || sizeOf(t, x.disks[1]) != was {
+			if code != 3 || !strings.Contains(out, "in Windows, and can only be moved while the guest is off") || sizeOf(t, x.disks[1]) != was {
 				t.Errorf("exit %d\n%s", code, out)
 			}
 		})

@@ -317,7 +317,7 @@ func filesOfData(t *testing.T, c *crash) {
 		exit int
 		says string
 	}{
-		{[]string{"copy-out", c.image + ":/README.txt", dest + "/empty"}, 3, "is there already"},
+		{[]string{"copy-out", c.image + ":/README.txt", dest + "/empty"}, 3, "already exists"},
 		{[]string{"cat", c.image + ":/nothing"}, 3, "there is no /nothing"},
 		{[]string{"cat", c.image + ":/README.txt/x"}, 3, "there is no"},
 		{[]string{"cat", c.image + ":/empty dir"}, 3, "is a directory"},

@@ -84,7 +84,7 @@ func TestUsage(t *testing.T) {
 		{"grow --size +1G --yes A --ntfs guest --grow sda1 --partition-only", 64, "cannot be used with"},
 		{"grow --size 50% --yes A", 64, "percentages are for --grow"},
 		{"grow --size +1G --yes A --grow sda1=60% --grow sda2=41%", 64, "100% is all of the remaining space"},
-		{"grow --size +1G --yes A --grow sda1=0%", 64, "is no share"},
+		{"grow --size +1G --yes A --grow sda1=0%", 64, "is not a percentage"},
 		{"grow --size +1G --yes A --sector-size 520", 64, "512 or 4096"},
 		{"grow --size +1G --yes A --format vmdk", 64, "qcow2 or raw"},
 		{"grow --size +1G --yes A --scratch-dir /nowhere", 64, "is not a directory"},

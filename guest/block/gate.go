@@ -48,7 +48,7 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 	g := &Gate{Socket: filepath.Join(dir, "gate.sock"), Name: gateNode, dir: dir, size: to, exited: make(chan struct{})}
 	control := filepath.Join(dir, "qmp.sock")
 	if len(g.Socket) > 107 {
-		return nil, fmt.Errorf("%s is too long a path for a socket", g.Socket)
+		return nil, fmt.Errorf("the path %s is too long for a socket", g.Socket)
 	}
 	g.cmd = exec.Command("qemu-storage-daemon",
 		"--blockdev", fmt.Sprintf("driver=null-co,node-name=%s,size=%d,read-zeroes=on", closedNode, int64(to)),
@@ -66,7 +66,7 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 	g.removeSockets()
 	if err := g.start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return nil, errors.New("qemu-storage-daemon is not installed (virt-grow doctor says what is missing)")
+			return nil, errors.New("qemu-storage-daemon is not installed (virt-grow doctor shows what is missing)")
 		}
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrTooBig says that a container cannot become as big as is asked.
-var ErrTooBig = errors.New("too big for its container")
+var ErrTooBig = errors.New("too large for its file or file system")
 
 // CanResize asks QEMU whether a qcow2 like that one can become so big: it resizes an
 // empty image that was made with the same options. The error is ErrTooBig with
@@ -29,7 +29,7 @@ func (i Info) CanResize(ctx context.Context, to size.Bytes) error {
 	defer os.RemoveAll(dir)
 	like := filepath.Join(dir, "like.qcow2")
 	if _, err := Run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-o", i.options(), like, bytesOf(i.VirtualSize)); err != nil {
-		return fmt.Errorf("make an empty image like %s: %w", i.Path, err)
+		return fmt.Errorf("create an empty image like %s: %w", i.Path, err)
 	}
 	_, err = Run(ctx, "qemu-img", "resize", "-q", "-f", "qcow2", like, bytesOf(to))
 	var failed *ExecError
@@ -78,7 +78,7 @@ func (i Info) Largest() size.Bytes {
 func CanHold(dir string, n size.Bytes) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err == nil && limit.Cur < uint64(n) {
-		return fmt.Errorf("%w: this process may write files of %s at most (ulimit -f)", ErrTooBig, size.Bytes(limit.Cur))
+		return fmt.Errorf("%w: the file size limit of this process is %s (ulimit -f)", ErrTooBig, size.Bytes(limit.Cur))
 	}
 	f, err := os.CreateTemp(dir, ".virt-grow-*")
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
@@ -92,7 +92,7 @@ func CanHold(dir string, n size.Bytes) error {
 	err = unix.Ftruncate(int(f.Fd()), int64(n))
 	switch {
 	case errors.Is(err, unix.EFBIG), errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("%w: the file system of %s holds no file of %s", ErrTooBig, dir, n)
+		return fmt.Errorf("%w: the file system of %s does not support files of %s", ErrTooBig, dir, n)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return fmt.Errorf("%w: the file system of %s has no sparse files, and too little space for one of %s", ErrTooBig, dir, n)
 	}

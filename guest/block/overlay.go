@@ -181,7 +181,7 @@ func commit(ctx context.Context, from, into string) error {
 // image, and it gets its old size. It can be repeated after a crash.
 func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	if _, err := os.Stat(o.Undo); err != nil {
-		return fmt.Errorf("the saved bytes are gone: %w", err)
+		return fmt.Errorf("the saved bytes are missing: %w", err)
 	}
 	// The overlay is of no more use, and the room it takes may be what the
 	// commit ran out of.

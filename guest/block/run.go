@@ -78,7 +78,7 @@ func failed(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error 
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("%s is not installed (virt-grow doctor says what is missing)", cmd.Args[0])
+		return fmt.Errorf("%s is not installed (virt-grow doctor shows what is missing)", cmd.Args[0])
 	}
 	return &ExecError{Argv: cmd.Args, Err: err, Stderr: stderr}
 }

@@ -59,7 +59,7 @@ func (g *Gate) Read(ctx context.Context, n, at size.Bytes) ([]byte, error) {
 // their caches is theirs to drop.
 func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 	if n := size.Bytes(len(data)); at < 0 || at+n > g.size {
-		return fmt.Errorf("bytes %d to %d are not on a disk of %d", at, at+n, g.size)
+		return fmt.Errorf("bytes %d to %d are outside the disk of %d bytes", at, at+n, g.size)
 	}
 	in := filepath.Join(g.dir, "window")
 	defer os.Remove(in)
@@ -70,7 +70,7 @@ func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 }
 
 // ErrCopyDiffers says that a copy does not read back as what was copied.
-var ErrCopyDiffers = errors.New("the copy differs from what was copied")
+var ErrCopyDiffers = errors.New("the copy differs from the original")
 
 // CopyIn copies n bytes of the overlay's image to another place of the export,
 // and reads them back. They come from the image, which nobody writes to: so the

@@ -28,7 +28,7 @@ func Choose(domainName string, disks []domain.Disk, name string) (domain.Disk, e
 	case name != "":
 		return domain.Disk{}, plan.Refuse(plan.NotFound, name, "domain %s has no disk %s; it has %s", domainName, name, list)
 	case len(writable) == 0:
-		return domain.Disk{}, plan.Refuse(plan.NotFound, domainName, "domain %s has no disk that it writes to", domainName)
+		return domain.Disk{}, plan.Refuse(plan.NotFound, domainName, "domain %s has no writable disk", domainName)
 	case len(writable) > 1:
 		return domain.Disk{}, plan.Refuse(plan.AmbiguousDisk, domainName, "domain %s has %d disks: %s", domainName, len(writable), list)
 	}
@@ -57,9 +57,9 @@ func CheckChangeable(domainName string, d domain.Disk) error {
 	case d.Device != "disk":
 		return refuse(plan.DiskUnsupported, "is a %s, not a disk", d.Device)
 	case d.Transient:
-		return refuse(plan.DiskUnsupported, "is transient: what is written to it is thrown away")
+		return refuse(plan.DiskUnsupported, "is transient: its changes are discarded when the guest stops")
 	case d.Shared:
-		return refuse(plan.DiskShared, "is shareable: others may write to it at the same time")
+		return refuse(plan.DiskShared, "is shareable: other guests may write to it at the same time")
 	case d.Why != "":
 		return RefuseVolume(domainName, d)
 	case d.Kind != "file" && d.Kind != "block":
@@ -73,7 +73,7 @@ func CheckChangeable(domainName string, d domain.Disk) error {
 // RefuseVolume refuses the volume of a storage pool that is not a file or a block
 // device, or that cannot be found.
 func RefuseVolume(domainName string, d domain.Disk) error {
-	r := plan.Refuse(plan.DiskUnsupported, domainName, "disk %s of %s is not a file that can be worked on: %s", d.Target, domainName, d.Why)
+	r := plan.Refuse(plan.DiskUnsupported, domainName, "disk %s of %s is not a file that can be grown: %s", d.Target, domainName, d.Why)
 	if d.Asleep {
 		r.Subject, r.Way = d.Volume.Pool, plan.WayStartPool
 	}
@@ -97,7 +97,7 @@ func CheckResizable(domainName string, s domain.Status) error {
 // CheckNoJob refuses a domain with a job of libvirt's under way.
 func CheckNoJob(domainName string, s domain.Status) error {
 	if s.Job {
-		return plan.Refuse(plan.DomainJob, domainName, "domain %s has a job under way: a backup, a migration or a save", domainName)
+		return plan.Refuse(plan.DomainJob, domainName, "domain %s has a running job: a backup, a migration or a save", domainName)
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func CheckNoJob(domainName string, s domain.Status) error {
 // CheckNoBlockJob refuses a domain with a block job under way on one of its disks.
 func CheckNoBlockJob(domainName string, s domain.Status) error {
 	if len(s.Blocked) > 0 {
-		return plan.Refuse(plan.DomainJob, domainName, "domain %s has a block job under way on %s", domainName, strings.Join(s.Blocked, ", "))
+		return plan.Refuse(plan.DomainJob, domainName, "domain %s has a running block job on %s", domainName, strings.Join(s.Blocked, ", "))
 	}
 	return nil
 }

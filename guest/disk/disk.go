@@ -186,7 +186,7 @@ func (s *Set) CheckOff() error {
 	case s.Running:
 		return plan.Refuse(plan.InUse, s.Disks[0].Path, "domain %s is %s: files inside it can only be changed while it is off", s.Name, s.status.State)
 	case s.status.Saved:
-		return plan.Refuse(plan.ManagedSave, s.Name, "domain %s has a managed save: a start would resume the saved guest, which knows its files as they were", s.Name)
+		return plan.Refuse(plan.ManagedSave, s.Name, "domain %s has a managed save: a start would resume the saved guest, whose memory holds the old state of its files", s.Name)
 	}
 	return nil
 }

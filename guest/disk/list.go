@@ -73,7 +73,7 @@ func listed(d domain.Disk) plan.ListedDisk {
 		entry.Source = d.Remote
 	}
 	if d.Cache == "unsafe" {
-		entry.Warn(plan.CacheUnsafe, d.Target, "%s has cache='unsafe': what the guest believes to be on the disk is lost when the host goes down", d.Target)
+		entry.Warn(plan.CacheUnsafe, d.Target, "%s has cache='unsafe': flushed writes of the guest are lost if the host crashes", d.Target)
 	}
 	return entry
 }
@@ -148,12 +148,12 @@ func warnIfDefinitionsDiffer(d *plan.ListedDisk, name string, live, defined []do
 	next, stays := ByTarget(defined, d.Target)
 	switch {
 	case !runs:
-		d.Warn(plan.DefinitionsDiffer, name, "%s is in the definition alone: the guest gets it at its next start", d.Target)
+		d.Warn(plan.DefinitionsDiffer, name, "%s is only in the persistent definition: the guest sees it at its next start", d.Target)
 	case !stays:
-		d.Warn(plan.DefinitionsDiffer, name, "%s is in the running guest alone: it is gone after the next shutdown", d.Target)
+		d.Warn(plan.DefinitionsDiffer, name, "%s is only in the running guest: it is gone after the next shutdown", d.Target)
 	default:
 		if differ := now.Differs(next); len(differ) > 0 {
-			d.Warn(plan.DefinitionsDiffer, name, "%s runs with another definition than the one for the next start: %s", d.Target, strings.Join(differ, "; "))
+			d.Warn(plan.DefinitionsDiffer, name, "the definition of %s in the running guest differs from the persistent one: %s", d.Target, strings.Join(differ, "; "))
 		}
 	}
 }
@@ -173,11 +173,11 @@ func warnIfShared(d *plan.ListedDisk, others Users) {
 			switch {
 			case !writes, d.Shareable && u.Disk.Shared && depth+u.Depth == 0:
 			case depth == 0 && u.Depth == 0:
-				d.Warn(plan.DiskShared, u.Domain, "%s: %s is disk %s of domain %s as well", d.Target, link.Path, u.Target, u.Domain)
+				d.Warn(plan.DiskShared, u.Domain, "%s: %s is also disk %s of domain %s", d.Target, link.Path, u.Target, u.Domain)
 			case depth == 0:
-				d.Warn(plan.ChainShared, u.Domain, "%s: %s lies below disk %s of domain %s (%s)", d.Target, link.Path, u.Target, u.Domain, u.Disk.Source)
+				d.Warn(plan.ChainShared, u.Domain, "%s: %s is a backing file of disk %s of domain %s (%s)", d.Target, link.Path, u.Target, u.Domain, u.Disk.Source)
 			default:
-				d.Warn(plan.ChainShared, u.Domain, "%s lies on %s, which domain %s writes to as its %s", d.Target, link.Path, u.Domain, u.Target)
+				d.Warn(plan.ChainShared, u.Domain, "%s has the backing file %s, which is the writable disk %[4]s of domain %[3]s", d.Target, link.Path, u.Domain, u.Target)
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func warnIfTwice(disks []plan.ListedDisk) {
 		for j := range disks[:i] {
 			a, b := &disks[j], &disks[i]
 			if local(a) && local(b) && !(a.ReadOnly && b.ReadOnly) && image.SameFile(a.Source, b.Source) {
-				b.Warn(plan.DiskShared, b.Source, "%s: %s is disk %s as well", b.Target, b.Source, a.Target)
+				b.Warn(plan.DiskShared, b.Source, "%s: %s is also disk %s", b.Target, b.Source, a.Target)
 			}
 		}
 	}
@@ -234,6 +234,6 @@ func warnNotInspected(d *plan.ListedDisk, err error) {
 		reason = r.Reason
 	}
 	if !warned(d, reason) {
-		d.Warn(reason, d.Source, "%s: cannot look inside: %v", d.Target, err)
+		d.Warn(reason, d.Source, "%s: cannot inspect the disk: %v", d.Target, err)
 	}
 }

@@ -92,10 +92,10 @@ func TestDefinitionsDiffer(t *testing.T) {
 		want          string // in the warning; "" for none
 	}{
 		"the same":       {[]domain.Disk{disk}, []domain.Disk{disk}, ""},
-		"only defined":   {nil, []domain.Disk{disk}, "in the definition alone"},
-		"only running":   {[]domain.Disk{disk}, nil, "in the running guest alone"},
+		"only defined":   {nil, []domain.Disk{disk}, "only in the persistent definition"},
+		"only running":   {[]domain.Disk{disk}, nil, "only in the running guest"},
 		"another cache":  {[]domain.Disk{disk}, []domain.Disk{other}, "cache none, then writeback"},
-		"another target": {[]domain.Disk{disk}, []domain.Disk{{Target: "vdb"}}, "in the running guest alone"},
+		"another target": {[]domain.Disk{disk}, []domain.Disk{{Target: "vdb"}}, "only in the running guest"},
 	} {
 		d := listed(disk)
 		warnIfDefinitionsDiffer(&d, "web", c.live, c.defined)

@@ -50,7 +50,7 @@ func (d *Disk) openOthers(ctx context.Context) *Set {
 		}
 		img, err := image.Open(ctx, def.Source, image.Options{Format: def.Format, Sector: sectorOf(def, 0), KeepSize: true, Access: block.Shared})
 		if err != nil {
-			d.Notes = append(d.Notes, fmt.Sprintf("%s was not looked at for the memory image of a hibernated system: %v", def.Target, err))
+			d.Notes = append(d.Notes, fmt.Sprintf("%s was not checked for a hibernated system: %v", def.Target, err))
 			continue
 		}
 		others.Disks = append(others.Disks, &Disk{Image: img, Domain: d.Domain, Status: d.Status, Def: def})

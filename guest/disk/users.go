@@ -100,9 +100,9 @@ func (u Users) checkNone(paths []string) error {
 		}
 		use := uses[0]
 		if use.Depth == 0 {
-			return plan.Refuse(plan.DiskShared, use.Domain, "%s is disk %s of domain %s as well", path, use.Target, use.Domain)
+			return plan.Refuse(plan.DiskShared, use.Domain, "%s is also disk %s of domain %s", path, use.Target, use.Domain)
 		}
-		return plan.Refuse(plan.ChainShared, use.Domain, "%s lies below disk %s of domain %s (%s)", path, use.Target, use.Domain, use.Disk.Source)
+		return plan.Refuse(plan.ChainShared, use.Domain, "%s is a backing file of disk %s of domain %s (%s)", path, use.Target, use.Domain, use.Disk.Source)
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func CheckNotOwn(ctx context.Context, domainName string, disks []domain.Disk, pa
 		own = append(own, domain.User{Domain: domainName, Target: d.Target, Disk: d})
 	}
 	for _, use := range FindUsers(ctx, block.Inspect, own).Of(path) {
-		return plan.Refuse(plan.DiskShared, domainName, "%s is disk %s of %s already, or a backing file of it", path, use.Target, domainName)
+		return plan.Refuse(plan.DiskShared, domainName, "%s is already disk %s of %s, or a backing file of that disk", path, use.Target, domainName)
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func CheckNotRunning(ctx context.Context, users []domain.User, path string) erro
 	writing := slices.DeleteFunc(slices.Clone(users), func(u domain.User) bool { return !u.Live || u.Disk.Fixed })
 	for _, use := range FindUsers(ctx, block.Inspect, writing).Of(path) {
 		if use.Depth == 0 {
-			return plan.Refuse(plan.InUse, path, "%s is disk %s of domain %s, which runs", path, use.Target, use.Domain)
+			return plan.Refuse(plan.InUse, path, "%s is disk %s of domain %s, which is running", path, use.Target, use.Domain)
 		}
 	}
 	return nil

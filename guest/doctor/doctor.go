@@ -125,5 +125,5 @@ func (s system) install(onDebian, onFedora string) string {
 	case fedora, rhel:
 		return "sudo dnf install " + onFedora
 	}
-	return "# install what Debian calls " + onDebian + " and Fedora " + onFedora
+	return "# install the package that Debian calls " + onDebian + " and Fedora " + onFedora
 }

@@ -166,7 +166,7 @@ func TestFolder(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f := folder{name: "state folder", path: filepath.Join(dir, "not", "made", "yet"), use: "journals", set: "--state-dir"}
+	f := folder{name: "state directory", path: filepath.Join(dir, "not", "made", "yet"), use: "journals", set: "--state-dir"}
 	if got := f.examine(); got.Level != OK {
 		t.Errorf("to be made: got %+v", got)
 	}
@@ -202,7 +202,7 @@ func TestExamine(t *testing.T) {
 			}
 			t.Logf("%-4s %-19s %s  [%s]", f.Level, f.Name, f.Text, f.Mend)
 		}
-		for _, name := range []string{"KVM", "qemu-img", "qemu-storage-daemon", "kernel", "state folder", "scratch folder", "temporary folder", "appliance cache"} {
+		for _, name := range []string{"KVM", "qemu-img", "qemu-storage-daemon", "kernel", "state directory", "scratch directory", "temporary directory", "appliance cache"} {
 			if !names[name] {
 				t.Errorf("quick %v: nothing about %s", quick, name)
 			}

@@ -33,15 +33,15 @@ type folder struct {
 func folders(o Options) []folder {
 	temp := os.TempDir()
 	list := []folder{{
-		name: "state folder", path: o.StateDir, want: 256 * size.MiB, use: "journals, and overlays of block devices",
+		name: "state directory", path: o.StateDir, want: 256 * size.MiB, use: "journals, and overlays of block devices",
 		sockets: "/jobs/20060102-150405-0000/1/gate.sock", set: "--state-dir",
 	}}
 	if o.ScratchDir != "" {
-		list = append(list, folder{name: "scratch folder", path: o.ScratchDir, want: size.GiB, use: "overlays", set: "--scratch-dir"})
+		list = append(list, folder{name: "scratch directory", path: o.ScratchDir, want: size.GiB, use: "overlays", set: "--scratch-dir"})
 	}
 	return append(list,
 		folder{
-			name: "temporary folder", path: temp, want: 256 * size.MiB, use: "overlays of inspect and plan",
+			name: "temporary directory", path: temp, want: 256 * size.MiB, use: "overlays of inspect and plan",
 			sockets: "/virt-grow-0000000000/1/gate.sock", set: "TMPDIR",
 		},
 		folder{
@@ -64,7 +64,7 @@ func (f folder) examine() Finding {
 	}
 	free, err := block.Free(at)
 	if err != nil {
-		return Finding{f.name, Fail, fmt.Sprintf("cannot see how much is free in %s: %v", at, err), f.another()}
+		return Finding{f.name, Fail, fmt.Sprintf("cannot read the free space in %s: %v", at, err), f.another()}
 	}
 	return f.judge(free)
 }
@@ -75,7 +75,7 @@ const longestSocket = 107
 func (f folder) judge(free size.Bytes) Finding {
 	switch {
 	case f.sockets != "" && len(f.path)+len(f.sockets) > longestSocket:
-		return Finding{f.name, Fail, fmt.Sprintf("%s is too long a path for the sockets in it: at most %d characters",
+		return Finding{f.name, Fail, fmt.Sprintf("the path %s is too long for the sockets created in it: at most %d characters",
 			f.path, longestSocket-len(f.sockets)), f.another()}
 	case free < f.want:
 		return Finding{f.name, Warn, fmt.Sprintf("%s has %s free, and %s may need %s", f.path, free, f.use, f.want),
@@ -86,15 +86,15 @@ func (f folder) judge(free size.Bytes) Finding {
 
 func (f folder) another() string {
 	if strings.HasPrefix(f.set, "--") {
-		return "virt-grow " + f.set + " FOLDER …   # another folder"
+		return "virt-grow " + f.set + " DIRECTORY …   # another directory"
 	}
-	return "export " + f.set + "=FOLDER   # another folder"
+	return "export " + f.set + "=DIRECTORY   # another directory"
 }
 
 // existing is the first folder on the way up that is there.
 func existing(path string) (string, error) {
 	if path == "" {
-		return "", errors.New("no folder is set")
+		return "", errors.New("no directory is set")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -104,7 +104,7 @@ func existing(path string) (string, error) {
 		info, err := os.Stat(path)
 		switch {
 		case err == nil && !info.IsDir():
-			return "", fmt.Errorf("%s is not a folder", path)
+			return "", fmt.Errorf("%s is not a directory", path)
 		case err == nil:
 			return path, nil
 		case !errors.Is(err, fs.ErrNotExist) || path == "/":

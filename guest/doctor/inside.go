@@ -40,18 +40,18 @@ func judgeKVM(state kvm, wanted appliance.Accel, facts *appliance.Facts) Finding
 	f := Finding{Name: "KVM", Level: Warn}
 	switch {
 	case wanted == appliance.TCG:
-		f.Level, f.Text = OK, "not wanted: --accel tcg"
+		f.Level, f.Text = OK, "not used, because of --accel tcg"
 	case state == kvmMissing:
 		f.Text = "there is no /dev/kvm: " + slow
-		f.Mend = "grep -cwE 'vmx|svm' /proc/cpuinfo   # 0: turn on VT-x or AMD-V in the firmware, or nested virtualisation on this machine's own host"
+		f.Mend = "grep -cwE 'vmx|svm' /proc/cpuinfo   # 0: enable VT-x or AMD-V in the firmware, or nested virtualisation on the host of this machine"
 	case state == kvmDenied:
 		f.Text = "this user may not use /dev/kvm: " + slow
 		f.Mend = "sudo usermod -aG kvm $USER   # then log in again"
 	case facts == nil:
-		f.Level, f.Text = OK, "/dev/kvm is there; not tried"
+		f.Level, f.Text = OK, "/dev/kvm exists; it was not tried"
 	case facts.KVMError != nil:
-		f.Text = "/dev/kvm is there, but QEMU dies when it uses it: " + slow +
-			"; nested virtualisation is to be mended on this machine's own host"
+		f.Text = "/dev/kvm exists, but QEMU fails when it uses it: " + slow +
+			"; fix nested virtualisation on the host of this machine"
 	default:
 		f.Level, f.Text = OK, "usable"
 	}
@@ -78,7 +78,7 @@ func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 		facts.Version, facts.Kernel, accel, facts.Launch.Seconds())}
 	if facts.Launch > time.Minute {
 		launch.Level = Warn
-		launch.Text += "; the first launch after an upgrade also builds the appliance"
+		launch.Text += "; the first launch after an upgrade takes longer, because it builds the appliance"
 		launch.Mend = "virt-grow doctor   # again; if it stays as slow, the host is busy"
 	}
 	return []Finding{launch, judgeNTFS(s, facts), judgeFileSystems(s, facts.Lacking)}
@@ -93,12 +93,12 @@ func judgeNTFS(s system, facts *appliance.Facts) Finding {
 	}
 	switch {
 	case slices.Contains(facts.Lacking, "ntfs"):
-		return Finding{"NTFS", Warn, "the appliance has no NTFS: Windows guests cannot be grown here", mend}
+		return Finding{"NTFS", Warn, "the appliance does not support NTFS: Windows guests cannot be grown on this host", mend}
 	case facts.NTFSError != nil:
-		return Finding{"NTFS", Warn, "the appliance has NTFS, but a trial with it failed: " + facts.NTFSError.Error() +
-			"; without it, Windows guests grow with --ntfs guest", mend}
+		return Finding{"NTFS", Warn, "the appliance supports NTFS, but a test failed: " + facts.NTFSError.Error() +
+			"; until it works, grow Windows guests with --ntfs guest", mend}
 	}
-	return Finding{Name: "NTFS", Level: OK, Text: "made, resized and mounted one"}
+	return Finding{Name: "NTFS", Level: OK, Text: "created, resized and mounted a file system"}
 }
 
 // packages are what the appliance is built from on the host.
@@ -163,7 +163,7 @@ func judgeKernels(s system, k kernels, launched bool) Finding {
 		f.Level, f.Text = Fail, "there is no kernel in /boot for the appliance"
 		f.Mend = s.install("linux-image-amd64   # Ubuntu: linux-image-generic", "kernel-core")
 	case len(k.readable) == 0:
-		f.Text = "none in /boot, but the appliance has one"
+		f.Text = "there is none in /boot, but the appliance has one"
 	default:
 		f.Text = fmt.Sprintf("readable (%d)", len(k.readable))
 	}

@@ -19,7 +19,7 @@ func examineLibvirt(ctx context.Context, s system, uri string) Finding {
 		if errors.As(err, &r) && r.Reason == plan.RemoteHost {
 			mend = ""
 		}
-		return Finding{name, Warn, fmt.Sprintf("%v: images can be grown, domains cannot", err), mend}
+		return Finding{name, Warn, fmt.Sprintf("%v; images can be grown, domains cannot", err), mend}
 	}
 	defer conn.Close()
 	version, domains, err := conn.About(ctx)

@@ -45,7 +45,7 @@ func judgeTool(s system, t tool, output string) Finding {
 	v, ok := parseVersion(output)
 	switch {
 	case !ok:
-		return Finding{Name: t.name, Level: Warn, Text: "cannot tell its version"}
+		return Finding{Name: t.name, Level: Warn, Text: "its version is unknown"}
 	case v.before(t.least):
 		return Finding{t.name, Fail, fmt.Sprintf("version %s has no %s; QEMU %s or newer is needed: Debian 12, Ubuntu 22.04 and RHEL 9 have it", v, t.why, t.least),
 			s.install(t.debian, t.fedora)}

@@ -42,7 +42,7 @@ func ReadChain(ctx context.Context, inspect Inspector, path, format string, acce
 		case info.Backing == "":
 			return chain, nil
 		case read[info.Backing]:
-			return chain, plan.Refuse(plan.FormatUnsupported, path, "the backing chain of %s is a loop: %s is below itself", path, info.Backing)
+			return chain, plan.Refuse(plan.FormatUnsupported, path, "the backing chain of %s is a loop: %s is its own backing file", path, info.Backing)
 		case len(chain) > maxDepth:
 			return chain, plan.Refuse(plan.FormatUnsupported, path, "the backing chain of %s is longer than %d images", path, maxDepth)
 		}
@@ -62,7 +62,7 @@ func checkBacking(path string, info block.Info) error {
 		return plan.Refuse(plan.FormatUnsupported, path, "the backing file of %s is not a local file: %s", path, info.Backing)
 	}
 	if _, err := os.Stat(info.Backing); errors.Is(err, fs.ErrNotExist) {
-		return plan.Refuse(plan.NotFound, info.Backing, "the backing file of %s is gone: %s", path, info.Backing)
+		return plan.Refuse(plan.NotFound, info.Backing, "the backing file of %s does not exist: %s", path, info.Backing)
 	}
 	return nil
 }

@@ -50,11 +50,11 @@ func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
 		return err
 	}
 	if largest := img.Info.Largest(); img.Format == "qcow2" && largest > 0 && largest < to {
-		r := plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: a qcow2 with clusters of %s ends at %s", img.Path, to, img.Info.Cluster, largest)
+		r := plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot grow to %s: a qcow2 image with clusters of %s is limited to %s", img.Path, to, img.Info.Cluster, largest)
 		r.Size, r.Way = largest, plan.WayLargerClusters
 		return r
 	}
-	return plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot become %s: %v", img.Path, to, err)
+	return plan.Refuse(plan.ContainerLimit, img.Path, "%s cannot grow to %s: %v", img.Path, to, err)
 }
 
 // CheckWritable refuses a file or directory that this process may not write to:
@@ -97,14 +97,14 @@ func (img *Image) CheckBitmaps(ctx context.Context, running BitmapReader) error 
 	if running != nil && img.Access == block.Shared {
 		broken, err := running.InconsistentBitmaps(ctx, img.Path)
 		if err != nil {
-			return fmt.Errorf("cannot ask QEMU for the bitmaps of %s: %w", img.Path, err)
+			return fmt.Errorf("cannot list the bitmaps of %s: %w", img.Path, err)
 		}
 		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(broken, name) })
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	r := plan.Refuse(plan.BitmapInUse, img.Path, "%s cannot be resized: its bitmap %s is inconsistent, because the QEMU that wrote it did not end well", img.Path, strings.Join(names, ", "))
+	r := plan.Refuse(plan.BitmapInUse, img.Path, "%s cannot be resized: its bitmap %s is inconsistent, because the QEMU that wrote it was not shut down cleanly", img.Path, strings.Join(names, ", "))
 	r.Item = names[0]
 	return r
 }

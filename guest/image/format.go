@@ -68,9 +68,9 @@ func checkContent(name, path, format string) error {
 		if err != nil {
 			return err
 		}
-		return plan.Refuse(plan.FormatMismatch, name, "%s begins like %s, but is to be used as raw: a guest that has it as raw sees a disk of %d bytes, the file's own size", name, looks, stamp.Bytes)
+		return plan.Refuse(plan.FormatMismatch, name, "%s has the header of a %s image, but is configured as raw: as raw, the guest sees a disk of %d bytes, the size of the file", name, looks, stamp.Bytes)
 	case format == "qcow2" && looks != "qcow2":
-		return plan.Refuse(plan.FormatMismatch, name, "%s does not begin like qcow2", name)
+		return plan.Refuse(plan.FormatMismatch, name, "%s does not have the header of a qcow2 image", name)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func (img *Image) check() error {
 		return refuse(plan.UnknownContent, "has only %s", img.Size)
 	}
 	if info.Snapshots > 0 && !img.keepSize {
-		img.Notes = append(img.Notes, fmt.Sprintf("the image has %d internal snapshot(s): they keep the old size, and going back to one undoes the growth", info.Snapshots))
+		img.Notes = append(img.Notes, fmt.Sprintf("the image has %d internal snapshot(s): they keep the old size, and reverting to one undoes the growth", info.Snapshots))
 	}
 	if img.Block {
 		return img.checkNotMounted()

@@ -57,7 +57,7 @@ func checkVacant(path string) error {
 		return nil
 	}
 	if err == nil {
-		err = plan.Refuse(plan.FileExists, path, "%s is there already", path)
+		err = plan.Refuse(plan.FileExists, path, "%s already exists", path)
 	}
 	return err
 }
@@ -112,7 +112,7 @@ func (f *NewFile) Publish(dir string, save func() error) error {
 	}
 	err = block.RenameNew(temp, f.Path, parent)
 	if errors.Is(err, fs.ErrExist) {
-		return plan.Refuse(plan.FileExists, f.Path, "%s has been created by another program meanwhile", f.Path)
+		return plan.Refuse(plan.FileExists, f.Path, "another program has created %s in the meantime", f.Path)
 	}
 	return errors.Join(err, f.Discard(dir))
 }
@@ -131,7 +131,7 @@ func (f *NewFile) Unpublish(ctx context.Context) error {
 		return nil
 	}
 	if now, err := StampOf(f.Path); err != nil || now != f.Made {
-		return fmt.Errorf("%s was written to since it was made: it is not deleted", f.Path)
+		return fmt.Errorf("%s has been written to since it was created: it is not deleted", f.Path)
 	}
 	if _, err := block.Inspect(ctx, f.Path, f.Format, block.Exclusive); errors.Is(err, block.ErrInUse) {
 		return RefuseInUse(f.Path, err)

@@ -70,7 +70,7 @@ func watchSpace(ctx context.Context, dir string, free func(string) (size.Bytes, 
 		case <-tick:
 		}
 		if left, err := free(dir); err == nil && left < minFree {
-			cancel(fmt.Errorf("%s became full: %s are left, so the edit cannot go on", dir, left))
+			cancel(fmt.Errorf("%s is almost full: %s are free, so the edit was stopped", dir, left))
 			return
 		}
 	}

@@ -75,7 +75,7 @@ func TestWatchSpace(t *testing.T) {
 		tick <- time.Time{}
 	}
 	watchSpace(ctx, "/dir", free, tick, cancel)
-	if err := context.Cause(ctx); err == nil || !strings.Contains(err.Error(), "/dir became full") || len(left) != 0 {
+	if err := context.Cause(ctx); err == nil || !strings.Contains(err.Error(), "/dir is almost full") || len(left) != 0 {
 		t.Errorf("%v, %d readings left", err, len(left))
 	}
 	// A watch that is ended cancels nothing else.

@@ -43,7 +43,7 @@ func (g *Guest) AwaitDisk(ctx context.Context, before []string, plugged domain.D
 	})
 	if errors.Is(err, poll.ErrTimeout) {
 		if why == nil {
-			why = errors.New("it has no new disk")
+			why = errors.New("no new disk has appeared")
 		}
 		return "", fmt.Errorf("the guest does not see %s within %s: %w", plugged.Target, g.waits.disk, why)
 	}
@@ -160,11 +160,11 @@ const probeLimit = time.Minute
 
 // Probe finds out all that counts for growing a disk of a Linux guest.
 func (g *Guest) Probe(ctx context.Context) (live.Guest, error) {
-	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not say within %s what block devices it has", probeLimit))
+	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not list its block devices within %s", probeLimit))
 	defer stop()
 	ran, err := g.agent.Run(ctx, live.Probe(), "")
 	if err != nil {
-		return live.Guest{}, fmt.Errorf("cannot ask the guest for its block devices: %w", err)
+		return live.Guest{}, fmt.Errorf("cannot list the guest's block devices: %w", err)
 	}
 	if ran.Status != 0 {
 		return live.Guest{}, fmt.Errorf("lsblk in the guest ended with status %d: %s", ran.Status, domain.FirstLine(ran.Err))
@@ -174,14 +174,14 @@ func (g *Guest) Probe(ctx context.Context) (live.Guest, error) {
 
 // WindowsDisks has PowerShell list the disks of a Windows guest.
 func (g *Guest) WindowsDisks(ctx context.Context) ([]live.WindowsDisk, error) {
-	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not say within %s what disks it has", probeLimit))
+	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not list its disks within %s", probeLimit))
 	defer stop()
 	ran, err := g.agent.Run(ctx, plan.PowerShell(live.WindowsProbe()), "")
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask the guest for its disks: %w", err)
+		return nil, fmt.Errorf("cannot list the guest's disks: %w", err)
 	}
 	if ran.Status != 0 {
-		return nil, plan.Refuse(plan.ToolMissing, "PowerShell", "PowerShell in %s does not list its disks: %s", g.name, domain.FirstLine(ran.Err, ran.Out))
+		return nil, plan.Refuse(plan.ToolMissing, "PowerShell", "PowerShell in %s cannot list the disks: %s", g.name, domain.FirstLine(ran.Err, ran.Out))
 	}
 	return live.ReadWindowsProbe(string(ran.Out))
 }

@@ -83,7 +83,7 @@ func TestAwaitDisk(t *testing.T) {
 		}
 	})
 	t.Run("never", func(t *testing.T) {
-		if name, err := linux().impatient().AwaitDisk(t.Context(), before, plugged); err == nil || !strings.Contains(err.Error(), "does not see vdc within 1ns: it has no new disk") {
+		if name, err := linux().impatient().AwaitDisk(t.Context(), before, plugged); err == nil || !strings.Contains(err.Error(), "does not see vdc within 1ns: no new disk has appeared") {
 			t.Errorf("%q (%v)", name, err)
 		}
 	})
@@ -180,9 +180,9 @@ func TestProbe(t *testing.T) {
 		want string
 	}{
 		"a disk":      {ran: domain.Ran{Out: []byte(`NAME="/dev/vda" TYPE="disk" SIZE="5"` + "\n")}},
-		"no programs": {err: errMayNotExec, want: "cannot ask the guest for its block devices"},
+		"no programs": {err: errMayNotExec, want: "cannot list the guest's block devices"},
 		"no lsblk":    {ran: domain.Ran{Status: 127, Err: []byte("sh: lsblk: not found\n")}, want: "status 127: sh: lsblk: not found"},
-		"no device":   {want: "names no block device"},
+		"no device":   {want: "lists no block device"},
 	} {
 		g, err := New("vm", &answers{ran: c.ran, err: c.err}).Probe(t.Context())
 		if c.want == "" && (err != nil || len(g.Devices) != 1) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -199,8 +199,8 @@ func TestWindowsDisks(t *testing.T) {
 		reason plan.Reason
 	}{
 		"a disk":        {ran: domain.Ran{Out: []byte("disk|0|68719476736|512|GPT|\r\n")}},
-		"no programs":   {err: errMayNotExec, want: "cannot ask the guest for its disks"},
-		"no PowerShell": {ran: domain.Ran{Status: 1, Err: []byte("Get-Disk: not recognized")}, want: "PowerShell in vm does not list its disks: Get-Disk", reason: plan.ToolMissing},
+		"no programs":   {err: errMayNotExec, want: "cannot list the guest's disks"},
+		"no PowerShell": {ran: domain.Ran{Status: 1, Err: []byte("Get-Disk: not recognized")}, want: "PowerShell in vm cannot list the disks: Get-Disk", reason: plan.ToolMissing},
 		"nonsense":      {ran: domain.Ran{Out: []byte("disk|x\n")}, want: "describes a disk"},
 	} {
 		disks, err := New("vm", &answers{ran: c.ran, err: c.err}).WindowsDisks(t.Context())

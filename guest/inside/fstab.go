@@ -18,7 +18,7 @@ import (
 // entry's mount point or file system.
 func CheckEntry(name string, text []byte, e fstab.Entry) error {
 	if other, taken := fstab.Conflict(text, e); taken {
-		return plan.Refuse(plan.MountTaken, e.Mount, "the fstab of %s has a line for it: %s", name, other)
+		return plan.Refuse(plan.MountTaken, e.Mount, "the fstab of %s already has a line for it: %s", name, other)
 	}
 	return nil
 }
@@ -28,7 +28,7 @@ func CheckEntry(name string, text []byte, e fstab.Entry) error {
 func EntryFor(device string, found []plan.Content, at, options string) (fstab.Entry, error) {
 	found = slices.DeleteFunc(slices.Clone(found), func(c plan.Content) bool { return !fstab.Mountable(c.Type, c.UUID) })
 	if len(found) != 1 {
-		return fstab.Entry{}, plan.Refuse(plan.UnknownContent, device, "%d file systems are on %s that could be mounted: one is wanted", len(found), device)
+		return fstab.Entry{}, plan.Refuse(plan.UnknownContent, device, "%d file systems on %s could be mounted, and exactly one is needed", len(found), device)
 	}
 	return fstab.For(found[0].UUID, found[0].Type, at, options), nil
 }
@@ -105,7 +105,7 @@ func (g *Guest) readFstab(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read the guest's fstab: %w", err)
 	}
 	if len(text) > maxFstab {
-		return nil, fmt.Errorf("the guest's fstab has %d bytes", len(text))
+		return nil, fmt.Errorf("the guest's fstab is too large: %d bytes", len(text))
 	}
 	return text, nil
 }
@@ -156,7 +156,7 @@ func (f FstabEditor) Edit(ctx context.Context, c *FstabChange, save func() error
 		return err
 	}
 	if _, err := f.Guest.output(ctx, "cp", "-a", fstab.Path, f.Backup()); err != nil {
-		return fmt.Errorf("cannot keep the guest's fstab: %w", err)
+		return fmt.Errorf("cannot save the guest's fstab: %w", err)
 	}
 	return f.write(ctx, edited)
 }
@@ -185,7 +185,7 @@ func (f FstabEditor) write(ctx context.Context, text []byte) error {
 		}
 	}
 	if back, err := f.Guest.output(ctx, "cat", fresh); err != nil || !bytes.Equal(back, text) {
-		return errors.Join(errors.New("the guest's new fstab does not read back as it was written"), err)
+		return errors.Join(errors.New("the guest's new fstab differs from what was written"), err)
 	}
 	if err := f.Reached(ctx, "fstab/written"); err != nil {
 		return err
@@ -205,7 +205,7 @@ func (f FstabEditor) rename(ctx context.Context, from string, text []byte) error
 	}
 	back, err := f.Guest.readFstab(ctx)
 	if err == nil && !bytes.Equal(back, text) {
-		err = errors.New("the guest's fstab does not read back as it was written")
+		err = errors.New("the guest's fstab differs from what was written")
 	}
 	if err != nil {
 		return err
@@ -234,7 +234,7 @@ func (f FstabEditor) Restore(ctx context.Context, c FstabChange, undo func([]byt
 	case bytes.Equal(text, c.New):
 		err = f.restoreOld(ctx, c.Old)
 	default:
-		f.Note("the guest's fstab was edited meanwhile: only the job's own change is taken back")
+		f.Note("the guest's fstab was edited in the meantime: only the job's own change is undone")
 		if text, err = undo(text); err == nil {
 			err = f.write(ctx, text)
 		}

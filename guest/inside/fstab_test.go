@@ -152,18 +152,18 @@ func TestEditFails(t *testing.T) {
 		"a link":          {func(m *machine) { m.links = []string{fstab.Path} }, "symbolic link", plan.UnsupportedLayout},
 		"too large":       {func(m *machine) { m.files[fstab.Path] = strings.Repeat("#", maxFstab+1) }, "65537 bytes", ""},
 		"none":            {func(m *machine) { delete(m.files, fstab.Path) }, "cannot read", ""},
-		"taken":           {func(m *machine) { m.files[fstab.Path] += "/dev/vdc /mnt/data ext4\n" }, "fstab has it", ""},
+		"taken":           {func(m *machine) { m.files[fstab.Path] += "/dev/vdc /mnt/data ext4\n" }, "fstab has the entry", ""},
 		"no programs":     {func(m *machine) { m.failing[""] = errMayNotExec }, "does not run programs", ""},
 		"a full disk":     {func(m *machine) { m.failing["tee"] = 1 }, "cannot write", ""},
 		"systemd says no": {func(m *machine) { m.failing["systemctl"] = 1 }, "systemctl", ""},
-		"cannot be kept":  {func(m *machine) { m.failing["cp -a /etc/fstab /etc/fstab.virt-grow-job"] = 1 }, "cannot keep", ""},
+		"cannot be kept":  {func(m *machine) { m.failing["cp -a /etc/fstab /etc/fstab.virt-grow-job"] = 1 }, "cannot save", ""},
 		"another text is read": {func(m *machine) {
 			m.before = func(line string) {
 				if line == "sync" {
 					m.files[fstab.Path+".virt-grow-job.new"] = "rubbish"
 				}
 			}
-		}, "does not read back", ""},
+		}, "differs from what was written", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := linux()

@@ -81,7 +81,7 @@ func parse(line string) (Entry, bool) {
 // Errors of Add and Remove.
 var (
 	// ErrTaken says that a line for the mount point or the file system is there.
-	ErrTaken = errors.New("fstab has it already")
+	ErrTaken = errors.New("fstab has the entry already")
 	// ErrAbsent says that there is no such line.
 	ErrAbsent = errors.New("fstab has no such line")
 	// ErrInvalid says that the entry cannot be written.
@@ -170,7 +170,7 @@ func RemoveAll(text []byte, entries []Entry) ([]byte, error) {
 func (e Entry) check() error {
 	for _, f := range []string{e.Spec, e.Mount, e.Type, e.Options} {
 		if f == "" || strings.ContainsRune(f, 0) {
-			return fmt.Errorf("%w: a field is empty, or has a zero byte: %q", ErrInvalid, f)
+			return fmt.Errorf("%w: a field is empty or contains a zero byte: %q", ErrInvalid, f)
 		}
 	}
 	if back, ok := parse(e.String()); !ok || back != e {

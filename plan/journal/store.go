@@ -206,7 +206,7 @@ func (s Store) resolve(name string) (string, error) {
 	case 0:
 		return "", fmt.Errorf("%w: %s", ErrNoJob, name)
 	}
-	return "", fmt.Errorf("%w: %s is more than one: %s", ErrNoJob, name, strings.Join(match, ", "))
+	return "", fmt.Errorf("%w: %s is ambiguous: %s", ErrNoJob, name, strings.Join(match, ", "))
 }
 
 // ids are the names of all jobs, oldest first.

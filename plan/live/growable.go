@@ -28,11 +28,11 @@ func (g Guest) growable(stack []Device, disk size.Bytes) error {
 		case d.Kind == "lvm" && stack[i-1].Kind != "lvm":
 			err = g.volumeGrows(d, stack[i-1])
 		case d.Kind == "lvm":
-			err = unsupported(d, "it is no plain logical volume")
+			err = unsupported(d, "it is not a plain logical volume")
 		case d.Kind == "crypt":
-			err = unsupported(d, "it is encrypted: run cryptsetup resize %s there, with its key, and grow what lies on it", quoted(d.name()))
+			err = unsupported(d, "it is encrypted: run cryptsetup resize %s in the guest, with its key, and then grow its content", quoted(d.name()))
 		default:
-			err = unsupported(d, "it is a %s, which has to be grown by hand", d.Kind)
+			err = unsupported(d, "it is a %s, which must be grown by hand", d.Kind)
 		}
 		if err != nil {
 			return err
@@ -50,7 +50,7 @@ func (g Guest) bare(stack []Device) error {
 	disk := stack[0]
 	hasParts := slices.ContainsFunc(g.on(disk.Path), func(d Device) bool { return d.Kind == "part" })
 	if hasParts && (len(stack) == 1 || stack[1].Kind != "part") {
-		return unsupported(disk, "it has partitions, and something else beside them")
+		return unsupported(disk, "it has partitions, and also something else on the whole disk")
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (g Guest) partitionGrows(d, top Device, disk size.Bytes) error {
 	number, err := strconv.Atoi(d.Number())
 	switch {
 	case err != nil:
-		return unsupported(d, "it is not named as a partition of %s is", d.Parent)
+		return unsupported(d, "its name is not that of a partition of %s", d.Parent)
 	case t.Problem != "":
 		return plan.Refuse(plan.TableDamaged, d.Parent, "the partition table of %s: %s", d.Parent, t.Problem)
 	case g.extended(d):
@@ -77,8 +77,8 @@ func (g Guest) partitionGrows(d, top Device, disk size.Bytes) error {
 				what += " (" + d.name() + ")"
 			}
 		}
-		return plan.Refuse(plan.ImmovableNeighbor, d.Path, "%s %s behind %s in the guest, and can only be moved while it is off",
-			strings.Join(behind, ", "), map[bool]string{true: "stands", false: "stand"}[len(behind) == 1], what)
+		return plan.Refuse(plan.ImmovableNeighbor, d.Path, "%s %s behind %s in the guest, and can only be moved while the guest is off",
+			strings.Join(behind, ", "), map[bool]string{true: "is", false: "are"}[len(behind) == 1], what)
 	}
 	return t.reaches(d, disk)
 }
@@ -94,9 +94,9 @@ func (t Table) reaches(d Device, disk size.Bytes) error {
 	case disk <= limit || t.Kind == table.GPT:
 		return nil
 	case t.Kind == "":
-		return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s, and the guest does not say whether its partition table is a GPT: an MBR ends at %s", d.Parent, disk, limit)
+		return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s, and the guest does not tell whether its partition table is a GPT; an MBR is limited to %s", d.Parent, disk, limit)
 	}
-	return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s: its MBR ends at %s", d.Parent, disk, limit)
+	return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s: its MBR is limited to %s", d.Parent, disk, limit)
 }
 
 // behind names the partitions that begin behind one.
@@ -146,7 +146,7 @@ func (g Guest) logical(d Device, number int) bool {
 func (g Guest) volumeGrows(d, pv Device) error {
 	vg, lv, ok := volume(d)
 	if !ok {
-		return unsupported(d, "it is not named as a logical volume is")
+		return unsupported(d, "its name is not that of a logical volume")
 	}
 	if g.Tools == nil {
 		return nil // an appliance has looked at the image
@@ -159,11 +159,11 @@ func (g Guest) volumeGrows(d, pv Device) error {
 	case slices.ContainsFunc(what.Segments, func(s string) bool { return s != "linear" }):
 		return unsupported(d, "it is a volume of type %s, not a plain one", strings.Join(what.Segments, ", "))
 	case at(what.Attr, 0) != '-':
-		return unsupported(d, "it is no plain logical volume (lvs: %s)", what.Attr)
+		return unsupported(d, "it is not a plain logical volume (lvs: %s)", what.Attr)
 	case strings.ContainsRune("cC", at(what.Attr, 2)), at(what.Attr, 2) == 'i' && at(group, 4) == 'c':
 		return unsupported(d, "its extents have to be contiguous (lvs: %s)", what.Attr)
 	case at(group, 0) != 'w' || at(group, 1) != 'z' || at(group, 2) == 'x' || at(group, 3) == 'p':
-		return unsupported(d, "its volume group %s cannot be changed as it is (vgs: %s)", vg, group)
+		return unsupported(d, "its volume group %s cannot be changed in its present state (vgs: %s)", vg, group)
 	case at(pvAttr, 0) != 'a' || strings.Contains(pvAttr, "m"):
 		return unsupported(pv, "new extents on it may not be allocated (pvs: %s)", pvAttr)
 	}
@@ -187,15 +187,15 @@ func (g Guest) contentGrows(d Device, disk size.Bytes) error {
 		}
 		return nil
 	case d.FS == "":
-		return plan.Refuse(plan.UnknownContent, d.Path, "%s in the guest holds nothing that can grow", d.Path)
+		return plan.Refuse(plan.UnknownContent, d.Path, "%s in the guest has no content that can grow", d.Path)
 	case !growsMounted[d.FS]:
 		return plan.Refuse(plan.UnknownContent, d.Path, "%s in the guest holds %s, which does not grow while the guest runs", d.Path, d.FS)
 	case d.Mounted == "":
-		return unsupported(d, "it (%s) is not mounted, and grows only while it is", d.FS)
+		return unsupported(d, "it (%s) is not mounted, and can grow only while it is", d.FS)
 	case d.ReadOnly:
-		return unsupported(d, "it (%s) is mounted read-only, and grows only while it can be written to", d.FS)
+		return unsupported(d, "it (%s) is mounted read-only, and can grow only while it is writable", d.FS)
 	case d.Mounted != Unknown && slices.ContainsFunc(g.Devices, func(o Device) bool { return o.Path != d.Path && o.Mounted == d.Mounted }):
-		return unsupported(d, "something else is mounted at %s as well", d.Mounted)
+		return unsupported(d, "another file system is mounted at %s, too", d.Mounted)
 	case d.FS == "btrfs":
 		return g.btrfsGrows(d)
 	case d.FS == "xfs":
@@ -215,7 +215,7 @@ func (g Guest) btrfsGrows(d Device) error {
 		}
 	}
 	if n = max(n, same+1); n > 1 {
-		return unsupported(d, "its btrfs lies on %d devices", n)
+		return unsupported(d, "its btrfs spans %d devices", n)
 	}
 	return nil
 }
@@ -227,10 +227,10 @@ func (g Guest) extGrows(d Device, disk size.Bytes) error {
 		return nil
 	}
 	if e.Bigalloc {
-		return unsupported(d, "its %s has the feature bigalloc, and resize2fs does not grow that without being forced", d.FS)
+		return unsupported(d, "its %s has the feature bigalloc, and resize2fs grows it only when forced", d.FS)
 	}
 	if limit := e.Block << 32; !e.Bits64 && disk > limit {
-		return plan.Refuse(plan.FSLimit, d.Path, "%s in the guest: its %s has no 64-bit block numbers, and ends at %s", d.Path, d.FS, limit)
+		return plan.Refuse(plan.FSLimit, d.Path, "%s in the guest: its %s has no 64-bit block numbers, and is limited to %s", d.Path, d.FS, limit)
 	}
 	return nil
 }

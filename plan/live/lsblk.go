@@ -61,7 +61,7 @@ func (r *reader) device(line string) error {
 		return err
 	}
 	if len(r.Devices) == maxDevices {
-		return fmt.Errorf("the guest names more than %d block devices", maxDevices)
+		return fmt.Errorf("the guest lists more than %d block devices", maxDevices)
 	}
 	r.Devices = append(r.Devices, d)
 	if kernelName != "" {
@@ -82,13 +82,13 @@ func readPairs(line string) (d Device, kernelName string, err error) {
 		key, quoted, ok := strings.Cut(rest, `="`)
 		value, after, closed := strings.Cut(quoted, `"`)
 		if !ok || !closed {
-			return d, "", fmt.Errorf("not what lsblk prints: %.100q", line)
+			return d, "", fmt.Errorf("unexpected output of lsblk: %.100q", line)
 		}
 		value = unescape(value)
 		if key == "SIZE" {
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil || n < 0 {
-				return d, "", fmt.Errorf("the guest says that %s has %q bytes", d.Path, value)
+				return d, "", fmt.Errorf("the guest reports an invalid size of %s: %q bytes", d.Path, value)
 			}
 			d.Size = size.Bytes(n)
 		} else if field := into[key]; field != nil {
@@ -97,7 +97,7 @@ func readPairs(line string) (d Device, kernelName string, err error) {
 		rest = strings.TrimSpace(after)
 	}
 	if !strings.HasPrefix(d.Path, "/dev/") || d.Kind == "" {
-		return d, "", fmt.Errorf("not what lsblk prints: %.100q", line)
+		return d, "", fmt.Errorf("unexpected output of lsblk: %.100q", line)
 	}
 	return d, kernelName, nil
 }
@@ -141,7 +141,7 @@ func (r *reader) mount(words []string) {
 // finish joins what different lines say of a device.
 func (r *reader) finish() error {
 	if len(r.Devices) == 0 {
-		return errors.New("the guest names no block device")
+		return errors.New("the guest lists no block device")
 	}
 	for i, d := range r.Devices {
 		if name, ok := r.paths[d.Parent]; ok {

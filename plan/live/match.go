@@ -55,8 +55,8 @@ func Match(host Identity, guest []Identity) (int, error) {
 
 // Why Match finds no disk.
 var (
-	ErrNoMatch   = errors.New("the guest agent names no disk at its address")
-	ErrAmbiguous = errors.New("the guest agent names several disks that could be it")
+	ErrNoMatch   = errors.New("the guest agent lists no disk at its address")
+	ErrAmbiguous = errors.New("the guest agent lists several disks that match it")
 )
 
 // serialBytes is how much of a serial number virtio-blk (virtio 1.2, 5.2.6), ATA and

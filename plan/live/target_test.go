@@ -57,22 +57,22 @@ func TestTarget(t *testing.T) {
 		want                 string // the commands, or what is said
 		refused              plan.Reason
 	}{
-		{what: "swap stands last", devices: efi + "vda3 637 62 swap [SWAP]", want: "vda3 (swap) stands behind / in the guest", refused: plan.ImmovableNeighbor},
+		{what: "swap stands last", devices: efi + "vda3 637 62 swap [SWAP]", want: "vda3 (swap) is behind / in the guest", refused: plan.ImmovableNeighbor},
 		{what: "swap that stands last is named", devices: efi + "vda3 637 62 swap [SWAP]", where: "vda3", want: "holds swap", refused: plan.UnknownContent},
-		{what: "FAT stands last", devices: efi + "vda3 637 62 vfat -", want: "vda3 (vfat) stands behind /", refused: plan.ImmovableNeighbor},
-		{what: "an empty one stands last", devices: efi + "vda3 637 62 - -", want: "vda3 stands behind /", refused: plan.ImmovableNeighbor},
-		{what: "an empty one is named", devices: efi + "vda3 637 62 - -", where: "/dev/vda3", want: "holds nothing", refused: plan.UnknownContent},
-		{what: "a BIOS boot partition stands last", devices: efi + "vda14 637 1 - -", want: "vda14 stands behind /", refused: plan.ImmovableNeighbor},
-		{what: "Windows' recovery stands last", devices: efi + "vda3 637 62 ntfs -", want: "vda3 (ntfs) stands behind /", refused: plan.ImmovableNeighbor},
-		{what: "one that is not mounted stands last", devices: efi + "vda3 637 62 ext4 -", want: "vda3 (ext4) stands behind /", refused: plan.ImmovableNeighbor},
+		{what: "FAT stands last", devices: efi + "vda3 637 62 vfat -", want: "vda3 (vfat) is behind /", refused: plan.ImmovableNeighbor},
+		{what: "an empty one stands last", devices: efi + "vda3 637 62 - -", want: "vda3 is behind /", refused: plan.ImmovableNeighbor},
+		{what: "an empty one is named", devices: efi + "vda3 637 62 - -", where: "/dev/vda3", want: "has no content", refused: plan.UnknownContent},
+		{what: "a BIOS boot partition stands last", devices: efi + "vda14 637 1 - -", want: "vda14 is behind /", refused: plan.ImmovableNeighbor},
+		{what: "Windows' recovery stands last", devices: efi + "vda3 637 62 ntfs -", want: "vda3 (ntfs) is behind /", refused: plan.ImmovableNeighbor},
+		{what: "one that is not mounted stands last", devices: efi + "vda3 637 62 ext4 -", want: "vda3 (ext4) is behind /", refused: plan.ImmovableNeighbor},
 		{what: "one that is not mounted is named", devices: efi + "vda3 637 62 ext4 -", where: "vda3", want: "not mounted", refused: plan.UnsupportedLayout},
 		{what: "a whole disk of FAT", devices: "vda1 1 900 vfat /boot/efi", want: "nothing on /dev/vda in the guest can grow by itself: vda1 holds vfat", refused: plan.UnknownContent},
 		{what: "swap alone", devices: "vda1 1 900 swap [SWAP]", want: "vda1 holds swap", refused: plan.UnknownContent},
 		{what: "nothing at all", devices: "vda1 1 900 - -", want: "no file system", refused: plan.UnknownContent},
 		{what: "the root is last", devices: efi, want: "growpart /dev/vda 2; resize2fs /dev/vda2"},
 		{what: "the root is last, by position", devices: "vda1 101 800 ext4 /\nvda15 1 100 vfat /boot/efi", want: "growpart /dev/vda 1; resize2fs /dev/vda1"},
-		{what: "swap in a logical partition", kind: table.MBR, devices: "vda1 1 600 ext4 /\nvda2 601 90 extended -\nvda5 602 89 swap [SWAP]", want: "vda5 (swap) stands behind /", refused: plan.ImmovableNeighbor},
-		{what: "an empty extended partition", kind: table.MBR, devices: "vda1 1 600 ext4 /\nvda2 601 90 extended -", want: "vda2 (extended) stands behind /", refused: plan.ImmovableNeighbor},
+		{what: "swap in a logical partition", kind: table.MBR, devices: "vda1 1 600 ext4 /\nvda2 601 90 extended -\nvda5 602 89 swap [SWAP]", want: "vda5 (swap) is behind /", refused: plan.ImmovableNeighbor},
+		{what: "an empty extended partition", kind: table.MBR, devices: "vda1 1 600 ext4 /\nvda2 601 90 extended -", want: "vda2 (extended) is behind /", refused: plan.ImmovableNeighbor},
 		{what: "a logical partition", kind: table.MBR, devices: "vda1 1 600 ext4 /\nvda2 601 90 extended -\nvda10 602 89 xfs /data", where: "/data", want: "logical", refused: plan.UnsupportedLayout},
 		{what: "the extended partition", kind: table.MBR, devices: "vda1 1 600 ext4 /\nvda2 601 90 extended -", where: "vda2", want: "extended", refused: plan.UnsupportedLayout},
 		{what: "the only file system of a data disk", devices: "vda1 1 900 xfs /data", want: "growpart /dev/vda 1; xfs_growfs /data"},
@@ -80,7 +80,7 @@ func TestTarget(t *testing.T) {
 		{what: "the last of two on a data disk is named", devices: "vda1 1 600 xfs /a\nvda2 601 300 xfs /b", where: "/b", want: "growpart /dev/vda 2; xfs_growfs /b"},
 		{what: "a volume is the root", devices: "vda1 1 90 ext4 /boot\nvda2 91 900 LVM2_member -\nvg-root@vda2 0 300 xfs /\nvg-swap@vda2 0 90 swap [SWAP]",
 			want: "growpart /dev/vda 2; pvresize /dev/vda2; vgs --noheadings -o vg_free_count vg; lvextend -l +100%FREE vg/root; xfs_growfs /"},
-		{what: "swap behind the root's group", devices: "vda2 91 800 LVM2_member -\nvg-root@vda2 0 300 xfs /\nvda3 891 90 swap [SWAP]", want: "vda3 (swap) stands behind / (vda2)", refused: plan.ImmovableNeighbor},
+		{what: "swap behind the root's group", devices: "vda2 91 800 LVM2_member -\nvg-root@vda2 0 300 xfs /\nvda3 891 90 swap [SWAP]", want: "vda3 (swap) is behind / (vda2)", refused: plan.ImmovableNeighbor},
 		{what: "a swap volume is named", devices: "vda2 91 900 LVM2_member -\nvg-root@vda2 0 300 xfs /\nvg-swap@vda2 0 90 swap [SWAP]", where: "vg/swap", want: "holds swap", refused: plan.UnknownContent},
 		{what: "a striped volume", devices: "vda2 91 900 LVM2_member -\nvg-root@vda2 0 300 xfs /", change: func(g *Guest) {
 			g.LVs["vg/root"] = LV{Segments: []string{"linear", "striped"}, Attr: "-wi-ao----"}
@@ -90,7 +90,7 @@ func TestTarget(t *testing.T) {
 		}, want: "thin", refused: plan.UnsupportedLayout},
 		{what: "the origin of a snapshot", devices: "vda2 91 900 LVM2_member -\nvg-root@vda2 0 300 xfs /", change: func(g *Guest) {
 			g.LVs["vg/root"] = LV{Segments: []string{"linear"}, Attr: "owi-aos---"}
-		}, want: "no plain", refused: plan.UnsupportedLayout},
+		}, want: "not a plain", refused: plan.UnsupportedLayout},
 		{what: "a contiguous volume", devices: "vda2 91 900 LVM2_member -\nvg-root@vda2 0 300 xfs /", change: func(g *Guest) {
 			g.LVs["vg/root"] = LV{Segments: []string{"linear"}, Attr: "-wc-ao----"}
 		}, want: "contiguous", refused: plan.UnsupportedLayout},

@@ -73,11 +73,11 @@ func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 			return nil, fmt.Errorf("the guest describes a disk as %.100q", line)
 		}
 		if len(disks) > maxDevices || len(disks) > 0 && len(disks[len(disks)-1].Parts) > maxDevices {
-			return nil, fmt.Errorf("the guest names more than %d disks or partitions", maxDevices)
+			return nil, fmt.Errorf("the guest lists more than %d disks or partitions", maxDevices)
 		}
 	}
 	if len(disks) == 0 {
-		return nil, errors.New("the guest names no disk")
+		return nil, errors.New("the guest lists no disk")
 	}
 	return disks, nil
 }
@@ -107,15 +107,15 @@ func (w WindowsDisk) Target(where string, to size.Bytes) (WindowsPart, error) {
 	name := w.called(p)
 	for _, o := range w.Parts {
 		if isExtended(o) && o.Offset < p.Offset && p.Offset < o.Offset+o.Size {
-			return p, plan.Refuse(plan.UnsupportedLayout, name, "%s in Windows is a logical drive: it is extended while it is off", name)
+			return p, plan.Refuse(plan.UnsupportedLayout, name, "%s in Windows is a logical drive: it can only be extended while the guest is off", name)
 		}
 		if o.Offset > p.Offset {
-			return p, plan.Refuse(plan.ImmovableNeighbor, name, "%s stands behind %s in Windows, and can only be moved while it is off", w.describe(o), name)
+			return p, plan.Refuse(plan.ImmovableNeighbor, name, "%s is behind %s in Windows, and can only be moved while the guest is off", w.describe(o), name)
 		}
 	}
 	sector := max(w.Sector, 512)
 	if limit := sector << 32; w.Style != "GPT" && to > limit {
-		return p, plan.Refuse(plan.MBRLimit, name, "the disk of %s becomes %s: its MBR ends at %s", name, to, limit)
+		return p, plan.Refuse(plan.MBRLimit, name, "the disk of %s becomes %s: its MBR is limited to %s", name, to, limit)
 	}
 	return p, nil
 }
@@ -147,11 +147,11 @@ func (w WindowsDisk) choose(where string) (WindowsPart, error) {
 		found[0].Letter = strings.ToUpper(letter) // the script looks whether it is
 		return found[0], nil
 	case where != "":
-		return WindowsPart{}, plan.Refuse(plan.NotFound, where, "there is no drive %s on this disk of the Windows", where)
+		return WindowsPart{}, plan.Refuse(plan.NotFound, where, "there is no drive %s on this disk in Windows", where)
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) == 0:
-		return WindowsPart{}, plan.Refuse(plan.UnknownContent, "", "nothing on disk %d of the Windows can be extended: no drive letter with NTFS or ReFS", w.Number)
+		return WindowsPart{}, plan.Refuse(plan.UnknownContent, "", "nothing on disk %d in Windows can be extended: it has no drive letter with NTFS or ReFS", w.Number)
 	}
 	var names []string
 	for _, p := range found {
@@ -165,7 +165,7 @@ func letterOf(where string) string { return strings.TrimSuffix(strings.TrimSuffi
 
 func orNothing(fs string) string {
 	if fs == "" {
-		return "nothing that it knows"
+		return "unknown content"
 	}
 	return fs
 }

@@ -36,12 +36,12 @@ func TestWindowsTarget(t *testing.T) {
 		to                size.Bytes
 		refused           plan.Reason
 	}{
-		{what: "the recovery partition stands last", disk: 0, want: "partition 4 of disk 0 (Recovery) stands behind C:", refused: plan.ImmovableNeighbor},
-		{what: "C: is named", disk: 0, where: `c:\`, want: "stands behind C:", refused: plan.ImmovableNeighbor},
+		{what: "the recovery partition stands last", disk: 0, want: "partition 4 of disk 0 (Recovery) is behind C:", refused: plan.ImmovableNeighbor},
+		{what: "C: is named", disk: 0, where: `c:\`, want: "is behind C:", refused: plan.ImmovableNeighbor},
 		{what: "a data disk", disk: 1, want: "D"},
 		{what: "another drive is named", disk: 1, where: "C:", want: "no drive C:", refused: plan.NotFound},
 		{what: "two drives", disk: 2, want: "E:, F:", refused: plan.AmbiguousTarget},
-		{what: "the first of two", disk: 2, where: "E:", want: "(Extended) stands behind E:", refused: plan.ImmovableNeighbor},
+		{what: "the first of two", disk: 2, where: "E:", want: "(Extended) is behind E:", refused: plan.ImmovableNeighbor},
 		{what: "a logical drive", disk: 2, where: "F:", want: "logical", refused: plan.UnsupportedLayout},
 		{what: "FAT", disk: 3, want: "nothing on disk 3", refused: plan.UnknownContent},
 		{what: "FAT is named", disk: 3, where: "G", want: "FAT32", refused: plan.UnknownContent},
@@ -88,7 +88,7 @@ func FuzzReadWindowsProbe(f *testing.F) {
 			}
 			for _, o := range d.Parts {
 				if o.Offset > p.Offset {
-					t.Errorf("%+v stands behind %+v", o, p)
+					t.Errorf("%+v is behind %+v", o, p)
 				}
 			}
 			if p.Letter == "" {

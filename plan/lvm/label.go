@@ -96,7 +96,7 @@ func areas(s []byte) (found []Area, rest []byte, err error) {
 		}
 		found = append(found, Area{size.Bytes(offset), size.Bytes(n)})
 	}
-	return nil, nil, errors.New("the LVM label's list of areas has no end")
+	return nil, nil, errors.New("the LVM label's list of areas is not terminated")
 }
 
 // farthest bounds offsets, so that sums of two stay inside an int64.
@@ -129,7 +129,7 @@ type Text struct {
 // is not in use.
 func ReadHeader(head []byte, area Area) (t Text, used bool, err error) {
 	if len(head) < int(HeaderSize) {
-		return t, false, errors.New("the header of the LVM metadata area is cut off")
+		return t, false, errors.New("the header of the LVM metadata area is truncated")
 	}
 	head = head[:HeaderSize]
 	if string(head[4:20]) != " LVM2 x[5A%r0N*>" {

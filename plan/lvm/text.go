@@ -69,7 +69,7 @@ func parse(text string) (*section, error) {
 	p := &parser{text: text}
 	s, err := p.section(0)
 	if err == nil && p.at < len(p.text) {
-		err = errors.New("a } too many")
+		err = errors.New("unexpected }")
 	}
 	if err != nil {
 		line := 1 + strings.Count(p.text[:min(p.at, len(p.text))], "\n")
@@ -111,7 +111,7 @@ func (p *parser) section(depth int) (*section, error) {
 			s.names = append(s.names, name)
 			s.sections[name] = inner
 		default:
-			return nil, fmt.Errorf("neither = nor { behind %q", name)
+			return nil, fmt.Errorf("expected = or { after %q", name)
 		}
 	}
 }
@@ -149,7 +149,7 @@ func (p *parser) key() (string, error) {
 	}
 	word := p.word()
 	if word == "" {
-		return "", fmt.Errorf("no name at %q", p.text[p.at])
+		return "", fmt.Errorf("expected a name at %q", p.text[p.at])
 	}
 	return word, nil
 }
@@ -184,7 +184,7 @@ func (p *parser) value() (any, error) {
 			if p.take(']') {
 				return list, nil
 			}
-			return nil, errors.New("a list has no end")
+			return nil, errors.New("a list is not closed")
 		}
 	}
 }
@@ -198,7 +198,7 @@ func (p *parser) single() (any, error) {
 	}
 	word := p.word()
 	if word == "" {
-		return nil, fmt.Errorf("no value at %q", p.text[p.at])
+		return nil, fmt.Errorf("expected a value at %q", p.text[p.at])
 	}
 	if n, err := strconv.ParseInt(word, 10, 64); err == nil {
 		return n, nil
@@ -222,5 +222,5 @@ func (p *parser) quoted() (string, error) {
 			b.WriteByte(c)
 		}
 	}
-	return "", errors.New("a string has no end")
+	return "", errors.New("a string is not closed")
 }
