@@ -24,7 +24,7 @@ type unit struct {
 	device *Device
 	// lead is what a logical partition takes in front of it, from its EBR on.
 	lead size.Bytes
-	// grows says that it is to have need bytes, or all there is for 0.
+	// grows reports that it is to have need bytes, or all there is for 0.
 	grows bool
 	need  size.Bytes
 	// weight is its part of what is left, of all units' together; share says
@@ -236,7 +236,7 @@ func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit 
 	return units[first:]
 }
 
-// holds says whether a logical partition of the extended one is to grow.
+// holds reports whether a logical partition of the extended one is to grow.
 func (b *builder) holds(extended *Device, needs map[*Device]size.Bytes) bool {
 	for d := range needs {
 		if b.containerOf(d) == extended {
@@ -295,7 +295,7 @@ func (b *builder) movable(neighbour *Device) error {
 	return nil
 }
 
-// bootsWindows says whether Windows' boot configuration refers to the volume.
+// bootsWindows reports whether Windows' boot configuration refers to the volume.
 // One that cannot be read counts when the BIOS starts from it.
 func (d *Device) bootsWindows(p table.Partition) bool {
 	switch d.Content.Role {
@@ -340,7 +340,7 @@ func (b *builder) move(ends []End) {
 	}
 }
 
-// namesItsPlace says whether such a volume's boot sector holds the sector it
+// namesItsPlace reports whether such a volume's boot sector holds the sector it
 // begins at.
 func namesItsPlace(content string) bool { return content == "ntfs" || content == "vfat" }
 

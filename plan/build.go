@@ -236,7 +236,7 @@ func (b *builder) sound(stack []*Device) error {
 	return Refuse(UnknownContent, last.Name, "cannot grow the content of %s (%s)", last.Name, contentName(last.Content.Type))
 }
 
-// windowsCan says whether a problem is one of ntfsresize's, and none for Windows.
+// windowsCan reports whether a problem is one of ntfsresize's, and none for Windows.
 func windowsCan(p *Refusal) bool { return p.Reason == NTFSDirty || p.Reason == NTFSBadClusters }
 
 // readable refuses a damaged table: what the partitions hold was not even
@@ -253,7 +253,7 @@ func readable(l *Layout) error {
 	return nil
 }
 
-// alwaysStops says whether a problem forbids even moving the partition's end.
+// alwaysStops reports whether a problem forbids even moving the partition's end.
 func alwaysStops(p *Refusal) bool {
 	return p != nil && (p.Reason == DynamicDisk || p.Reason == StorageSpaces)
 }
@@ -303,7 +303,7 @@ func (b *builder) grow(d *Device, target bool, g goal) error {
 	return nil
 }
 
-// now gives the device as it will be after the steps so far.
+// now returns the device as it will be after the steps so far.
 func (b *builder) now(name string) *Device {
 	d, _ := b.after.Find(name)
 	return d
@@ -409,7 +409,7 @@ func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partit
 	return 0
 }
 
-// onGroup says that a volume group is in the stack: it takes all it can get.
+// onGroup reports that a volume group is in the stack: it takes all it can get.
 func onGroup(stack []*Device) bool {
 	return slices.ContainsFunc(stack, func(d *Device) bool { return d.Content.Type == ContentPV })
 }
@@ -469,7 +469,7 @@ func (b *builder) refuseNeighbour(d *Device, missing, maxEnd size.Bytes, next *t
 	return Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s needed, %s free; %s is behind it", d.Name, room+missing, room, neighbour)
 }
 
-// refuseSpace says that the disk, or what its table reaches, is too small.
+// refuseSpace reports that the disk, or what its table reaches, is too small.
 func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 	t := b.before.Table
 	if t.Kind == table.MBR && b.newSize > mbrReach(t) {
@@ -481,7 +481,7 @@ func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 // mbrReach is the first byte that an MBR's 32-bit sector numbers cannot name.
 func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 
-// writeTable gives the partitions their new places.
+// writeTable returns the partitions their new places.
 func (b *builder) writeTable(ends []End) error {
 	grown, err := b.before.Table.Grown(b.newSize, Changes(ends))
 	for _, unable := range []error{table.ErrUnusualEBR, table.ErrRenumber, table.ErrNotEmpty, table.ErrNoTable} {
@@ -524,7 +524,7 @@ func (b *builder) writeTable(ends []End) error {
 	return nil
 }
 
-// growCrypt gives an opened LUKS container the size of what it lies on.
+// growCrypt returns an opened LUKS container the size of what it lies on.
 func (b *builder) growCrypt(d *Device) {
 	parent := b.now(d.Parent)
 	to := (parent.Size - parent.Content.Offset).Down(b.before.Sector)
@@ -603,7 +603,7 @@ func (b *builder) check(goals []goal) {
 
 func (b *builder) warn(text string) { b.warnings = append(b.warnings, text) }
 
-// IsRefusal gives the refusal in err, if it is one.
+// IsRefusal returns the refusal in err, if it is one.
 func IsRefusal(err error) (*Refusal, bool) {
 	var r *Refusal
 	ok := errors.As(err, &r)

@@ -70,7 +70,7 @@ func choose(l *Layout, r Request) ([]*Device, error) {
 	return chosen, nil
 }
 
-// chooseAlone gives the one sensible answer, if there is exactly one.
+// chooseAlone returns the one sensible answer, if there is exactly one.
 func chooseAlone(l *Layout) (*Device, error) {
 	found := l.fileSystems()
 	if l.OS != nil && l.OS.Root != "" {
@@ -171,7 +171,7 @@ func chooseNamed(l *Layout, name string) (*Device, error) {
 	return l.innermost(d), nil
 }
 
-// only gives the one device of that name.
+// only returns the one device of that name.
 func (l *Layout) only(name string) (*Device, error) {
 	match := l.matching(name)
 	switch len(match) {
@@ -183,7 +183,7 @@ func (l *Layout) only(name string) (*Device, error) {
 	return nil, Refuse(AmbiguousTarget, name, "%s is ambiguous: %s", name, describe(match))
 }
 
-// refuseNotFound says that nothing has the name, or that it may be inside what
+// refuseNotFound reports that nothing has the name, or that it may be inside what
 // is locked.
 func (l *Layout) refuseNotFound(name string) error {
 	for _, d := range l.Devices {

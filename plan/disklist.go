@@ -55,7 +55,7 @@ func (d *ListedDisk) Warn(reason Reason, subject, format string, args ...any) {
 type Inside struct {
 	// At is when the image was inspected.
 	At time.Time `json:"at"`
-	// Current says that nobody has written to the image since.
+	// Current reports that nobody has written to the image since.
 	Current bool `json:"current"`
 	// Table is the kind of partition table, if there is one.
 	Table string `json:"table,omitempty" jsonschema:"enum=gpt,enum=mbr"`

@@ -23,7 +23,7 @@ type Guest struct {
 	// Pool is the storage pool in whose words its definition names the disk; "" where
 	// it names a path.
 	Pool string `json:"pool,omitempty"`
-	// Running says that the guest runs and is shut down for the edit.
+	// Running reports that the guest runs and is shut down for the edit.
 	Running bool `json:"running"`
 	// Trial boots the guest on overlays before anything is written into an
 	// image.
@@ -39,7 +39,7 @@ type Guest struct {
 	// Shutdown lists the shutdown methods, in the order in which they are tried.
 	Shutdown []Rung `json:"shutdown,omitempty"`
 	Health   Health `json:"health"`
-	// Exec says that the guest's agent runs programs.
+	// Exec reports that the guest's agent runs programs.
 	Exec bool `json:"exec,omitempty"`
 }
 

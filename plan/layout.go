@@ -164,7 +164,7 @@ const (
 // for.
 var growable = []string{"ext2", "ext3", "ext4", "xfs", "ntfs", "btrfs"}
 
-// Growable says whether the content is a file system that can be grown.
+// Growable reports whether the content is a file system that can be grown.
 func (c Content) Growable() bool { return slices.Contains(growable, c.Type) }
 
 // Group is a volume group.
@@ -181,7 +181,7 @@ type Group struct {
 	Missing int `json:"missing,omitempty"`
 }
 
-// Find gives the device of that name.
+// Find returns the device of that name.
 func (l *Layout) Find(name string) (*Device, bool) {
 	i := slices.IndexFunc(l.Devices, func(d Device) bool { return d.Name == name })
 	if i < 0 {
@@ -190,7 +190,7 @@ func (l *Layout) Find(name string) (*Device, bool) {
 	return &l.Devices[i], true
 }
 
-// group gives the volume group of that name.
+// group returns the volume group of that name.
 func (l *Layout) group(name string) *Group {
 	i := slices.IndexFunc(l.Groups, func(g Group) bool { return g.Name == name })
 	if i < 0 {

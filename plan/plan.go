@@ -75,7 +75,7 @@ func (p *Plan) Targets() []string {
 	return append([]string{p.Grows}, p.Also...)
 }
 
-// Changes says whether the plan does anything at all.
+// Changes reports whether the plan does anything at all.
 func (p *Plan) Changes() bool { return len(p.Steps) > 0 }
 
 // StepKind names what a step does; plan/apply has a do, verify and undo for
@@ -169,7 +169,7 @@ func (s Step) ID() string {
 	return string(s.Kind) + ":" + s.Device
 }
 
-// Edits says whether the step changes the inside of the overlay.
+// Edits reports whether the step changes the inside of the overlay.
 func (s Step) Edits() bool {
 	switch s.Kind {
 	case StepMove, StepTable, StepCrypt, StepPV, StepLV, StepFS:

@@ -95,7 +95,7 @@ const (
 	NotISO      Reason = "not-iso"
 )
 
-// Refusal says that a check would not let the work begin. Nothing was changed.
+// Refusal reports that a check would not let the work begin. Nothing was changed.
 type Refusal struct {
 	Reason Reason `json:"reason"`
 	// Text is one sentence with the facts and the numbers.

@@ -62,7 +62,7 @@ func ParseAmount(s string) (Amount, error) {
 	return Amount{Mode: mode, Bytes: n}, nil
 }
 
-// takesRest says that the amount depends on what others leave.
+// takesRest reports that the amount depends on what others leave.
 func (a Amount) takesRest() bool { return a.Mode == Fill || a.Mode == Share }
 
 func (a Amount) String() string {
@@ -77,7 +77,7 @@ func (a Amount) String() string {
 	return string(Fill)
 }
 
-// From gives the size that the amount means for something of size now,
+// From returns the size that the amount means for something of size now,
 // rounded up to the granule. Fill leaves it as it is.
 func (a Amount) From(now size.Bytes) (size.Bytes, error) {
 	switch a.Mode {
@@ -159,7 +159,7 @@ type Request struct {
 	NTFS NTFSWay `json:"ntfs,omitempty"`
 }
 
-// ContainerOnly says that nothing on the disk is to be touched.
+// ContainerOnly reports that nothing on the disk is to be touched.
 func (r Request) ContainerOnly() bool {
 	return len(r.Grow) == 1 && r.Grow[0].Name == WhereNone
 }
@@ -180,7 +180,7 @@ func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 	return to, nil
 }
 
-// NeedsInspection says whether the request can only be answered by knowing
+// NeedsInspection reports whether the request can only be answered by knowing
 // the guest's own mount points or drive letters.
 func (r Request) NeedsInspection() bool {
 	for _, w := range r.Grow {

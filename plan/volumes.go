@@ -29,12 +29,12 @@ const (
 	policyContiguous = "contiguous"
 )
 
-// bound says that the volume cannot take extents anywhere in its group.
+// bound reports that the volume cannot take extents anywhere in its group.
 func (v *Allocation) bound() bool {
 	return v != nil && v.PV != "" && (v.Policy == policyCling || v.Policy == policyContiguous)
 }
 
-// stack gives the devices from the disk up to d: what has to grow before d.
+// stack returns the devices from the disk up to d: what has to grow before d.
 // An LV lies on the PV that growingPV gives.
 func (l *Layout) stack(d *Device) []*Device {
 	var up []*Device
@@ -46,7 +46,7 @@ func (l *Layout) stack(d *Device) []*Device {
 	return up
 }
 
-// below gives the device that d lies on, nil for the disk.
+// below returns the device that d lies on, nil for the disk.
 func (l *Layout) below(d *Device) *Device {
 	name := d.Parent
 	if d.Kind == LV {
@@ -157,7 +157,7 @@ func (b *builder) growLV(d *Device, target bool, asked goal) error {
 	return nil
 }
 
-// RefuseMissing says that PVs of a group are on other disks.
+// RefuseMissing reports that PVs of a group are on other disks.
 func RefuseMissing(g Group) *Refusal {
 	r := Refuse(UnsupportedLayout, g.Name, "volume group %s has %d PV(s) on other disks", g.Name, g.Missing)
 	r.Way = WayOnline
@@ -203,7 +203,7 @@ func (b *builder) whole(d *Device, g *Group, to size.Bytes) size.Bytes {
 	return max(to.Down(volumeUnit(g)), d.Size)
 }
 
-// hasFixed says whether PVs of the group have extents free that no volume gets.
+// hasFixed reports whether PVs of the group have extents free that no volume gets.
 func (b *builder) hasFixed(g *Group) bool {
 	return slices.ContainsFunc(g.PVs, func(name string) bool {
 		pv := b.now(name)

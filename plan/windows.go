@@ -24,7 +24,7 @@ const (
 // command. So the partition keeps its size offline, and only gets the room
 // behind it.
 
-// byGuest says that Windows itself grows the volume.
+// byGuest reports that Windows itself grows the volume.
 func (b *builder) byGuest(d *Device) bool {
 	return b.request.NTFS == NTFSGuest && d.Content.Type == "ntfs"
 }
@@ -105,7 +105,7 @@ func (d *Device) called() string {
 	return d.Name
 }
 
-// recovery says whether Windows' recovery environment may be on it: GPT and MBR
+// recovery reports whether Windows' recovery environment may be on it: GPT and MBR
 // name the type alike.
 func (d *Device) recovery() bool {
 	return d.Type == table.TypeName(table.GPT, table.GPTWinRE) || d.Content.Role == RoleWindowsRecovery
@@ -179,7 +179,7 @@ func (s Step) ByHand() string {
 	return fmt.Sprintf("in Windows, extend %s: Disk Management, Extend Volume; or as administrator in PowerShell:\n%s", what, s.Script)
 }
 
-// extends says whether the agent is there to be asked for the extension: of a
+// extends reports whether the agent is there to be asked for the extension: of a
 // guest that is off nobody knows yet whether it may run programs.
 func (g *Guest) extends() bool {
 	return g != nil && (g.Running || g.Trial) && g.Health.Agent && (g.Exec || !g.Running)

@@ -17,7 +17,7 @@ import (
 type appliance struct {
 	*guestfs.Guestfs
 	ctx  context.Context
-	tmp  string // folder for files on their way in and out
+	tmp  string // directory for files on their way in and out
 	maps int    // LUKS containers opened so far
 }
 

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// build makes images in a temporary folder of dir and renames each into place,
+// build makes images in a temporary directory of dir and renames each into place,
 // its manifest last. Images that others start from must come before those, as
 // they do in All.
 func build(ctx context.Context, dir string, imgs []Image) error {
@@ -110,7 +110,7 @@ func derive(dir, tmp string, img Image) error {
 	return finish(dir, tmp, img, m)
 }
 
-// sound says that a derived image's file systems are as they were.
+// sound reports that a derived image's file systems are as they were.
 func (img Image) sound() bool {
 	return img.Expect == ""
 }

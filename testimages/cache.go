@@ -18,10 +18,10 @@ import (
 //go:embed recipes.go volumes.go table.go format.go trees.go hive.go windows.go broken.go appliance.go build.go
 var sources embed.FS
 
-// Cache returns the folder that holds <name>.raw and <name>.json (see
+// Cache returns the directory that holds <name>.raw and <name>.json (see
 // ReadManifest) for the images called names, or for all of them when none is
 // named, after building those that are missing, in one appliance. It is
-// $VIRT_GROW_TEST_CACHE or a folder of the user's cache named after the
+// $VIRT_GROW_TEST_CACHE or a directory of the user's cache named after the
 // recipes. Test processes may call it at the same time: one builds, the others
 // wait.
 func Cache(ctx context.Context, names ...string) (dir string, err error) {

@@ -195,7 +195,7 @@ func (img Image) diskSignature() uint32 {
 	return uint32(sig)
 }
 
-// guidBytes gives the mixed-endian form of a GUID (UEFI 2.10 appendix A).
+// guidBytes returns the mixed-endian form of a GUID (UEFI 2.10 appendix A).
 func guidBytes(s string) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
 	if err != nil || len(b) != 16 {

@@ -25,7 +25,7 @@ type entry struct {
 // mtime is the modification time of every file in the zoo.
 var mtime = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 
-// files gives the tree of v, cut down to what its file system can hold.
+// files returns the tree of v, cut down to what its file system can hold.
 func (img Image) files(v volume) []entry {
 	r := newRandom(img.Name + "/" + v.Name)
 	var es []entry

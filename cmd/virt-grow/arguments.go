@@ -65,7 +65,7 @@ func arrange(app *cli.App, args []string) line {
 // name is the command as people write it.
 func (l line) name() string { return strings.Join(l.command, " ") }
 
-// takes says whether a word is of the command: the first is, and the second where
+// takes reports whether a word is of the command: the first is, and the second where
 // the first has commands of its own.
 func (l line) takes(app *cli.App, word string) bool {
 	if len(l.command) == 0 {
@@ -109,7 +109,7 @@ func (l *line) flag(word string, rest []string, globals, own map[string]bool) []
 	return rest
 }
 
-// valueFlags gives for every name of the flags whether it takes a value.
+// valueFlags returns for every name of the flags whether it takes a value.
 func valueFlags(flags []cli.Flag) map[string]bool {
 	takes := map[string]bool{}
 	for _, f := range flags {
@@ -121,7 +121,7 @@ func valueFlags(flags []cli.Flag) map[string]bool {
 	return takes
 }
 
-// operand gives the one operand a command takes.
+// operand returns the one operand a command takes.
 func operand(c *cli.Context, what string) (string, error) {
 	switch args := c.Args().Slice(); len(args) {
 	case 1:

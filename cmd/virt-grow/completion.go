@@ -60,7 +60,7 @@ compdef _virt_grow virt-grow
 `,
 }
 
-// completing says whether a shell asks for words; the last one is the one
+// completing reports whether a shell asks for words; the last one is the one
 // being typed.
 func completing(args []string) ([]string, bool) {
 	if len(args) < 2 || args[1] != "__complete" {
@@ -162,7 +162,7 @@ func (p *program) jobWords(l line) []string {
 	return words
 }
 
-// stateDir is the folder that the line's own --state-dir names.
+// stateDir is the directory that the line's own --state-dir names.
 func (l line) stateDir() string {
 	for i, word := range l.globals {
 		if rest, ok := strings.CutPrefix(word, "--state-dir="); ok {

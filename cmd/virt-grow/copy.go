@@ -36,10 +36,10 @@ func (p *program) copyOut(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(paths) > 1 && !isFolder(dest) {
+	if len(paths) > 1 && !isDirectory(dest) {
 		return usage("copy-out: %s is not a directory, and %d PATHs need one", dest, len(paths))
 	}
-	if !isFolder(filepath.Dir(dest)) {
+	if !isDirectory(filepath.Dir(dest)) {
 		return usage("copy-out: %s is not a directory", filepath.Dir(dest))
 	}
 	t, err := p.fileTarget(c, name, paths)
@@ -84,7 +84,7 @@ func (p *program) copyIn(c *cli.Context) error {
 	seen := map[string]bool{}
 	for _, file := range sources {
 		switch {
-		case isFolder(file):
+		case isDirectory(file):
 			return usage("copy-in: %s is a directory; only files are copied", file)
 		case seen[filepath.Base(file)]:
 			return usage("copy-in: two files have the name %s", filepath.Base(file))

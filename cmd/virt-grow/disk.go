@@ -19,7 +19,7 @@ func (p *program) diskCommand() *cli.Command {
 		p.diskListCommand(), p.diskCreateCommand(), p.diskAddCommand(), p.diskAttachCommand(), p.diskDetachCommand(), p.diskConvertCommand())
 }
 
-// operands gives the operands of a command that takes more than one.
+// operands returns the operands of a command that takes more than one.
 func operands(c *cli.Context, what ...string) ([]string, error) {
 	given := c.Args().Slice()
 	for i, name := range what {

@@ -53,7 +53,7 @@ func (c *crash) source(t *testing.T, data int64) string {
 	return path
 }
 
-// left are the files in the folder, but for those named and the state.
+// left are the files in the directory, but for those named and the state.
 func (c *crash) left(t *testing.T, but ...string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(c.dir)

@@ -65,7 +65,7 @@ func (u *underway) whileStopped(t *testing.T, do func()) {
 	}
 }
 
-// stopped says whether the process has been stopped: its state in
+// stopped reports whether the process has been stopped: its state in
 // /proc/PID/stat (proc(5)), which follows the name in parentheses, is T.
 func (u *underway) stopped() bool {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", u.cmd.Process.Pid))

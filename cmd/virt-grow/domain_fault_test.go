@@ -172,7 +172,7 @@ func (k tank) fill(t *testing.T, spare int64) {
 }
 
 // TestDomainFull makes a file system full in the middle: that of image and
-// overlay, or that of the state folder. Before the live commit the guest is
+// overlay, or that of the state directory. Before the live commit the guest is
 // back on its untouched image by itself; after that, resume finishes when there
 // is room again.
 func TestDomainFull(t *testing.T) {

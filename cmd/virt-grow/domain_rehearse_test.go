@@ -41,7 +41,7 @@ func (x *tenant) rehearse(t *testing.T, fault string, more ...string) (int, rehe
 	return code, r
 }
 
-// temporary has the program put its temporary files into a folder of their own.
+// temporary has the program put its temporary files into a directory of their own.
 func temporary(t *testing.T, h *house) string {
 	t.Helper()
 	dir := filepath.Join(h.dir, "tmp")

@@ -30,7 +30,7 @@ func newHouse(t *testing.T) *house {
 	return newHouseIn(t, newPlot(t))
 }
 
-// newPlot is a folder for a house. QEMU runs as a user of its own, and a
+// newPlot is a directory for a house. QEMU runs as a user of its own, and a
 // socket's path has to be short: t.TempDir is no place for either.
 func newPlot(t *testing.T) string {
 	t.Helper()
@@ -64,7 +64,7 @@ func newHouseIn(t *testing.T, dir string) *house {
 	return h
 }
 
-// tenant is one guest with its image, and virt-grow's state folder for it.
+// tenant is one guest with its image, and virt-grow's state directory for it.
 type tenant struct {
 	*house
 	*lab.Guest
@@ -275,7 +275,7 @@ func (x *tenant) checkNothingRuns(t *testing.T) {
 	}
 }
 
-// running are the processes of its jobs. Every one has the job's folder in its
+// running are the processes of its jobs. Every one has the job's directory in its
 // command line: the gate, the appliance on it, and virt-grow itself.
 func (x *tenant) running() []string {
 	var found []string
@@ -524,7 +524,7 @@ func TestDomainPlan(t *testing.T) {
 }
 
 // TestDomainBlock: the guest's disk is a block device that somebody has made
-// bigger. Its overlay goes to a folder that QEMU can reach.
+// bigger. Its overlay goes to a directory that QEMU can reach.
 func TestDomainBlock(t *testing.T) {
 	level.Need(t, level.All)
 	h := newHouse(t)

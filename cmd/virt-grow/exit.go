@@ -78,7 +78,7 @@ func exitOf(reason plan.Reason) int {
 	return exitRefused
 }
 
-// refusal gives the refusal that an error is or amounts to.
+// refusal returns the refusal that an error is or amounts to.
 func refusal(err error) (*plan.Refusal, bool) {
 	if r, ok := plan.IsRefusal(err); ok {
 		return r, true
@@ -170,7 +170,7 @@ func (p *program) finish(err error) int {
 	return t.Exit
 }
 
-// errTold says that a command has shown its findings itself, and that they
+// errTold reports that a command has shown its findings itself, and that they
 // are bad.
 var errTold = errors.New("told already")
 

@@ -95,14 +95,14 @@ func scratchFlag() cli.Flag {
 	return &cli.StringFlag{Name: "scratch-dir", Usage: "create the overlay in `DIRECTORY` (default: the image's directory)"}
 }
 
-// scratchDir is the folder for the overlay; "" is the image's own.
+// scratchDir is the directory for the overlay; "" is the image's own.
 func scratchDir(c *cli.Context) (string, error) {
 	given := c.String("scratch-dir")
 	if given == "" {
 		return "", nil
 	}
 	dir, err := filepath.Abs(given)
-	if err == nil && !isFolder(dir) {
+	if err == nil && !isDirectory(dir) {
 		err = usage("--scratch-dir %s is not a directory", dir)
 	}
 	return dir, err

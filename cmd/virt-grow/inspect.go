@@ -47,7 +47,7 @@ func (p *program) inspect(c *cli.Context) error {
 // prospects asks the planner, for every file system, whether it could grow if
 // the disk got 1 GiB bigger, and which one would without being named.
 func prospects(l *plan.Layout, t plan.Target) (growth []view.Growth, chosen string) {
-	t.Block = false // a bigger block device is somebody else's doing
+	t.Block = false // a bigger block device is another user's doing
 	more := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
 	for _, d := range l.Devices {
 		if !d.Content.Growable() {

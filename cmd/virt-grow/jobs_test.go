@@ -64,7 +64,7 @@ func TestStatus(t *testing.T) {
 		next      string
 		otherwise string
 	}{
-		{"looking", false, nil, "nobody had agreed", "rollback", ""},
+		{"looking", false, nil, "its plan was not confirmed", "rollback", ""},
 		{"looking, agreed", true, nil, "while it looked at the image", "resume", "rollback"},
 		{"editing", true, []journal.Entry{entered(journal.Editing), begun("fs:sda1")}, "(step fs:sda1). The image is untouched", "resume", "rollback"},
 		{"waiting", true, []journal.Entry{entered(journal.Waiting)}, "Somebody has to decide", "accept", "rollback"},

@@ -22,7 +22,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// crash is one disk image with the state folder beside it, driven through the
+// crash is one disk image with the state directory beside it, driven through the
 // program itself, built with the faults tag.
 type crash struct {
 	program, dir, image, state string
@@ -326,7 +326,7 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// keep gives a copy a name that later calls do not overwrite.
+// keep returns a copy a name that later calls do not overwrite.
 func keep(t *testing.T, path string) string {
 	t.Helper()
 	kept := path + ".before"

@@ -24,7 +24,7 @@ import (
 type console struct {
 	in       io.Reader
 	out, err io.Writer
-	// asks says that somebody sits at standard input; outLive and errLive
+	// asks reports that somebody sits at standard input; outLive and errLive
 	// that the outputs are terminals.
 	asks, outLive, errLive bool
 	width                  int
@@ -71,9 +71,9 @@ type program struct {
 	job      string
 	events   *view.Events
 	progress *view.Progress
-	// agreed says that --yes was given: nobody is to be asked anything.
+	// agreed reports that --yes was given: nobody is to be asked anything.
 	agreed bool
-	// final says that a run cannot be undone any more, and does not listen to
+	// final reports that a run cannot be undone any more, and does not listen to
 	// signals.
 	final atomic.Bool
 }
@@ -149,7 +149,7 @@ func (p *program) human() io.Writer {
 	return p.out
 }
 
-// live says whether what people read is a terminal.
+// live reports whether what people read is a terminal.
 func (p *program) live() bool {
 	if p.json {
 		return p.errLive

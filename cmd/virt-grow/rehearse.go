@@ -160,7 +160,7 @@ func guardFrozen(uri, uuid string) (end func(thawed bool), err error) {
 }
 
 // thawUnlessTold thaws a guest unless a line comes on standard input before its
-// end. Its own first line says that it is connected.
+// end. Its own first line reports that it is connected.
 func (p *program) thawUnlessTold(c *cli.Context) error {
 	name, err := operand(c, "DOMAIN")
 	if err != nil {

@@ -16,7 +16,7 @@ type interrupt struct{ signal os.Signal }
 
 func (i *interrupt) Error() string { return fmt.Sprintf("interrupted (%v)", i.signal) }
 
-// interruptible gives a context that the first SIGINT, SIGTERM or SIGHUP ends.
+// interruptible returns a context that the first SIGINT, SIGTERM or SIGHUP ends.
 // Further ones change nothing: what undoes the work does not listen to the
 // context, and must not be cut off either.
 //

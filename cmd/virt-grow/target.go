@@ -134,7 +134,7 @@ func (p *program) session(keys keyring) session.Options {
 // cache has the results of earlier inspections.
 func (p *program) cache() *session.Cache { return session.OpenCache(p.state) }
 
-func isFolder(path string) bool {
+func isDirectory(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
 }

@@ -36,7 +36,7 @@ func TestTerminal(t *testing.T) {
 		{"ls --mount sda1 disk.raw:/", "note", true},
 		{"cat --mount sda1 disk.raw:/note", "hello", true},
 		{"copy-out --mount sda1 disk.raw:/note out", "out", true},
-		{"rehearse disk.raw --size 1G", "thrown away", true},
+		{"rehearse disk.raw --size 1G", "discarded", true},
 		{"doctor", "libguestfs", true},
 		{"plan disk.raw --size 1G -o saved.json", "sda1", true},
 		{"apply saved.json --yes", "is grown", true},

@@ -76,7 +76,7 @@ type Export interface {
 	Write(ctx context.Context, data []byte, at size.Bytes) error
 }
 
-// KeyFinder gives the keys to try on a LUKS container, by its device's name
+// KeyFinder returns the keys to try on a LUKS container, by its device's name
 // and its UUID.
 type KeyFinder func(device, uuid string) ([]string, error)
 
@@ -106,17 +106,17 @@ type Appliance struct {
 	// open are the LUKS containers and volume groups in the order they were
 	// opened.
 	open []opened
-	// groups says that there are volume groups on the disk.
+	// groups reports that there are volume groups on the disk.
 	groups bool
-	// filtered says that LVM sees some of the devices only; pvs are those with a PV,
+	// filtered reports that LVM sees some of the devices only; pvs are those with a PV,
 	// by Probe.
 	filtered bool
 	pvs      []string
 	// blocked is why arrays were not stopped when they were to be; nil if all were.
 	blocked error
-	// claimed says that there are partitions that arrays are made of.
+	// claimed reports that there are partitions that arrays are made of.
 	claimed bool
-	// stale says that a volume grew under a container that is open.
+	// stale reports that a volume grew under a container that is open.
 	stale bool
 	// known and closer are ProbeAgain's; ntfsCluster is what it needs of the
 	// Probe before.
@@ -327,13 +327,13 @@ func (a *Appliance) free() {
 }
 
 // usage is what statvfs(2) says of a mounted file system, and what its top
-// folder holds.
+// directory holds.
 type usage struct {
 	total, used, block size.Bytes
 	names              []string
 }
 
-// statfs mounts the device read-only, lists its top folder, and asks.
+// statfs mounts the device read-only, lists its top directory, and asks.
 func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err error) {
 	err = a.do(ctx, func() error { return a.g.Mount_options("ro", path(device), "/") })
 	if err != nil {

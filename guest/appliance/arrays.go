@@ -52,7 +52,7 @@ func (a *Appliance) release(ctx context.Context, unlisted bool) error {
 // next lower one, and where an array's own name is a number it takes that (mdadm(8)).
 const mdNames = 128
 
-// claims says whether something in the appliance or in its kernel may take a device
+// claims reports whether something in the appliance or in its kernel may take a device
 // that holds this for itself.
 func claims(content string) bool {
 	return strings.HasSuffix(content, "_raid_member") ||

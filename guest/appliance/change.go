@@ -42,7 +42,7 @@ type Change struct {
 	Mode uint32 `json:"mode,omitempty"`
 }
 
-// Locate finds where a file or a folder is, links followed.
+// Locate finds where a file or a directory is, links followed.
 func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
 	real, e, err := t.stat(ctx, p)
 	if err != nil {
@@ -62,17 +62,17 @@ func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
 	return Place{}, e, fmt.Errorf("nothing is mounted at %s", real)
 }
 
-// Lstat looks at a name in a folder that Locate found, and follows no link; nil where
+// Lstat looks at a name in a directory that Locate found, and follows no link; nil where
 // there is none. For Windows upper and lower case are the same: the entry's name is
 // the one it has.
-func (t *Tree) Lstat(ctx context.Context, folder Place, name string) (*Entry, error) {
+func (t *Tree) Lstat(ctx context.Context, parent Place, name string) (*Entry, error) {
 	root := "/"
 	for _, m := range t.mounts {
-		if m.mountable == folder.Mountable {
+		if m.mountable == parent.Mountable {
 			root = m.point
 		}
 	}
-	file := filepath.Join(root, folder.Path, name)
+	file := filepath.Join(root, parent.Path, name)
 	if t.drives != nil {
 		var err error
 		if file, err = t.sameName(ctx, file); err != nil {
@@ -325,7 +325,7 @@ func (a *Appliance) unchanged(ctx context.Context, c Change, e Entry) error {
 	return err
 }
 
-// beside uploads to a new file in the same folder.
+// beside uploads to a new file in the same directory.
 func (a *Appliance) beside(ctx context.Context, file, from string) (beside string, err error) {
 	err = a.do(ctx, func() (e error) {
 		beside, e = a.g.Mktemp(filepath.Join(filepath.Dir(file), ".virt-grow-XXXXXX"), nil)
@@ -337,7 +337,7 @@ func (a *Appliance) beside(ctx context.Context, file, from string) (beside strin
 	return beside, err
 }
 
-// own gives a file owner and mode, as far as it has others: some file systems have
+// own returns a file owner and mode, as far as it has others: some file systems have
 // the same for all.
 func (a *Appliance) own(ctx context.Context, file string, want attributes) error {
 	now, _, err := a.attributesOf(ctx, file)
@@ -351,27 +351,27 @@ func (a *Appliance) own(ctx context.Context, file string, want attributes) error
 }
 
 // create makes a file that is not there yet. It belongs to root, and has the SELinux
-// label of its folder, as one that the guest's kernel makes has without a rule.
+// label of its directory, as one that the guest's kernel makes has without a rule.
 func (a *Appliance) create(ctx context.Context, c Change, from string) (attributes, error) {
 	if c.Was != "" {
 		return attributes{}, plan.Refuse(plan.StalePlan, c.Path, "%s is gone since the change was made", c.Path)
 	}
-	folder, _, err := a.attributesOf(ctx, filepath.Dir(c.Path))
+	parent, _, err := a.attributesOf(ctx, filepath.Dir(c.Path))
 	if err != nil {
-		return folder, err
+		return parent, err
 	}
 	beside, err := a.beside(ctx, c.Path, from)
 	if err != nil {
-		return folder, err
+		return parent, err
 	}
 	if err := a.own(ctx, beside, attributes{mode: syscall.S_IFREG | c.Mode}); err != nil && ctx.Err() != nil {
-		return folder, err
+		return parent, err
 	}
-	for _, x := range folder.x {
+	for _, x := range parent.x {
 		if x.Attrname == "security.selinux" {
 			label := string(x.Attrval)
 			if err := a.do(ctx, func() error { return a.g.Lsetxattr(x.Attrname, label, len(label), beside) }); err != nil {
-				return folder, err
+				return parent, err
 			}
 		}
 	}

@@ -198,7 +198,7 @@ func (a *Appliance) ContentSize(ctx context.Context, device, content string) (si
 }
 
 // VerifyFS checks the grown file system, mounts it read-only and lists its
-// top folder.
+// top directory.
 func (a *Appliance) VerifyFS(ctx context.Context, device, content string) error {
 	if err := a.checkFS(ctx, device, content); err != nil {
 		return fmt.Errorf("the check after growing: %w", err)

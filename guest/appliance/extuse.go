@@ -18,7 +18,7 @@ func (a *Appliance) askExt(ctx context.Context, name string, e *superblock.Ext, 
 	return err
 }
 
-// askMMP refuses an ext4 whose multiple mount protection says that it is in use. What
+// askMMP refuses an ext4 whose multiple mount protection reports that it is in use. What
 // a guest has mounted that runs looks like that; its shutdown ends it.
 func (a *Appliance) askMMP(ctx context.Context, name, kind string, e *superblock.Ext) (*plan.Refusal, error) {
 	at, ok := e.MMPAt()

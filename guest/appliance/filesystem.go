@@ -16,7 +16,7 @@ import (
 )
 
 // probeExt reads an ext2, ext3 or ext4's own numbers. tune2fs opens what it
-// knows all features of, so it says whether the tools here know them.
+// knows all features of, so it reports whether the tools here know them.
 func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) error {
 	var facts map[string]string
 	err := a.do(ctx, func() (e error) { facts, e = a.g.Tune2fs_l(path(name)); return })
@@ -189,7 +189,7 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 	return a.askBadClusters(ctx, name, c)
 }
 
-// windowsRole tells Windows' own volumes by their top folder.
+// windowsRole tells Windows' own volumes by their top directory.
 func windowsRole(names []string) plan.Role {
 	has := func(name string) bool {
 		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })

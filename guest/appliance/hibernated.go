@@ -64,7 +64,7 @@ func (a *Appliance) Hibernated(ctx context.Context) (*plan.Refusal, error) {
 // memoryImage looks at each device: its own header, its hiberfil.sys, and the swap files
 // in its file system.
 func (a *Appliance) memoryImage(ctx context.Context, devices []held) (*plan.Refusal, error) {
-	// Where a boot loader says that a swap file begins counts for any file system.
+	// Where a boot loader reports that a swap file begins counts for any file system.
 	var offsets []int64
 	var mounted []string
 	for _, d := range devices {

@@ -135,7 +135,7 @@ func (a *Appliance) judgeBtrfs(ctx context.Context, device, shown string) *plan.
 	return nil
 }
 
-// blamesFeatures reports whether the kernel itself says that it does not mount the
+// blamesFeatures reports whether the kernel itself reports that it does not mount the
 // device because of features: a distribution's may know more of them than its release
 // tells, and what it does not mount then is damaged.
 func (a *Appliance) blamesFeatures(ctx context.Context, device, kind string) bool {

@@ -36,7 +36,7 @@ type kernel struct {
 var errOtherKernel = errors.New("the appliance's kernel has just changed")
 
 // unpack finds the kernel of the appliance that libguestfs keeps (guestfs(3),
-// "SUPERMIN APPLIANCE"), and unpacks it into the user's cache folder, unless it
+// "SUPERMIN APPLIANCE"), and unpacks it into the user's cache directory, unless it
 // is there. There is none before libguestfs has built its first appliance.
 func unpack(ctx context.Context, g *guestfs.Guestfs) (*kernel, error) {
 	var cache string
@@ -95,7 +95,7 @@ func (a *Appliance) unpackKernel(ctx context.Context) error {
 	return silently(a.g, func() error { return a.g.Config("-machine", &option) })
 }
 
-// stale says that libguestfs's kernel is another one by now.
+// stale reports that libguestfs's kernel is another one by now.
 func (k *kernel) stale() bool {
 	image, err := os.ReadFile(k.packed)
 	return err != nil || sha256.Sum256(image) != k.sum
@@ -166,7 +166,7 @@ func payload(image []byte) ([]byte, error) {
 // name (Xen, public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY).
 var pvhEntry = []byte("\x12\x00\x00\x00Xen\x00")
 
-// bootable says whether QEMU can boot it without its packed form.
+// bootable reports whether QEMU can boot it without its packed form.
 func bootable(vmlinux []byte) error {
 	file, err := elf.NewFile(bytes.NewReader(vmlinux))
 	if err != nil {

@@ -75,7 +75,7 @@ func launchWithout(ctx context.Context, o Options, failed error) (*Appliance, er
 	return a, nil
 }
 
-// kvmPresent says whether this user may use /dev/kvm, working or not.
+// kvmPresent reports whether this user may use /dev/kvm, working or not.
 func kvmPresent() bool {
 	return unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) == nil
 }

@@ -19,7 +19,7 @@ type ntfsPlace struct {
 // one piece.
 const badClusterRecord = 8
 
-// readNTFSPlace reads a boot sector; false says that it is none.
+// readNTFSPlace reads a boot sector; false reports that it is none.
 func readNTFSPlace(boot []byte) (p ntfsPlace, ok bool) {
 	if len(boot) < 512 || !bytes.Equal(boot[3:11], []byte("NTFS    ")) {
 		return p, false

@@ -131,7 +131,7 @@ func (t *Tree) mount(ctx context.Context, mounts map[string]string) error {
 	return nil
 }
 
-// within says whether a path is at or below another.
+// within reports whether a path is at or below another.
 func within(p, root string) bool {
 	return p == root || root == "/" || strings.HasPrefix(p, root+"/")
 }
@@ -176,7 +176,7 @@ func (t *Tree) explain(p string, err error) error {
 	return err
 }
 
-// Entry is one file, folder or link of a guest.
+// Entry is one file, directory or link of a guest.
 type Entry struct {
 	// Name is the last part of its path.
 	Name string
@@ -190,7 +190,7 @@ type Entry struct {
 	names int64
 }
 
-// IsDir says whether it is a folder, IsFile whether it is a plain file.
+// IsDir reports whether it is a directory, IsFile whether it is a plain file.
 func (e Entry) IsDir() bool  { return e.Mode&syscall.S_IFMT == syscall.S_IFDIR }
 func (e Entry) IsFile() bool { return e.Mode&syscall.S_IFMT == syscall.S_IFREG }
 
@@ -218,7 +218,7 @@ func (t *Tree) stat(ctx context.Context, p string) (real string, e Entry, err er
 	return real, entry(filepath.Base(strings.ReplaceAll(p, `\`, "/")), *s), t.missed(p, real, nil)
 }
 
-// missed says that a path is on a file system that could not be mounted; else it
+// missed reports that a path is on a file system that could not be mounted; else it
 // gives err.
 func (t *Tree) missed(p, inside string, err error) error {
 	for point, why := range t.failed {
@@ -235,7 +235,7 @@ func (t *Tree) Stat(ctx context.Context, p string) (Entry, error) {
 	return e, err
 }
 
-// List lists a folder, by name; of anything else it gives that alone.
+// List lists a directory, by name; of anything else it gives that alone.
 func (t *Tree) List(ctx context.Context, p string) ([]Entry, error) {
 	dir, e, err := t.stat(ctx, p)
 	if err != nil || !e.IsDir() {
@@ -259,7 +259,7 @@ func (t *Tree) List(ctx context.Context, p string) ([]Entry, error) {
 	return all, t.links(ctx, dir, all)
 }
 
-// links fills in where the links of a folder point to.
+// links fills in where the links of a directory point to.
 func (t *Tree) links(ctx context.Context, dir string, all []Entry) error {
 	var names []string
 	for _, e := range all {
@@ -289,7 +289,7 @@ func (t *Tree) file(ctx context.Context, p string) (string, Entry, error) {
 	case err != nil:
 		return "", e, err
 	case e.IsDir():
-		return "", e, plan.Refuse(plan.NotAFile, p, "%s is a folder", p)
+		return "", e, plan.Refuse(plan.NotAFile, p, "%s is a directory", p)
 	case !e.IsFile():
 		return "", e, plan.Refuse(plan.NotAFile, p, "%s is no plain file, but a device, a socket or a pipe", p)
 	}
@@ -306,14 +306,14 @@ func (t *Tree) Read(ctx context.Context, p string, w io.Writer) error {
 	return t.a.stream(ctx, w, func(file string) error { return t.a.g.Download(real, file) })
 }
 
-// Archive writes a folder to w as a tar stream, its names relative to it.
+// Archive writes a directory to w as a tar stream, its names relative to it.
 func (t *Tree) Archive(ctx context.Context, p string, w io.Writer) error {
 	real, e, err := t.stat(ctx, p)
 	if err != nil {
 		return err
 	}
 	if !e.IsDir() {
-		return plan.Refuse(plan.NotAFile, p, "%s is no folder", p)
+		return plan.Refuse(plan.NotAFile, p, "%s is not a directory", p)
 	}
 	return t.a.stream(ctx, w, func(file string) error {
 		return t.a.g.Tar_out(real, file, &guestfs.OptargsTar_out{Numericowner_is_set: true, Numericowner: true})

@@ -16,9 +16,9 @@ import (
 type Bitmap struct {
 	Name        string
 	Granularity size.Bytes
-	// Recording says that writes are marked in it.
+	// Recording reports that writes are marked in it.
 	Recording bool
-	// InUse says that a QEMU has it open, or had when it died. Then its content is lost,
+	// InUse reports that a QEMU has it open, or had when it died. Then its content is lost,
 	// and QEMU does not resize the image.
 	InUse bool
 }

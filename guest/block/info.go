@@ -24,7 +24,7 @@ type Info struct {
 	Version int
 	// Snapshots counts internal snapshots.
 	Snapshots int
-	// Encrypted says that qcow2 encryption is on.
+	// Encrypted reports that qcow2 encryption is on.
 	Encrypted bool
 	// DataFile is set where a qcow2 keeps its data in another file.
 	DataFile string
@@ -107,7 +107,7 @@ func parseInfo(data []byte) (Info, error) {
 	return info, nil
 }
 
-// Access says whether an image may be read while somebody else writes to it.
+// Access reports whether an image may be read while somebody else writes to it.
 type Access bool
 
 // Exclusive respects the image's lock. Shared reads in spite of it, and what it
@@ -171,7 +171,7 @@ func Allocated(path string) (size.Bytes, error) {
 	return size.Bytes(s.Blocks) * 512, nil // in 512 bytes whatever the file system, stat(2)
 }
 
-// SameFS says whether two paths are on one file system.
+// SameFS reports whether two paths are on one file system.
 func SameFS(a, b string) bool {
 	var x, y unix.Stat_t
 	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev

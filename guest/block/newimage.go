@@ -130,7 +130,7 @@ func (p *percents) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// RenameNew gives a file another name that nothing has yet; fs.ErrExist where
+// RenameNew returns a file another name that nothing has yet; fs.ErrExist where
 // something does. It is on the disk afterwards.
 func RenameNew(from, to, dir string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)

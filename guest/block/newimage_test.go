@@ -46,7 +46,7 @@ func FuzzPercents(f *testing.F) {
 	})
 }
 
-// A rename replaces nothing: no file, no folder, no link to nowhere.
+// A rename replaces nothing: no file, no directory, no link to nowhere.
 func TestRenameNew(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }

@@ -113,7 +113,7 @@ func RunShell(ctx context.Context, command string, env []string) error {
 	return fmt.Errorf("%q: %w: %s", command, err, strings.TrimSpace(text))
 }
 
-// ErrInUse says that another process has the image open.
+// ErrInUse reports that another process has the image open.
 var ErrInUse = errors.New("the image is in use")
 
 // asInUse turns QEMU's lock errors into ErrInUse. QEMU 2.10 and later print

@@ -69,7 +69,7 @@ func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 	return convert(ctx, fileWindow(in), g.window(g.Name, at, size.Bytes(len(data))))
 }
 
-// ErrCopyDiffers says that a copy does not read back as what was copied.
+// ErrCopyDiffers reports that a copy does not read back as what was copied.
 var ErrCopyDiffers = errors.New("the copy differs from the original")
 
 // CopyIn copies n bytes of the overlay's image to another place of the export,
@@ -129,7 +129,7 @@ func (g *Gate) source(ctx context.Context, o Overlay) (window func(at, n size.By
 	return exported, func() error { return g.withdraw(ctx) }, nil
 }
 
-// alone says that the image has no backing file.
+// alone reports that the image has no backing file.
 func (o Overlay) alone(ctx context.Context) bool {
 	info, err := Inspect(ctx, o.Image, o.Format, Shared)
 	return err == nil && info.Backing == ""

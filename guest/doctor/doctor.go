@@ -1,7 +1,7 @@
 // Package doctor finds out whether this host can do what virt-grow needs, and
 // says what to install or change where it cannot.
 //
-// It changes nothing on the host: it creates no folder and installs nothing.
+// It changes nothing on the host: it creates no directory and installs nothing.
 // The appliance it boots has an empty disk of its own. Every finding that is
 // not ok comes with the command that mends it, where a command can.
 package doctor
@@ -70,7 +70,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 		findings = append(findings, judgeKVM(lookAtKVM(), o.Accel, facts), judgeKernels(system, kernels, err == nil))
 		findings = append(findings, judgeAppliance(system, facts, err)...)
 	}
-	for _, f := range folders(o) {
+	for _, f := range directories(o) {
 		findings = append(findings, f.examine())
 	}
 	return findings

@@ -166,12 +166,12 @@ func TestFolder(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f := folder{name: "state directory", path: filepath.Join(dir, "not", "made", "yet"), use: "journals", set: "--state-dir"}
+	f := directory{name: "state directory", path: filepath.Join(dir, "not", "made", "yet"), use: "journals", set: "--state-dir"}
 	if got := f.examine(); got.Level != OK {
 		t.Errorf("to be made: got %+v", got)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "not")); err == nil {
-		t.Error("the folder was made")
+		t.Error("the directory was made")
 	}
 	f.path = filepath.Join(file, "below")
 	if got := f.examine(); got.Level != Fail || got.Mend == "" {

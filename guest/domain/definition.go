@@ -34,7 +34,7 @@ func (d *Domain) XML(ctx context.Context) (DefinitionXML, error) {
 	return DefinitionXML(text), err
 }
 
-// Define gives the domain a definition.
+// Define returns the domain a definition.
 func (d *Domain) Define(ctx context.Context, x DefinitionXML) error {
 	return d.conn.do(ctx, func(l connection) error { return l.Define(string(x)) })
 }

@@ -73,7 +73,7 @@ type Use struct {
 	Blocks []live.Device
 }
 
-// UseOf finds out what the guest does with a disk of its domain. exec says that the
+// UseOf finds out what the guest does with a disk of its domain. exec reports that the
 // agent runs programs.
 func (g *Guest) UseOf(ctx context.Context, d domain.Device, exec bool) (Use, error) {
 	disks, err := g.Disks(ctx)

@@ -112,7 +112,7 @@ func (g *Guest) readFstab(ctx context.Context) ([]byte, error) {
 
 // FstabChange is a guest's fstab before and after an edit.
 type FstabChange struct {
-	// Known says that the fstab was read, and that the edit may have been made.
+	// Known reports that the fstab was read, and that the edit may have been made.
 	Known bool   `json:"known"`
 	Old   []byte `json:"old"`
 	New   []byte `json:"new"`

@@ -80,11 +80,11 @@ func parse(line string) (Entry, bool) {
 
 // Errors of Add and Remove.
 var (
-	// ErrTaken says that a line for the mount point or the file system is there.
+	// ErrTaken reports that a line for the mount point or the file system is there.
 	ErrTaken = errors.New("fstab has the entry already")
-	// ErrAbsent says that there is no such line.
+	// ErrAbsent reports that there is no such line.
 	ErrAbsent = errors.New("fstab has no such line")
-	// ErrInvalid says that the entry cannot be written.
+	// ErrInvalid reports that the entry cannot be written.
 	ErrInvalid = errors.New("cannot be written into fstab")
 )
 

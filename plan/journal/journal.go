@@ -30,7 +30,7 @@ type Kind string
 const (
 	// Opened is the first entry: the job's facts.
 	Opened Kind = "opened"
-	// Planned says that the plan is saved and agreed to.
+	// Planned reports that the plan is saved and agreed to.
 	Planned Kind = "planned"
 	// Process names a program that was started for the job.
 	Process Kind = "process"
@@ -65,10 +65,10 @@ type Entry struct {
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
-// ErrDamaged says that a journal holds what no run ever wrote.
+// ErrDamaged reports that a journal holds what no run ever wrote.
 var ErrDamaged = errors.New("journal is damaged")
 
-// SchemaError says that a journal was written by a version of the program that
+// SchemaError reports that a journal was written by a version of the program that
 // uses another schema.
 type SchemaError struct {
 	// Job is the job's ID, where the journal was found through a Store.
@@ -158,7 +158,7 @@ func checkSchema(data []byte) error {
 	return nil
 }
 
-// errTorn says that a line is not what was once written with its checksum.
+// errTorn reports that a line is not what was once written with its checksum.
 var errTorn = errors.New("checksum does not match")
 
 // unwrap returns the JSON of a line whose checksum matches.

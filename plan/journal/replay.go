@@ -56,7 +56,7 @@ type Record struct {
 	Changed time.Time
 	// Facts are the Opened entry's.
 	Facts json.RawMessage
-	// Planned says that a plan was saved and agreed to.
+	// Planned reports that a plan was saved and agreed to.
 	Planned bool
 	// Done are the steps that are done and not undone; Running is one that
 	// has begun and has no end.

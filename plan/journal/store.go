@@ -29,9 +29,9 @@ const (
 
 // Errors of a Store.
 var (
-	// ErrNoJob says that there is no job of that name.
+	// ErrNoJob reports that there is no job of that name.
 	ErrNoJob = errors.New("no such job")
-	// ErrBusy says that a running process holds the job, or the disk.
+	// ErrBusy reports that a running process holds the job, or the disk.
 	ErrBusy = errors.New("held by another process")
 )
 

@@ -15,9 +15,9 @@ type Command struct {
 	Argv []string `json:"argv"`
 	// Input is its standard input.
 	Input string `json:"input,omitempty"`
-	// Nothing is the exit status with which it says that there was nothing to do.
+	// Nothing is the exit status with which it reports that there was nothing to do.
 	Nothing int `json:"nothing,omitempty"`
-	// Asks says that it only asks: if its answer is 0, the one after it is not
+	// Asks reports that it only asks: if its answer is 0, the one after it is not
 	// needed.
 	Asks bool `json:"asks,omitempty"`
 	// MountOf is the UUID of the file system whose mount point is the last argument,

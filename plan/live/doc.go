@@ -37,7 +37,7 @@ type Device struct {
 	// Mounts are all places where it is mounted, as far as they are known: a btrfs
 	// has one for each subvolume.
 	Mounts []string `json:"mounts"`
-	// ReadOnly says that nothing of it is mounted to be written to.
+	// ReadOnly reports that nothing of it is mounted to be written to.
 	ReadOnly bool `json:"read_only"`
 	// Problem is what an appliance that looked at the image found wrong with it.
 	Problem *plan.Refusal `json:"problem"`
@@ -55,7 +55,7 @@ type Disk struct {
 }
 
 // Unknown is where a file system is mounted of which only the image was seen, Swap
-// where lsblk says that swap is, when it is in use.
+// where lsblk reports that swap is, when it is in use.
 const (
 	Unknown = "?"
 	Swap    = "[SWAP]"

@@ -62,7 +62,7 @@ func (g Guest) Stack(disk, where string) ([]Device, error) {
 	return only(named, disk)
 }
 
-// chooseAlone gives the root, or the only file system that can grow.
+// chooseAlone returns the root, or the only file system that can grow.
 func chooseAlone(all [][]Device, disk string) ([]Device, error) {
 	if root := having(all, func(d Device) bool { return d.Mounted == "/" || slices.Contains(d.Mounts, "/") }); len(root) > 0 {
 		return only(root, disk)
@@ -86,7 +86,7 @@ func chooseAlone(all [][]Device, disk string) ([]Device, error) {
 // growsMounted are the file systems that grow while they are mounted.
 var growsMounted = map[string]bool{"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true}
 
-// only gives the stack with the one device at its top. Of several ways up to it that
+// only returns the stack with the one device at its top. Of several ways up to it that
 // is the one on the partition furthest back, behind which the new room is.
 func only(stacks [][]Device, disk string) ([]Device, error) {
 	var paths, names []string

@@ -170,7 +170,7 @@ func (g Guest) volumeGrows(d, pv Device) error {
 	return nil
 }
 
-// at gives a letter of LVM's attributes; '?' where there is none.
+// at returns a letter of LVM's attributes; '?' where there is none.
 func at(attributes string, i int) rune {
 	if i >= len(attributes) {
 		return '?'

@@ -239,6 +239,6 @@ func WindowsScript(disk size.Bytes, letter string) string {
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// RebootOnly says whether a guest notices the new size of a disk on that bus only
+// RebootOnly reports whether a guest notices the new size of a disk on that bus only
 // when it starts.
 func RebootOnly(bus string) bool { return bus == "ide" || bus == "sata" || bus == "fdc" }

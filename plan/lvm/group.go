@@ -21,7 +21,7 @@ type Group struct {
 	// hosts apart ("sanlock", "dlm"), "" or "none" for nobody.
 	SystemID, LockType  string
 	Exported, Clustered bool
-	// ReadOnly says that LVM changes nothing in it.
+	// ReadOnly reports that LVM changes nothing in it.
 	ReadOnly bool
 	PVs      []PV
 	LVs      []LV
@@ -34,7 +34,7 @@ type PV struct {
 	// Start is where its extents begin, Count how many there are.
 	Start size.Bytes
 	Count int64
-	// Allocatable says that new extents may lie on it, Missing that it was away when
+	// Allocatable reports that new extents may lie on it, Missing that it was away when
 	// the group was last written.
 	Allocatable, Missing bool
 
@@ -44,11 +44,11 @@ type PV struct {
 // LV is a logical volume of a group.
 type LV struct {
 	Name string
-	// Visible says that it is one of its own, and not a part of another.
+	// Visible reports that it is one of its own, and not a part of another.
 	Visible bool
 	// Kind is what makes it no plain volume, "" for one of plain segments.
 	Kind string
-	// ReadOnly says that LVM lets nobody write to it, Skip that it is not activated
+	// ReadOnly reports that LVM lets nobody write to it, Skip that it is not activated
 	// with the others.
 	ReadOnly, Skip bool
 	// Policy is the allocation policy: "normal" or "anywhere", "contiguous", "cling".
@@ -75,7 +75,7 @@ type place struct {
 // Size is the volume's size in its group.
 func (g *Group) Size(lv LV) size.Bytes { return size.Bytes(lv.Extents) * g.Extent }
 
-// PV gives the PV of that UUID.
+// PV returns the PV of that UUID.
 func (g *Group) PV(uuid string) (PV, bool) {
 	i := slices.IndexFunc(g.PVs, func(pv PV) bool { return pv.UUID == uuid })
 	if i < 0 {

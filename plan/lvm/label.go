@@ -24,7 +24,7 @@ const sector size.Bytes = 512
 // LabelRoom is where the label is looked for: in the first four sectors.
 const LabelRoom = 4 * sector
 
-// ErrNoLabel says that there is no PV.
+// ErrNoLabel reports that there is no PV.
 var ErrNoLabel = errors.New("there is no LVM label")
 
 // Area is a part of the PV, in bytes from its start.

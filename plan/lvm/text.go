@@ -25,7 +25,7 @@ func (s *section) text(key string) string {
 	return t
 }
 
-// list gives a list of values; LVM takes a single one for a list.
+// list returns a list of values; LVM takes a single one for a list.
 func (s *section) list(key string) []any {
 	switch v := s.values[key].(type) {
 	case nil:
@@ -47,7 +47,7 @@ func (s *section) words(key string) []string {
 	return words
 }
 
-// sub gives a section of that name, an empty one where there is none.
+// sub returns a section of that name, an empty one where there is none.
 func (s *section) sub(name string) *section {
 	if found, ok := s.sections[name]; ok {
 		return found

@@ -30,7 +30,7 @@ var signatures = [][]byte{
 	{0xed, 0xc3, 0x02, 0xe9, 0x98, 0x56, 0xe5, 0x0c},
 }
 
-// Suspended reports whether the beginning of a swap says that it holds a memory image.
+// Suspended reports whether the beginning of a swap reports that it holds a memory image.
 func Suspended(head []byte) bool {
 	for page := 4 << 10; page <= HeaderSize && page <= len(head); page *= 2 {
 		end := head[page-10 : page]

@@ -25,7 +25,7 @@ const (
 	PiB
 )
 
-// ErrNoUnit says that a number came without a unit.
+// ErrNoUnit reports that a number came without a unit.
 var ErrNoUnit = errors.New("a size needs a unit")
 
 var units = []struct {
@@ -85,7 +85,7 @@ func scale(number string, factor Bytes, whole string) (Bytes, error) {
 	return Bytes(bytes), nil
 }
 
-// String gives the size as people write it: two decimals at most, "20 GiB",
+// String returns the size as people write it: two decimals at most, "20 GiB",
 // "1.5 GiB", "512 B".
 func (b Bytes) String() string {
 	if b < 0 {

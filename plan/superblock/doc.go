@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// ErrNone says that there is no such superblock in the bytes.
+// ErrNone reports that there is no such superblock in the bytes.
 var ErrNone = errors.New("there is no superblock")
 
 // bit is one feature.

@@ -12,7 +12,7 @@ var geometries = []geometry{
 	{255, 63}, {240, 63}, {128, 63}, {64, 63}, {32, 63}, {16, 63}, {64, 32}, {255, 32},
 }
 
-// encode gives the three bytes of an entry for an LBA. What is beyond
+// encode returns the three bytes of an entry for an LBA. What is beyond
 // cylinder 1023 becomes the last address there is, FE FF FF with 255 heads,
 // as fdisk and parted have it.
 func (g geometry) encode(lba uint64) []byte {

@@ -44,7 +44,7 @@ func (e mbrEntry) extended() bool {
 	return e.used() && slices.Contains([]byte{0x05, 0x0F, 0x85}, e.kind())
 }
 
-// protective tells whether any entry says that there is a GPT. Linux ignores
+// protective tells whether any entry reports that there is a GPT. Linux ignores
 // an MBR with one, whatever else is in it.
 func (b bootSector) protective() bool {
 	for i := range 4 {

@@ -65,7 +65,7 @@ var harmless = map[ProblemCode]bool{
 	OutsideUsable: true, ProtectiveStart: true, HybridMBR: true, StaleGPT: true,
 }
 
-// ErrDamaged says that a table has a fatal problem and is not edited.
+// ErrDamaged reports that a table has a fatal problem and is not edited.
 var ErrDamaged = errors.New("the partition table is damaged")
 
 // Err is nil if the table can be edited. Otherwise it wraps ErrDamaged and

@@ -16,7 +16,7 @@ const alignment = size.MiB
 type Extent struct {
 	Start size.Bytes `json:"start"`
 	Size  size.Bytes `json:"size"`
-	// Logical says that it is inside the extended partition, so that only
+	// Logical reports that it is inside the extended partition, so that only
 	// logical partitions can use it.
 	Logical bool `json:"logical,omitempty"`
 }

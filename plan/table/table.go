@@ -94,7 +94,7 @@ type Table struct {
 	// order of their places on the disk.
 	Partitions []Partition `json:"partitions"`
 	Problems   []Problem   `json:"problems,omitempty"`
-	// Hybrid says that the MBR in front of a GPT lists partitions of its
+	// Hybrid reports that the MBR in front of a GPT lists partitions of its
 	// own. They are not updated when the GPT grows.
 	Hybrid bool `json:"hybrid,omitempty"`
 
@@ -105,11 +105,11 @@ type Table struct {
 	ebrs      []ebr               // Kind MBR: the chain of logical partitions
 }
 
-// ErrNoTable says that there is neither a GPT nor an MBR with partitions: the
+// ErrNoTable reports that there is neither a GPT nor an MBR with partitions: the
 // disk is empty, or a file system, LUKS or LVM lies straight on it.
 var ErrNoTable = errors.New("no partition table")
 
-// ErrSectorSize says that the sector size given is not one disks have.
+// ErrSectorSize reports that the sector size given is not one disks have.
 var ErrSectorSize = errors.New("sector size must be a power of two from 512 to 65536 bytes")
 
 // Read reads the partition table of a disk of the given size. sector is the

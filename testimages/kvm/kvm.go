@@ -1,4 +1,4 @@
-// Package kvm says whether the host's KVM does what it should.
+// Package kvm reports whether the host's KVM does what it should.
 package kvm
 
 import (

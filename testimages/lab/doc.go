@@ -2,7 +2,7 @@
 // end-to-end tests, the demonstration and the benchmark.
 //
 // The libvirt (Start) is a libvirtd of its own in its own mount namespace: what
-// it keeps in /run, /etc/libvirt and /var/*/libvirt is in folders below the one
+// it keeps in /run, /etc/libvirt and /var/*/libvirt is in directories below the one
 // it was given, so a daemon that was killed finds its guests again. The guest
 // (Image, Define) is a kernel of the host, and a root file system on the disk
 // that is to grow. It says ten times a second on a serial port that it runs, how

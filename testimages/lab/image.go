@@ -167,7 +167,7 @@ func cacheDir(k kernel) (string, error) {
 func version() string {
 	sum := sha256.New()
 	_ = fs.WalkDir(sources, ".", func(path string, _ fs.DirEntry, _ error) error {
-		b, _ := sources.ReadFile(path) // nothing, of a folder
+		b, _ := sources.ReadFile(path) // nothing, of a directory
 		sum.Write(b)
 		return nil
 	})

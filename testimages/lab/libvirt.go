@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Libvirt is a private libvirtd and what it keeps below a folder:
+// Libvirt is a private libvirtd and what it keeps below a directory:
 //
 //	etc, lib, log, cache, run   what it takes for /etc/libvirt, /var/lib/libvirt, /var/log/libvirt, /var/cache/libvirt, /run
 //	boot                        kernel and initramfs of the guests
@@ -23,14 +23,14 @@ import (
 //	daemon.pid                  the daemon's process
 //	keepers                     the processes that look after daemon and guests
 //
-// Its processes see the host's files as they are, but for those folders: what is
+// Its processes see the host's files as they are, but for those directories: what is
 // in the host's /run is not there for them.
 type Libvirt struct {
 	dir      string
 	detached bool
 }
 
-var folders = []struct {
+var directories = []struct {
 	name string
 	mode os.FileMode
 }{
@@ -51,7 +51,7 @@ cgroup_controllers = []
 `,
 }
 
-// Start starts a libvirtd on a folder, which is created if need be and is to be
+// Start starts a libvirtd on a directory, which is created if need be and is to be
 // the lab's own. Its path must be short, for the socket in it, and every user must
 // be able to get to it, for QEMU runs as a user of its own; t.TempDir is neither.
 // The daemon and its guests end with Stop, or with this process, whatever ends it.
@@ -101,7 +101,7 @@ func prepare(dir string) (*Libvirt, error) {
 	if err := reachable(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
-	for _, f := range folders {
+	for _, f := range directories {
 		// Mkdir's mode is subject to the umask.
 		if err := errors.Join(os.MkdirAll(l.path(f.name), f.mode), os.Chmod(l.path(f.name), f.mode)); err != nil {
 			return nil, err
@@ -115,7 +115,7 @@ func prepare(dir string) (*Libvirt, error) {
 	return l, writeBootTime(l.path("run/utmp"))
 }
 
-// reachable says whether every user can get to a folder.
+// reachable reports whether every user can get to a directory.
 func reachable(dir string) error {
 	st, err := os.Stat(dir)
 	if err != nil {

@@ -64,7 +64,7 @@ func pidIn(file string) (int, error) {
 	return pid, nil
 }
 
-// runs says whether a process that was started for this folder still runs under
+// runs reports whether a process that was started for this directory still runs under
 // that pid, which may be another's by now.
 func (l *Libvirt) runs(pid int) bool {
 	if pid <= 0 {
@@ -80,7 +80,7 @@ func (l *Libvirt) runs(pid int) bool {
 	return bytes.Contains(environ, []byte(l.mark()+"\x00"))
 }
 
-// isZombie says whether all threads of a process have ended.
+// isZombie reports whether all threads of a process have ended.
 func isZombie(pid int) bool {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	status, err := os.ReadFile(dir + "status")

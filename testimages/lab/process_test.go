@@ -136,7 +136,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// temporary is a folder with a short path that QEMU's user can get to.
+// temporary is a directory with a short path that QEMU's user can get to.
 func temporary(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lab")

@@ -171,7 +171,7 @@ func libraries(ctx context.Context, program string) ([]string, error) {
 	return paths, nil
 }
 
-// sorted are the paths, folders before what is in them.
+// sorted are the paths, directories before what is in them.
 func (t tree) sorted() []string { return slices.Sorted(maps.Keys(t)) }
 
 func (t tree) writeTar(w io.Writer) error {

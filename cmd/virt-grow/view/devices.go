@@ -121,7 +121,7 @@ func typeOf(d *plan.Device) string {
 	return "disk"
 }
 
-// partitioned says whether the disk has partitions. A layout that was read
+// partitioned reports whether the disk has partitions. A layout that was read
 // from a plan file has them, but not the table itself.
 func partitioned(l *plan.Layout) bool {
 	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.Partition })

@@ -14,7 +14,7 @@ func Disks(w io.Writer, s Style, l *plan.DiskList, hint func(*plan.Refusal) stri
 	p := &page{Style: s}
 	p.head("%s: %s", l.Domain, l.State)
 	if len(l.Disks) == 0 {
-		p.line("it has no disks")
+		p.line("the domain has no disks")
 	} else {
 		p.diskTable(l.Disks)
 		p.raw("")
@@ -56,9 +56,9 @@ func inside(in *plan.Inside) string {
 	case in == nil:
 		return ""
 	case !in.Current:
-		return "written to since it was looked at (" + clock(in.At) + ")"
+		return "written to since the last inspection (" + clock(in.At) + ")"
 	case len(in.Contents) == 0:
-		return "nothing (looked at " + clock(in.At) + ")"
+		return "nothing (inspected " + clock(in.At) + ")"
 	}
 	var parts []string
 	if in.OS != "" {
@@ -76,7 +76,7 @@ func inside(in *plan.Inside) string {
 		}
 		parts = append(parts, name)
 	}
-	return strings.Join(parts, ", ") + " (looked at " + clock(in.At) + ")"
+	return strings.Join(parts, ", ") + " (inspected " + clock(in.At) + ")"
 }
 
 var carrier = map[string]bool{plan.ContentPV: true}

@@ -17,7 +17,7 @@ import (
 type GuestUsage struct {
 	Target string `json:"target"`
 	UUID   string `json:"uuid,omitempty"`
-	// Running says that the guest wrote to them at the same time: the figures are of
+	// Running reports that the guest wrote to them at the same time: the figures are of
 	// that moment.
 	Running     bool                   `json:"running"`
 	FileSystems []appliance.FileSystem `json:"filesystems"`
@@ -49,7 +49,7 @@ func Usage(w io.Writer, s Style, guests []GuestUsage) error {
 		if g.Trouble != nil {
 			continue // it was said already
 		}
-		p.head("%s%s", g.Target, map[bool]string{true: " (in use: as of this moment, maybe unclean)"}[g.Running])
+		p.head("%s%s", g.Target, map[bool]string{true: " (running: as of this moment, may be inconsistent)"}[g.Running])
 		if len(g.FileSystems) == 0 {
 			p.line("no file system")
 			continue
@@ -89,7 +89,7 @@ func percent(used, free size.Bytes) string {
 	return fmt.Sprintf("%d%%", int(float64(used)/float64(used+free)*100+0.9999))
 }
 
-// FileEntry is one file, folder or link of a guest.
+// FileEntry is one file, directory or link of a guest.
 type FileEntry struct {
 	Name string `json:"name"`
 	Type string `json:"type" jsonschema:"enum=file,enum=dir,enum=symlink,enum=block,enum=char,enum=fifo,enum=socket"`

@@ -21,7 +21,7 @@ func TestUsage(t *testing.T) {
 		{Target: "gone", Trouble: &Trouble{}},
 		{Target: "empty.raw"},
 	})
-	want := `dev7 (in use: as of this moment, maybe unclean)
+	want := `dev7 (running: as of this moment, may be inconsistent)
 DEVICE  TYPE           SIZE    USED     FREE  USE  MOUNTED
 vda2    ext4         20 GiB  19 GiB  512 MiB  98%  /
 vdb1    crypto_LUKS

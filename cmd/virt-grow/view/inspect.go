@@ -20,7 +20,7 @@ type Inspection struct {
 	Growth  []Growth
 	Default string
 	Notes   []string
-	// Hint gives what to do about a refusal.
+	// Hint returns what to do about a refusal.
 	Hint func(*plan.Refusal) string
 }
 
@@ -101,7 +101,7 @@ func (p *page) problems(in Inspection) {
 	var told []string
 	tell := func(mark, text string) {
 		if len(told) == 0 {
-			p.head("Worth knowing")
+			p.head("Notes")
 		}
 		told = append(told, text)
 		p.paragraph("  "+mark+" ", "%s", text)
@@ -156,7 +156,7 @@ func (p *page) growth(in Inspection) {
 	if len(in.Growth) == 0 {
 		return
 	}
-	p.head("If the disk gets bigger")
+	p.head("If the disk grows")
 	for _, g := range in.Growth {
 		name := g.Device + " (" + strings.Join(append([]string{g.Content}, g.Mounted...), ", ") + ")"
 		moving := ""

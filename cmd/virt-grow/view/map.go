@@ -14,7 +14,7 @@ type segment struct {
 	name, content, size string
 	more                string // by how much it grew
 	bytes               size.Bytes
-	// used of what the box holds is in use; known says that this is known.
+	// used of what the box holds is in use; known reports that this is known.
 	used  float64
 	known bool
 	free  bool
@@ -235,7 +235,7 @@ func share(segments []segment, total int) []int {
 }
 
 // scale spreads room over the boxes that are not fixed, and fixes those that
-// would get less than their least. It says whether there were any.
+// would get less than their least. It reports whether there were any.
 func scale(segments []segment, widths []int, fixed []bool, room int, bytes float64) bool {
 	again := false
 	var done, given = 0.0, 0

@@ -38,12 +38,12 @@ func OnlinePlan(w io.Writer, s Style, o Online) error {
 		p.line("to QEMU, through %s:", o.Via)
 		p.verbatim(o.Sent)
 	} else {
-		p.line("QEMU has it at this size already.")
+		p.line("In QEMU the disk has this size already.")
 	}
 	if o.InGuest == online.ByAgent {
 		p.line("in the guest, through its agent:")
 		if len(o.Commands) == 0 {
-			p.line("    what the disk needs once it has grown")
+			p.line("    the commands that the disk needs once it has grown")
 		}
 		for _, c := range o.Commands {
 			p.verbatim(c)
@@ -54,7 +54,7 @@ func OnlinePlan(w io.Writer, s Style, o Online) error {
 		p.paragraph("", "%s", strings.ToUpper(note[:1])+note[1:]+".")
 	}
 	if o.Sent != "" {
-		p.paragraph("", "A running disk that has grown is not made smaller again: there is no rollback.")
+		p.paragraph("", "A running disk that has grown cannot be shrunk again: there is no rollback.")
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err

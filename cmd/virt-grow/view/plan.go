@@ -16,9 +16,9 @@ type PlanText struct {
 	Plan *plan.Plan
 	// Overlay is where the overlay will lie.
 	Overlay string
-	// Keep says that the run stops before the commit.
+	// Keep reports that the run stops before the commit.
 	Keep bool
-	// Rehearsed says that it was made in a rehearsal.
+	// Rehearsed reports that it was made in a rehearsal.
 	Rehearsed bool
 	// Exact adds the numbers in bytes.
 	Exact bool
@@ -67,11 +67,11 @@ func (p *page) guestHead(in PlanText) {
 	switch {
 	case g == nil:
 	case !g.Running && !g.Trial:
-		p.line("Domain %s, disk %s: it is off, and stays off.", g.Name, g.Disk)
+		p.line("Domain %s, disk %s: the guest is off, and stays off.", g.Name, g.Disk)
 	case !g.Running:
-		p.line("Domain %s, disk %s: it is off, is started for a trial, and shut down again.", g.Name, g.Disk)
+		p.line("Domain %s, disk %s: the guest is off, is started for a trial, and shut down again.", g.Name, g.Disk)
 	default:
-		p.line("Domain %s, disk %s: it runs. It will be away for about %s, a rollback would take %s more.", g.Name, g.Disk,
+		p.line("Domain %s, disk %s: the guest is running. The outage will be about %s; a rollback would add %s.", g.Name, g.Disk,
 			Took(pl.Outage()), Took(pl.Reserve()))
 		if in.Rehearsed {
 			p.line("The plan is for the disk as it was at one moment. Everything is read and")
@@ -85,12 +85,12 @@ func (p *page) guestHead(in PlanText) {
 
 func fullOf(pl *plan.Plan) string {
 	if pl.Grows == "" {
-		return "nothing else was to grow"
+		return "nothing else was requested to grow"
 	}
 	if len(pl.Also) > 0 {
-		return strings.Join(pl.Targets(), ", ") + " are as big as asked"
+		return strings.Join(pl.Targets(), ", ") + " already have the requested size"
 	}
-	return pl.Grows + " fills the room there is"
+	return pl.Grows + " fills the space that is there"
 }
 
 func change(from, to size.Bytes) string {
@@ -112,7 +112,7 @@ func grows(pl *plan.Plan, chosen string) string {
 		name += " (" + held + ")"
 	}
 	if before.Size == after.Size && before.Content.Size == after.Content.Size {
-		return name + " gets room behind it"
+		return name + " gets free space behind it"
 	}
 	if before.Size == after.Size {
 		return name + ": its content grows to fill its " + after.Size.String() + less(after)
@@ -151,7 +151,7 @@ func changed(pl *plan.Plan) map[string]size.Bytes {
 	return grown
 }
 
-// tree says whether there is more than the map shows.
+// tree reports whether there is more than the map shows.
 func tree(l *plan.Layout) bool {
 	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.LV || d.Kind == plan.Crypt })
 }
@@ -169,7 +169,7 @@ func (p *page) steps(in PlanText) {
 			p.raw(fmt.Sprintf("%4d. %s%9s", i+1, p.fit(text, room), seconds(s.Seconds)))
 		}
 	}
-	p.line("      %s%9s", p.fit("together, after the appliance has started", room), seconds(in.Plan.Duration().Seconds()))
+	p.line("      %s%9s", p.fit("in total, after the appliance has started", room), seconds(in.Plan.Duration().Seconds()))
 }
 
 // scripts shows what is run inside the guest.
@@ -204,17 +204,17 @@ func (p *page) warnings(pl *plan.Plan) {
 
 // wayBack says what is written where, and what rolling back means.
 func (p *page) wayBack(in PlanText) {
-	p.head("The way back")
+	p.head("How it can be undone")
 	if g := in.Plan.Target.Guest; g != nil && g.Trial {
 		p.trial(in, g)
 		return
 	}
-	p.paragraph("  ", "About %s are written into an overlay in %s. Until the commit the image is only read: Ctrl-C deletes the overlay, and nothing has happened.", in.Plan.Writes, in.Overlay)
+	p.paragraph("  ", "About %s are written into an overlay in %s. Until the commit the image is only read: Ctrl-C deletes the overlay and changes nothing.", in.Plan.Writes, in.Overlay)
 	if in.Keep {
 		p.paragraph("  ", "The run stops before the commit: virt-grow accept commits, virt-grow rollback deletes the overlay.")
 		return
 	}
-	p.paragraph("  ", "The bytes that the commit overwrites are saved first. When it fails or is interrupted they are put back and compared; after a crash, virt-grow resume goes on and virt-grow rollback takes back.")
+	p.paragraph("  ", "The bytes that the commit overwrites are saved first. If it fails or is interrupted, they are restored and verified; after a crash, virt-grow resume continues the commit and virt-grow rollback undoes it.")
 }
 
 // trial says what a rollback means for a guest.
@@ -224,7 +224,7 @@ func (p *page) trial(in PlanText, g *plan.Guest) {
 		p.paragraph("  ", "The guest then runs on the overlay until virt-grow accept or virt-grow rollback; a rollback loses what it wrote meanwhile.")
 		return
 	}
-	p.paragraph("  ", "The passed check accepts: the overlay is committed while the guest runs, and that is final.")
+	p.paragraph("  ", "If the check passes, the overlay is committed while the guest runs, and that is final.")
 }
 
 // Scripts shows what steps without a plan run inside the guest.

@@ -27,13 +27,13 @@ type Progress struct {
 	text  string
 	since time.Time
 	held  bool
-	// within says that text is a step's: notes stand below it.
+	// within reports that text is a step's: notes stand below it.
 	within bool
 	// early are steps that ended before the plan was known.
 	early []apply.Event
 }
 
-// NewProgress makes a view of a run. live says that w is a terminal.
+// NewProgress makes a view of a run. live reports that w is a terminal.
 func NewProgress(w io.Writer, s Style, live bool, now func() time.Time) *Progress {
 	return &Progress{w: w, style: s, live: live, now: now}
 }
@@ -104,7 +104,7 @@ func undoing(s plan.Step) string {
 	case plan.StepUndo:
 		return "delete the saved bytes"
 	case plan.StepCommit:
-		return "put the saved bytes back, and compare"
+		return "restore the saved bytes, and verify"
 	case plan.StepShutdown:
 		return "start the guest again"
 	case plan.StepSwitch:

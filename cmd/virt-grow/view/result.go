@@ -59,18 +59,18 @@ func Results(w io.Writer, s Style, r Result) error {
 		}
 		p.line("overlay   %s", r.Overlay)
 		p.line("commit    %s", r.Accept)
-		p.line("drop      %s", r.Rollback)
+		p.line("delete    %s", r.Rollback)
 	case RolledBack:
 		p.head("Job %s is rolled back: everything is as it was before.", r.Job)
 	case Cancelled:
-		p.head("Job %s is closed: nobody had agreed to its plan, and nothing was changed.", r.Job)
+		p.head("Job %s is closed: its plan was not confirmed, and nothing was changed.", r.Job)
 	case Closed:
-		p.head("Job %s is closed as it is: nothing more is done or taken back.", r.Job)
+		p.head("Job %s is closed as it is: nothing more is done or undone.", r.Job)
 		for _, line := range r.Said {
 			p.paragraph("  ", "%s", line)
 		}
 	case Planned:
-		p.head("Nothing was done: a dry run.")
+		p.head("This was a dry run: nothing was done.")
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")
 	}
@@ -158,23 +158,23 @@ func Rehearsal(w io.Writer, s Style, r RehearsalEvent, pl *plan.Plan) error {
 	if r.Outcome == Unchanged {
 		p.head("Nothing to do.")
 	} else {
-		p.head("%s can be grown: the edit worked, and was thrown away.", name(pl))
+		p.head("%s can be grown: the edit worked, and was discarded.", name(pl))
 		p.line("  edit     %s", span(r.Edit))
 		if r.Outage > 0 {
 			p.line("  outage   about %s: shutdown and boot %s", span(r.Outage), span(r.Outage-r.Edit))
-			p.line("  rollback about %s more, should the guest fail its check", span(r.Reserve))
+			p.line("  rollback about %s more, if the guest fails its check", span(r.Reserve))
 		}
 	}
 	switch {
 	case r.Frozen > 0:
-		p.line("  guest    file systems frozen for %s; %s of what it overwrote were kept", span(r.Frozen), r.Scratch)
+		p.line("  guest    file systems frozen for %s; %s of overwritten data were kept", span(r.Frozen), r.Scratch)
 	case r.Viewed:
-		p.line("  guest    not frozen: the disk as after a power cut; %s of what it overwrote were kept", r.Scratch)
+		p.line("  guest    not frozen: the disk was read as after a power cut; %s of overwritten data were kept", r.Scratch)
 	}
 	for _, device := range r.LeftOut {
-		p.paragraph("", "%s is in use by Windows: its own growth was left out, and is checked after the shutdown.", device)
+		p.paragraph("", "%s is in use by Windows: growing it was not rehearsed, and is checked after the shutdown.", device)
 	}
-	p.line("Nothing was changed, and nothing is left of it. %s in total", span(r.Seconds))
+	p.line("Nothing was changed, and nothing was left behind. %s in total", span(r.Seconds))
 	_, err := io.WriteString(w, p.b.String())
 	return err
 }

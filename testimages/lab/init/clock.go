@@ -11,7 +11,7 @@ import (
 // setClock sets the clock to the host's. The kernel took it from QEMU's
 // real-time clock, which counts whole seconds from when QEMU started, and so is
 // late by up to one. The host's time to a few milliseconds is the time at which
-// it says that a file was written; there is a shared folder for that alone,
+// it reports that a file was written; there is a shared directory for that alone,
 // unmounted at once.
 func setClock() error {
 	const at = "/clock"

@@ -46,7 +46,7 @@ func identify(dev string) (kind, label string) {
 	return "", ""
 }
 
-// rootDisk is the sysfs folder of the disk below the root file system: down
+// rootDisk is the sysfs directory of the disk below the root file system: down
 // from a logical volume to its first partition, up from there to the disk.
 func rootDisk() (string, error) {
 	var st syscall.Stat_t

@@ -32,7 +32,7 @@ const (
 type heart struct {
 	port    *os.File
 	id      string
-	disk    string // folder in sysfs
+	disk    string // directory in sysfs
 	written atomic.Int64
 	stopped chan struct{}
 	running sync.WaitGroup

@@ -1,4 +1,4 @@
-// Keeper runs one libvirtd on the folders below DIR, in a mount namespace of its
+// Keeper runs one libvirtd on the directories below DIR, in a mount namespace of its
 // own, and stays the parent of all that comes of it:
 //
 //	keeper DIR PIPE|ALONE
@@ -29,7 +29,7 @@ import (
 // What libvirt finds where. All of /run is private, and not just /run/libvirt,
 // so that this libvirt does not meet the host's D-Bus: it would name its guests to
 // systemd, among those of the host's own libvirt.
-var mounts = []struct{ folder, at string }{
+var mounts = []struct{ directory, at string }{
 	{"etc", "/etc/libvirt"}, {"lib", "/var/lib/libvirt"}, {"log", "/var/log/libvirt"}, {"cache", "/var/cache/libvirt"}, {"run", "/run"},
 }
 
@@ -86,7 +86,7 @@ func enterNamespace(dir string) error {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	for _, m := range mounts {
-		if err := syscall.Mount(filepath.Join(dir, m.folder), m.at, "", syscall.MS_BIND, ""); err != nil {
+		if err := syscall.Mount(filepath.Join(dir, m.directory), m.at, "", syscall.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount on %s: %w", m.at, err)
 		}
 	}

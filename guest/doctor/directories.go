@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// folder is a place that virt-grow writes to.
-type folder struct {
+// directory is a place that virt-grow writes to.
+type directory struct {
 	name, path string
 	// want is how much should be free, use what it is for.
 	want size.Bytes
@@ -24,27 +24,27 @@ type folder struct {
 	// sockets is the path of a guest's second gate below it, the longest one of a
 	// Unix socket; "" if there is none.
 	sockets string
-	// set is how to take another folder.
+	// set is how to take another directory.
 	set string
 }
 
-// folders are those for the options and the environment. The rules for
+// directories are those for the options and the environment. The rules for
 // libguestfs are in guestfs(3), "ENVIRONMENT VARIABLES".
-func folders(o Options) []folder {
+func directories(o Options) []directory {
 	temp := os.TempDir()
-	list := []folder{{
+	list := []directory{{
 		name: "state directory", path: o.StateDir, want: 256 * size.MiB, use: "journals, and overlays of block devices",
 		sockets: "/jobs/20060102-150405-0000/1/gate.sock", set: "--state-dir",
 	}}
 	if o.ScratchDir != "" {
-		list = append(list, folder{name: "scratch directory", path: o.ScratchDir, want: size.GiB, use: "overlays", set: "--scratch-dir"})
+		list = append(list, directory{name: "scratch directory", path: o.ScratchDir, want: size.GiB, use: "overlays", set: "--scratch-dir"})
 	}
 	return append(list,
-		folder{
+		directory{
 			name: "temporary directory", path: temp, want: 256 * size.MiB, use: "overlays of inspect and plan",
 			sockets: "/virt-grow-0000000000/1/gate.sock", set: "TMPDIR",
 		},
-		folder{
+		directory{
 			name: "appliance cache", path: cmp.Or(os.Getenv("LIBGUESTFS_CACHEDIR"), os.Getenv("TMPDIR"), "/var/tmp"),
 			// Built on Debian 12 it takes 680 MiB, and an upgrade builds the
 			// new one beside the old.
@@ -52,9 +52,9 @@ func folders(o Options) []folder {
 		})
 }
 
-// examine looks at the folder, or, where it is not made yet, at the one it
+// examine looks at the directory, or, where it is not made yet, at the one it
 // will be made in.
-func (f folder) examine() Finding {
+func (f directory) examine() Finding {
 	at, err := existing(f.path)
 	if err != nil {
 		return Finding{f.name, Fail, err.Error(), f.another()}
@@ -72,7 +72,7 @@ func (f folder) examine() Finding {
 // The longest path of a Unix socket (unix(7)), without the final zero.
 const longestSocket = 107
 
-func (f folder) judge(free size.Bytes) Finding {
+func (f directory) judge(free size.Bytes) Finding {
 	switch {
 	case f.sockets != "" && len(f.path)+len(f.sockets) > longestSocket:
 		return Finding{f.name, Fail, fmt.Sprintf("the path %s is too long for the sockets created in it: at most %d characters",
@@ -84,14 +84,14 @@ func (f folder) judge(free size.Bytes) Finding {
 	return Finding{Name: f.name, Level: OK, Text: fmt.Sprintf("%s, %s free", f.path, free)}
 }
 
-func (f folder) another() string {
+func (f directory) another() string {
 	if strings.HasPrefix(f.set, "--") {
 		return "virt-grow " + f.set + " DIRECTORY …   # another directory"
 	}
 	return "export " + f.set + "=DIRECTORY   # another directory"
 }
 
-// existing is the first folder on the way up that is there.
+// existing is the first directory on the way up that is there.
 func existing(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("no directory is set")
