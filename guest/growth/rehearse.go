@@ -60,6 +60,20 @@ type view struct {
 	Freezing bool `json:"freezing,omitempty"`
 }
 
+// liveDomain is what a rehearsal needs of a running guest's domain.
+type liveDomain interface {
+	State(context.Context) (domain.State, error)
+	// PlaceSocket names a file that the domain's QEMU may make.
+	PlaceSocket(name string) (string, error)
+	// BeginSnapshot exports a disk as it is at this moment, until EndSnapshot, which may
+	// be called when there is none.
+	BeginSnapshot(context.Context, domain.DiskSnapshot) error
+	EndSnapshot(context.Context, domain.DiskSnapshot) error
+	// Freeze has the guest's agent stop writes to file systems, until Thaw.
+	Freeze(context.Context) error
+	Thaw(context.Context) error
+}
+
 // Rehearse carries the whole edit out on a throw-away overlay, for a running guest
 // on one of a view of its disk, and leaves nothing behind.
 func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q RehearseOptions) (*Rehearsal, error) {
@@ -274,7 +288,7 @@ func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal
 		return err
 	}
 	if err = g.Fault(ctx, "view/before"); err == nil {
-		err = g.Domain.BeginSnapshot(whole, g.data.View.DiskSnapshot)
+		err = g.live.BeginSnapshot(whole, g.data.View.DiskSnapshot)
 	}
 	if frozen {
 		thawed := thaw()
@@ -299,7 +313,7 @@ func (g *growth) placeView() error {
 	v := &view{}
 	v.Target, v.Scratch = g.Guest().Disk, g.data.Overlay+".scratch"
 	var err error
-	if v.Socket, err = g.Domain.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
+	if v.Socket, err = g.live.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
 		if v.Dir, err = g.temporaryForQEMU(); err != nil {
 			return err
 		}
@@ -342,7 +356,7 @@ func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, th
 		return false, nil, err
 	}
 	thaw = func() error {
-		err := g.Domain.Thaw(ctx)
+		err := g.live.Thaw(ctx)
 		end(err == nil)
 		if err != nil {
 			return err
@@ -353,7 +367,7 @@ func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, th
 		end(true)
 		return false, nil, err
 	}
-	if err = g.Domain.Freeze(ctx); err == nil {
+	if err = g.live.Freeze(ctx); err == nil {
 		return true, thaw, nil
 	}
 	// It may be frozen all the same, or in part.
@@ -410,18 +424,18 @@ func (g *growth) endView(ctx context.Context) error {
 	if v == nil {
 		return nil
 	}
-	state, err := g.Domain.State(ctx)
+	state, err := g.live.State(ctx)
 	if err != nil {
 		return err
 	}
 	var frozen error
 	if state != domain.Off {
 		if v.Freezing {
-			if err := g.Domain.Thaw(ctx); err != nil {
+			if err := g.live.Thaw(ctx); err != nil {
 				frozen = fmt.Errorf("the guest's file systems may be frozen (virsh domfsthaw %s): %w", g.Guest().Name, err)
 			}
 		}
-		if err := g.Domain.EndSnapshot(ctx, v.DiskSnapshot); err != nil {
+		if err := g.live.EndSnapshot(ctx, v.DiskSnapshot); err != nil {
 			return errors.Join(frozen, err)
 		}
 	}

@@ -117,6 +117,18 @@ image: rehearse fs:sda/before=kill > overlay check:sda > killed, opening: rollba
 image: rehearse fs:sda/before=kill > overlay check:sda > killed, opening: rollback resume ; resume > > cancelled unchanged, no job
 image: rehearse fs:sda/before=kill > overlay check:sda > killed, opening: rollback resume ; accept > > job-state, opening: rollback resume
 off: rehearse > overlay check:sda fs:sda verify:sda > cancelled unchanged, forgotten
+trial: rehearse > snapshot check:sda fs:sda verify:sda -snapshot > cancelled unchanged, forgotten
+trial: rehearse snapshot=error > snapshot -snapshot > no-rehearsal, forgotten
+trial: rehearse fs:sda/before=kill > snapshot check:sda > killed, opening: rollback resume ; rollback > -snapshot > cancelled unchanged, forgotten
+agent: rehearse > freeze snapshot thaw check:sda fs:sda verify:sda -snapshot > cancelled unchanged, forgotten
+agent: rehearse freeze=error > freeze thaw snapshot check:sda fs:sda verify:sda -snapshot > cancelled unchanged, forgotten
+agent: rehearse-frozen freeze=error > freeze thaw -snapshot > no-rehearsal, forgotten
+agent: rehearse snapshot=error > freeze snapshot thaw -snapshot > no-rehearsal, forgotten
+agent: rehearse thaw=error > freeze snapshot thaw thaw -snapshot > error, forgotten
+agent: rehearse freeze=error thaw=error > freeze thaw thaw -snapshot > error, forgotten
+agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resume ; rollback > thaw -snapshot > cancelled unchanged, forgotten
+agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resume ; resume thaw=error > thaw -snapshot thaw -snapshot > error, forgotten
+agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resume ; rollback domain-destroy=error > > cancelled unchanged, no job
 `
 
 func TestGrowthSequences(t *testing.T) {
@@ -164,6 +176,8 @@ func treatments(name string) *plan.Guest {
 		return nil
 	case "trial", "manual", "libvirt", "libvirt agent":
 		g.Trial = true
+	case "agent":
+		g.Health.Agent, g.Health.Limit = true, 60
 	}
 	if strings.HasPrefix(name, "libvirt") {
 		g.Health.Agent, g.Health.Limit = strings.HasSuffix(name, "agent"), 60
@@ -236,7 +250,7 @@ func newStage(t *testing.T, treated *plan.Guest) *stage {
 			t.Fatal(err)
 		}
 	}
-	s.Engine.Kinds = job.Kinds{Kind: s.open, KindRehearsal: OpenRehearsal(Options{})}
+	s.Engine.Kinds = job.Kinds{Kind: s.open, KindRehearsal: s.openRehearsal}
 	s.Engine.Emit = s.emit
 	s.Start = s.grow
 	return s
@@ -259,8 +273,12 @@ func (s *stage) grow(ctx context.Context, command string) (*job.Outcome, error) 
 		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
 	}
 	kind, work := Kind, func(g *growth) job.Work { return s.fake(g) }
-	if command == "rehearse" {
-		kind, work = KindRehearsal, func(g *growth) job.Work { return &rehearsal{growth: s.fake(g).growth, out: &Rehearsal{}} }
+	if strings.HasPrefix(command, "rehearse") {
+		q := RehearseOptions{Quiesce: "auto", Guard: func(string, string) (func(bool), error) { return func(bool) {}, nil }}
+		if command == "rehearse-frozen" {
+			q.Quiesce = "yes"
+		}
+		kind, work = KindRehearsal, func(g *growth) job.Work { return &rehearsal{s.fake(g).growth, q, &Rehearsal{}} }
 	}
 	r := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
 	spec, err := growthSpec(ctx, kind, s.disk, r, 2*size.GiB, o, work)
@@ -275,6 +293,52 @@ func (s *stage) open(j *job.Job) (job.Work, error) {
 	return s.fake(w.(*growth)), err
 }
 
+func (s *stage) openRehearsal(j *job.Job) (job.Work, error) {
+	w, err := OpenRehearsal(Options{})(j)
+	r := w.(*rehearsal)
+	return &stagedRehearsal{r, s.fake(r.growth)}, err
+}
+
+// stagedRehearsal is a rehearsal that needs no libvirt.
+type stagedRehearsal struct {
+	*rehearsal
+	staged *stagedGrowth
+}
+
+func (r *stagedRehearsal) Connect(ctx context.Context) error { return r.staged.Connect(ctx) }
+
+func (r *stagedRehearsal) Disconnect() error { return nil }
+
+// stagedSnapshot traces what a rehearsal does to a running guest. Libvirt's test driver
+// has neither snapshots of this kind nor an agent.
+type stagedSnapshot struct{ *stage }
+
+func (d *stagedSnapshot) State(ctx context.Context) (domain.State, error) { return d.domain.State(ctx) }
+
+func (d *stagedSnapshot) PlaceSocket(name string) (string, error) {
+	return filepath.Join(filepath.Dir(d.disk.Path), name), nil
+}
+
+func (d *stagedSnapshot) BeginSnapshot(ctx context.Context, v domain.DiskSnapshot) error {
+	d.Did("snapshot")
+	return errors.Join(os.WriteFile(v.Scratch, nil, 0o600), d.Fault(ctx, "snapshot"))
+}
+
+func (d *stagedSnapshot) EndSnapshot(context.Context, domain.DiskSnapshot) error {
+	d.Did("-snapshot")
+	return nil
+}
+
+func (d *stagedSnapshot) Freeze(ctx context.Context) error {
+	d.Did("freeze")
+	return d.Fault(ctx, "freeze")
+}
+
+func (d *stagedSnapshot) Thaw(ctx context.Context) error {
+	d.Did("thaw")
+	return d.Fault(ctx, "thaw")
+}
+
 // fake has a growth work on the stage.
 func (s *stage) fake(g *growth) *stagedGrowth {
 	g.steps.Overlays = apply.Overlays{"": &stagedImage{s.image, g.overlay}}
@@ -286,6 +350,7 @@ func (s *stage) fake(g *growth) *stagedGrowth {
 	case s.guest != nil:
 		g.Domain, g.steps.Guest = s.domain, &stagedGuest{s.guest, s}
 	}
+	g.live = &stagedSnapshot{s}
 	return &stagedGrowth{g, s}
 }
 

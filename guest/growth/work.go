@@ -67,6 +67,7 @@ type growth struct {
 	plan    *plan.Plan
 	steps   apply.Growth // what the steps are carried out on
 	notes   []string     // on the disk, for the plan's warnings
+	live    liveDomain   // what a rehearsal reads a running guest's disk from
 	// start boots an appliance on an empty disk of the new size.
 	start func(context.Context) (editSession, error)
 
@@ -172,7 +173,7 @@ func (g *growth) save() error { return g.Save(g.data) }
 // useDomain has the guest's steps carried out on the domain.
 func (g *growth) useDomain(d *domain.Domain) {
 	g.Domain = d
-	g.steps.Guest = &hostGuest{g, d}
+	g.steps.Guest, g.live = &hostGuest{g, d}, d
 }
 
 // Connect connects the growth of a domain's disk with its domain.
