@@ -269,3 +269,25 @@ func TestMessages(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// TestDamagedSource: an image that QEMU has marked as corrupt is not copied (bit 1 of the
+// incompatible features, which are the eight bytes from 72; QEMU's docs/interop/qcow2).
+func TestDamagedSource(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.qcow2")
+	if _, err := block.Run(t.Context(), "qemu-img", "create", "-f", "qcow2", path, "4M"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte{2}, 79); err != nil {
+		t.Fatal(err)
+	}
+	_, err = openSource(t.Context(), path, ConvertOptions{})
+	if r, _ := plan.IsRefusal(err); r == nil || r.Reason != plan.ImageDamaged {
+		t.Errorf("got %v", err)
+	}
+}
