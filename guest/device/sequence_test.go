@@ -30,7 +30,7 @@ import (
 // the name only the answer is lost; "libvirt" has the connection gone; "held" has the
 // guest keep the disk. "off", "edited", "again" and "shared" are what others do before a
 // job is taken up again: they shut the guest down, edit the definition, or give the image
-// to this domain or to another one.
+// to this domain ("linked": by another name) or to another one; and with "line" they add a line to the guest's fstab.
 var sequences = `
 running: attach > +config define +live plug seen > done
 running: attach-live > +live plug seen > done
@@ -75,6 +75,9 @@ running: attach-mount fstab/written=kill > +config define +live plug seen > kill
 running: attach-mount fstab/moved=kill > +config define +live plug seen > killed, working: resume rollback ; resume > fstab mount mount > done
 running: attach-mount fstab/moved=kill > +config define +live plug seen > killed, working: resume rollback ; rollback > -fstab -live -plug -config -define > rolled-back
 running: attach-mount mount/after=kill > +config define +live plug seen fstab mount > killed, working: resume rollback ; rollback off=error > -mount > unrestored, working: resume rollback
+running: attach-mount mount/before=kill > +config define +live plug seen fstab > killed, working: resume rollback ; rollback line=error > -mount -fstab -live -plug -config -define > rolled-back
+mounted: detach-unmount unplug/before=kill > umount unmount fstab > killed, working: resume rollback ; rollback line=error > -unplug -fstab mount -unmount > rolled-back
+mounted: detach-unmount unplug/before=kill > umount unmount fstab > killed, working: resume rollback ; rollback off=error > -unplug > unrestored, working: resume rollback
 
 running: detach > -live unplug -config undefine > done
 running: detach-live > -live unplug > done
@@ -108,6 +111,7 @@ off: detach-delete > -config undefine delete > done
 running: detach-delete delete/before=error > -live unplug -config undefine +config -undefine +live -unplug > restored, rolled-back
 running: detach-delete delete/before=kill > -live unplug -config undefine > killed, working: resume rollback ; resume > delete > done
 running: detach-delete delete/before=kill > -live unplug -config undefine > killed, working: resume rollback ; resume again=error > -undefine +live -unplug > restored, rolled-back
+running: detach-delete delete/before=kill > -live unplug -config undefine > killed, working: resume rollback ; resume linked=error > +config -undefine +live -unplug > restored, rolled-back
 running: detach-delete delete/before=kill > -live unplug -config undefine > killed, working: resume rollback ; resume shared=error > +config -undefine +live -unplug > restored, rolled-back
 running: detach-delete delete/after=error > -live unplug -config undefine > forward, working: resume close ; rollback > > job-state, working: resume close ; resume > delete > done
 running: detach-delete delete/after=kill > -live unplug -config undefine > killed, working: resume close ; accept > > closed
@@ -172,6 +176,13 @@ func (s *stage) checkRestored(t *testing.T, off, edited bool) {
 	}
 	if got := s.definitions[domain.Live]; !off && sorted(got) != sorted(s.before) {
 		t.Errorf("the guest runs with\n%s", got)
+	}
+	sortedLines := func(text string) string {
+		return strings.Join(slices.Sorted(strings.Lines(text)), "")
+	}
+	if strings.Contains(s.fstab, theirLine) {
+		s.fstabBefore = sortedLines(s.fstabBefore + theirLine)
+		s.fstab = strings.ReplaceAll(sortedLines(s.fstab), "\t", " ")
 	}
 	if s.fstab != s.fstabBefore || s.mountedAt != s.mountedBefore && !off {
 		t.Errorf("the fstab is %q, mounted at %q", s.fstab, s.mountedAt)
@@ -297,6 +308,9 @@ func (w *stagedAttach) Connect(ctx context.Context) error { return w.stage.conne
 func (w *stagedDetach) Connect(ctx context.Context) error { return w.stage.connect(ctx, &w.slot) }
 func (w *stagedMedium) Connect(ctx context.Context) error { return w.stage.connect(ctx, &w.slot) }
 
+// theirLine is what others add to the guest's fstab.
+const theirLine = "tmpfs /tmp tmpfs defaults 0 0\n"
+
 // connect has others act first.
 func (s *stage) connect(ctx context.Context, to *slot) error {
 	if s.Fault(ctx, "off") != nil {
@@ -305,8 +319,20 @@ func (s *stage) connect(ctx context.Context, to *slot) error {
 	if s.Fault(ctx, "edited") != nil {
 		s.definitions[domain.Config] = strings.Replace(s.definitions[domain.Config], "</name>", "</name><title>edited</title>", 1)
 	}
+	if s.Fault(ctx, "line") != nil {
+		s.fstab += theirLine
+	}
 	if s.Fault(ctx, "shared") != nil {
 		s.shared = true
+	}
+	if s.Fault(ctx, "linked") != nil {
+		link := filepath.Join(filepath.Dir(s.image), "link.raw")
+		if err := os.Symlink(s.image, link); err != nil {
+			return err
+		}
+		s.theirs = true
+		disk := domain.NewDisk{Path: link, Format: "raw", Device: "disk", Target: "vdc", Bus: "virtio"}
+		s.insert(domain.Config, disk.XML())
 	}
 	if s.Fault(ctx, "again") != nil {
 		s.theirs = true
