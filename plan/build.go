@@ -481,7 +481,7 @@ func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 // mbrReach is the first byte that an MBR's 32-bit sector numbers cannot name.
 func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 
-// writeTable returns the partitions their new places.
+// writeTable gives the partitions their new places.
 func (b *builder) writeTable(ends []End) error {
 	grown, err := b.before.Table.Grown(b.newSize, Changes(ends))
 	for _, unable := range []error{table.ErrUnusualEBR, table.ErrRenumber, table.ErrNotEmpty, table.ErrNoTable} {
@@ -524,7 +524,7 @@ func (b *builder) writeTable(ends []End) error {
 	return nil
 }
 
-// growCrypt returns an opened LUKS container the size of what it lies on.
+// growCrypt gives an opened LUKS container the size of what it lies on.
 func (b *builder) growCrypt(d *Device) {
 	parent := b.now(d.Parent)
 	to := (parent.Size - parent.Content.Offset).Down(b.before.Sector)

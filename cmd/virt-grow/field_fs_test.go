@@ -66,12 +66,12 @@ func TestFieldFileSystems(t *testing.T) {
 			`dumpe2fs -h fs 2>/dev/null | grep -q '^Block count: *65536$'; e2fsck -fn fs`},
 		{"more than was reserved for", 32 * size.MiB, `mkfs.ext4 -q -b 4096 fs`, "--size 60G", 3, []string{"can grow to 32 GiB at most", "--grow sda1=32G"}, ""},
 		{"bigalloc", 200 * size.MiB, `mkfs.ext4 -q -O bigalloc fs`, "--size +256M", 3, []string{"bigalloc"}, ""},
-		{"a newer XFS", 320 * size.MiB, fmt.Sprintf(v6, "0xcb"), "--size +512M", 3, []string{"does not know: exchange-range, parent pointers", "0xc0"}, ""},
+		{"a newer XFS", 320 * size.MiB, fmt.Sprintf(v6, "0xcb"), "--size +512M", 3, []string{"does not support: exchange-range, parent pointers", "0xc0"}, ""},
 		{"an XFS with unknown features and damage", 320 * size.MiB, fmt.Sprintf(v6, "0xcb") + `
 printf x | dd of=fs bs=1 seek=300 conv=notrunc status=none`, "--size +512M", 3, []string{"is damaged"}, ""},
 		{"blocks larger than pages", 200 * size.MiB, `mkfs.ext4 -q -F -F -b 65536 fs 2>/dev/null`, "--size +256M", 3, []string{"blocks of 64 KiB"}, ""},
 		{"unmounted", 200 * size.MiB, `mkfs.ext4 -q -F -O mmp fs`, "--size +256M", 0, []string{"is grown"}, `e2fsck -fn fs`},
-		{"mounted by a host", 200 * size.MiB, mmpSays("\\1\\0\\0\\0"), "--size +256M", 5, []string{"is mounted, or was not unmounted", "shut down the system that has it mounted"}, ""},
+		{"mounted by a host", 200 * size.MiB, mmpSays("\\1\\0\\0\\0"), "--size +256M", 5, []string{"reports that the host", "shut down the system that has it mounted"}, ""},
 		{"checked by a host", 200 * size.MiB, mmpSays("\\120\\115\\115\\342"), "--size +256M", 5, []string{"being checked", "clear_mmp"}, ""},
 		{"an XFS in need of repair", 320 * size.MiB, fmt.Sprintf(v6, "0x1b"), "--size +512M", 3, []string{"is damaged"}, ""},
 		{"an XFS whose count is off", 320 * size.MiB, `mkfs.xfs -q fs

@@ -171,7 +171,7 @@ func TestFieldPoolVolumesRefused(t *testing.T) {
 	for _, c := range []struct{ name, pool, volume, says, hint string }{
 		{"no-pool", "nowhere", "v.qcow2", "there is no storage pool nowhere", ""},
 		{"no-volume", "pool", "none.qcow2", "storage pool pool has no volume none.qcow2", ""},
-		{"no-file", "pool", "directory", "is in a storage pool of type dir, and no file or block device", ""},
+		{"no-file", "pool", "directory", "is in a storage pool of type dir, and is not a file or block device", ""},
 		{"asleep", "asleep", "v.qcow2", "storage pool asleep (type dir) is not active", "virsh pool-start asleep"},
 	} {
 		h.define(t, c.name, "", volume("vda", c.pool, c.volume))

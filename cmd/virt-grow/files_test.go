@@ -323,7 +323,7 @@ func filesOfData(t *testing.T, c *crash) {
 		{[]string{"cat", c.image + ":/empty dir"}, 3, "is a directory"},
 		{[]string{"edit", c.image + ":/empty dir", "-e", "s/a/b/"}, 3, "is a directory"},
 		{[]string{"copy-in", "files_test.go", c.image + ":/README.txt"}, 3, "is not a directory"},
-		{[]string{"ls", c.image + ":C:/"}, 3, "no Windows"},
+		{[]string{"ls", c.image + ":C:/"}, 3, "not Windows"},
 		{[]string{"ls", c.image + ":/", "--mount", "vda7"}, 3, "there are sda (ext4)"},
 		{[]string{"edit", c.image + ":/README.txt", "-e", "s/nothing like it/b/"}, 0, "nothing was changed"},
 	} {

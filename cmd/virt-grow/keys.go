@@ -138,7 +138,7 @@ func deviceName(id string) string {
 	return name
 }
 
-// finder returns the appliance the keys for a container. One that none was given
+// finder gives the appliance the keys for a container. One that none was given
 // for is asked for, where somebody can answer.
 func (p *program) finder(keys keyring) appliance.KeyFinder {
 	return func(device, uuid string) ([]string, error) {

@@ -326,7 +326,7 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// keep returns a copy a name that later calls do not overwrite.
+// keep gives a copy a name that later calls do not overwrite.
 func keep(t *testing.T, path string) string {
 	t.Helper()
 	kept := path + ".before"

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// label returns a device's label, of which blkid has said this.
+// label returns a device's label; said is what blkid printed about it.
 func (a *Appliance) label(ctx context.Context, name, said string) (string, error) {
 	label := unescape(said)
 	// Before util-linux 2.39, bytes that are not ASCII are M-C and ^A there, and so

@@ -146,7 +146,7 @@ func (a *Appliance) diskOf(ctx context.Context, name string) (int, error) {
 			return i, nil
 		}
 	}
-	return 0, plan.Refuse(plan.UnsupportedLayout, a.shown(name), "cannot tell which disks %s lies on", a.shown(name))
+	return 0, plan.Refuse(plan.UnsupportedLayout, a.shown(name), "cannot find the disks that hold %s", a.shown(name))
 }
 
 // lowerOf are the devices right below one; itself, where it is a disk or a part of
@@ -316,11 +316,11 @@ func (a *Appliance) replace(ctx context.Context, p Place, c Change, from string)
 // unchanged refuses a file that is not the one the change was made for.
 func (a *Appliance) unchanged(ctx context.Context, c Change, e Entry) error {
 	if !e.IsFile() {
-		return plan.Refuse(plan.NotAFile, c.Path, "%s is no plain file", c.Path)
+		return plan.Refuse(plan.NotAFile, c.Path, "%s is not a regular file", c.Path)
 	}
 	now, err := a.sum(ctx, c.Path)
 	if err == nil && now != c.Was {
-		err = plan.Refuse(plan.StalePlan, c.Path, "%s is not what it was when the change was made", c.Path)
+		err = plan.Refuse(plan.StalePlan, c.Path, "%s has changed since the edit", c.Path)
 	}
 	return err
 }
@@ -337,7 +337,7 @@ func (a *Appliance) beside(ctx context.Context, file, from string) (beside strin
 	return beside, err
 }
 
-// own returns a file owner and mode, as far as it has others: some file systems have
+// own gives a file its owner and mode, as far as it has others: some file systems have
 // the same for all.
 func (a *Appliance) own(ctx context.Context, file string, want attributes) error {
 	now, _, err := a.attributesOf(ctx, file)
@@ -354,7 +354,7 @@ func (a *Appliance) own(ctx context.Context, file string, want attributes) error
 // label of its directory, as one that the guest's kernel makes has without a rule.
 func (a *Appliance) create(ctx context.Context, c Change, from string) (attributes, error) {
 	if c.Was != "" {
-		return attributes{}, plan.Refuse(plan.StalePlan, c.Path, "%s is gone since the change was made", c.Path)
+		return attributes{}, plan.Refuse(plan.StalePlan, c.Path, "%s has been deleted since the edit", c.Path)
 	}
 	parent, _, err := a.attributesOf(ctx, filepath.Dir(c.Path))
 	if err != nil {
@@ -393,7 +393,7 @@ func (a *Appliance) readBack(ctx context.Context, p Place, changes []Change, wan
 			return err
 		}
 		if sum != c.Is {
-			return fmt.Errorf("%s does not read back as what was written", c.Path)
+			return fmt.Errorf("%s differs from what was written", c.Path)
 		}
 		now, _, err := a.attributesOf(ctx, c.Path)
 		if err != nil {

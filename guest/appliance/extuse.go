@@ -32,10 +32,10 @@ func (a *Appliance) askMMP(ctx context.Context, name, kind string, e *superblock
 	var r *plan.Refusal
 	switch state, host := superblock.ReadMMP(block); state {
 	case superblock.MMPMounted:
-		r = plan.Refuse(plan.InUse, name, "the %s on %s is mounted, or was not unmounted, by the host %q, says its multiple mount protection", kind, name, host)
+		r = plan.Refuse(plan.InUse, name, "the multiple mount protection of the %s on %s reports that the host %q has it mounted, or did not unmount it", kind, name, host)
 		r.Way = plan.WayUnmount
 	case superblock.MMPChecked:
-		r = plan.Refuse(plan.InUse, name, "the %s on %s is being checked, or its check was broken off, by the host %q, says its multiple mount protection", kind, name, host)
+		r = plan.Refuse(plan.InUse, name, "the multiple mount protection of the %s on %s reports that the host %q is checking it, or did not finish a check", kind, name, host)
 		r.Way = plan.WayClearMMP
 	}
 	return r, nil

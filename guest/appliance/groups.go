@@ -166,7 +166,7 @@ func foreign(g *lvm.Group) *plan.Refusal {
 	case g.Clustered:
 		return refuse("is clustered: shared by several hosts, whose locks are not to be had here")
 	case g.Exported:
-		r := refuse("is exported (vgexport): no host has it until one runs vgimport")
+		r := refuse("is exported (vgexport): it cannot be used before vgimport is run")
 		r.Way = ""
 		return r
 	case g.ReadOnly:
@@ -341,5 +341,5 @@ func (a *Appliance) pvSize(ctx context.Context, device string) (size.Bytes, erro
 			return size.Bytes(here.Count) * p.group.Extent, nil
 		}
 	}
-	return 0, fmt.Errorf("there is no PV of a group on %s any more", device)
+	return 0, fmt.Errorf("%s is no longer a PV of a volume group", device)
 }

@@ -86,7 +86,7 @@ func newer(kind, shown, by string, found []superblock.Unknown) *plan.Refusal {
 	for _, u := range found {
 		names = append(names, u.String())
 	}
-	return plan.Refuse(plan.NewerFeature, shown, "the %s on %s has features that %s does not know: %s", kind, shown, by, strings.Join(names, "; "))
+	return plan.Refuse(plan.NewerFeature, shown, "the %s on %s has features that %s does not support: %s", kind, shown, by, strings.Join(names, "; "))
 }
 
 func (a *Appliance) judgeExt(ctx context.Context, device, shown, kind string) *plan.Refusal {

@@ -29,7 +29,7 @@ const programName = "virt-grow"
 
 // ErrHung is an appliance that did not come up in time. It happens, seldom,
 // that one stops in the middle of its start; another one comes up.
-var ErrHung = errors.New("the appliance has not started in time: its QEMU runs, and does not answer (--launch-timeout gives it longer)")
+var ErrHung = errors.New("the appliance did not start in time: its QEMU is running, but the appliance does not answer (--launch-timeout allows more time)")
 
 // kvmFailed is why a launch with KVM failed in this process, where one without
 // came up.

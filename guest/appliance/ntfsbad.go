@@ -129,7 +129,7 @@ func (a *Appliance) askBadClusters(ctx context.Context, name string, c *plan.Con
 		return err
 	}
 	if n := badClusters(record); n > 0 {
-		c.Problem = plan.Refuse(plan.NTFSBadClusters, name, "the NTFS on %s lists %d bad clusters, and ntfsresize grows no such volume", name, n)
+		c.Problem = plan.Refuse(plan.NTFSBadClusters, name, "the NTFS on %s lists %d bad clusters, and ntfsresize does not grow such a volume", name, n)
 	}
 	return nil
 }

@@ -197,7 +197,7 @@ func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Cont
 	if len(head) > 11 && string(head[3:11]) == "-FVE-FS-" {
 		c.Type, c.Problem = "BitLocker", bitLocker(name)
 	} else {
-		c.Problem = plan.Refuse(plan.UnknownContent, name, "nobody recognises what %s holds", name)
+		c.Problem = plan.Refuse(plan.UnknownContent, name, "the content of %s is not recognised", name)
 	}
 	return c, nil
 }

@@ -85,7 +85,7 @@ func (t *Tree) chooseData(all []volume, locked map[string]*plan.Refusal, roots [
 	case len(roots) > 1:
 		return nil, plan.Refuse(plan.AmbiguousTarget, "", "there are %d systems on it, on %s, and each has a / of its own", len(roots), t.a.namesOf(roots))
 	case len(open) > 1:
-		return nil, plan.Refuse(plan.AmbiguousTarget, "", "there is no system on it that says what / is, but several file systems: %s", t.a.list(open))
+		return nil, plan.Refuse(plan.AmbiguousTarget, "", "no installed system was found that defines /, and there are several file systems: %s", t.a.list(open))
 	case len(open) == 1:
 		return map[string]string{"/": open[0].mountable}, nil
 	}
@@ -162,7 +162,7 @@ func (t *Tree) reach(ctx context.Context, p string) (string, error) {
 
 func (t *Tree) letters() string {
 	if t.drives == nil {
-		return "it is no Windows"
+		return "the guest is not Windows"
 	}
 	return "it has " + strings.Join(slices.Sorted(maps.Keys(t.drives)), ":, ") + ":"
 }
@@ -291,7 +291,7 @@ func (t *Tree) file(ctx context.Context, p string) (string, Entry, error) {
 	case e.IsDir():
 		return "", e, plan.Refuse(plan.NotAFile, p, "%s is a directory", p)
 	case !e.IsFile():
-		return "", e, plan.Refuse(plan.NotAFile, p, "%s is no plain file, but a device, a socket or a pipe", p)
+		return "", e, plan.Refuse(plan.NotAFile, p, "%s is not a regular file, but a device, a socket or a pipe", p)
 	}
 	return real, e, nil
 }

@@ -324,7 +324,7 @@ func (a *Appliance) find(ctx context.Context, all []volume, name string) (volume
 			}
 		}
 	}
-	return volume{}, plan.Refuse(plan.NotFound, name, "there is no file system %s; there are %s", name, a.list(all))
+	return volume{}, plan.Refuse(plan.NotFound, name, "there is no file system %s; the file systems are %s", name, a.list(all))
 }
 
 // list names file systems in a sentence.

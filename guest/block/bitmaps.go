@@ -16,14 +16,14 @@ import (
 type Bitmap struct {
 	Name        string
 	Granularity size.Bytes
-	// Recording reports that writes are marked in it.
+	// Recording reports that the bitmap records writes.
 	Recording bool
-	// InUse reports that a QEMU has it open, or had when it died. Then its content is lost,
-	// and QEMU does not resize the image.
+	// InUse reports that a QEMU has the bitmap open, or had it open when it crashed. In the
+	// second case its content is lost, and QEMU does not resize the image.
 	InUse bool
 }
 
-// sound are the bitmaps whose content can be relied on.
+// sound returns the bitmaps whose content is valid.
 func (i Info) sound() []Bitmap {
 	return slices.DeleteFunc(slices.Clone(i.Bitmaps), func(b Bitmap) bool { return b.InUse })
 }
@@ -72,7 +72,7 @@ func copyBitmap(ctx context.Context, b Bitmap, from, to string) error {
 	return asInUse(err)
 }
 
-// DropBitmaps deletes the kept bitmaps, if there are any.
+// DropBitmaps deletes the saved bitmaps, if there are any.
 func (o Overlay) DropBitmaps() error {
 	if o.Bitmaps() == "" {
 		return nil

@@ -24,7 +24,7 @@ import (
 // while the real disk is still in use, or not made yet: its boot costs no
 // outage.
 type Gate struct {
-	// Socket is where the export listens, Name what it is called.
+	// Socket is the path that the export listens on, Name the export's name.
 	Socket, Name string
 
 	dir     string
@@ -209,7 +209,7 @@ func (g *Gate) add(ctx context.Context, node map[string]any) error {
 	return g.point(ctx, imageNode)
 }
 
-// Shut points the gate at the empty disk again and lets the overlay go.
+// Shut points the gate at the empty disk again and closes the overlay.
 func (g *Gate) Shut(ctx context.Context) error {
 	if err := g.point(ctx, closedNode); err != nil {
 		return err

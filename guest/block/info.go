@@ -13,12 +13,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Info is what qemu-img says of one image.
+// Info is what qemu-img reports about one image.
 type Info struct {
 	Path        string
 	Format      string
 	VirtualSize size.Bytes
-	// Allocated is what the file takes on its own file system.
+	// Allocated is the space that the file occupies on its file system.
 	Allocated size.Bytes
 	// Version is qcow2's: 2 ("compat 0.10") or 3 ("compat 1.1").
 	Version int
@@ -107,7 +107,7 @@ func parseInfo(data []byte) (Info, error) {
 	return info, nil
 }
 
-// Access reports whether an image may be read while somebody else writes to it.
+// Access is how an image is opened with regard to QEMU's locks.
 type Access bool
 
 // Exclusive respects the image's lock. Shared reads in spite of it, and what it
@@ -124,7 +124,7 @@ func (a Access) flags(more ...string) []string {
 	return more
 }
 
-// Inspect describes one image without what lies below it.
+// Inspect describes one image, without its backing files.
 func Inspect(ctx context.Context, path, format string, a Access) (Info, error) {
 	args := append([]string{"info"}, a.flags("--output=json", "-f", format, path)...)
 	out, err := Run(ctx, "qemu-img", args...)
@@ -152,8 +152,8 @@ func ReadHead(ctx context.Context, path, format string, n size.Bytes, a Access) 
 	return os.ReadFile(out)
 }
 
-// Free is how much an unprivileged program can still write to the file system
-// that holds dir.
+// Free returns how much an unprivileged program can still write to the file system
+// of dir.
 func Free(dir string) (size.Bytes, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// ErrTooBig reports that a container cannot become as big as is asked.
+// ErrTooBig reports that a container cannot have the requested size.
 var ErrTooBig = errors.New("too large for its file or file system")
 
 // CanResize asks QEMU whether a qcow2 like that one can become so big: it resizes an

@@ -18,14 +18,14 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Watch follows a program that takes its time.
+// Watch reports the progress of a long-running program.
 type Watch struct {
 	// Started is told of the process, Percent of how far it is; both may be nil.
 	Started func(journal.Proc)
 	Percent func(float64)
 }
 
-// CreateImage makes an empty image. Nothing may be there.
+// CreateImage creates an empty image. The path must not exist.
 func CreateImage(ctx context.Context, w Watch, path, format string, to size.Bytes, prealloc string) error {
 	args := []string{"create", "-q", "-f", format}
 	if prealloc != "" {
@@ -40,8 +40,8 @@ type Copy struct {
 	Target, To   string
 }
 
-// Make writes the copy out to the disk. What is empty in the source takes no
-// room in it.
+// Make writes the copy to the disk. Empty parts of the source take no space in the
+// copy.
 func (c Copy) Make(ctx context.Context, w Watch) error {
 	err := runWatched(ctx, w, "qemu-img", "convert", "-p", "-f", c.From, "-O", c.To, c.Source, c.Target)
 	if err != nil {
@@ -50,8 +50,8 @@ func (c Copy) Make(ctx context.Context, w Watch) error {
 	return syncFile(c.Target)
 }
 
-// Compare reads both, and gives ErrCopyDiffers where a guest would see other
-// bytes. One of them may be longer, with zeros.
+// Compare reads both images, and returns ErrCopyDiffers if a guest would see different
+// bytes. One of them may be longer, if the rest is zeros.
 func (c Copy) Compare(ctx context.Context, w Watch) error {
 	err := runWatched(ctx, w, "qemu-img", "compare", "-p", "-f", c.From, "-F", c.To, c.Source, c.Target)
 	var exit *ExecError
@@ -130,8 +130,8 @@ func (p *percents) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// RenameNew returns a file another name that nothing has yet; fs.ErrExist where
-// something does. It is on the disk afterwards.
+// RenameNew renames a file to a name that does not exist yet, and returns fs.ErrExist
+// if it does. The new name is durable afterwards.
 func RenameNew(from, to, dir string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {

@@ -19,8 +19,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Overlay is a qcow2 file on top of an image: all changes go there. Undo lies
-// beside it while the overlay is being committed.
+// Overlay is a qcow2 file on top of an image, which takes all changes. The undo file
+// is next to it while the overlay is being committed.
 type Overlay struct {
 	// Image and Format are the image below: a path, or nbd+unix:///EXPORT?socket=PATH.
 	Image, Format string
@@ -37,8 +37,8 @@ func (o Overlay) protocol() map[string]any {
 	return map[string]any{"driver": driverOf(o.Image), "filename": o.Image, "read-only": true}
 }
 
-// Create makes the overlay with that virtual size, with the image's owner,
-// mode and security label, replacing a left-over of the same name.
+// Create creates the overlay with that virtual size and with the image's owner, mode
+// and security label. It replaces an overlay of the same name that an earlier run left.
 func (o Overlay) Create(ctx context.Context, to size.Bytes) error {
 	if err := remove(o.Path); err != nil {
 		return err
@@ -89,7 +89,7 @@ func copyAttributes(image, path string) error {
 	return nil
 }
 
-// Sync puts the overlay's bytes on the disk: the gate writes it without.
+// Sync flushes the overlay to the disk: the gate writes it without flushes.
 func (o Overlay) Sync() error { return syncFile(o.Path) }
 
 func syncFile(path string) error {
@@ -101,10 +101,10 @@ func syncFile(path string) error {
 	return f.Sync()
 }
 
-// Drop deletes the overlay, if it is there.
+// Drop deletes the overlay, if it exists.
 func (o Overlay) Drop() error { return remove(o.Path) }
 
-// DropUndo deletes the undo file, if it is there.
+// DropUndo deletes the undo file, if it exists.
 func (o Overlay) DropUndo() error { return errors.Join(remove(o.Undo), o.DropBitmaps()) }
 
 func remove(path string) error {
@@ -177,8 +177,8 @@ func commit(ctx context.Context, from, into string) error {
 	return syncFile(into)
 }
 
-// Revert takes a commit back, whole or torn: the saved bytes go back into the
-// image, and it gets its old size. It can be repeated after a crash.
+// Revert undoes a commit, complete or interrupted: it writes the saved bytes back into
+// the image and restores its old size. It can be repeated after a crash.
 func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	if _, err := os.Stat(o.Undo); err != nil {
 		return fmt.Errorf("the saved bytes are missing: %w", err)

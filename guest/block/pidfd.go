@@ -70,7 +70,7 @@ func OpenProcess(identified journal.Proc) (*Process, error) {
 	return p, nil
 }
 
-// Close lets the process go. It may be called while Signal runs.
+// Close releases the process. It may be called while Signal runs.
 func (p *Process) Close() {
 	if p.pidfd != nil {
 		_ = p.pidfd.Close() // nothing is written to it

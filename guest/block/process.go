@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Identify notes down a running process so that it can be found again: by pid
-// and start time, never by name.
+// Identify records a running process by pid and start time, never by name, so that it
+// can be found again.
 func Identify(role string, pid int) (journal.Proc, error) {
 	start, err := startTime(pid)
 	if err != nil {

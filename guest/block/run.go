@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// ExecError says how a program failed.
+// ExecError describes how a program failed.
 type ExecError struct {
 	Argv   []string
 	Err    error
@@ -32,7 +32,7 @@ func (e *ExecError) Error() string {
 
 func (e *ExecError) Unwrap() error { return e.Err }
 
-// Code is the program's exit code, -1 if it did not come to that.
+// Code is the program's exit code, or -1 if it did not exit by itself.
 func (e *ExecError) Code() int {
 	var exit *exec.ExitError
 	if errors.As(e.Err, &exit) {
@@ -41,8 +41,8 @@ func (e *ExecError) Code() int {
 	return -1
 }
 
-// Run runs a program to its end and gives its standard output. When ctx ends
-// first the program is asked to stop, then killed.
+// Run runs a program to its end and returns its standard output. If ctx ends first,
+// the program is sent SIGTERM, and later killed.
 func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	return RunInput(ctx, nil, name, args...)
 }

@@ -69,7 +69,7 @@ func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 	return convert(ctx, fileWindow(in), g.window(g.Name, at, size.Bytes(len(data))))
 }
 
-// ErrCopyDiffers reports that a copy does not read back as what was copied.
+// ErrCopyDiffers reports that a copy differs from its original.
 var ErrCopyDiffers = errors.New("the copy differs from the original")
 
 // CopyIn copies n bytes of the overlay's image to another place of the export,

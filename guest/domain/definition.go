@@ -34,7 +34,7 @@ func (d *Domain) XML(ctx context.Context) (DefinitionXML, error) {
 	return DefinitionXML(text), err
 }
 
-// Define returns the domain a definition.
+// Define gives the domain a definition.
 func (d *Domain) Define(ctx context.Context, x DefinitionXML) error {
 	return d.conn.do(ctx, func(l connection) error { return l.Define(string(x)) })
 }
@@ -79,7 +79,7 @@ func (x DefinitionXML) disk(target string) (element, error) {
 			return disk, nil
 		}
 	}
-	return element{}, fmt.Errorf("disk %s is gone from the domain's definition", target)
+	return element{}, fmt.Errorf("disk %s is no longer in the domain's definition", target)
 }
 
 // pivotedTo reports whether a disk is what a pivot to the image makes of the disk it
@@ -171,7 +171,7 @@ func WithMedium(drive, path string) (string, error) {
 func setType(disk, kind string) ([]edit, error) {
 	root, err := find(disk, "disk")
 	if err != nil || len(root) == 0 {
-		return nil, cmp.Or(err, errors.New("it is no disk"))
+		return nil, cmp.Or(err, errors.New("it is not a disk"))
 	}
 	from, to, ok := attrValue(disk[:root[0].tag], "type")
 	if !ok {

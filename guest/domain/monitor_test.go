@@ -75,7 +75,7 @@ func TestSizeSeen(t *testing.T) {
 		err    string
 	}{
 		{Resize{Via: ViaQMP, Node: "libvirt-1-format"}, size.GiB, ""},
-		{Resize{Via: ViaHMP, Node: "none"}, 0, "no block node none"},
+		{Resize{Via: ViaHMP, Node: "none"}, 0, "no longer has the block node none"},
 		{Resize{Via: ViaLibvirt, Target: "vda"}, size.MiB, ""},
 	} {
 		got, err := d.SizeSeen(t.Context(), c.resize)

@@ -62,7 +62,7 @@ func (r Resize) qmp() any {
 func (r Resize) hmp() string { return fmt.Sprintf("block_resize %s %dB", r.Alias, int64(r.To)) }
 
 // ErrNoAlias means that HMP has no name for a disk.
-var ErrNoAlias = errors.New("HMP has no name for the disk")
+var ErrNoAlias = errors.New("the disk has no name in HMP")
 
 // Resize resizes the disk.
 func (d *Domain) Resize(ctx context.Context, r Resize) error {
@@ -101,7 +101,7 @@ func (d *Domain) SizeSeen(ctx context.Context, r Resize) (size.Bytes, error) {
 	}
 	i := slices.IndexFunc(drives, func(v Drive) bool { return v.Node == r.Node })
 	if i < 0 {
-		return 0, fmt.Errorf("QEMU has no block node %s any more", r.Node)
+		return 0, fmt.Errorf("QEMU no longer has the block node %s", r.Node)
 	}
 	return drives[i].Size, nil
 }

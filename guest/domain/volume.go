@@ -103,7 +103,7 @@ func inPool(p pool, kind string, v Volume) location {
 	case info.Type == libvirt.STORAGE_VOL_BLOCK && kind != "iscsi-direct":
 		return location{kind: "block", path: at}
 	}
-	return location{kind: "volume", why: fmt.Sprintf("volume %s is in a storage pool of type %s, and no file or block device", v, kind)}
+	return location{kind: "volume", why: fmt.Sprintf("volume %s is in a storage pool of type %s, and is not a file or block device", v, kind)}
 }
 
 // directories are the types of pool whose volumes are files in one directory.

@@ -17,7 +17,7 @@ const (
 	bpbFAT32Backup = 0x32
 )
 
-// HiddenSectors returns the boot sector of a volume that moved from one start to
+// HiddenSectors gives the boot sector of a volume that moved from one start to
 // another with its number of hidden sectors following, by which boot code
 // finds the volume. ok is false, and nothing has to change, unless boot is an
 // NTFS or FAT boot sector and the number was that of the sectors before from.

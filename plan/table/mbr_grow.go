@@ -143,7 +143,7 @@ func (m mbrEdit) changedEnd(ebr uint64) (end uint64) {
 	return end
 }
 
-// place returns an entry another place. That start and size fit 32 bits follows
+// place gives an entry another place. That start and size fit 32 bits follows
 // from Addressable: no entry starts at 0 (checkMBR), and a link never gets
 // longer than it was or than up to its partition's end.
 func (e mbrEntry) place(base uint64, old, now run) {

@@ -226,7 +226,7 @@ func commandline(drives []Disk) string {
 	}
 	args := ""
 	for i, d := range drives {
-		// libvirt returns the low places on the bus to its own.
+		// libvirt gives the low places on the bus to its own.
 		args += fmt.Sprintf(`<qemu:arg value="-drive"/><qemu:arg value="file=%s,format=%s,if=none,id=%s"/>
     <qemu:arg value="-device"/><qemu:arg value="virtio-blk-pci,drive=%s,addr=%#x"/>`, d.Path, d.Format, d.Target, d.Target, 16+i)
 	}

@@ -191,7 +191,7 @@ func waitForChildren(limit time.Duration) {
 	}
 }
 
-// startAgent returns the guest agent its port, the name udev would have made
+// startAgent gives the guest agent its port, the name udev would have made
 // included, and runs it.
 func startAgent(h *heart, o options) {
 	const name = "org.qemu.guest_agent.0"

@@ -376,7 +376,7 @@ func dataPartition() (device, disk, number string, err error) {
 	return device, disk, strings.TrimPrefix(device, disk), err
 }
 
-// resize returns the partition the size that sfdisk is told, and the NTFS with it.
+// resize gives the partition the size that sfdisk is told, and the NTFS with it.
 func (a *windowsAgent) resize(device, disk, number, size string) error {
 	_ = syscall.Unmount("/data", 0)
 	for _, step := range []struct {
