@@ -23,7 +23,7 @@ func TestDebian(t *testing.T) {
 	if err != nil {
 		t.Fatalf(".ci/debian: %v", err)
 	}
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, c := range []struct {
 		name       string
 		root, swap int
@@ -45,7 +45,7 @@ func TestDebian(t *testing.T) {
 }
 
 // bios defines a guest that starts from its disk by its BIOS, and is off.
-func (h *house) bios(t *testing.T, name, image string) *tenant {
+func (h *env) bios(t *testing.T, name, image string) *vm {
 	t.Helper()
 	kind := "qemu"
 	if kvm.Works() {
@@ -66,11 +66,11 @@ func (h *house) bios(t *testing.T, name, image string) *tenant {
 	if _, err := h.Virsh(context.Background(), "define", file); err != nil {
 		t.Fatal(err)
 	}
-	return &tenant{house: h, Guest: h.Guest(name), state: filepath.Join(h.dir, name+".state"), disks: []string{image}}
+	return &vm{env: h, Guest: h.Guest(name), state: filepath.Join(h.dir, name+".state"), disks: []string{image}}
 }
 
 // checkDebian starts the guest and looks at it from inside.
-func (x *tenant) checkDebian(t *testing.T, root, swap int) {
+func (x *vm) checkDebian(t *testing.T, root, swap int) {
 	t.Helper()
 	ctx, cancel := within(15 * time.Minute)
 	defer cancel()

@@ -36,7 +36,7 @@ func dataDisk(t *testing.T, dir, name, uuid string) string {
 }
 
 // inGuest runs a program in the guest, by the agent.
-func (x *tenant) inGuest(t *testing.T, words ...string) string {
+func (x *vm) inGuest(t *testing.T, words ...string) string {
 	t.Helper()
 	ctx, cancel := within(time.Minute)
 	defer cancel()
@@ -48,7 +48,7 @@ func (x *tenant) inGuest(t *testing.T, words ...string) string {
 }
 
 // mountedAt is the device that the guest has mounted at a place; "" for none.
-func (x *tenant) mountedAt(t *testing.T, where string) string {
+func (x *vm) mountedAt(t *testing.T, where string) string {
 	t.Helper()
 	for line := range strings.Lines(x.inGuest(t, "cat", "/proc/mounts")) {
 		if fields := strings.Fields(line); fields[1] == where {
@@ -59,7 +59,7 @@ func (x *tenant) mountedAt(t *testing.T, where string) string {
 }
 
 // reboot has the guest restart itself, and waits for it.
-func (x *tenant) reboot(t *testing.T) {
+func (x *vm) reboot(t *testing.T) {
 	t.Helper()
 	before := x.beating(t, time.Now())
 	_, _ = x.Agent(context.Background(), `{"execute":"guest-shutdown","arguments":{"mode":"reboot"}}`)
@@ -72,7 +72,7 @@ func (x *tenant) reboot(t *testing.T) {
 }
 
 // refused runs a command that is to be refused.
-func (x *tenant) refused(t *testing.T, reason string, args ...string) {
+func (x *vm) refused(t *testing.T, reason string, args ...string) {
 	t.Helper()
 	code, out := x.run(t, "", append(args, "--json")...)
 	var r struct{ Reason, Error, Hint string }
@@ -88,7 +88,7 @@ func (x *tenant) refused(t *testing.T, reason string, args ...string) {
 	}
 }
 
-func (x *tenant) must(t *testing.T, args ...string) string {
+func (x *vm) must(t *testing.T, args ...string) string {
 	t.Helper()
 	begun := time.Now()
 	code, out := x.run(t, "", args...)
@@ -102,8 +102,8 @@ func (x *tenant) must(t *testing.T, args ...string) string {
 // TestDiskAttach: a disk is attached to a running guest and mounted, survives a
 // restart, and goes again without a trace; mistakes are refused.
 func TestDiskAttach(t *testing.T) {
-	h := newHouse(t)
-	x := h.moveIn(t, "attached", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "attached", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
 
@@ -156,7 +156,7 @@ func TestDiskAttach(t *testing.T) {
 }
 
 // unfinished is the job that was cut off. Two jobs of one second are in no order.
-func (x *tenant) unfinished(t *testing.T) string {
+func (x *vm) unfinished(t *testing.T) string {
 	t.Helper()
 	_, out := x.run(t, "", "jobs", "--json")
 	var list struct {
@@ -176,7 +176,7 @@ func (x *tenant) unfinished(t *testing.T) string {
 
 // waitMounted waits until the guest has mounted the device, which it does after its
 // agent answers.
-func (x *tenant) waitMounted(t *testing.T, at, device string) {
+func (x *vm) waitMounted(t *testing.T, at, device string) {
 	t.Helper()
 	wait := poll.Wait{For: device + " at " + at, Every: 200 * time.Millisecond, Limit: 20 * time.Second}
 	if err := poll.Until(t.Context(), wait, func() (bool, error) { return x.mountedAt(t, at) == device, nil }); err != nil {
@@ -201,8 +201,8 @@ func offlineFstab(t *testing.T, image string) string {
 // boots, and is as before when the disk is gone.
 func TestDiskAttachOff(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "off", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.raw", dataUUID)
 	fstab := offlineFstab(t, x.disks[0])
 	x.must(t, "disk", "attach", x.Name, data, "--mount", "/data", "--serial", "data-1")
@@ -239,10 +239,10 @@ func TestDiskAttachOff(t *testing.T) {
 // one that is off.
 func TestDiskAdd(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, off := range []bool{false, true} {
 		name := map[bool]string{false: "adds", true: "addsoff"}[off]
-		x := h.moveIn(t, name, lab.Spec{}, off, labDisk{"xfs", "qcow2"})
+		x := h.start(t, name, lab.Spec{}, off, labDisk{"xfs", "qcow2"})
 		x.must(t, "disk", "add", x.Name, "--size", "400M", "--fs", "xfs", "--mount", "/data")
 		if off {
 			if err := x.Start(context.Background()); err != nil {
@@ -274,8 +274,8 @@ var (
 // deactivated before it goes.
 func TestDiskLVM(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "volumes", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "volumes", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
 	x.must(t, "disk", "add", x.Name, "--size", "200M", "--fs", "ext4", "--lvm", "vg1/data", "--mount", "/data")
 	if got := x.mountedAt(t, "/data"); got != "/dev/mapper/vg1-data" {
@@ -301,8 +301,8 @@ func TestDiskLVM(t *testing.T) {
 // one guest. Resume ends finished, rollback as before, with the fstab.
 func TestDiskKilled(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
 	fstab := x.inGuest(t, "cat", "/etc/fstab")
 	with := fstab + "UUID=" + dataUUID + " /mnt/new/data xfs defaults,nofail 0 0\n"
@@ -369,8 +369,8 @@ func TestDiskKilled(t *testing.T) {
 // disk that the job makes itself.
 func TestDiskKilledOff(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "cut", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "cut", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	fstab := offlineFstab(t, x.disks[0])
 	image := filepath.Join(h.dir, "cut-vdb.qcow2")
 	add := []string{"disk", "add", x.Name, "--size", "400M", "--fs", "xfs", "--mount", "/data"}
@@ -434,9 +434,9 @@ func TestDiskKilledOff(t *testing.T) {
 // nothing is changed.
 func TestDiskHeld(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)
-	x := h.moveIn(t, "held", lab.Spec{Cmdline: []string{"acpiphp.disable=1"}}, true, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "held", lab.Spec{Cmdline: []string{"acpiphp.disable=1"}}, true, labDisk{"xfs", "qcow2"})
 	x.must(t, "disk", "attach", x.Name, data)
 	x.xml = x.dump(t)
 	if err := x.Start(context.Background()); err != nil {
@@ -456,10 +456,10 @@ func TestDiskHeld(t *testing.T) {
 // SCSI disk brings its controller, and takes it away again.
 func TestDiskOthers(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	ctx := context.Background()
-	owner := h.moveIn(t, "owner", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
-	x := h.moveIn(t, "greedy", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	owner := h.start(t, "owner", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "greedy", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	x.refused(t, "disk-shared", "disk", "attach", x.Name, owner.disks[0])
 	base, top := dataDisk(t, h.dir, "base.raw", dataUUID), filepath.Join(h.dir, "top.qcow2")
 	if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", "-b", base, "-F", "raw", top).CombinedOutput(); err != nil {
@@ -508,7 +508,7 @@ func iso(t *testing.T, dir, name string) string {
 }
 
 // inDrive is what libvirt has in a drive, "live" or "config".
-func (x *tenant) inDrive(t *testing.T, scope, target string) string {
+func (x *vm) inDrive(t *testing.T, scope, target string) string {
 	t.Helper()
 	args := []string{"domblklist", x.Name}
 	if scope == "config" {
@@ -530,8 +530,8 @@ func (x *tenant) inDrive(t *testing.T, scope, target string) string {
 // is cut off puts the old one back.
 func TestMedia(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "media", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "media", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	one, two := iso(t, h.dir, "one.iso"), iso(t, h.dir, "two & more.iso")
 	x.refused(t, "not-iso", "media", "insert", x.Name, x.disks[0])
 	x.refused(t, "not-found", "media", "insert", x.Name, filepath.Join(h.dir, "none.iso"))
@@ -588,9 +588,9 @@ func TestMedia(t *testing.T) {
 // it; where its agent may not, a person is told.
 func TestWindowsDisk(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, kind := range []string{"able", "no-exec", "fails"} {
-		x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
+		x := h.start(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 		empty := filepath.Join(h.dir, kind+"-empty.qcow2")
 		if out, err := exec.Command("qemu-img", "create", "-f", "qcow2", empty, "64M").CombinedOutput(); err != nil {
 			t.Fatalf("%v %s", err, out)

@@ -94,7 +94,7 @@ func (c *crash) open(t *testing.T) string {
 }
 
 // ways ends a command line with SIGKILL at each point, and takes both ways out of
-// each wreck: resume ends with the file whole, rollback with nothing.
+// each crashed state: resume ends with the file whole, rollback with nothing.
 func (c *crash) ways(t *testing.T, target string, points []string, whole func(*testing.T), args ...string) {
 	t.Helper()
 	was := c.left(t)

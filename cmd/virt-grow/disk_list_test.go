@@ -17,8 +17,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// lists runs disk list on the house's libvirt.
-func (h *house) lists(t *testing.T, name string, more ...string) (plan.DiskList, string) {
+// lists runs disk list on the environment's libvirt.
+func (h *env) lists(t *testing.T, name string, more ...string) (plan.DiskList, string) {
 	t.Helper()
 	args := append([]string{"--state-dir", filepath.Join(h.dir, "state"), "--connect", h.URI(), "disk", "list", name}, more...)
 	text, err := exec.Command(h.program, args...).CombinedOutput()
@@ -94,7 +94,7 @@ func forgetBackingFormat(t *testing.T, path string) {
 // that is started paused has its disks open all the same.
 func TestDiskList(t *testing.T) {
 	level.Only(t, level.Real)
-	h := newHouse(t)
+	h := newEnv(t)
 	ctx := context.Background()
 	image := func(name string, args ...string) string { return imageIn(t, h.dir, name, args...) }
 	disk := func(target, driver, path, more string) string {
@@ -210,7 +210,7 @@ func TestDiskList(t *testing.T) {
 // TestDiskListTransient: a domain without a definition, and one that is not there.
 func TestDiskListTransient(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	path := imageIn(t, h.dir, "a.qcow2", "-f", "qcow2")
 	xml := h.xml(t, "passing", "", "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='"+path+"'/><target dev='vda' bus='virtio'/></disk>")
 	if _, err := h.Virsh(context.Background(), "create", "--paused", xml); err != nil {
@@ -233,14 +233,14 @@ func TestDiskListTransient(t *testing.T) {
 
 // cannotConvert: the disk of a domain that runs is in use, by libvirt's word for a
 // raw image as well as by QEMU's lock.
-func (h *house) cannotConvert(t *testing.T, images ...string) {
+func (h *env) cannotConvert(t *testing.T, images ...string) {
 	t.Helper()
 	for _, image := range images {
 		h.refused(t, []string{"disk", "convert", image, filepath.Join(h.dir, "copy.vmdk"), "--to", "vmdk"}, 5, "in-use", "of domain runs, which runs")
 	}
 }
 
-func (h *house) undefine(t *testing.T, names ...string) {
+func (h *env) undefine(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if _, err := h.Virsh(context.Background(), "undefine", name); err != nil {
@@ -250,7 +250,7 @@ func (h *house) undefine(t *testing.T, names ...string) {
 }
 
 // redefine changes a word in a domain's persistent definition.
-func (h *house) redefine(t *testing.T, name, word, into string) {
+func (h *env) redefine(t *testing.T, name, word, into string) {
 	t.Helper()
 	ctx := context.Background()
 	text, err := h.Virsh(ctx, "dumpxml", "--inactive", name)
@@ -273,9 +273,9 @@ func (h *house) redefine(t *testing.T, name, word, into string) {
 // one appliance, and how long that counts.
 func TestDiskListInspect(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	ctx := context.Background()
-	x := h.moveIn(t, "looked", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "raw"}, labDisk{"lvm", "qcow2"})
+	x := h.start(t, "looked", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "raw"}, labDisk{"lvm", "qcow2"})
 	x.state = filepath.Join(h.dir, "state")
 	launches := countLaunches(t, h.dir)
 	// One that tries a broken KVM first would count twice.

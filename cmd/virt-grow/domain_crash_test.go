@@ -23,7 +23,7 @@ type underway struct {
 }
 
 // begin begins a growth and gives it back while it runs.
-func (x *tenant) begin(t *testing.T, fault string, more ...string) *underway {
+func (x *vm) begin(t *testing.T, fault string, more ...string) *underway {
 	t.Helper()
 	x.note(t)
 	args := []string{"grow", x.Name, "--size", "1G", "--yes", "--boot-timeout", "90s", "--shutdown-timeout", "60s"}
@@ -31,7 +31,7 @@ func (x *tenant) begin(t *testing.T, fault string, more ...string) *underway {
 }
 
 // launch begins any command.
-func (x *tenant) launch(t *testing.T, fault string, args ...string) *underway {
+func (x *vm) launch(t *testing.T, fault string, args ...string) *underway {
 	t.Helper()
 	u := &underway{done: make(chan struct{})}
 	u.cmd = exec.Command(x.program, append([]string{"--state-dir", x.state, "--connect", x.URI()}, args...)...)
@@ -85,7 +85,7 @@ func (u *underway) end(t *testing.T) int {
 }
 
 // at waits until the journal has begun a step.
-func (x *tenant) at(t *testing.T, step string) {
+func (x *vm) at(t *testing.T, step string) {
 	t.Helper()
 	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if x.begun(step) {
@@ -95,7 +95,7 @@ func (x *tenant) at(t *testing.T, step string) {
 	t.Fatalf("step %s is never begun", step)
 }
 
-func (x *tenant) begun(step string) bool {
+func (x *vm) begun(step string) bool {
 	dirs, _ := os.ReadDir(x.state + "/jobs")
 	for _, dir := range dirs {
 		journal, _ := os.ReadFile(x.state + "/jobs/" + dir.Name() + "/journal")
@@ -111,8 +111,8 @@ func (x *tenant) begun(step string) bool {
 // runs again.
 func TestDomainStartedByHand(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "hand", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "hand", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	u := x.begin(t, "fs:sda2/before=hang")
 	x.at(t, "fs:sda2")
 	if err := x.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "lock") {
@@ -129,8 +129,8 @@ func TestDomainStartedByHand(t *testing.T) {
 // asked to shut down, and while it boots for its trial. Nobody else notices.
 func TestDaemonKilled(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "daemon", lab.Spec{Cmdline: []string{"slow-shutdown=4"}}, false, labDisk{"xfs", "qcow2"})
 	u := x.begin(t, "")
 	for _, step := range []string{"shutdown", "health"} {
 		x.at(t, step)
@@ -153,8 +153,8 @@ func TestDaemonKilled(t *testing.T) {
 // watching, that is a failed check; without it, resume starts the trial again.
 func TestTrialKilled(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "trial", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "trial", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	kill := func() {
 		pid, err := h.QEMUPid(x.Name)
 		if err != nil {
@@ -188,9 +188,9 @@ func TestTrialKilled(t *testing.T) {
 // outage, or edited in its trial. That is noticed, and not fought with.
 func TestDomainMeddledWith(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	ctx := context.Background()
-	x := h.moveIn(t, "meddled", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "meddled", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 
 	if code, out := x.grow(t, "fs:sda2/before=kill"); code != -1 {
 		t.Fatalf("not killed: exit %d\n%s", code, out)

@@ -18,7 +18,7 @@ import (
 // its recovery partition moves away; or a person, where the agent may not; and
 // takes everything back where Windows cannot.
 func TestWindowsExtends(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, c := range []struct {
 		name string
 		at   level.Level
@@ -34,7 +34,7 @@ func TestWindowsExtends(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			level.Need(t, c.at)
 			ctx := context.Background()
-			x := h.moveIn(t, c.name, lab.Spec{Cmdline: []string{"windows=" + c.name}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
+			x := h.start(t, c.name, lab.Spec{Cmdline: []string{"windows=" + c.name}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
 			before := contentOf(t, x.disks[1])
 			begun := time.Now()
 			code, out := x.grow(t, "", "--disk", "vdb", "--grow", "sda1", "--ntfs", "guest")
@@ -75,7 +75,7 @@ func TestWindowsExtends(t *testing.T) {
 }
 
 // volume is a volume's size as the guest's agent has it.
-func (x *tenant) volume(t *testing.T, at string) int64 {
+func (x *vm) volume(t *testing.T, at string) int64 {
 	t.Helper()
 	out, err := x.Agent(context.Background(), `{"execute":"guest-get-fsinfo"}`)
 	var answer struct {

@@ -38,8 +38,8 @@ func allDomainFaults() []string {
 // from there on, Ctrl-C is not heard, and resume finishes what failed.
 func TestDomainFaults(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "faults", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "faults", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestDomainFaults(t *testing.T) {
 }
 
 // fail grows with one fault, and checks where that ends.
-func (x *tenant) fail(t *testing.T, fault string) {
+func (x *vm) fail(t *testing.T, fault string) {
 	t.Helper()
 	was := x.want
 	x.want += 64 << 20
@@ -103,7 +103,7 @@ func (x *tenant) fail(t *testing.T, fault string) {
 }
 
 // finish runs what the program says finishes the job.
-func (x *tenant) finish(t *testing.T, said string) {
+func (x *vm) finish(t *testing.T, said string) {
 	t.Helper()
 	id, _ := x.job(t)
 	if !strings.Contains(said, " resume "+id) {
@@ -115,7 +115,7 @@ func (x *tenant) finish(t *testing.T, said string) {
 }
 
 // checkEnded: no job is left that waits for somebody.
-func (x *tenant) checkEnded(t *testing.T) {
+func (x *vm) checkEnded(t *testing.T) {
 	t.Helper()
 	_, out := x.run(t, "", "jobs", "--json")
 	var list struct {
@@ -177,14 +177,14 @@ func (k tank) fill(t *testing.T, spare int64) {
 // is room again.
 func TestDomainFull(t *testing.T) {
 	level.Need(t, level.All)
-	plot := newPlot(t)
-	images, state := newTank(t, filepath.Join(plot, "images")), newTank(t, filepath.Join(plot, "state"))
-	h := newHouseIn(t, plot)
+	root := newDir(t)
+	images, state := newTank(t, filepath.Join(root, "images")), newTank(t, filepath.Join(root, "state"))
+	h := newEnvIn(t, root)
 	path := filepath.Join(string(images), "full.qcow2")
 	if err := lab.Image(context.Background(), "xfs", "qcow2", path); err != nil {
 		t.Fatal(err)
 	}
-	x := h.moveIn(t, "full", lab.Spec{Disks: []lab.Disk{{Path: path, Format: "qcow2", Target: "vda"}}}, false)
+	x := h.start(t, "full", lab.Spec{Disks: []lab.Disk{{Path: path, Format: "qcow2", Target: "vda"}}}, false)
 	x.state = string(state)
 	for _, c := range []struct {
 		point string
@@ -238,7 +238,7 @@ func TestDomainFull(t *testing.T) {
 // writeUntilPaused has the guest write more than its disk can take: QEMU pauses
 // it, which is libvirt's default for a full disk. What it writes while it boots may
 // be too much already.
-func (x *tenant) writeUntilPaused(t *testing.T) {
+func (x *vm) writeUntilPaused(t *testing.T) {
 	t.Helper()
 	ctx, cancel := within(3 * time.Minute)
 	defer cancel()
@@ -262,8 +262,8 @@ func (x *tenant) writeUntilPaused(t *testing.T) {
 // and the run refused.
 func TestHibernated(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "windows", lab.Spec{Cmdline: []string{"hibernate"}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "windows", lab.Spec{Cmdline: []string{"hibernate"}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	content := func(name string) string {
 		raw := filepath.Join(t.TempDir(), name)
 		if out, err := exec.Command("qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", x.disks[1], raw).CombinedOutput(); err != nil {

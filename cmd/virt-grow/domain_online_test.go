@@ -31,7 +31,7 @@ var rooms = []room{
 
 // furnish starts a guest with a disk for every room, all mounted, and has it write
 // files into each until it is asked whether they are all there.
-func (h *house) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *tenant {
+func (h *env) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *vm {
 	t.Helper()
 	var images []string
 	for _, r := range rooms {
@@ -67,7 +67,7 @@ func (h *house) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room)
 		}
 	}
 	spec.Disks = append(spec.Disks, more...)
-	x := h.moveIn(t, name, spec, false)
+	x := h.start(t, name, spec, false)
 	x.disks = paths
 	if len(spec.Cmdline) == 1 && !spec.NoAgentChannel { // the agent is as it should be
 		x.settle(t, rooms...)
@@ -76,7 +76,7 @@ func (h *house) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room)
 }
 
 // settle mounts the rooms, and begins to write into them.
-func (x *tenant) settle(t *testing.T, rooms ...room) {
+func (x *vm) settle(t *testing.T, rooms ...room) {
 	t.Helper()
 	x.inside(t, "vgchange -a y; mkdir -p /mnt")
 	for i, r := range rooms {
@@ -92,7 +92,7 @@ const writer = `cd %s/new; (i=$(ls | wc -l); while [ ! -e /run/enough ]; do i=$(
 dd if=/dev/urandom of=$i bs=1k count=9 conv=fsync 2> /dev/null && md5sum $i >> sums || echo lost $i >> sums; sleep 0.1; done) > /dev/null 2>&1 &`
 
 // inside runs a line in the guest's shell.
-func (x *tenant) inside(t *testing.T, line string) string {
+func (x *vm) inside(t *testing.T, line string) string {
 	t.Helper()
 	ctx, cancel := within(time.Minute)
 	defer cancel()
@@ -105,7 +105,7 @@ func (x *tenant) inside(t *testing.T, line string) string {
 
 // checkFiles: every file that the guest wrote is there, as it was written, and so is
 // what was on the disk before.
-func (x *tenant) checkFiles(t *testing.T, rooms ...room) {
+func (x *vm) checkFiles(t *testing.T, rooms ...room) {
 	t.Helper()
 	x.inside(t, "touch /run/enough; sleep 1")
 	for _, r := range rooms {
@@ -119,7 +119,7 @@ func (x *tenant) checkFiles(t *testing.T, rooms ...room) {
 }
 
 // total is the size of a file system as the guest's kernel has it, in MiB.
-func (x *tenant) total(t *testing.T, at string) int {
+func (x *vm) total(t *testing.T, at string) int {
 	t.Helper()
 	var blocks, unit int
 	out := x.inside(t, "stat -f -c '%b %S' "+at)
@@ -133,7 +133,7 @@ func (x *tenant) total(t *testing.T, at string) int {
 // writes to them all the time.
 func TestOnline(t *testing.T) {
 	level.Only(t, level.Real)
-	h := newHouse(t)
+	h := newEnv(t)
 	x := h.furnish(t, lab.Spec{Name: "online"}, false, rooms...)
 	for _, c := range []struct{ via, size string }{{"libvirt", "600M"}, {"qmp", "900M"}} {
 		if c.via == "qmp" {
@@ -166,7 +166,7 @@ func TestOnline(t *testing.T) {
 	x.checkFiles(t, rooms...)
 }
 
-func (x *tenant) checkNoShrink(t *testing.T, disk, via string) {
+func (x *vm) checkNoShrink(t *testing.T, disk, via string) {
 	t.Helper()
 	was := sizeOf(t, x.disks[0])
 	code, out := x.run(t, "", "online", x.Name, "--disk", disk, "--size", "400M", "--via", via, "--yes")
@@ -179,7 +179,7 @@ func (x *tenant) checkNoShrink(t *testing.T, disk, via string) {
 // monitor: the recipe that everybody quotes.
 func TestOnlineHMP(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	x := h.furnish(t, lab.Spec{Name: "legacy"}, true, rooms[:3]...)
 	for i, r := range rooms[:3] {
 		t.Run(r.image, func(t *testing.T) {
@@ -213,7 +213,7 @@ func openTo(t *testing.T, path string) {
 // be.
 func TestOnlineAgents(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, c := range []struct {
 		name string
 		spec lab.Spec
@@ -253,7 +253,7 @@ func TestOnlineAgents(t *testing.T) {
 // does the rest.
 func TestOnlineCutOff(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
+	h := newEnv(t)
 	x := h.furnish(t, lab.Spec{Name: "cut"}, false, rooms[1])
 	room, size := rooms[1], 200
 	grow := func(t *testing.T, fault string) (int, string) {
@@ -361,7 +361,7 @@ func TestOnlineCutOff(t *testing.T) {
 // TestOnlineWindows has the agent of a Windows guest extend D:.
 func TestOnlineWindows(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, c := range []struct {
 		kind, says string
 		exit       int
@@ -371,7 +371,7 @@ func TestOnlineWindows(t *testing.T) {
 		{"no-exec", "in Windows, as administrator in PowerShell", 0},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			x := h.moveIn(t, c.kind, lab.Spec{Cmdline: []string{"windows=" + c.kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
+			x := h.start(t, c.kind, lab.Spec{Cmdline: []string{"windows=" + c.kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "1G", "--yes")
 			t.Log(out)
 			if code != c.exit || !strings.Contains(out, c.says) || sizeOf(t, x.disks[1]) != gib {
@@ -388,7 +388,7 @@ func TestOnlineWindows(t *testing.T) {
 // one size, another bus, a dry run, misuse.
 func TestOnlineSays(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	ide := filepath.Join(h.dir, "ide.qcow2")
 	if err := testimages.Copy("gpt-ext4", ide, "qcow2"); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ const bare = `<domain type='qemu'>
 // done about it, by its reason.
 func TestDomainRefusals(t *testing.T) {
 	level.Only(t, level.Real)
-	h := newHouse(t)
+	h := newEnv(t)
 	image := func(name string, args ...string) string {
 		path := filepath.Join(h.dir, name)
 		if out, err := exec.Command("qemu-img", append(append([]string{"create", "-q"}, args...), path, "8M")...).CombinedOutput(); err != nil {
@@ -96,7 +96,7 @@ func TestDomainRefusals(t *testing.T) {
 }
 
 // xml writes a bare domain's definition to a file.
-func (h *house) xml(t *testing.T, name, more, disks string) string {
+func (h *env) xml(t *testing.T, name, more, disks string) string {
 	t.Helper()
 	path := filepath.Join(h.dir, name+".xml")
 	text := strings.NewReplacer("NAME", name, "MORE", more, "DISKS", disks).Replace(bare)
@@ -106,7 +106,7 @@ func (h *house) xml(t *testing.T, name, more, disks string) string {
 	return path
 }
 
-func (h *house) define(t *testing.T, name, more, disks string) {
+func (h *env) define(t *testing.T, name, more, disks string) {
 	t.Helper()
 	if _, err := h.Virsh(context.Background(), "define", h.xml(t, name, more, disks)); err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func (h *house) define(t *testing.T, name, more, disks string) {
 }
 
 // refused runs a command line that is to be refused, with nothing left of it.
-func (h *house) refused(t *testing.T, args []string, exit int, reason, says string) {
+func (h *env) refused(t *testing.T, args []string, exit int, reason, says string) {
 	t.Helper()
 	state := filepath.Join(h.dir, "state")
 	cmd := exec.Command(h.program, append([]string{"--json", "--state-dir", state, "--connect", h.URI()}, args...)...)

@@ -18,8 +18,8 @@ import (
 // tests' libvirt has a mount namespace of its own, so the program is run inside it.
 func TestRehearsalSocket(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "socket", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "socket", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	pid, err := os.ReadFile(filepath.Join(h.dir, "l", "run", "libvirtd.pid"))
 	if err != nil {
 		t.Fatal(err)

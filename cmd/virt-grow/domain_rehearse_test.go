@@ -24,7 +24,7 @@ type rehearsal struct {
 	Error, Hint     string
 }
 
-func (x *tenant) rehearse(t *testing.T, fault string, more ...string) (int, rehearsal) {
+func (x *vm) rehearse(t *testing.T, fault string, more ...string) (int, rehearsal) {
 	t.Helper()
 	x.note(t)
 	code, out := x.run(t, fault, append([]string{"rehearse", x.Name, "--size", "1G", "--json"}, more...)...)
@@ -42,7 +42,7 @@ func (x *tenant) rehearse(t *testing.T, fault string, more ...string) (int, rehe
 }
 
 // temporary has the program put its temporary files into a directory of their own.
-func temporary(t *testing.T, h *house) string {
+func temporary(t *testing.T, h *env) string {
 	t.Helper()
 	dir := filepath.Join(h.dir, "tmp")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -64,7 +64,7 @@ func checkEmpty(t *testing.T, tmp string) {
 
 // checkUndisturbed: the guest runs on as the same boot, on its image as it was, and
 // nothing is left of a rehearsal.
-func (x *tenant) checkUndisturbed(t *testing.T, tmp string) {
+func (x *vm) checkUndisturbed(t *testing.T, tmp string) {
 	t.Helper()
 	if beat := x.beating(t, time.Now()); beat.Boot != x.old.Boot || beat.Written <= x.old.Written {
 		t.Errorf("the guest was at %+v, and is at %+v", x.old, beat)
@@ -85,9 +85,9 @@ func (x *tenant) checkUndisturbed(t *testing.T, tmp string) {
 // TestRehearsal: the edit works on a view of a running guest's disk, the guest
 // notices nothing but a freeze, and nothing is left.
 func TestRehearsal(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	tmp := temporary(t, h)
-	x := h.moveIn(t, "rehearsal", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "rehearsal", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	code, r := x.rehearse(t, "")
 	if code != 0 || r.Outcome != "rehearsed" || r.Changed || r.Frozen <= 0 || r.Edit <= 0 || r.Outage <= r.Edit {
 		t.Errorf("exit %d: %+v", code, r)
@@ -105,9 +105,9 @@ func TestRehearsal(t *testing.T) {
 // goes with one command.
 func TestRehearsalEnds(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	tmp := temporary(t, h)
-	x := h.moveIn(t, "ends", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "ends", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	for _, c := range []struct {
 		fault string
 		exit  int
@@ -141,10 +141,10 @@ func TestRehearsalEnds(t *testing.T) {
 // TestRehearsalRefused: what stands in the way is said, and nothing is begun.
 func TestRehearsalRefused(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	tmp := temporary(t, h)
 	ctx := context.Background()
-	x := h.moveIn(t, "mute", lab.Spec{NoAgentChannel: true}, false, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "mute", lab.Spec{NoAgentChannel: true}, false, labDisk{"xfs", "qcow2"})
 	if code, r := x.rehearse(t, "", "--quiesce", "yes"); code != 3 || r.Reason != "no-rehearsal" || !strings.Contains(r.Error, "agent") {
 		t.Errorf("frozen without an agent: exit %d: %+v", code, r)
 	}

@@ -19,20 +19,20 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// house is a private libvirt and the program, for the tests of one function.
-type house struct {
+// env is a private libvirt and the program, for the tests of one function.
+type env struct {
 	*lab.Libvirt
 	program, dir string
 }
 
-func newHouse(t *testing.T) *house {
+func newEnv(t *testing.T) *env {
 	t.Helper()
-	return newHouseIn(t, newPlot(t))
+	return newEnvIn(t, newDir(t))
 }
 
-// newPlot is a directory for a house. QEMU runs as a user of its own, and a
+// newDir returns a directory for an environment. QEMU runs as a user of its own, and a
 // socket's path has to be short: t.TempDir is no place for either.
-func newPlot(t *testing.T) string {
+func newDir(t *testing.T) string {
 	t.Helper()
 	level.Need(t, level.Real)
 	dir, err := os.MkdirTemp("/tmp", "vgl")
@@ -46,10 +46,10 @@ func newPlot(t *testing.T) string {
 	return dir
 }
 
-func newHouseIn(t *testing.T, dir string) *house {
+func newEnvIn(t *testing.T, dir string) *env {
 	t.Helper()
 	var err error
-	h := &house{program: buildWithFaults(t), dir: dir}
+	h := &env{program: buildWithFaults(t), dir: dir}
 	if err := lab.Prepare(context.Background(), lab.Variants...); err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +64,9 @@ func newHouseIn(t *testing.T, dir string) *house {
 	return h
 }
 
-// tenant is one guest with its image, and virt-grow's state directory for it.
-type tenant struct {
-	*house
+// vm is one guest with its image, and virt-grow's state directory for it.
+type vm struct {
+	*env
 	*lab.Guest
 	disks []string
 	state string
@@ -85,10 +85,10 @@ type labDisk struct{ variant, format string }
 
 // move in makes a guest out of the images and starts it, unless it is to stay
 // off.
-func (h *house) moveIn(t *testing.T, name string, spec lab.Spec, off bool, disks ...labDisk) *tenant {
+func (h *env) start(t *testing.T, name string, spec lab.Spec, off bool, disks ...labDisk) *vm {
 	t.Helper()
 	ctx := context.Background()
-	x := &tenant{house: h, want: gib, state: filepath.Join(h.dir, name+".state")}
+	x := &vm{env: h, want: gib, state: filepath.Join(h.dir, name+".state")}
 	spec.Name = name
 	for _, d := range spec.Disks {
 		x.disks = append(x.disks, d.Path)
@@ -121,7 +121,7 @@ func (h *house) moveIn(t *testing.T, name string, spec lab.Spec, off bool, disks
 	return x
 }
 
-func (x *tenant) dump(t *testing.T) string {
+func (x *vm) dump(t *testing.T) string {
 	t.Helper()
 	out, err := x.Virsh(context.Background(), "dumpxml", "--inactive", "--security-info", x.Name)
 	if err != nil {
@@ -131,7 +131,7 @@ func (x *tenant) dump(t *testing.T) string {
 }
 
 // infos is what virsh dominfo says of state, persistence and autostart.
-func (x *tenant) infos(t *testing.T) string {
+func (x *vm) infos(t *testing.T) string {
 	t.Helper()
 	out, err := x.Virsh(context.Background(), "dominfo", x.Name)
 	if err != nil {
@@ -161,7 +161,7 @@ func within(d time.Duration) (context.Context, context.CancelFunc) {
 }
 
 // beating waits for a heartbeat after a moment.
-func (x *tenant) beating(t *testing.T, after time.Time) lab.Beat {
+func (x *vm) beating(t *testing.T, after time.Time) lab.Beat {
 	t.Helper()
 	ctx, cancel := within(2 * time.Minute)
 	defer cancel()
@@ -172,7 +172,7 @@ func (x *tenant) beating(t *testing.T, after time.Time) lab.Beat {
 	return beat
 }
 
-func (x *tenant) answering(t *testing.T) {
+func (x *vm) answering(t *testing.T) {
 	t.Helper()
 	ctx, cancel := within(2 * time.Minute)
 	defer cancel()
@@ -182,7 +182,7 @@ func (x *tenant) answering(t *testing.T) {
 }
 
 // run runs the program on the private libvirt.
-func (x *tenant) run(t *testing.T, fault string, args ...string) (int, string) {
+func (x *vm) run(t *testing.T, fault string, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.Command(x.program, append([]string{"--state-dir", x.state, "--connect", x.URI()}, args...)...)
 	cmd.Env = append(os.Environ(), "VIRT_GROW_FAULT="+fault)
@@ -197,7 +197,7 @@ func (x *tenant) run(t *testing.T, fault string, args ...string) (int, string) {
 }
 
 // grow grows the guest's first disk, with time limits for a test.
-func (x *tenant) grow(t *testing.T, fault string, more ...string) (int, string) {
+func (x *vm) grow(t *testing.T, fault string, more ...string) (int, string) {
 	t.Helper()
 	x.note(t)
 	args := []string{"grow", x.Name, "--size", fmt.Sprintf("%dB", x.want), "--yes", "--boot-timeout", "90s", "--shutdown-timeout", "60s"}
@@ -205,7 +205,7 @@ func (x *tenant) grow(t *testing.T, fault string, more ...string) (int, string) 
 }
 
 // job is the last job's name and state.
-func (x *tenant) job(t *testing.T) (id, state string) {
+func (x *vm) job(t *testing.T) (id, state string) {
 	t.Helper()
 	code, out := x.run(t, "", "jobs", "--json")
 	var list struct {
@@ -242,7 +242,7 @@ func sizeOf(t *testing.T, path string) int64 {
 
 // checkKept: the domain is as it was, nothing of the job is left, and nothing
 // that the guest had written is lost.
-func (x *tenant) checkKept(t *testing.T) {
+func (x *vm) checkKept(t *testing.T) {
 	t.Helper()
 	if now := x.dump(t); now != x.xml {
 		t.Errorf("the definition changed:\n%s\nwas\n%s", now, x.xml)
@@ -264,7 +264,7 @@ func (x *tenant) checkKept(t *testing.T) {
 
 // checkNothingRuns: no process of a job is left. After kill -9, what libguestfs
 // forks to end its appliance looks for its parent every two seconds.
-func (x *tenant) checkNothingRuns(t *testing.T) {
+func (x *vm) checkNothingRuns(t *testing.T) {
 	t.Helper()
 	left := x.running()
 	for end := time.Now().Add(10 * time.Second); len(left) > 0 && time.Now().Before(end); left = x.running() {
@@ -277,7 +277,7 @@ func (x *tenant) checkNothingRuns(t *testing.T) {
 
 // running are the processes of its jobs. Every one has the job's directory in its
 // command line: the gate, the appliance on it, and virt-grow itself.
-func (x *tenant) running() []string {
+func (x *vm) running() []string {
 	var found []string
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
@@ -290,7 +290,7 @@ func (x *tenant) running() []string {
 
 // checkNothingLost: what the guest had safe on its disk when the job began is
 // still there. What it writes in a trial that is rolled back is not.
-func (x *tenant) checkNothingLost(t *testing.T) {
+func (x *vm) checkNothingLost(t *testing.T) {
 	t.Helper()
 	log, err := x.Log()
 	if err != nil {
@@ -305,7 +305,7 @@ func (x *tenant) checkNothingLost(t *testing.T) {
 }
 
 // note takes down what the guest has safe on its disk by now.
-func (x *tenant) note(t *testing.T) {
+func (x *vm) note(t *testing.T) {
 	t.Helper()
 	log, err := x.Log()
 	if err != nil {
@@ -318,7 +318,7 @@ func (x *tenant) note(t *testing.T) {
 }
 
 // checkGrown: the guest runs, on its image, and sees the new size.
-func (x *tenant) checkGrown(t *testing.T) {
+func (x *vm) checkGrown(t *testing.T) {
 	t.Helper()
 	if got := sizeOf(t, x.disks[0]); got != x.want {
 		t.Errorf("the image has %d bytes", got)
@@ -331,7 +331,7 @@ func (x *tenant) checkGrown(t *testing.T) {
 }
 
 // checkOld: the guest runs from its untouched image.
-func (x *tenant) checkOld(t *testing.T) {
+func (x *vm) checkOld(t *testing.T) {
 	t.Helper()
 	first := x.old
 	if got := sizeOf(t, x.disks[0]); got != first.Disk {
@@ -347,8 +347,8 @@ func (x *tenant) checkOld(t *testing.T) {
 // default: outage, trial, health check, live commit.
 func TestDomain(t *testing.T) {
 	level.Only(t, level.Real)
-	h := newHouse(t)
-	x := h.moveIn(t, "plain", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "plain", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	if _, err := x.Virsh(context.Background(), "autostart", x.Name); err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +371,7 @@ func TestDomain(t *testing.T) {
 }
 
 // mustGrow grows, and shows what was said when that fails.
-func (x *tenant) mustGrow(t *testing.T, more ...string) string {
+func (x *vm) mustGrow(t *testing.T, more ...string) string {
 	t.Helper()
 	code, out := x.grow(t, "", more...)
 	if code != 0 {
@@ -383,7 +383,7 @@ func (x *tenant) mustGrow(t *testing.T, more ...string) string {
 // TestDomainKinds: other disks, file systems and ways to treat the guest.
 func TestDomainKinds(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, c := range []struct {
 		name  string
 		spec  lab.Spec
@@ -397,7 +397,7 @@ func TestDomainKinds(t *testing.T) {
 		{name: "straight", disks: []labDisk{{"xfs", "raw"}}, args: []string{"--no-trial"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := h.moveIn(t, c.name, c.spec, false, c.disks...)
+			x := h.start(t, c.name, c.spec, false, c.disks...)
 			x.mustGrow(t, c.args...)
 			x.checkGrown(t)
 			x.leave(t)
@@ -406,7 +406,7 @@ func TestDomainKinds(t *testing.T) {
 }
 
 // leave ends a guest, to give its processor to the next.
-func (x *tenant) leave(t *testing.T) {
+func (x *vm) leave(t *testing.T) {
 	t.Helper()
 	if _, err := x.Virsh(context.Background(), "destroy", x.Name); err != nil {
 		t.Error(err)
@@ -416,8 +416,8 @@ func (x *tenant) leave(t *testing.T) {
 // TestDomainData grows an NTFS data disk of a running guest.
 func TestDomainData(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "data", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "data", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	x.mustGrow(t, "--disk", "vdb")
 	if got := sizeOf(t, x.disks[1]); got != gib {
 		t.Errorf("the data disk has %d bytes", got)
@@ -431,8 +431,8 @@ func TestDomainData(t *testing.T) {
 // TestDomainOff: a guest that was off stays off, with and without a trial.
 func TestDomainOff(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "off", lab.Spec{}, true, labDisk{"xfs", "raw"})
+	h := newEnv(t)
+	x := h.start(t, "off", lab.Spec{}, true, labDisk{"xfs", "raw"})
 	x.mustGrow(t)
 	if got := sizeOf(t, x.disks[0]); got != gib {
 		t.Errorf("the image has %d bytes", got)
@@ -449,8 +449,8 @@ func TestDomainOff(t *testing.T) {
 // TestDomainManual: the guest runs on its overlay until somebody decides.
 func TestDomainManual(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "manual", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "manual", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "qcow2"})
 	for _, decision := range []string{"rollback", "accept"} {
 		x.mustGrow(t, "--disk", "vda", "--accept", "manual")
 		id, state := x.job(t)
@@ -481,7 +481,7 @@ func TestDomainManual(t *testing.T) {
 }
 
 // cannotAccept: where libvirt refuses the live commit, nothing is taken back.
-func (x *tenant) cannotAccept(t *testing.T, id string) {
+func (x *vm) cannotAccept(t *testing.T, id string) {
 	t.Helper()
 	ctx := context.Background()
 	// It gets to its end, and then mirrors until it is told to stop.
@@ -504,8 +504,8 @@ func (x *tenant) cannotAccept(t *testing.T, id string) {
 // time it is stale.
 func TestDomainPlan(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "planned", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "planned", lab.Spec{}, false, labDisk{"lvm", "qcow2"})
 	x.note(t)
 	file := filepath.Join(h.dir, "planned.json")
 	if code, out := x.run(t, "", "plan", x.Name, "--size", "1G", "--grow", "vg/root", "--boot-timeout", "90s", "-o", file); code != 0 {
@@ -527,7 +527,7 @@ func TestDomainPlan(t *testing.T) {
 // bigger. Its overlay goes to a directory that QEMU can reach.
 func TestDomainBlock(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	file := filepath.Join(h.dir, "device.raw")
 	if err := lab.Image(context.Background(), "xfs", "raw", file); err != nil {
 		t.Fatal(err)
@@ -541,7 +541,7 @@ func TestDomainBlock(t *testing.T) {
 	}
 	device := strings.TrimSpace(string(out))
 	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
-	x := h.moveIn(t, "block", lab.Spec{Disks: []lab.Disk{{Path: device, Format: "raw", Target: "vda"}}}, false)
+	x := h.start(t, "block", lab.Spec{Disks: []lab.Disk{{Path: device, Format: "raw", Target: "vda"}}}, false)
 	x.note(t)
 	args := []string{"grow", x.Name, "--size", "fill", "--yes", "--boot-timeout", "90s"}
 	if code, out := x.run(t, "", args...); code != 3 || !strings.Contains(out, "--scratch-dir") {
@@ -557,8 +557,8 @@ func TestDomainBlock(t *testing.T) {
 // TestNoAppliance: where the appliance cannot start, the guest is not stopped.
 func TestNoAppliance(t *testing.T) {
 	level.Only(t, level.Real)
-	h := newHouse(t)
-	x := h.moveIn(t, "spared", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "spared", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	t.Setenv("LIBGUESTFS_PATH", "/nowhere")
 	code, out := x.grow(t, "")
 	if code != 1 || !strings.Contains(out, "the guest was not stopped") {
@@ -573,7 +573,7 @@ func TestNoAppliance(t *testing.T) {
 // TestMisbehaviour: whatever the guest does, it ends in the right place, with
 // the right exit code.
 func TestMisbehaviour(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, c := range []struct {
 		name    string
 		cmdline []string
@@ -595,7 +595,7 @@ func TestMisbehaviour(t *testing.T) {
 			if level.Need(t, c.at); c.at == level.Real {
 				level.Only(t, c.at)
 			}
-			x := h.moveIn(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, labDisk{"xfs", "qcow2"})
+			x := h.start(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, labDisk{"xfs", "qcow2"})
 			if c.name == "pre" { // neither of them stops the guest
 				if code, out := x.grow(t, "", "--max-outage", "5s"); code != 6 || !strings.Contains(out, "window is too short") {
 					t.Errorf("exit %d, want 6\n%s", code, out)
@@ -635,12 +635,12 @@ var (
 // long as the live commit has not begun.
 func TestDomainKilled(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
+	h := newEnv(t)
 	points := domainPoints
 	if level.At(level.All) {
 		points = slices.Concat(domainPoints, otherDomainPoints)
 	}
-	x := h.moveIn(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	x := h.start(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	x.want = 512 << 20
 	for i, point := range points {
 		t.Run(strings.ReplaceAll(point, "/", "-"), func(t *testing.T) {

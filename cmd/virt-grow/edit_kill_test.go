@@ -62,7 +62,7 @@ func (c *crash) edit(t *testing.T, fault string, more ...string) (int, string) {
 func (c *crash) bothWays(t *testing.T, point, before string) {
 	t.Helper()
 	job := c.job(t)
-	wreck := c.save(t)
+	crashed := c.save(t)
 	if code, out := c.run(t, "", "status", job); code != 0 || !strings.Contains(out, " resume "+job) {
 		t.Errorf("status does not say what to run: exit %d\n%s", code, out)
 	}
@@ -76,7 +76,7 @@ func (c *crash) bothWays(t *testing.T, point, before string) {
 	if code, out := c.run(t, "", "resume", job); code != 0 {
 		t.Errorf("a second resume: exit %d\n%s", code, out)
 	}
-	c.restore(t, wreck)
+	c.restore(t, crashed)
 	if strings.HasPrefix(point, "clean-up/") {
 		if code, out := c.run(t, "", "rollback", job); code != 3 || !strings.Contains(out, "cannot be rolled back") {
 			t.Errorf("rollback: exit %d\n%s", code, out)

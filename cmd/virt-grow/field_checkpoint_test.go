@@ -18,8 +18,8 @@ import (
 // checkpoint has what changed.
 func TestFieldCheckpoints(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "backed-up", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "backed-up", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	h.virsh(t, "checkpoint-create-as", x.Name, "monday")
 	x.refusedHere(t, 3, "checkpoint", "has 1 checkpoint(s)", "grow", x.Name, "--size", "1G", "--yes")
 
@@ -46,7 +46,7 @@ func TestFieldCheckpoints(t *testing.T) {
 
 // hasChanged: libvirt makes an incremental backup from the checkpoint, in which the
 // block at that offset counts as changed.
-func (x *tenant) hasChanged(t *testing.T, checkpoint string, offset int64) {
+func (x *vm) hasChanged(t *testing.T, checkpoint string, offset int64) {
 	t.Helper()
 	// libvirt's directory for the running domain is the one that QEMU may make a socket in.
 	dirs, _ := filepath.Glob(filepath.Join(x.dir, "l/lib/qemu/domain-*-"+x.Name))

@@ -159,8 +159,8 @@ func TestNotWritable(t *testing.T) {
 // agent that never listed file systems is not asked to after the growth.
 func TestContainersOfGuests(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
-	x := h.moveIn(t, "mute-fs", lab.Spec{Cmdline: []string{"agent-without=guest-get-fsinfo"}}, false, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "mute-fs", lab.Spec{Cmdline: []string{"agent-without=guest-get-fsinfo"}}, false, labDisk{"xfs", "qcow2"})
 	begun := time.Now()
 	for _, command := range []string{"grow", "online"} {
 		code, out := x.run(t, "", command, x.Name, "--disk", "vda", "--size", "100P", "--grow", "none", "--yes", "--json")

@@ -43,10 +43,10 @@ dd if=swap of=`+path+` bs=512 seek=$start conv=notrunc,sparse status=none; rm sw
 // anything is sent to QEMU.
 func TestOnlineSwapLast(t *testing.T) {
 	level.Need(t, level.Long)
-	h := newHouse(t)
+	h := newEnv(t)
 	path := filepath.Join(h.dir, "swaplast.raw")
 	withSwapLast(t, path)
-	x := h.moveIn(t, "swaplast", lab.Spec{Disks: []lab.Disk{{Path: path, Format: "raw", Target: "vda"}}}, false)
+	x := h.start(t, "swaplast", lab.Spec{Disks: []lab.Disk{{Path: path, Format: "raw", Target: "vda"}}}, false)
 	x.inside(t, "swapon /dev/vda3")
 	was, table := sizeOf(t, path), x.inside(t, "sfdisk -d /dev/vda")
 	for _, c := range []struct {
@@ -78,10 +78,10 @@ func TestOnlineSwapLast(t *testing.T) {
 // read.
 func TestOnlineWindowsRecovery(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, kind := range []string{"able", "no-exec"} {
 		t.Run(kind, func(t *testing.T) {
-			x := h.moveIn(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
+			x := h.start(t, kind, lab.Spec{Cmdline: []string{"windows=" + kind}}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-winre", "qcow2"})
 			was := sizeOf(t, x.disks[1])
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "2G", "--yes")
 			if code != 3 || !strings.Contains(out, "in Windows, and can only be moved while the guest is off") || sizeOf(t, x.disks[1]) != was {
@@ -167,12 +167,12 @@ func TestMemoryImageInspect(t *testing.T) {
 // one that is to change.
 func TestMemoryImageElsewhere(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	data, swap := filepath.Join(h.dir, "data.raw"), filepath.Join(h.dir, "swap.raw")
 	shell(t, h.dir, "PATH=$PATH:/usr/sbin:/sbin\n"+suspended+`mv sw swap.raw
 truncate -s 202M data.raw; printf 'label: gpt\n2048,409600,L\n' | sfdisk -q data.raw
 truncate -s 200M fs; mkfs.ext4 -q fs; dd if=fs of=data.raw bs=512 seek=2048 conv=notrunc,sparse status=none; rm fs`)
-	x := h.moveIn(t, "elsewhere", lab.Spec{Disks: []lab.Disk{{Path: data, Format: "raw", Target: "vda"}, {Path: swap, Format: "raw", Target: "vdb"}}}, true)
+	x := h.start(t, "elsewhere", lab.Spec{Disks: []lab.Disk{{Path: data, Format: "raw", Target: "vda"}, {Path: swap, Format: "raw", Target: "vdb"}}}, true)
 	was := sums(t, x.disks)
 	for _, line := range []string{"grow elsewhere --disk vda --size +512M --yes --no-trial", "plan elsewhere --disk vda --size +512M"} {
 		code, out := x.run(t, "", strings.Fields(line)...)

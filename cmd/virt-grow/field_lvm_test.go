@@ -408,7 +408,7 @@ func TestFieldEnds(t *testing.T) {
 // with the command that does it, and that command does it.
 func TestFieldGroupOverDisks(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	root := filepath.Join(h.dir, "root.qcow2")
 	if err := lab.Image(context.Background(), "xfs", "qcow2", root); err != nil {
 		t.Fatal(err)
@@ -422,7 +422,7 @@ func TestFieldGroupOverDisks(t *testing.T) {
 		openTo(t, path)
 		spec.Disks = append(spec.Disks, lab.Disk{Path: path, Format: "raw", Target: fmt.Sprintf("vd%c", 'b'+i)})
 	}
-	x := h.moveIn(t, "pair", spec, false)
+	x := h.start(t, "pair", spec, false)
 	x.inside(t, "vgchange -a y; mkdir -p /mnt/data && mount -t xfs /dev/mapper/pair-data /mnt/data && echo kept > /mnt/data/f")
 	was := x.total(t, "/mnt/data")
 

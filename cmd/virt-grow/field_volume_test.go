@@ -14,10 +14,10 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// volumeHouse has an active storage pool, pool, whose files lie in its directory.
-func volumeHouse(t *testing.T) (h *house, dir string) {
+// volumeEnv returns an environment with an active storage pool, pool, whose files lie in its directory.
+func volumeEnv(t *testing.T) (h *env, dir string) {
 	t.Helper()
-	h = newHouse(t)
+	h = newEnv(t)
 	dir = filepath.Join(h.dir, "pool")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func volumeHouse(t *testing.T) (h *house, dir string) {
 	return h, dir
 }
 
-func (h *house) virsh(t *testing.T, args ...string) string {
+func (h *env) virsh(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := h.Virsh(context.Background(), args...)
 	if err != nil {
@@ -41,7 +41,7 @@ func volume(target, pool, name string) string {
 }
 
 // inVolumes has a guest, which is off, name its disks by pool and volume.
-func (x *tenant) inVolumes(t *testing.T, pool string) {
+func (x *vm) inVolumes(t *testing.T, pool string) {
 	t.Helper()
 	text := strings.ReplaceAll(x.dump(t), "<disk type='file' device='disk'>", "<disk type='volume' device='disk'>")
 	for _, path := range x.disks {
@@ -64,7 +64,7 @@ func (x *tenant) inVolumes(t *testing.T, pool string) {
 }
 
 // capacity is the size that libvirt knows a volume to have.
-func (h *house) capacity(t *testing.T, pool, name string) int64 {
+func (h *env) capacity(t *testing.T, pool, name string) int64 {
 	t.Helper()
 	out := h.virsh(t, "vol-info", "--bytes", name, pool)
 	for line := range strings.Lines(out) {
@@ -82,7 +82,7 @@ func (h *house) capacity(t *testing.T, pool, name string) int64 {
 func TestFieldPoolVolumes(t *testing.T) {
 	level.Need(t, level.Long)
 	ctx := context.Background()
-	h, pool := volumeHouse(t)
+	h, pool := volumeEnv(t)
 	root, data := filepath.Join(pool, "root.qcow2"), filepath.Join(pool, "data.qcow2")
 	if err := lab.Image(ctx, "xfs", "qcow2", root); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestFieldPoolVolumes(t *testing.T) {
 	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", data, "64M").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	x := h.moveIn(t, "volumes", lab.Spec{Disks: []lab.Disk{{Path: root, Format: "qcow2", Target: "vda"}, {Path: data, Format: "qcow2", Target: "vdb"}}}, true)
+	x := h.start(t, "volumes", lab.Spec{Disks: []lab.Disk{{Path: root, Format: "qcow2", Target: "vda"}, {Path: data, Format: "qcow2", Target: "vdb"}}}, true)
 	x.inVolumes(t, "pool")
 	if err := x.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -145,10 +145,10 @@ func TestFieldPoolVolumes(t *testing.T) {
 
 // refusedHere is refused for a guest whose state directory is its own: it runs on as
 // the same boot.
-func (x *tenant) refusedHere(t *testing.T, exit int, reason, says string, args ...string) {
+func (x *vm) refusedHere(t *testing.T, exit int, reason, says string, args ...string) {
 	t.Helper()
 	x.note(t)
-	x.house.refused(t, args, exit, reason, says)
+	x.env.refused(t, args, exit, reason, says)
 	if log, err := x.Log(); err != nil || log.Boots[len(log.Boots)-1].ID != x.old.Boot {
 		t.Errorf("the guest was started again (%v)", err)
 	}
@@ -157,7 +157,7 @@ func (x *tenant) refusedHere(t *testing.T, exit int, reason, says string, args .
 // TestFieldPoolVolumesRefused: a volume that is no file is refused by the name of what it is.
 func TestFieldPoolVolumesRefused(t *testing.T) {
 	level.Need(t, level.All)
-	h, pool := volumeHouse(t)
+	h, pool := volumeEnv(t)
 	h.virsh(t, "vol-create-as", "pool", "v.qcow2", "64M", "--format", "qcow2")
 	if err := os.Mkdir(filepath.Join(pool, "directory"), 0o755); err != nil {
 		t.Fatal(err)

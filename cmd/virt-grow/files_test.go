@@ -110,7 +110,7 @@ type usageDocument struct {
 	}
 }
 
-func (x *tenant) df(t *testing.T, want int, args ...string) usageDocument {
+func (x *vm) df(t *testing.T, want int, args ...string) usageDocument {
 	t.Helper()
 	code, out := x.plainly(t, append([]string{"df", "--json", "--accel", "tcg"}, args...)...)
 	var u usageDocument
@@ -121,7 +121,7 @@ func (x *tenant) df(t *testing.T, want int, args ...string) usageDocument {
 }
 
 // plainly runs the program and gives its standard output alone.
-func (x *tenant) plainly(t *testing.T, args ...string) (int, string) {
+func (x *vm) plainly(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.Command(x.program, append([]string{"--state-dir", x.state, "--connect", x.URI()}, args...)...)
 	var out, complaints bytes.Buffer
@@ -137,9 +137,9 @@ func (x *tenant) plainly(t *testing.T, args ...string) (int, string) {
 // running.
 func TestFilesOfDomain(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
-	x := h.moveIn(t, "files", lab.Spec{}, true, labDisk{"lvm", "qcow2"}, labDisk{"ntfs-data", "raw"})
-	other := h.moveIn(t, "other", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
+	h := newEnv(t)
+	x := h.start(t, "files", lab.Spec{}, true, labDisk{"lvm", "qcow2"}, labDisk{"ntfs-data", "raw"})
+	other := h.start(t, "other", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	launches := counted(t)
 
 	// One launch for the two disks of a guest, one each for two guests.
@@ -205,7 +205,7 @@ func TestFilesOfDomain(t *testing.T) {
 }
 
 // readsData reads what is on the second disk, by the guest's own path.
-func (x *tenant) readsData(t *testing.T) {
+func (x *vm) readsData(t *testing.T) {
 	t.Helper()
 	code, out := x.plainly(t, "cat", "files:/data/folder/numbers.txt")
 	if want := strings.Repeat("0123456789abcdef\r\n", 20000); code != 0 || out != want {
@@ -225,7 +225,7 @@ func (x *tenant) readsData(t *testing.T) {
 }
 
 // refusesRunning: nothing is changed under a running guest.
-func (x *tenant) refusesRunning(t *testing.T) {
+func (x *vm) refusesRunning(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"edit", "files:/etc/fstab", "-e", "s/a/b/"},
@@ -397,7 +397,7 @@ umount /
 // none: also when the program is killed between the two.
 func TestEditOverDisks(t *testing.T) {
 	level.Need(t, level.All)
-	h := newHouse(t)
+	h := newEnv(t)
 	spec := lab.Spec{}
 	var paths []string
 	for _, target := range []string{"vda", "vdb"} {
@@ -420,7 +420,7 @@ mount /dev/both/data /
 write /list "one\n"
 umount /
 `, paths...)
-	x := h.moveIn(t, "both", spec, true)
+	x := h.start(t, "both", spec, true)
 	before := sums(t, paths)
 	for _, way := range []string{"rollback", "resume"} {
 		if code, out := x.run(t, "commit:vda/after=kill", "edit", "both:/list", "-e", "s/one/two/"); code != -1 {

@@ -18,13 +18,13 @@ import (
 func TestKernelNTFS(t *testing.T) {
 	level.Need(t, level.All)
 	ctx := context.Background()
-	h := newHouse(t)
+	h := newEnv(t)
 	root := filepath.Join(h.dir, "root.qcow2")
 	if err := lab.Image(ctx, "xfs", "qcow2", root); err != nil {
 		t.Fatal(err)
 	}
 	spec := lab.Spec{Cmdline: []string{"load=ntfs3"}, Disks: []lab.Disk{{Path: root, Format: "qcow2", Target: "vda"}}}
-	x := &tenant{house: h, state: filepath.Join(h.dir, "state")}
+	x := &vm{env: h, state: filepath.Join(h.dir, "state")}
 	names := []string{"gpt-windows-winre", "mbr-windows-data"}
 	if level.At(level.All) {
 		names = append(names, "gpt-windows", "gpt-windows-old", "mbr-windows", "mbr-windows-winre")
@@ -46,7 +46,7 @@ func TestKernelNTFS(t *testing.T) {
 			spec.Disks = append(spec.Disks, lab.Disk{Path: path, Format: "qcow2", Target: fmt.Sprintf("vd%c", 'b'+2*i+j)})
 		}
 	}
-	x = h.moveIn(t, "reader", spec, false)
+	x = h.start(t, "reader", spec, false)
 	x.inside(t, "umount /data; mkdir -p /mnt") // the guest mounts the first NTFS there is
 	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ type ntfsVolume struct {
 }
 
 // volumes are all NTFS volumes of a disk in the guest, in their order there.
-func (x *tenant) volumes(t *testing.T, letter int) []ntfsVolume {
+func (x *vm) volumes(t *testing.T, letter int) []ntfsVolume {
 	t.Helper()
 	out := x.inside(t, fmt.Sprintf(`for p in $(ls -v /dev/vd%c?*); do
 mount -t ntfs3 -o ro $p /mnt 2> /dev/null || continue

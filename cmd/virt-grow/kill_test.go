@@ -124,7 +124,7 @@ var (
 )
 
 // TestKilled ends the program with SIGKILL at every step boundary, and then
-// tries both ways out of each wreck: resume ends grown and verified, rollback
+// tries both ways out of each crashed state: resume ends grown and verified, rollback
 // ends with the bytes from before.
 func TestKilled(t *testing.T) {
 	level.Need(t, level.Real)
@@ -144,9 +144,9 @@ func TestKilled(t *testing.T) {
 			if code, out := c.grow(t, point+"=kill"); code != -1 {
 				t.Fatalf("not killed: exit %d\n%s", code, out)
 			}
-			wreck := c.save(t)
+			crashed := c.save(t)
 			c.resume(t)
-			c.restore(t, wreck)
+			c.restore(t, crashed)
 			c.rollback(t, point, before)
 		})
 	}
@@ -163,9 +163,9 @@ func TestKilledInCopy(t *testing.T) {
 			c := newCrash(t, program, "gpt-data-last", format)
 			before := keep(t, c.seen(t))
 			c.killIn(t, "move:sda2", written, "grow", c.image, "--size", "1G", "--grow", "sda1", "--yes")
-			wreck := c.save(t)
+			crashed := c.save(t)
 			c.resume(t)
-			c.restore(t, wreck)
+			c.restore(t, crashed)
 			c.rollback(t, "", before)
 		})
 	}
