@@ -348,7 +348,8 @@ func (s *stage) fake(g *growth) *stagedGrowth {
 		g.useDomain(s.domain)
 		g.steps.Guest = &hostGuest{g, &trialOnTestDriver{s.domain, s}}
 	case s.guest != nil:
-		g.Domain, g.steps.Guest = s.domain, &stagedGuest{s.guest, s}
+		g.useDomain(s.domain)
+		g.steps.Guest = &stagedGuest{s.guest, s}
 	}
 	g.live = &stagedSnapshot{s}
 	return &stagedGrowth{g, s}

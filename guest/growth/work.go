@@ -172,7 +172,7 @@ func (g *growth) save() error { return g.Save(g.data) }
 
 // useDomain has the guest's steps carried out on the domain.
 func (g *growth) useDomain(d *domain.Domain) {
-	g.Domain = d
+	g.Domain, g.Machine = d, d
 	g.steps.Guest, g.live = &hostGuest{g, d}, d
 }
 
