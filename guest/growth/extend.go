@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -17,7 +18,7 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	limit := plan.Seconds(h.Guest().Health.Limit)
 	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("not done within %s", limit))
 	defer stop()
-	err := h.Inside().Await(ctx, h.stillRuns)
+	err := inside.New(h.Guest().Name, h.domain).Await(ctx, h.stillRuns)
 	var said string
 	if err == nil {
 		said, err = h.domain.Exec(ctx, plan.PowerShell(s.Script))

@@ -9,6 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/overlay"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -37,9 +38,8 @@ type trialDomain interface {
 	Redirect(context.Context, []domain.Overlay) error
 	CommitLive(ctx context.Context, target, image string, said func(done, all uint64)) error
 	Wake(context.Context) error
-	// Ping, FileSystems and Exec ask the guest's agent.
-	Ping(context.Context) error
-	FileSystems(context.Context) ([]domain.FS, error)
+	// The agent's calls, and Exec, which returns what a program printed.
+	inside.Agent
 	Exec(ctx context.Context, command []string) (string, error)
 }
 
