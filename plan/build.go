@@ -38,7 +38,7 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	p := &Plan{
 		Schema: Schema, Target: target, Request: r,
 		OldSize: l.Size, NewSize: newSize,
-		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings, ToDo: b.todo,
+		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings, ManualSteps: b.todo,
 		Writes: writes(l, b.steps), Fingerprint: l.Fingerprint(),
 	}
 	for i, d := range chosen {
@@ -61,7 +61,7 @@ func (p *Plan) wrap(extend []Step) {
 	}
 	if !p.Target.Guest.extends() {
 		for _, s := range extend {
-			p.ToDo = append(p.ToDo, s.ByHand())
+			p.ManualSteps = append(p.ManualSteps, s.ByHand())
 		}
 		extend = nil
 	}

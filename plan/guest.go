@@ -37,8 +37,8 @@ type Guest struct {
 	// Manual waits for a person to accept after the check has passed.
 	Manual bool `json:"manual,omitempty"`
 	// Shutdown lists the shutdown methods, in the order in which they are tried.
-	Shutdown []Rung `json:"shutdown,omitempty"`
-	Health   Health `json:"health"`
+	Shutdown []ShutdownAttempt `json:"shutdown,omitempty"`
+	Health   Health            `json:"health"`
 	// Exec reports that the guest's agent runs programs.
 	Exec bool `json:"exec,omitempty"`
 }
@@ -50,9 +50,9 @@ type TrialDisk struct {
 	Format string `json:"format"`
 }
 
-// Rung is one way to ask a guest to stop, and how long it may take.
-type Rung struct {
-	Way string `json:"way" jsonschema:"enum=agent,enum=acpi,enum=force"`
+// ShutdownAttempt is one method of stopping a guest, and how long it may take.
+type ShutdownAttempt struct {
+	Method string `json:"way" jsonschema:"enum=agent,enum=acpi,enum=force"`
 	// Seconds is how many seconds the guest may take.
 	Seconds float64 `json:"seconds"`
 }
@@ -108,15 +108,15 @@ func (g *Guest) around(edit, extend []Step, oldSize, newSize size.Bytes) []Step 
 }
 
 func (g *Guest) shutdown() Step {
-	var ways []string
+	var methods []string
 	for _, r := range g.Shutdown {
-		if r.Way == "force" {
-			ways = append(ways, "power off")
+		if r.Method == "force" {
+			methods = append(methods, "power off")
 			continue
 		}
-		ways = append(ways, fmt.Sprintf("%s up to %.0f s", map[string]string{"agent": "guest agent", "acpi": "ACPI"}[r.Way], r.Seconds))
+		methods = append(methods, fmt.Sprintf("%s up to %.0f s", map[string]string{"agent": "guest agent", "acpi": "ACPI"}[r.Method], r.Seconds))
 	}
-	return Step{Kind: StepShutdown, Summary: fmt.Sprintf("shut %s down: %s", g.Name, strings.Join(ways, ", then "))}
+	return Step{Kind: StepShutdown, Summary: fmt.Sprintf("shut %s down: %s", g.Name, strings.Join(methods, ", then "))}
 }
 
 func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {

@@ -38,8 +38,8 @@ type Plan struct {
 	Steps []Step `json:"steps" jsonschema:"nullable"`
 	// Warnings are what a person should know before saying yes.
 	Warnings []string `json:"warnings,omitempty"`
-	// ToDo is what is left to a person when the job is done.
-	ToDo []string `json:"todo,omitempty"`
+	// ManualSteps is what is left to a person when the job is done.
+	ManualSteps []string `json:"todo,omitempty"`
 	// Writes is about how much the steps write, on the host.
 	Writes size.Bytes `json:"writes"`
 	// Fingerprint is a SHA-256 of the layout that the plan was made for.

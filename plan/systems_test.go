@@ -156,8 +156,8 @@ func TestSystems(t *testing.T) {
 					t.Errorf("partition %d moves by %s", was.Number, moved)
 				}
 			}
-			if r.PartitionOnly && (len(p.ToDo) != 1 || !strings.Contains(p.ToDo[0], "growfs")) {
-				t.Errorf("left to do: %q", p.ToDo)
+			if r.PartitionOnly && (len(p.ManualSteps) != 1 || !strings.Contains(p.ManualSteps[0], "growfs")) {
+				t.Errorf("left to do: %q", p.ManualSteps)
 			}
 		})
 	}
@@ -178,8 +178,8 @@ func TestPartitionOnlyToDo(t *testing.T) {
 			t.Errorf("%s: %v", content, err)
 			continue
 		}
-		if len(p.ToDo) != 1 || !strings.Contains(p.ToDo[0], says) || !strings.Contains(p.ToDo[0], "number 1 of this disk") {
-			t.Errorf("%s: %q", content, p.ToDo)
+		if len(p.ManualSteps) != 1 || !strings.Contains(p.ManualSteps[0], says) || !strings.Contains(p.ManualSteps[0], "number 1 of this disk") {
+			t.Errorf("%s: %q", content, p.ManualSteps)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func TestNTFSGuest(t *testing.T) {
 	r := request("+10G")
 	r.NTFS = plan.NTFSGuest
 	agent := plan.Guest{Name: "win", Disk: "vda", Running: true, Trial: true, Exec: true, Health: plan.Health{Agent: true, Limit: 60},
-		Disks: []plan.TrialDisk{{Target: "vda"}}, Shutdown: []plan.Rung{{Way: "agent", Seconds: 60}}}
+		Disks: []plan.TrialDisk{{Target: "vda"}}, Shutdown: []plan.ShutdownAttempt{{Method: "agent", Seconds: 60}}}
 	target := func(change func(*plan.Guest)) plan.Target {
 		g := agent
 		change(&g)
@@ -65,12 +65,12 @@ func TestNTFSGuest(t *testing.T) {
 			before, _ := p.Before.Find(p.Grows)
 			after, _ := p.After.Find(p.Grows)
 			s := stepOf(p, "extend:"+p.Grows)
-			if (s == nil) != c.byHand || (len(p.ToDo) > 0) != c.byHand {
-				t.Fatalf("step %+v, left to do %q", s, p.ToDo)
+			if (s == nil) != c.byHand || (len(p.ManualSteps) > 0) != c.byHand {
+				t.Fatalf("step %+v, left to do %q", s, p.ManualSteps)
 			}
 			if c.byHand {
-				if !strings.Contains(p.ToDo[0], c.says) || after.Size != before.Size {
-					t.Errorf("%s is to have %s, left to do: %s", after.Name, after.Size, p.ToDo)
+				if !strings.Contains(p.ManualSteps[0], c.says) || after.Size != before.Size {
+					t.Errorf("%s is to have %s, left to do: %s", after.Name, after.Size, p.ManualSteps)
 				}
 				return
 			}

@@ -93,12 +93,12 @@ func optionsOf(g *plan.Guest, sector size.Bytes) growth.DomainOptions {
 	} else {
 		o.Settle = plan.Seconds(g.Health.Settle)
 	}
-	for _, rung := range g.Shutdown {
-		if rung.Way == string(domain.ByForce) {
+	for _, attempt := range g.Shutdown {
+		if attempt.Method == string(domain.ByForce) {
 			o.ForceOff = true
 			continue
 		}
-		o.ShutdownTimeout = plan.Seconds(rung.Seconds)
+		o.ShutdownTimeout = plan.Seconds(attempt.Seconds)
 	}
 	return o
 }

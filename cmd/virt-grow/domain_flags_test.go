@@ -31,7 +31,7 @@ func TestWindowEnd(t *testing.T) {
 // A plan is applied with the options it was made with.
 func TestOptionsOf(t *testing.T) {
 	g := &plan.Guest{Disk: "vda", Running: true, Trial: true, Manual: true,
-		Shutdown:    []plan.Rung{{Way: "acpi", Seconds: 20}, {Way: "force", Seconds: 10}},
+		Shutdown:    []plan.ShutdownAttempt{{Method: "acpi", Seconds: 20}, {Method: "force", Seconds: 10}},
 		Disks:       []plan.TrialDisk{{Target: "vda"}},
 		Unprotected: []string{"vdb"}, Health: plan.Health{Settle: 7, Command: "true"}}
 	want := growth.DomainOptions{Disk: "vda", Manual: true, NoAgent: true, ForceOff: true, OnlyTarget: true,

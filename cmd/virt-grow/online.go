@@ -160,7 +160,7 @@ func onlineText(made *online.Plan) view.Online {
 	case online.ByAgent:
 		o.Commands = made.Lines()
 	case online.ByPerson:
-		o.ToDo = made.ByHand()
+		o.ManualSteps = made.ByHand()
 	}
 	return o
 }

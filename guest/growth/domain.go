@@ -90,15 +90,15 @@ func guestOf(d *domain.Domain, s domain.Status, def domain.Disk, o DomainOptions
 	return g
 }
 
-func shutdownMethods(s domain.Status, o DomainOptions) []plan.Rung {
+func shutdownMethods(s domain.Status, o DomainOptions) []plan.ShutdownAttempt {
 	limit := o.ShutdownTimeout.Seconds()
-	var methods []plan.Rung
+	var methods []plan.ShutdownAttempt
 	if s.Agent || s.State != domain.Running && s.Channel && !o.NoAgent {
-		methods = append(methods, plan.Rung{Way: string(domain.ByAgent), Seconds: limit})
+		methods = append(methods, plan.ShutdownAttempt{Method: string(domain.ByAgent), Seconds: limit})
 	}
-	methods = append(methods, plan.Rung{Way: string(domain.ByACPI), Seconds: limit})
+	methods = append(methods, plan.ShutdownAttempt{Method: string(domain.ByACPI), Seconds: limit})
 	if o.ForceOff {
-		methods = append(methods, plan.Rung{Way: string(domain.ByForce), Seconds: 10})
+		methods = append(methods, plan.ShutdownAttempt{Method: string(domain.ByForce), Seconds: 10})
 	}
 	return methods
 }

@@ -82,7 +82,7 @@ func TestTreatment(t *testing.T) {
 	} {
 		var methods []string
 		for _, m := range shutdownMethods(c.status, c.options) {
-			methods = append(methods, fmt.Sprintf("%s %g", m.Way, m.Seconds))
+			methods = append(methods, fmt.Sprintf("%s %g", m.Method, m.Seconds))
 		}
 		if !slices.Equal(methods, c.methods) {
 			t.Errorf("%s: %q, want %q", name, methods, c.methods)

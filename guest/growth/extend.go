@@ -61,7 +61,7 @@ func (g *growth) manualSteps() []string {
 	if g.plan == nil {
 		return nil
 	}
-	todo := slices.Clone(g.plan.ToDo)
+	todo := slices.Clone(g.plan.ManualSteps)
 	for _, s := range g.plan.Steps {
 		if s.Kind == plan.StepExtend && slices.Contains(g.data.ByHand, s.Device) {
 			todo = append(todo, s.ByHand())

@@ -181,7 +181,7 @@ func treatments(name string) *plan.Guest {
 	}
 	if strings.HasPrefix(name, "libvirt") {
 		g.Health.Agent, g.Health.Limit = strings.HasSuffix(name, "agent"), 60
-		g.Shutdown = []plan.Rung{{Way: string(domain.ByForce), Seconds: 1}}
+		g.Shutdown = []plan.ShutdownAttempt{{Method: string(domain.ByForce), Seconds: 1}}
 	}
 	return g
 }

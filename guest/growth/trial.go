@@ -45,11 +45,11 @@ type trialDomain interface {
 
 // ShutDown asks the guest in the ways the plan names.
 func (h *hostGuest) ShutDown(ctx context.Context) error {
-	var rungs []domain.ShutdownAttempt
+	var attempts []domain.ShutdownAttempt
 	for _, r := range h.Guest().Shutdown {
-		rungs = append(rungs, domain.ShutdownAttempt{Method: domain.ShutdownMethod(r.Way), Limit: plan.Seconds(r.Seconds)})
+		attempts = append(attempts, domain.ShutdownAttempt{Method: domain.ShutdownMethod(r.Method), Limit: plan.Seconds(r.Seconds)})
 	}
-	err := h.domain.ShutDown(ctx, rungs, func(text string) { h.Note("%s", text) })
+	err := h.domain.ShutDown(ctx, attempts, func(text string) { h.Note("%s", text) })
 	if errors.Is(err, domain.ErrStillRuns) {
 		h.refusedStop = true
 		return plan.Refuse(plan.ShutdownTimeout, h.Guest().Name, "%s: %v", h.Guest().Name, err)
@@ -89,8 +89,8 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 // off: the request cannot be taken back, so it is started again after it.
 func (h *hostGuest) lateStop(ctx context.Context) (bool, error) {
 	limit := 30 * time.Second
-	if rungs := h.Guest().Shutdown; len(rungs) > 0 {
-		limit = min(limit, plan.Seconds(rungs[0].Seconds))
+	if attempts := h.Guest().Shutdown; len(attempts) > 0 {
+		limit = min(limit, plan.Seconds(attempts[0].Seconds))
 	}
 	h.Note("%s was asked to shut down: waiting up to %s to start it again", h.Guest().Name, limit)
 	return h.domain.WaitOff(ctx, limit)
@@ -200,8 +200,8 @@ func (h *hostGuest) Start(ctx context.Context) error {
 // the guest need not be asked.
 func (h *hostGuest) Stop(ctx context.Context) error {
 	if len(h.Guest().Unprotected) > 0 || !h.Guest().Trial {
-		ladder := []domain.ShutdownAttempt{{Method: domain.ByAgent, Limit: 30 * time.Second}, {Method: domain.ByACPI, Limit: 30 * time.Second}}
-		err := h.domain.ShutDown(ctx, ladder, func(text string) { h.Note("%s", text) })
+		attempts := []domain.ShutdownAttempt{{Method: domain.ByAgent, Limit: 30 * time.Second}, {Method: domain.ByACPI, Limit: 30 * time.Second}}
+		err := h.domain.ShutDown(ctx, attempts, func(text string) { h.Note("%s", text) })
 		if err == nil || !errors.Is(err, domain.ErrStillRuns) {
 			return err
 		}

@@ -21,12 +21,12 @@ func newGuestRig(t *testing.T, treat plan.Guest) (*rig, *applytest.Guest) {
 
 func treatments() map[string]plan.Guest {
 	disks := []plan.TrialDisk{{Target: "vda", Path: "/a.qcow2", Format: "qcow2"}, {Target: "vdb", Path: "/b.raw", Format: "raw"}}
-	ladder := []plan.Rung{{Way: "agent", Seconds: 60}}
+	attempts := []plan.ShutdownAttempt{{Method: "agent", Seconds: 60}}
 	return map[string]plan.Guest{
-		"trial":          {Name: "dev7", Disk: "vda", Running: true, Trial: true, Disks: disks, Shutdown: ladder},
-		"no trial":       {Name: "dev7", Disk: "vda", Running: true, Shutdown: ladder},
+		"trial":          {Name: "dev7", Disk: "vda", Running: true, Trial: true, Disks: disks, Shutdown: attempts},
+		"no trial":       {Name: "dev7", Disk: "vda", Running: true, Shutdown: attempts},
 		"off":            {Name: "dev7", Disk: "vda"},
-		"off with trial": {Name: "dev7", Disk: "vda", Trial: true, Disks: disks[:1], Shutdown: ladder},
+		"off with trial": {Name: "dev7", Disk: "vda", Trial: true, Disks: disks[:1], Shutdown: attempts},
 	}
 }
 

@@ -239,8 +239,8 @@ type ResultEvent struct {
 	Overlay string `json:"overlay,omitempty"`
 	// Next is the command to run.
 	Next string `json:"next,omitempty"`
-	// ToDo lists what is left to a person.
-	ToDo []string `json:"todo,omitempty"`
+	// ManualSteps lists what is left to a person.
+	ManualSteps []string `json:"todo,omitempty"`
 	// Said are messages for people about what a job without a plan did.
 	Said []string `json:"said,omitempty"`
 	// Ran are the commands that the guest ran for the job.

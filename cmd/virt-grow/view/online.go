@@ -25,9 +25,9 @@ type Online struct {
 	InGuest online.InGuest `json:"in_guest"`
 	// Commands are what the guest's agent will run, as far as that is known.
 	Commands []string `json:"commands,omitempty"`
-	// ToDo lists what is left to a person.
-	ToDo  []string `json:"todo,omitempty"`
-	Notes []string `json:"notes,omitempty"`
+	// ManualSteps lists what is left to a person.
+	ManualSteps []string `json:"todo,omitempty"`
+	Notes       []string `json:"notes,omitempty"`
 }
 
 // OnlinePlan shows it.
@@ -49,7 +49,7 @@ func OnlinePlan(w io.Writer, s Style, o Online) error {
 			p.verbatim(c)
 		}
 	}
-	p.later(o.ToDo)
+	p.later(o.ManualSteps)
 	for _, note := range o.Notes {
 		p.paragraph("", "%s", strings.ToUpper(note[:1])+note[1:]+".")
 	}

@@ -32,7 +32,7 @@ func Plan(w io.Writer, s Style, in PlanText) error {
 		p.maps(in.Plan)
 		p.steps(in)
 		p.scripts(in.Plan)
-		p.toDo(in.Plan.ToDo)
+		p.toDo(in.Plan.ManualSteps)
 		p.warnings(in.Plan)
 		p.wayBack(in)
 	}

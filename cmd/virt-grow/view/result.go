@@ -20,8 +20,8 @@ type Result struct {
 	Overlay string
 	// Accept and Rollback are the commands that decide.
 	Accept, Rollback string
-	// ToDo is what is left to a person.
-	ToDo []string
+	// ManualSteps is what is left to a person.
+	ManualSteps []string
 	// Said is what came of a job without a plan.
 	Said []string
 }
@@ -74,7 +74,7 @@ func Results(w io.Writer, s Style, r Result) error {
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")
 	}
-	p.toDo(r.ToDo)
+	p.toDo(r.ManualSteps)
 	if r.Took > 0 {
 		p.line("%s in total", Took(r.Took))
 	}

@@ -92,7 +92,7 @@ func extendedPlan(byHand bool) *plan.Plan {
 	p.Steps[2] = extend
 	if byHand {
 		p.Steps = slices.Delete(p.Steps, 2, 3)
-		p.ToDo = []string{extend.ByHand()}
+		p.ManualSteps = []string{extend.ByHand()}
 		p.After.Devices[3].Size, p.After.Devices[3].Content.Size = 49*gib, 49*gib
 	}
 	return p
@@ -137,8 +137,8 @@ func diskList(when time.Time) *plan.DiskList {
 func grownOnline() Online {
 	return Online{Guest: "dev7", Disk: "vdb", Path: "/img/data.qcow2", Format: "qcow2", From: 20 << 30, To: 30 << 30,
 		Via: "libvirt", Sent: `virDomainBlockResize("vdb", 32212254720, VIR_DOMAIN_BLOCK_RESIZE_BYTES)`, InGuest: "agent",
-		Commands: []string{"growpart /dev/vdb 1", "xfs_growfs '/srv/\x1b[2Jmy data'"},
-		ToDo:     []string{"in the guest, as root:\nresize2fs /dev/vdb1"}, Notes: []string{"the guest has 2 disks of this size"}}
+		Commands:    []string{"growpart /dev/vdb 1", "xfs_growfs '/srv/\x1b[2Jmy data'"},
+		ManualSteps: []string{"in the guest, as root:\nresize2fs /dev/vdb1"}, Notes: []string{"the guest has 2 disks of this size"}}
 }
 
 func TestGolden(t *testing.T) {
@@ -168,7 +168,7 @@ func TestGolden(t *testing.T) {
 		"plan-windows-extends": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: extendedPlan(false), Overlay: "/img"}) },
 		"result-by-hand": func(w io.Writer) error {
 			p := extendedPlan(true)
-			return Results(w, plain, Result{Job: "J", Outcome: Done, Plan: p, Took: time.Minute, ToDo: p.ToDo})
+			return Results(w, plain, Result{Job: "J", Outcome: Done, Plan: p, Took: time.Minute, ManualSteps: p.ManualSteps})
 		},
 		"plan-nothing": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: nothingPlan()}) },
 		"result-done": func(w io.Writer) error {
