@@ -89,7 +89,7 @@ func find(app *cli.App, words []string) *cli.Command {
 	return c
 }
 
-// flag puts one flag, and its value, where it belongs. It gives what is left.
+// flag stores one flag and its value, and returns the words that follow.
 func (l *line) flag(word string, rest []string, globals, own map[string]bool) []string {
 	name, _, inline := strings.Cut(strings.TrimLeft(word, "-"), "=")
 	takes, isOwn := own[name]

@@ -122,7 +122,7 @@ func (p *program) trouble(err error) view.Trouble {
 	r, refused := refusal(err)
 	switch {
 	case t.Exit == exitInterrupted:
-		// What was cut off has its own words for it; they are no news.
+		// The error text of the interrupted operation adds nothing.
 		t.Reason, t.Error = view.ReasonInterrupted, interruption(err)
 	case t.Exit == exitUsage:
 		t.Reason = view.ReasonUsage
@@ -200,7 +200,7 @@ func (p *program) result(err error, t view.Trouble) {
 	p.events.Result(r)
 }
 
-// complain says to people what went wrong and what to do.
+// complain tells the user what went wrong and what to do.
 func (p *program) complain(err error, t view.Trouble) {
 	s := p.styleFor(p.errLive)
 	fmt.Fprintln(p.err, "virt-grow: "+s.Clean(t.Error))
@@ -216,7 +216,7 @@ func (p *program) complain(err error, t view.Trouble) {
 	}
 }
 
-// aftermath says what state the image is left in.
+// aftermath describes the state that the image is left in.
 func (p *program) aftermath(err error, t view.Trouble) string {
 	var failure *guest.Failure
 	job := errors.As(err, &failure)

@@ -19,7 +19,7 @@ import (
 // inFiles are the commands about files inside a guest.
 var inFiles = []string{"ls", "cat", "copy-out", "copy-in", "edit"}
 
-// spotHelp says how TARGET:PATH is read.
+// spotHelp explains TARGET:PATH.
 const spotHelp = "In TARGET:PATH, the TARGET ends at the first :/ or, for Windows, at the first drive\n   letter (:C:). PATH is a path as the guest sees it and begins with / or a drive\n   letter; file systems that the guest's fstab mounts are included. If no operating\n   system is installed, / is the only file system; --mount selects one of several."
 
 func fileFlags(more ...cli.Flag) []cli.Flag {

@@ -138,7 +138,7 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 	return nil
 }
 
-// run carries a job out under the eyes of a view, and shows how it ended.
+// run carries out a job, shows its progress in a view, and shows how it ended.
 func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error {
 	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
 	stop := p.watch(o)

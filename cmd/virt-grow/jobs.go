@@ -107,12 +107,12 @@ func (p *program) commands(j job.Status) []view.Command {
 	return commands
 }
 
-// closing is the command that ends a job which nothing else ends.
+// closing is the command that closes a job that nothing else can end.
 func (p *program) closing(id string) view.Command {
 	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else can end it"}
 }
 
-// stepsOf says how far a job is.
+// stepsOf lists a job's steps, and which of them are done.
 func stepsOf(planned []plan.Step, r journal.Record) []view.StepStatus {
 	var steps []view.StepStatus
 	for _, s := range planned {

@@ -78,7 +78,7 @@ type program struct {
 	final atomic.Bool
 }
 
-// execute runs one command line and gives the exit code.
+// execute runs one command line and returns the exit code.
 func execute(args []string, c console) int {
 	// What libguestfs says comes back as errors; its debugging would end up
 	// between the lines of a document.

@@ -87,7 +87,7 @@ func file(path string) *view.File {
 	return &view.File{Path: path, Exists: err == nil, Bytes: n}
 }
 
-// foreignText says what a person can do with a job of another version.
+// foreignText tells what the user can do with a job of another version.
 func (p *program) foreignText(id string) string {
 	return fmt.Sprintf("Another version of virt-grow began the job, and its format is unknown to this version. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
 		p.store().DirOf(id))
