@@ -72,7 +72,7 @@ printf x | dd of=fs bs=1 seek=300 conv=notrunc status=none`, "--size +512M", 3, 
 		{"blocks larger than pages", 200 * size.MiB, `mkfs.ext4 -q -F -F -b 65536 fs 2>/dev/null`, "--size +256M", 3, []string{"blocks of 64 KiB"}, ""},
 		{"unmounted", 200 * size.MiB, `mkfs.ext4 -q -F -O mmp fs`, "--size +256M", 0, []string{"is grown"}, `e2fsck -fn fs`},
 		{"mounted by a host", 200 * size.MiB, mmpSays("\\1\\0\\0\\0"), "--size +256M", 5, []string{"reports that the host", "shut down the system that has it mounted"}, ""},
-		{"checked by a host", 200 * size.MiB, mmpSays("\\120\\115\\115\\342"), "--size +256M", 5, []string{"being checked", "clear_mmp"}, ""},
+		{"checked by a host", 200 * size.MiB, mmpSays("\\120\\115\\115\\342"), "--size +256M", 5, []string{"is checking it", "clear_mmp"}, ""},
 		{"an XFS in need of repair", 320 * size.MiB, fmt.Sprintf(v6, "0x1b"), "--size +512M", 3, []string{"is damaged"}, ""},
 		{"an XFS whose count is off", 320 * size.MiB, `mkfs.xfs -q fs
 n=$(xfs_db -c 'sb 0' -c 'p fdblocks' fs | awk '{print $3}')
