@@ -101,12 +101,13 @@ func (p *detaching) prepare(ctx context.Context) error {
 	if err := judgeBlocked(p.domain, p.survey); err != nil {
 		return err
 	}
-	if err := p.locate(ctx); err != nil {
-		return err
-	}
+	// What locate checks depends on whether the image is to be deleted.
 	p.Delete, p.Limit = p.request.Delete, p.request.Limit.Seconds()
 	if p.Limit == 0 {
 		p.Limit = ReleaseLimit.Seconds()
+	}
+	if err := p.locate(ctx); err != nil {
+		return err
 	}
 	if p.Live != "" {
 		return p.judgeUse(ctx)
