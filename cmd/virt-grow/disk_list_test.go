@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -341,5 +342,23 @@ func countLaunches(t *testing.T, dir string) func() int {
 			t.Error(err)
 		}
 		return len(data)
+	}
+}
+
+// TestDetachDelete: what is no file is not deleted, and the disk stays where it is.
+func TestDetachDelete(t *testing.T) {
+	level.Only(t, level.Real)
+	h := newEnv(t)
+	shell(t, h.dir, "mknod node b 7 250")
+	h.define(t, "block", "", "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='"+h.dir+"/node'/><target dev='vda' bus='virtio'/></disk>")
+	out, err := exec.Command(h.program, "--state-dir", filepath.Join(h.dir, "state"), "--connect", h.URI(), "--json", "disk", "detach", "block", "vda", "--delete").CombinedOutput()
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitRefused || !strings.Contains(string(out), "only files can be deleted") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if l, _ := h.lists(t, "block"); len(l.Disks) != 1 {
+		t.Errorf("%+v", l.Disks)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "node")); err != nil {
+		t.Error(err)
 	}
 }
