@@ -43,7 +43,7 @@ func (g *growth) Describe(r journal.Record, active bool) string {
 	case g.Header().Agreed:
 		return "It ended while it looked at the image. The image is untouched."
 	}
-	return "It ended while it looked at the image; nobody had agreed to a plan. The image is untouched."
+	return "It ended while it looked at the image; its plan was not confirmed. The image is untouched."
 }
 
 // describeTrial says what is at stake in a trial that a person has to decide.
