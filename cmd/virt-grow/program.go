@@ -116,7 +116,7 @@ func (p *program) apply(c *cli.Context) error {
 		return usage("--accel %s: it is one of auto, kvm, tcg", p.accel)
 	}
 	if p.launchTimeout = c.Duration("launch-timeout"); p.launchTimeout <= 0 {
-		return usage("--launch-timeout %s: it must be longer than nothing, for example 10m", p.launchTimeout)
+		return usage("--launch-timeout %s: it must be positive, for example 10m", p.launchTimeout)
 	}
 	return nil
 }

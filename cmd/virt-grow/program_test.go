@@ -44,7 +44,7 @@ func TestUsage(t *testing.T) {
 		exit int
 		says string
 	}{
-		{"--launch-timeout 0s inspect a.raw", 64, "--launch-timeout 0s: it must be longer than nothing"},
+		{"--launch-timeout 0s inspect a.raw", 64, "--launch-timeout 0s: it must be positive, for example 10m"},
 		{"disk lits", 64, `no command disk lits. Did you mean "list"?`},
 		{"disk list", 64, "disk list: DOMAIN is missing"},
 		{"disk list A B", 64, "disk list takes one DOMAIN"},

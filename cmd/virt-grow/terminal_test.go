@@ -41,6 +41,8 @@ func TestTerminal(t *testing.T) {
 		t.Run(strings.Fields(c.line)[0], func(t *testing.T) {
 			if c.long {
 				long(t)
+			} else {
+				quick(t)
 			}
 			code, out := r.onTerminal(t, c.line)
 			if code != 0 || !strings.Contains(out, c.says) || !strings.Contains(out, " … ") {
