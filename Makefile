@@ -47,13 +47,13 @@ test: deps-test ## the whole suite, also on a fresh machine; at most 15 minutes
 # every point of the kill and fault tests, and more formats: 2½ hours.
 LONG ?= 1
 test-all: deps-test ## the long matrices
-	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,60m) $(TEST) ./guest ./cmd/virt-grow ./testimages
+	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,80m) $(TEST) ./guest/... ./cmd/virt-grow ./testimages
 
 # Not in the suite: it needs root, loop devices and Debian's archive.
 test-debian: deps-test ## grow and boot two real Debians, made on demand: without KVM 15 minutes
 	VIRT_GROW_LONG=debian go test -count=1 -timeout 60m -run TestDebian -v ./cmd/virt-grow
 
-test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM half an hour
+test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM an hour or more
 	@.ci/host $(HOST)
 
 lint: binding ## gofmt, go vet, staticcheck, import directions

@@ -135,6 +135,7 @@ func TestContainerLimit(t *testing.T) {
 // TestNotWritable: an image that nobody can write to is refused when it is planned, one
 // whose directory takes no overlay when it is to be grown.
 func TestNotWritable(t *testing.T) {
+	level.Only(t, level.Real)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
 	shell(t, r.dir, "mkdir images && mv disk.raw images && qemu-img convert -O qcow2 images/disk.raw images/disk.qcow2")
 	mounts := map[string]string{

@@ -39,8 +39,8 @@ func fileSum(t *testing.T, path string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// mmpSays makes an ext4 whose multiple mount protection has that sequence, which is
-// printf's.
+// mmpSays returns a script that makes an ext4 whose multiple mount protection block holds
+// that sequence number: four bytes, as printf's escapes.
 func mmpSays(sequence string) string {
 	return fmt.Sprintf(`mkfs.ext4 -q -F -b 4096 -O mmp,^metadata_csum fs
 block=$(dumpe2fs -h fs 2>/dev/null | awk '/^MMP block/ {print $4}')

@@ -45,6 +45,8 @@ func TestTerminal(t *testing.T) {
 		t.Run(strings.Fields(c.line)[0], func(t *testing.T) {
 			if c.long {
 				level.Need(t, level.Long)
+			} else {
+				level.Only(t, level.Real)
 			}
 			code, out := r.onTerminal(t, c.line)
 			if code != 0 || !strings.Contains(out, c.says) || !strings.Contains(out, " … ") {

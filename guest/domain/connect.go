@@ -58,8 +58,9 @@ func Connect(uri string) (*Conn, error) {
 	if err := events(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", plain(err))
 	}
-	// libvirt's client logs on stderr, for example that the daemon closed a connection,
-	// which would appear between our own lines. Its functions return all errors anyway.
+	// Unless an output is named, libvirt's client writes warnings to standard error,
+	// between our own lines. Where one is named, it also logs the errors that its
+	// functions return, so the output is one that drops everything.
 	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
 		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 	}

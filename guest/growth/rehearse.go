@@ -262,7 +262,7 @@ func usedByWindows(l *plan.Layout) map[string]bool {
 	for i := range l.Devices {
 		content := &l.Devices[i].Content
 		if p := content.Problem; p != nil && p.Way == plan.WayUnmount {
-			content.Problem = nil // e2fsck sees that nobody goes on with the view
+			content.Problem = nil // nobody updates the snapshot, so e2fsck takes it for unmounted
 		} else if p != nil && p.Reason == plan.NTFSDirty {
 			content.Problem = nil
 			used[l.Devices[i].Name] = true
