@@ -41,7 +41,7 @@ func TestBootsFromNTFS(t *testing.T) {
 			o := growth.Options{Options: job.Options{Store: journal.Store{Dir: shortDir(t)}}}
 			o.Session.Reuse = s.get(t, 512)
 			r := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: grownTo},
-				Grow: []plan.Where{{Name: grow, Amount: plan.Amount{Mode: plan.Fill}}}}
+				Grow: []plan.GrowTarget{{Name: grow, Amount: plan.Amount{Mode: plan.Fill}}}}
 			out, err := growth.Grow(ctx, img, r, o)
 			if err != nil {
 				t.Fatal(err)

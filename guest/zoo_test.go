@@ -168,7 +168,7 @@ func (x *trial) open(t *testing.T) (*disk.Disk, error) {
 func (x *trial) request() plan.Request {
 	return plan.Request{
 		Size: plan.Amount{Mode: plan.Absolute, Bytes: grownTo},
-		Grow: []plan.Where{{Name: x.image.Target, Amount: plan.Amount{Mode: plan.Fill}}},
+		Grow: []plan.GrowTarget{{Name: x.image.Target, Amount: plan.Amount{Mode: plan.Fill}}},
 	}
 }
 
@@ -553,7 +553,7 @@ func fstabAlone(t *testing.T, s *sessions) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []plan.Offset{{Where: "/old", At: 68157440}}
+	want := []plan.Offset{{MountPoint: "/old", At: 68157440}}
 	if layout.OS != nil || !slices.Equal(layout.ByOffset, want) {
 		t.Errorf("system %+v, mounted by offset %+v", layout.OS, layout.ByOffset)
 	}
@@ -659,7 +659,7 @@ func TestNeighbours(t *testing.T) {
 	t.Run("grows as well", func(t *testing.T) {
 		x, img := open(t, "gpt-data-last")
 		r := x.request()
-		r.Grow = []plan.Where{
+		r.Grow = []plan.GrowTarget{
 			{Name: "sda1", Amount: plan.Amount{Mode: plan.Relative, Bytes: 100 * size.MiB}},
 			{Name: "sda2", Amount: plan.Amount{Mode: plan.Fill}},
 		}

@@ -284,7 +284,7 @@ func (b *builder) movable(neighbour *Device) error {
 	}
 	for _, o := range b.before.ByOffset {
 		if o.At < 0 || neighbour.Start <= o.At && o.At < neighbour.End() {
-			return refuse("the guest's fstab mounts %s by its offset on the disk", o.Where)
+			return refuse("the guest's fstab mounts %s by its offset on the disk", o.MountPoint)
 		}
 	}
 	for _, o := range b.carried(neighbour) {

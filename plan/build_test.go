@@ -139,7 +139,7 @@ func TestBuildRefuses(t *testing.T) {
 	crowd := gpt(10*GiB, []part{{1, 1 * MiB, 8 * GiB, ""}, {2, 9 * GiB, 512 * MiB, table.GPTLinuxSwap}, {3, 9*GiB + 512*MiB, 256 * MiB, ""}})
 	byOffset := func(at size.Bytes) *plan.Layout {
 		l := neighbour(table.GPTLinux)
-		l.ByOffset = []plan.Offset{{Where: "/old", At: at}}
+		l.ByOffset = []plan.Offset{{MountPoint: "/old", At: at}}
 		return l
 	}
 	disk := func(c plan.Content) *plan.Layout {
@@ -321,7 +321,7 @@ func TestAmounts(t *testing.T) {
 }
 
 func TestWheres(t *testing.T) {
-	for text, want := range map[string]plan.Where{
+	for text, want := range map[string]plan.GrowTarget{
 		"/data":         {Name: "/data", Amount: plan.Amount{Mode: plan.Fill}},
 		"C:=+10G":       {Name: "C:", Amount: amount("+10G")},
 		"UUID=ab-c":     {Name: "UUID=ab-c", Amount: plan.Amount{Mode: plan.Fill}},
@@ -329,12 +329,12 @@ func TestWheres(t *testing.T) {
 		"LABEL=a b=20G": {Name: "LABEL=a b", Amount: amount("20G")},
 		"none":          {Name: "none", Amount: plan.Amount{Mode: plan.Fill}},
 	} {
-		if got, err := plan.ParseWhere(text); err != nil || got != want {
+		if got, err := plan.ParseGrowTarget(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
 	for _, text := range []string{"", "=1G", "UUID=", "/=", "/=10", "none=1G", "/data=-1G"} {
-		if got, err := plan.ParseWhere(text); err == nil {
+		if got, err := plan.ParseGrowTarget(text); err == nil {
 			t.Errorf("%q was taken for %v", text, got)
 		}
 	}

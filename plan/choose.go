@@ -55,7 +55,7 @@ func choose(l *Layout, r Request) ([]*Device, error) {
 	}
 	var chosen []*Device
 	for _, w := range r.Grow {
-		if w.Name == WhereNone {
+		if w.Name == GrowNone {
 			return nil, Refuse(AmbiguousTarget, "", "--grow none (only the container) cannot be combined with another --grow")
 		}
 		d, err := chooseNamed(l, w.Name)

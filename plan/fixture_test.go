@@ -167,7 +167,7 @@ func amount(s string) plan.Amount {
 func request(amountText string, grow ...string) plan.Request {
 	r := plan.Request{Size: amount(amountText)}
 	for _, g := range grow {
-		w, err := plan.ParseWhere(g)
+		w, err := plan.ParseGrowTarget(g)
 		if err != nil {
 			panic(err)
 		}

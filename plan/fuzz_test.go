@@ -47,7 +47,7 @@ func FuzzWords(f *testing.F) {
 		if a, err := plan.ParseAmount(s); err == nil && (a.Bytes < 0 || a.Mode != plan.Fill && a.Bytes == 0 && a.Percent == 0) {
 			t.Fatalf("%q became %v", s, a)
 		}
-		w, err := plan.ParseWhere(s)
+		w, err := plan.ParseGrowTarget(s)
 		if err != nil {
 			return
 		}
@@ -55,7 +55,7 @@ func FuzzWords(f *testing.F) {
 			t.Fatalf("%q names nothing", s)
 		}
 		l := cloud()
-		r := plan.Request{Size: plan.Amount{Mode: plan.Fill}, Grow: []plan.Where{w}}
+		r := plan.Request{Size: plan.Amount{Mode: plan.Fill}, Grow: []plan.GrowTarget{w}}
 		if p, err := plan.Build(l, target, r); err == nil && p.NewSize < l.Size {
 			t.Fatalf("%q shrinks", s)
 		}

@@ -47,11 +47,11 @@ type OS struct {
 	Virtio []string `json:"virtio,omitempty"`
 }
 
-// Offset is a place on the disk that something finds by its number.
+// Offset is a mount in the guest's fstab that names a place on the disk by its byte offset.
 type Offset struct {
-	// Where it is mounted.
-	Where string `json:"where"`
-	// At is the byte on the disk; -1 when it could not be read.
+	// MountPoint is where the fstab mounts it.
+	MountPoint string `json:"where"`
+	// At is the offset in bytes; -1 if it could not be read.
 	At size.Bytes `json:"at"`
 }
 

@@ -101,8 +101,8 @@ func (a Amount) From(now size.Bytes) (size.Bytes, error) {
 // image format takes.
 const maxSize = 1024 * size.PiB
 
-// Where names what should grow.
-type Where struct {
+// GrowTarget names what should grow.
+type GrowTarget struct {
 	// Name is a mount point, drive letter, device, vg/lv, UUID=…, LABEL=…,
 	// PARTUUID=…, PARTLABEL=…,
 	// or "none": the container only.
@@ -111,15 +111,15 @@ type Where struct {
 	Amount Amount `json:"amount"`
 }
 
-// WhereNone asks for a bigger container and nothing else.
-const WhereNone = "none"
+// GrowNone asks for a bigger container and nothing else.
+const GrowNone = "none"
 
 // tags are the names that hold a "=" of their own.
 var tags = []string{"UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="}
 
-// ParseWhere reads WHERE or WHERE=SIZE.
-func ParseWhere(s string) (Where, error) {
-	w := Where{Name: s, Amount: Amount{Mode: Fill}}
+// ParseGrowTarget reads WHERE or WHERE=SIZE.
+func ParseGrowTarget(s string) (GrowTarget, error) {
+	w := GrowTarget{Name: s, Amount: Amount{Mode: Fill}}
 	from := 0
 	for _, prefix := range tags {
 		if strings.HasPrefix(s, prefix) {
@@ -129,15 +129,15 @@ func ParseWhere(s string) (Where, error) {
 	if i := strings.LastIndex(s[from:], "="); i >= 0 {
 		amount, err := ParseAmount(s[from+i+1:])
 		if err != nil {
-			return Where{}, err
+			return GrowTarget{}, err
 		}
 		w.Name, w.Amount = s[:from+i], amount
 	}
 	if w.Name == "" || slices.Contains(tags, w.Name) {
-		return Where{}, fmt.Errorf("%q does not name what should grow (for example /data, C:, sda3, vg/root or UUID=…)", s)
+		return GrowTarget{}, fmt.Errorf("%q does not name what should grow (for example /data, C:, sda3, vg/root or UUID=…)", s)
 	}
-	if w.Name == WhereNone && w.Amount.Mode != Fill {
-		return Where{}, fmt.Errorf("%q: give the container's size with --size", s)
+	if w.Name == GrowNone && w.Amount.Mode != Fill {
+		return GrowTarget{}, fmt.Errorf("%q: give the container's size with --size", s)
 	}
 	return w, nil
 }
@@ -146,7 +146,7 @@ func ParseWhere(s string) (Where, error) {
 type Request struct {
 	Size Amount `json:"size"`
 	// Grow is empty for the automatic answer.
-	Grow []Where `json:"grow,omitempty"`
+	Grow []GrowTarget `json:"grow,omitempty"`
 	// Delete names partitions to drop.
 	Delete []string `json:"delete,omitempty"`
 	// PartitionOnly leaves what the partition holds as it is.
@@ -161,7 +161,7 @@ type Request struct {
 
 // ContainerOnly reports that nothing on the disk is to be touched.
 func (r Request) ContainerOnly() bool {
-	return len(r.Grow) == 1 && r.Grow[0].Name == WhereNone
+	return len(r.Grow) == 1 && r.Grow[0].Name == GrowNone
 }
 
 // NewSize is the disk's size after the request, for a disk of now bytes.

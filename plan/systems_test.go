@@ -213,7 +213,7 @@ func TestPartNames(t *testing.T) {
 		t.Errorf("of an MBR: %v", err)
 	}
 	for _, text := range []string{"PARTUUID=", "PARTLABEL=", "PARTLABEL==1G"} {
-		if w, err := plan.ParseWhere(text); err == nil {
+		if w, err := plan.ParseGrowTarget(text); err == nil {
 			t.Errorf("%q became %+v", text, w)
 		}
 	}

@@ -69,7 +69,7 @@ func whereFlags() []cli.Flag {
 }
 
 // where reads whereFlags.
-func where(c *cli.Context) (device.Where, error) {
+func where(c *cli.Context) (device.Scope, error) {
 	var given []string
 	for _, name := range []string{"live", "config", "both"} {
 		if c.Bool(name) {
@@ -79,7 +79,7 @@ func where(c *cli.Context) (device.Where, error) {
 	if len(given) > 1 {
 		return "", usage("--%s and --%s cannot be used together", given[0], given[1])
 	}
-	return device.Where(strings.Join(given, "")), nil
+	return device.Scope(strings.Join(given, "")), nil
 }
 
 func (p *program) diskAttach(c *cli.Context) error {
@@ -131,7 +131,7 @@ func attachRequest(c *cli.Context) (device.AttachRequest, error) {
 	r := device.AttachRequest{Target: c.String("target"), Bus: c.String("bus"), Serial: c.String("serial"),
 		Cache: c.String("cache"), Discard: c.String("discard"), Mount: c.String("mount"), MountOptions: c.String("fs-options")}
 	var err error
-	if r.Where, err = where(c); err != nil {
+	if r.Scope, err = where(c); err != nil {
 		return r, err
 	}
 	for _, flag := range []struct {

@@ -39,7 +39,7 @@ func (p *program) diskDetach(c *cli.Context) error {
 	if r.Unmount && r.EvenMounted {
 		return usage("--unmount and --even-mounted cannot be used together")
 	}
-	if r.Where, err = where(c); err != nil {
+	if r.Scope, err = where(c); err != nil {
 		return err
 	}
 	return p.onDevices(c, given[0], func(d *domain.Domain, o device.Options) (*guest.Outcome, error) {

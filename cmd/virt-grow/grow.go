@@ -212,7 +212,7 @@ var outcomes = map[journal.JobState]view.Outcome{
 // ended shows a run that ended well.
 func (p *program) ended(out *guest.Outcome) error {
 	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
-		ManualSteps: out.ManualSteps, Said: out.Messages, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
+		ManualSteps: out.ManualSteps, Messages: out.Messages, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
 	if out.State == journal.Cancelled && out.Plan == nil && out.Messages == nil {
 		r.Outcome = view.Cancelled
 	}
@@ -225,7 +225,7 @@ func (p *program) ended(out *guest.Outcome) error {
 		}
 		return view.Results(p.out, p.style(), r)
 	}
-	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ManualSteps: r.ManualSteps, Said: r.Said, Ran: out.Commands}
+	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ManualSteps: r.ManualSteps, Messages: r.Messages, Commands: out.Commands}
 	if out.State == journal.Waiting {
 		e.Next = r.Accept
 	}

@@ -54,7 +54,7 @@ func prospects(l *plan.Layout, t plan.Target) (growth []view.Growth, chosen stri
 			continue
 		}
 		r := more
-		r.Grow = []plan.Where{{Name: d.Name, Amount: plan.Amount{Mode: plan.Fill}}}
+		r.Grow = []plan.GrowTarget{{Name: d.Name, Amount: plan.Amount{Mode: plan.Fill}}}
 		g := view.Growth{Device: d.Name, Content: d.Content.Type, Mounted: d.Content.Mounted}
 		p, err := plan.Build(l, t, r)
 		if err == nil {

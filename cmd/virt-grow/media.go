@@ -87,7 +87,7 @@ func driveRequest(c *cli.Context) (device.MediaRequest, error) {
 		return r, usage("--target %s: must be a drive name, for example hdb or sda", r.Target)
 	}
 	var err error
-	r.Where, err = where(c)
+	r.Scope, err = where(c)
 	return r, err
 }
 

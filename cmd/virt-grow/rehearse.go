@@ -108,7 +108,7 @@ func (p *program) rehearsed(out *growth.Rehearsal) error {
 
 func (p *program) rehearsalEvent(out *growth.Rehearsal) view.RehearsalEvent {
 	e := view.RehearsalEvent{Job: p.job, Outcome: view.Rehearsed, Seconds: out.Took.Seconds(), Frozen: out.Frozen.Seconds(),
-		Viewed: out.Viewed, Scratch: out.Scratch, LeftOut: out.LeftOut}
+		FromSnapshot: out.FromSnapshot, Scratch: out.Scratch, LeftOut: out.LeftOut}
 	if !out.Plan.Changes() {
 		e.Outcome = view.Unchanged
 		return e

@@ -39,7 +39,7 @@ func request(c *cli.Context) (plan.Request, error) {
 		return r, usage("--size: %v", err)
 	}
 	for _, text := range c.StringSlice("grow") {
-		w, err := plan.ParseWhere(text)
+		w, err := plan.ParseGrowTarget(text)
 		if err != nil {
 			return r, usage("--grow: %v", err)
 		}

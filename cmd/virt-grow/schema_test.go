@@ -116,7 +116,7 @@ func TestViewSchema(t *testing.T) {
 		nothing.Write(&out))
 	grown.Online(view.Online{Via: domain.ViaQMP, InGuest: online.ByAgent})
 	grown.Listed([]plan.Step{{Kind: plan.StepContainer}})
-	grown.Result(view.ResultEvent{Outcome: view.Done, Ran: []live.Ran{{Line: "true"}}})
+	grown.Result(view.ResultEvent{Outcome: view.Done, Commands: []live.CommandResult{{Line: "true"}}})
 	tried.Planned(nothing)
 	tried.Rehearsed(view.RehearsalEvent{Outcome: view.Unchanged})
 	tried.Result(view.ResultEvent{Outcome: view.Refused, Trouble: &refused})

@@ -135,7 +135,7 @@ func byOffset(fstab string) []plan.Offset {
 			if err != nil {
 				at = -1 // with a unit, maybe
 			}
-			found = append(found, plan.Offset{Where: fields[1], At: size.Bytes(at)})
+			found = append(found, plan.Offset{MountPoint: fields[1], At: size.Bytes(at)})
 		}
 	}
 	return found

@@ -32,7 +32,7 @@ type AttachRequest struct {
 	Target, Bus            string
 	Serial, Cache, Discard string
 	Shareable              bool
-	Where                  Where
+	Scope                  Scope
 	// Mount is where the guest is to mount it; MountOptions take the place of
 	// "defaults" in its fstab.
 	Mount, MountOptions string
@@ -42,15 +42,15 @@ type AttachRequest struct {
 
 // attachment is what the job has to know.
 type attachment struct {
-	Disk   domain.NewDisk `json:"disk"`
-	Size   size.Bytes     `json:"size"`
-	Agent  bool           `json:"agent,omitempty"`
-	Exec   bool           `json:"exec,omitempty"`
-	Before []string       `json:"before,omitempty"` // the guest's disks
-	Name   string         `json:"name,omitempty"`   // what the guest calls the new one
-	Script string         `json:"script,omitempty"`
-	Letter string         `json:"letter,omitempty"`
-	Mount  *mounting      `json:"mount,omitempty"`
+	Disk   domain.DiskSpec `json:"disk"`
+	Size   size.Bytes      `json:"size"`
+	Agent  bool            `json:"agent,omitempty"`
+	Exec   bool            `json:"exec,omitempty"`
+	Before []string        `json:"before,omitempty"` // the guest's disks
+	Name   string          `json:"name,omitempty"`   // what the guest calls the new one
+	Script string          `json:"script,omitempty"`
+	Letter string          `json:"letter,omitempty"`
+	Mount  *mounting       `json:"mount,omitempty"`
 	// File is the change of the fstab of a guest that is off, Made the image if the
 	// job makes it.
 	File *files.Change `json:"file,omitempty"`
@@ -100,14 +100,14 @@ func add(ctx context.Context, d vm, n plan.NewDisk, r AttachRequest, o Options) 
 	return p.run(ctx, nil, locks, o)
 }
 
-// pathBeside names an image in the folder of the domain's first disk.
+// pathBeside names an image in the directory of the domain's first disk.
 func (p *attaching) pathBeside(format string) (string, error) {
-	for _, disk := range p.survey.Disks {
+	for _, disk := range p.status.Disks {
 		if disk.Kind == "file" && disk.Device == "disk" {
 			return filepath.Join(filepath.Dir(disk.Source), p.domain.Name+"-"+p.Disk.Target+"."+format), nil
 		}
 	}
-	return "", plan.Refuse(plan.NotFound, p.domain.Name, "domain %s has no disk in a folder: --path says where the new one goes", p.domain.Name)
+	return "", plan.Refuse(plan.NotFound, p.domain.Name, "domain %s has no disk in a directory: --path says where the new one goes", p.domain.Name)
 }
 
 // openFree opens an image that no other domain uses. That is checked first, because a
@@ -163,7 +163,7 @@ type attaching struct {
 	attachment
 	domain  vm
 	request AttachRequest
-	survey  domain.Status
+	status  domain.Status
 	scopes  []domain.Scope
 	steps   []plan.Step
 }
@@ -171,10 +171,10 @@ type attaching struct {
 // prepare finds out all there is to know, and refuses what would not work.
 func (p *attaching) prepare(ctx context.Context) error {
 	var err error
-	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
+	if p.status, err = statusForDevices(ctx, p.domain); err != nil {
 		return err
 	}
-	if p.scopes, err = scopes(p.domain, p.survey, p.request.Where); err != nil {
+	if p.scopes, err = scopes(p.domain, p.status, p.request.Scope); err != nil {
 		return err
 	}
 	if err := p.place(ctx); err != nil {
@@ -194,7 +194,7 @@ func (p *attaching) live() bool { return slices.Contains(p.scopes, domain.Live) 
 
 // place finds bus and target.
 func (p *attaching) place(ctx context.Context) error {
-	taken, err := targets(ctx, p.domain, p.survey.State == domain.Running)
+	taken, err := targets(ctx, p.domain, p.status.State == domain.Running)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (p *attaching) place(ctx context.Context) error {
 
 // ask asks the agent which disks there are.
 func (p *attaching) ask(ctx context.Context) error {
-	p.Agent, p.Exec = p.survey.Agent, p.survey.Exec
+	p.Agent, p.Exec = p.status.Agent, p.status.Exec
 	if !p.Agent {
 		return nil
 	}
@@ -248,7 +248,7 @@ func (p *attaching) planMount(ctx context.Context) error {
 		return nil
 	case p.live() && !p.Exec:
 		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs, or does not answer: nobody can mount in it", p.domain.Name)
-	case !p.live() && p.survey.State == domain.Running:
+	case !p.live() && p.status.State == domain.Running:
 		return plan.Refuse(plan.DomainState, p.domain.Name, "%s runs, and is to get the disk at its next start: its fstab cannot be written", p.domain.Name)
 	}
 	p.Mount = &mounting{Path: r.Mount, Options: r.MountOptions}

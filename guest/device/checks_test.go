@@ -46,7 +46,7 @@ func TestScopes(t *testing.T) {
 	off := domain.Status{State: domain.Off, Persistent: true}
 	for _, c := range []struct {
 		status domain.Status
-		where  Where
+		where  Scope
 		want   string
 		reason plan.Reason
 	}{
@@ -120,7 +120,7 @@ func TestCheckMounts(t *testing.T) {
 		"no programs":          {request: DetachRequest{Unmount: true}, kind: "disk", want: plan.NoAgent},
 		"the root file system": {request: DetachRequest{Unmount: true}, kind: "disk", mounts: []string{"/"}, exec: true, want: plan.Mounted},
 	} {
-		p := detaching{domain: vm{Name: "vm"}, request: c.request, survey: domain.Status{Exec: c.exec}}
+		p := detaching{domain: vm{Name: "vm"}, request: c.request, status: domain.Status{Exec: c.exec}}
 		p.Blocks = []live.Device{{Path: "/dev/x", Kind: c.kind}}
 		if got := reasonOf(t, p.checkMounts(t.Context(), c.mounts)); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -219,11 +219,11 @@ func TestWindowsDrivers(t *testing.T) {
 }
 
 func TestPathBeside(t *testing.T) {
-	p := attaching{domain: vm{Name: "vm"}, attachment: attachment{Disk: domain.NewDisk{Target: "vdb"}}}
+	p := attaching{domain: vm{Name: "vm"}, attachment: attachment{Disk: domain.DiskSpec{Target: "vdb"}}}
 	if _, err := p.pathBeside("raw"); reasonOf(t, err) != plan.NotFound {
 		t.Error(err)
 	}
-	p.survey.Disks = []domain.Disk{{Kind: "block", Device: "disk", Source: "/dev/x"}, {Kind: "file", Device: "disk", Source: "/images/a.qcow2"}}
+	p.status.Disks = []domain.Disk{{Kind: "block", Device: "disk", Source: "/dev/x"}, {Kind: "file", Device: "disk", Source: "/images/a.qcow2"}}
 	if got, err := p.pathBeside("raw"); got != "/images/vm-vdb.raw" || err != nil {
 		t.Error(got, err)
 	}

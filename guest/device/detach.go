@@ -25,7 +25,7 @@ import (
 type DetachRequest struct {
 	// Disk is its target or the path of its image.
 	Disk  string
-	Where Where
+	Scope Scope
 	// Delete deletes the image, too.
 	Delete bool
 	// Unmount unmounts what is on it, and removes its lines from the guest's fstab.
@@ -70,7 +70,7 @@ func detach(ctx context.Context, d vm, r DetachRequest, o Options) (_ *job.Outco
 		return nil, err
 	}
 	var offline *offlineFstab
-	if r.Unmount && p.survey.State == domain.Off {
+	if r.Unmount && p.status.State == domain.Off {
 		if offline, err = openOfflineFstab(ctx, d.domain, p.Target, nil); err != nil {
 			return nil, err
 		}
@@ -106,16 +106,16 @@ type detaching struct {
 	detachment
 	domain  vm
 	request DetachRequest
-	survey  domain.Status
+	status  domain.Status
 	disk    domain.Device
 }
 
 func (p *detaching) prepare(ctx context.Context) error {
 	var err error
-	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
+	if p.status, err = statusForDevices(ctx, p.domain); err != nil {
 		return err
 	}
-	if err := disk.CheckNoBlockJob(p.domain.Name, p.survey); err != nil {
+	if err := disk.CheckNoBlockJob(p.domain.Name, p.status); err != nil {
 		return err
 	}
 	p.Delete, p.Limit = p.request.Delete, p.request.Limit.Seconds()
@@ -133,13 +133,13 @@ func (p *detaching) prepare(ctx context.Context) error {
 
 // locate finds the disk in the definitions that it is to be removed from.
 func (p *detaching) locate(ctx context.Context) error {
-	meant, err := scopes(p.domain, p.survey, p.request.Where)
+	meant, err := scopes(p.domain, p.status, p.request.Scope)
 	if err != nil {
 		return err
 	}
 	stays := false
 	for _, scope := range []domain.Scope{domain.Live, domain.Config} {
-		if scope == domain.Live && p.survey.State != domain.Running || scope == domain.Config && !p.survey.Persistent {
+		if scope == domain.Live && p.status.State != domain.Running || scope == domain.Config && !p.status.Persistent {
 			continue
 		}
 		device, there, err := p.lookup(ctx, scope)
@@ -210,10 +210,10 @@ func (p *detaching) checkUse(ctx context.Context) error {
 		}
 		return plan.Refuse(plan.NoAgent, p.domain.Name, "%s: nobody can say whether %s has %s mounted", why, p.domain.Name, p.Target)
 	}
-	if !p.survey.Agent {
+	if !p.status.Agent {
 		return unknown("no guest agent answers")
 	}
-	use, err := p.agent().UseOf(ctx, p.disk, p.survey.Exec)
+	use, err := p.agent().UseOf(ctx, p.disk, p.status.Exec)
 	p.Name, p.Blocks = use.Disk, use.Blocks
 	if err != nil {
 		return unknown(err.Error())
@@ -232,7 +232,7 @@ func (p *detaching) checkMounts(ctx context.Context, mounts []string) error {
 		}
 	}
 	switch {
-	case p.request.Unmount && !p.survey.Exec:
+	case p.request.Unmount && !p.status.Exec:
 		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs: nobody can unmount in it", p.domain.Name)
 	case p.request.Unmount && slices.Contains(mounts, "/"):
 		return plan.Refuse(plan.Mounted, p.Target, "%s is the disk %s runs from", p.Target, p.domain.Name)

@@ -103,7 +103,7 @@ func (t *detachJob) removeLines(ctx context.Context, _ plan.Step) error {
 	return t.Fstab().Edit(ctx, &t.Change, t.save, func(text []byte) ([]byte, error) { return fstab.RemoveAll(text, t.Entries) })
 }
 
-// restoreLines undoes removeLines. Where the fstab was changed by others since, it adds
+// restoreLines undoes removeLines. If the fstab was changed by others since, it adds
 // the lines that are not there.
 func (t *detachJob) restoreLines(ctx context.Context, _ plan.Step) error {
 	if !t.Change.Known {

@@ -34,20 +34,20 @@ type Options struct {
 	Cache *session.Cache
 }
 
-// Where says which of a domain's definitions a device is changed in.
-type Where string
+// Scope says which of a domain's definitions a device is changed in.
+type Scope string
 
 // The places; Everywhere is what there is: the running guest and its persistent
 // definition, or one of them.
 const (
-	Everywhere  Where = ""
-	OnlyRunning Where = "live"
-	OnlyDefined Where = "config"
-	Both        Where = "both"
+	Everywhere  Scope = ""
+	OnlyRunning Scope = "live"
+	OnlyDefined Scope = "config"
+	Both        Scope = "both"
 )
 
 // scopes are the definitions that are meant.
-func scopes(d vm, s domain.Status, w Where) ([]domain.Scope, error) {
+func scopes(d vm, s domain.Status, w Scope) ([]domain.Scope, error) {
 	running := s.State == domain.Running
 	switch {
 	case !running && (w == OnlyRunning || w == Both):
@@ -76,9 +76,9 @@ func judgeForDevices(d vm, s domain.Status) error {
 	return disk.CheckNoJob(d.Name, s)
 }
 
-// surveyForDevices asks what is known of a domain, and refuses one whose devices are
+// statusForDevices asks what is known of a domain, and refuses one whose devices are
 // not to be touched now.
-func surveyForDevices(ctx context.Context, d vm) (domain.Status, error) {
+func statusForDevices(ctx context.Context, d vm) (domain.Status, error) {
 	s, err := d.Status(ctx, true)
 	if err == nil {
 		err = judgeForDevices(d, s)

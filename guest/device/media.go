@@ -21,7 +21,7 @@ type MediaRequest struct {
 	ISO string
 	// Target is the drive, Bus that of a new one; "" chooses.
 	Target, Bus string
-	Where       Where
+	Scope       Scope
 	// Force takes a medium out that the guest has locked.
 	Force bool
 	// Windows says that it brings drivers for Windows.
@@ -38,9 +38,9 @@ type medium struct {
 	Old map[domain.Scope]string `json:"old,omitempty"`
 	New string                  `json:"new,omitempty"`
 	Was map[domain.Scope]string `json:"was,omitempty"`
-	// Notes and ToDo are for people.
-	Notes []string `json:"notes,omitempty"`
-	ToDo  []string `json:"todo,omitempty"`
+	// Notes and ManualSteps are for people.
+	Notes       []string `json:"notes,omitempty"`
+	ManualSteps []string `json:"todo,omitempty"`
 }
 
 // Insert puts a medium into a domain's drive. A domain without one gets it.
@@ -105,7 +105,7 @@ type inserting struct {
 	medium
 	domain  vm
 	request MediaRequest
-	survey  domain.Status
+	status  domain.Status
 	scopes  []domain.Scope
 	drives  map[domain.Scope][]domain.Device
 	buses   []string // of the controllers there are
@@ -128,10 +128,10 @@ func (p *inserting) run(ctx context.Context, o Options) (*job.Outcome, error) {
 
 func (p *inserting) prepare(ctx context.Context) error {
 	var err error
-	if p.survey, err = surveyForDevices(ctx, p.domain); err != nil {
+	if p.status, err = statusForDevices(ctx, p.domain); err != nil {
 		return err
 	}
-	if p.scopes, err = scopes(p.domain, p.survey, p.request.Where); err != nil {
+	if p.scopes, err = scopes(p.domain, p.status, p.request.Scope); err != nil {
 		return err
 	}
 	if err := p.findDrives(ctx); err != nil {
@@ -148,7 +148,7 @@ func (p *inserting) prepare(ctx context.Context) error {
 		return err
 	}
 	if p.ISO != "" && (p.request.Windows || p.windows(ctx)) {
-		p.ToDo = windowsDrivers(p.domain.Name, p.system)
+		p.ManualSteps = windowsDrivers(p.domain.Name, p.system)
 	}
 	return nil
 }
@@ -259,7 +259,7 @@ func (p *inserting) addDrive(ctx context.Context) error {
 	if p.ISO == "" {
 		return nil
 	}
-	taken, err := targets(ctx, p.domain, p.survey.State == domain.Running)
+	taken, err := targets(ctx, p.domain, p.status.State == domain.Running)
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (p *inserting) addDrive(ctx context.Context) error {
 			return err
 		}
 	}
-	drive := domain.NewDisk{Path: p.ISO, Format: "raw", Target: p.Target, Bus: bus, Device: "cdrom", ReadOnlyMedia: true}
+	drive := domain.DiskSpec{Path: p.ISO, Format: "raw", Target: p.Target, Bus: bus, Device: "cdrom", ReadOnlyMedia: true}
 	p.New = drive.XML()
 	for _, scope := range p.scopes {
 		kind := plan.StepDefine
@@ -303,7 +303,7 @@ func (p *inserting) newBus() string {
 
 // onlyLater leaves a drive that a running guest cannot get to its next start.
 func (p *inserting) onlyLater(bus string) error {
-	if p.request.Where == OnlyRunning || p.request.Where == Both || !p.survey.Persistent {
+	if p.request.Scope == OnlyRunning || p.request.Scope == Both || !p.status.Persistent {
 		return plan.Refuse(plan.NoHotplug, p.domain.Name, "%s has no drive, and a running guest cannot get one on the bus %s", p.domain.Name, bus)
 	}
 	p.scopes = []domain.Scope{domain.Config}
@@ -313,10 +313,10 @@ func (p *inserting) onlyLater(bus string) error {
 
 // windows reports whether the guest is a Windows: by its agent, or else by its definition.
 func (p *inserting) windows(ctx context.Context) bool {
-	if p.survey.Agent {
+	if p.status.Agent {
 		return p.domain.OS(ctx) == "mswindows"
 	}
-	return p.survey.Windows
+	return p.status.Windows
 }
 
 // windowsDrivers says how a Windows gets from IDE or SATA to virtio.

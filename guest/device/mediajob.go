@@ -127,5 +127,5 @@ func (m *mediumJob) Report(out *job.Outcome) {
 		out.Messages = append(out.Messages, "before, it was "+was)
 	}
 	out.Messages = append(out.Messages, m.Notes...)
-	out.ManualSteps = append(out.ManualSteps, m.ToDo...)
+	out.ManualSteps = append(out.ManualSteps, m.ManualSteps...)
 }

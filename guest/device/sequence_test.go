@@ -331,12 +331,12 @@ func (s *stage) connect(ctx context.Context, to *slot) error {
 			return err
 		}
 		s.theirs = true
-		disk := domain.NewDisk{Path: link, Format: "raw", Device: "disk", Target: "vdc", Bus: "virtio"}
+		disk := domain.DiskSpec{Path: link, Format: "raw", Device: "disk", Target: "vdc", Bus: "virtio"}
 		s.insert(domain.Config, disk.XML())
 	}
 	if s.Fault(ctx, "again") != nil {
 		s.theirs = true
-		disk := domain.NewDisk{Path: s.image, Format: "raw", Device: "disk", Target: "vdb", Bus: "virtio"}
+		disk := domain.DiskSpec{Path: s.image, Format: "raw", Device: "disk", Target: "vdb", Bus: "virtio"}
 		s.insert(domain.Config, disk.XML())
 	}
 	to.domain, to.Machine = s.vm(), s
@@ -349,14 +349,14 @@ func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error)
 	words := strings.Split(command, "-")
 	has := func(word string) bool { return slices.Contains(words[1:], word) }
 	where := Everywhere
-	for _, w := range []Where{OnlyRunning, OnlyDefined, Both} {
+	for _, w := range []Scope{OnlyRunning, OnlyDefined, Both} {
 		if has(string(w)) {
 			where = w
 		}
 	}
 	switch words[0] {
 	case "attach":
-		r := AttachRequest{Path: s.image, Format: "raw", Where: where, Serial: "new"}
+		r := AttachRequest{Path: s.image, Format: "raw", Scope: where, Serial: "new"}
 		for _, bus := range []string{"scsi", "sata"} {
 			if has(bus) {
 				r.Bus = bus
@@ -373,7 +373,7 @@ func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error)
 		}
 		return attach(ctx, s.vm(), r, o)
 	case "detach":
-		r := DetachRequest{Disk: "vdb", Where: where, Delete: has("delete"), Unmount: has("unmount"), EvenMounted: has("anyway")}
+		r := DetachRequest{Disk: "vdb", Scope: where, Delete: has("delete"), Unmount: has("unmount"), EvenMounted: has("anyway")}
 		if has("vdz") {
 			r.Disk = "vdz"
 		}
@@ -383,7 +383,7 @@ func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error)
 		s.giveDisk()
 		return detach(ctx, s.vm(), r, o)
 	}
-	r := MediaRequest{ISO: s.iso, Where: where, Force: has("force")}
+	r := MediaRequest{ISO: s.iso, Scope: where, Force: has("force")}
 	if has("usb") {
 		r.Bus = "usb"
 	}
@@ -398,7 +398,7 @@ func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error)
 
 // giveDisk has the domain begin with the image as vdb.
 func (s *stage) giveDisk() {
-	disk := domain.NewDisk{Path: s.image, Format: "raw", Device: "disk", Target: "vdb", Bus: "virtio", Serial: "new"}
+	disk := domain.DiskSpec{Path: s.image, Format: "raw", Device: "disk", Target: "vdb", Bus: "virtio", Serial: "new"}
 	s.insert(domain.Config, disk.XML())
 	s.insert(domain.Live, disk.XML())
 	s.before = s.definitions[domain.Config]
@@ -570,7 +570,7 @@ func (s *stage) MountsOn(context.Context, domain.GuestDisk) ([]string, error) {
 }
 
 // Run runs the programs that package inside runs.
-func (s *stage) Run(ctx context.Context, command []string, input string) (domain.Ran, error) {
+func (s *stage) Run(ctx context.Context, command []string, input string) (domain.ExecResult, error) {
 	out := &bytes.Buffer{}
 	last := command[len(command)-1]
 	switch command[0] {
@@ -595,11 +595,11 @@ func (s *stage) Run(ctx context.Context, command []string, input string) (domain
 		s.fstab = s.copies[command[2]]
 	case "test":
 		if command[1] == "-L" {
-			return domain.Ran{Status: 1}, nil
+			return domain.ExecResult{Status: 1}, nil
 		}
 	case "mount", "umount":
 		if s.Fault(ctx, command[0]) != nil {
-			return domain.Ran{Status: 32}, nil
+			return domain.ExecResult{Status: 32}, nil
 		}
 		s.Did(command[0])
 		s.mountedAt = ""
@@ -607,7 +607,7 @@ func (s *stage) Run(ctx context.Context, command []string, input string) (domain
 			s.mountedAt = "/data"
 		}
 	}
-	return domain.Ran{Out: out.Bytes()}, nil
+	return domain.ExecResult{Out: out.Bytes()}, nil
 }
 
 // TestMadeDisk: an image that the job makes is deleted when the job is undone, whatever

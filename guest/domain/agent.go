@@ -124,12 +124,12 @@ var ErrMayNotExec = errors.New("the guest agent does not run programs")
 type ExecError struct {
 	Program string
 	Status  int
-	// Said is the first line that the program printed, on stderr if there is one.
-	Said string
+	// Output is the first line that the program printed, on stderr if there is one.
+	Output string
 }
 
 func (e *ExecError) Error() string {
-	return fmt.Sprintf("%s ended with status %d: %s", e.Program, e.Status, e.Said)
+	return fmt.Sprintf("%s ended with status %d: %s", e.Program, e.Status, e.Output)
 }
 
 // Exec runs a program in the guest, as Run does, and returns the first line that it
@@ -145,26 +145,26 @@ func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 	return said(ran.Out), nil
 }
 
-// Ran is the result of a program in the guest. Nothing in it can be trusted.
-type Ran struct {
+// ExecResult is the result of a program in the guest. Nothing in it can be trusted.
+type ExecResult struct {
 	// Status is the exit status, or 128 plus the signal that ended the program.
 	Status   int
 	Out, Err []byte
 }
 
 // Failure returns an *ExecError if the program, which is named so, did not succeed.
-func (r Ran) Failure(program string) error {
+func (r ExecResult) Failure(program string) error {
 	if r.Status == 0 {
 		return nil
 	}
-	return &ExecError{Program: program, Status: r.Status, Said: said(r.Err, r.Out)}
+	return &ExecError{Program: program, Status: r.Status, Output: said(r.Err, r.Out)}
 }
 
 // Run runs a program in the guest through the agent, as the administrator, with input on
 // its standard input. The program is found in the agent's PATH; no shell is involved.
 // When ctx ends, the program goes on. A program is never started twice: if the connection
 // to libvirt breaks while the program is being started, Run fails.
-func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, error) {
+func (d *Domain) Run(ctx context.Context, command []string, input string) (ExecResult, error) {
 	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}
 	if input != "" {
 		arguments["input-data"] = []byte(input)
@@ -173,9 +173,9 @@ func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, 
 	err := d.send(ctx, askOnce[string], "guest-exec", arguments, &started)
 	if err != nil {
 		if Unsupported(err) {
-			return Ran{}, fmt.Errorf("%w: %w", ErrMayNotExec, err)
+			return ExecResult{}, fmt.Errorf("%w: %w", ErrMayNotExec, err)
 		}
-		return Ran{}, err
+		return ExecResult{}, err
 	}
 	var status struct {
 		Exited   bool
@@ -186,16 +186,16 @@ func (d *Domain) Run(ctx context.Context, command []string, input string) (Ran, 
 	}
 	for pause := d.conn.pace.program; ; pause = min(2*pause, d.conn.pace.programMost) {
 		if err := d.command(ctx, "guest-exec-status", map[string]any{"pid": started.Pid}, &status); err != nil {
-			return Ran{}, err
+			return ExecResult{}, err
 		}
 		if status.Exited {
 			break
 		}
 		if err := Sleep(ctx, pause); err != nil {
-			return Ran{}, err
+			return ExecResult{}, err
 		}
 	}
-	ran := Ran{Status: status.ExitCode, Out: status.Out, Err: status.Err}
+	ran := ExecResult{Status: status.ExitCode, Out: status.Out, Err: status.Err}
 	if status.Signal != 0 {
 		ran.Status = 128 + status.Signal
 	}

@@ -35,8 +35,8 @@ func (s Scope) flags() libvirt.DomainDeviceModifyFlags {
 	return libvirt.DOMAIN_DEVICE_MODIFY_CONFIG
 }
 
-// NewDisk describes a disk that is to be added to a domain, in libvirt's words.
-type NewDisk struct {
+// DiskSpec describes a disk that is to be added to a domain, in libvirt's words.
+type DiskSpec struct {
 	Path          string `json:"path"`
 	Format        string `json:"format"`
 	Block         bool   `json:"block"` // a block device, not a file
@@ -52,7 +52,7 @@ type NewDisk struct {
 
 // XML returns the disk's element (libvirt: formatdomain, disk). It always names the
 // driver's type: without one libvirt assumes a raw image.
-func (n NewDisk) XML() string {
+func (n DiskSpec) XML() string {
 	kind, attribute := "file", "file"
 	if n.Block {
 		kind, attribute = "block", "dev"

@@ -89,7 +89,7 @@ func TestAlike(t *testing.T) {
 }
 
 func TestNewDiskXML(t *testing.T) {
-	n := NewDisk{Path: "/img/it's & <odd>.qcow2", Format: "qcow2", Target: "vdb", Bus: "virtio", Device: "disk", Serial: "s", Cache: "none", Discard: "unmap"}
+	n := DiskSpec{Path: "/img/it's & <odd>.qcow2", Format: "qcow2", Target: "vdb", Bus: "virtio", Device: "disk", Serial: "s", Cache: "none", Discard: "unmap"}
 	disks, _, err := parseDevices("<domain><devices>" + n.XML() + "</devices></domain>")
 	if err != nil || len(disks) != 1 || disks[0].Source != n.Path || disks[0].Format != "qcow2" || disks[0].Serial != "s" {
 		t.Fatalf("%v\n%s", err, n.XML())

@@ -80,7 +80,7 @@ func (d *Domain) qmp(ctx context.Context, name string, arguments, into any) erro
 		return fmt.Errorf("QEMU's reply to %s: %w", name, err)
 	}
 	if reply.Error != nil {
-		return &MonitorError{Command: request, Said: reply.Error.Desc}
+		return &MonitorError{Command: request, Message: reply.Error.Desc}
 	}
 	if into == nil {
 		return nil
@@ -112,9 +112,11 @@ func (d *Domain) monitor(ctx context.Context, text string, flags libvirt.DomainQ
 }
 
 // MonitorError is a monitor's refusal of a command.
-type MonitorError struct{ Command, Said string }
+type MonitorError struct{ Command, Message string }
 
-func (e *MonitorError) Error() string { return fmt.Sprintf("QEMU says to %s: %s", e.Command, e.Said) }
+func (e *MonitorError) Error() string {
+	return fmt.Sprintf("QEMU says to %s: %s", e.Command, e.Message)
+}
 
 // InconsistentBitmaps asks QEMU which persistent bitmaps of an image it found to be
 // inconsistent when it opened the image (QMP query-named-block-nodes). Like Drives, it

@@ -79,7 +79,7 @@ func (d *Domain) Resize(ctx context.Context, r Resize) error {
 		}
 		said, err := d.hmp(ctx, r.hmp())
 		if err == nil && said != "" {
-			err = &MonitorError{Command: r.hmp(), Said: said}
+			err = &MonitorError{Command: r.hmp(), Message: said}
 		}
 		return err
 	}

@@ -26,8 +26,8 @@ type Copied struct {
 	LeftOut []string `json:"left_out,omitempty"`
 }
 
-// CopyOut copies a file or a folder to dest, which is not there yet, or into it, if it
-// is a folder. It appears under its name when it is complete. All of it belongs to
+// CopyOut copies a file or a directory to dest, which is not there yet, or into it, if it
+// is a directory. It appears under its name when it is complete. All of it belongs to
 // whoever copies; permissions are the guest's, without set-user-ID and the like. No
 // name or link of the guest leads out of dest.
 func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error) {
@@ -40,7 +40,7 @@ func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error
 		c.To = filepath.Join(dest, baseOf(e.Name))
 	}
 	if _, err := os.Lstat(c.To); err == nil {
-		return c, plan.Refuse(plan.FileExists, c.To, "%s is there already", c.To)
+		return c, plan.Refuse(plan.FileExists, c.To, "%s already exists", c.To)
 	}
 	part, err := os.MkdirTemp(filepath.Dir(c.To), ".virt-grow-")
 	if err != nil {
@@ -49,16 +49,16 @@ func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error
 	defer func() { err = errors.Join(err, removeTree(part)) }()
 	whole := filepath.Join(part, "whole")
 	if e.IsDir() {
-		c.LeftOut, err = f.copyFolder(ctx, p, whole)
+		c.LeftOut, err = f.copyDirectory(ctx, p, whole)
 	} else {
 		err = f.copyFile(ctx, p, whole, fs.FileMode(e.Mode&0o777))
 	}
 	if err != nil {
 		return c, err
 	}
-	// Not over what came to be there meanwhile; a folder's rename refuses by itself.
+	// A file may have appeared under that name meanwhile. The rename of a directory fails by itself then.
 	if _, err := os.Lstat(c.To); err == nil {
-		return c, plan.Refuse(plan.FileExists, c.To, "%s is there already", c.To)
+		return c, plan.Refuse(plan.FileExists, c.To, "%s already exists", c.To)
 	}
 	return c, os.Rename(whole, c.To)
 }
@@ -80,9 +80,9 @@ func (f *Tree) copyFile(ctx context.Context, p, to string, mode fs.FileMode) err
 	return errors.Join(err, out.Chmod(mode), out.Close())
 }
 
-// copyFolder unpacks what the appliance packs. The stream is the guest's doing, so
-// every name is resolved below the new folder alone (os.Root).
-func (f *Tree) copyFolder(ctx context.Context, p, to string) (leftOut []string, err error) {
+// copyDirectory unpacks what the appliance packs. The stream is the guest's doing, so
+// every name is resolved below the new directory alone (os.Root).
+func (f *Tree) copyDirectory(ctx context.Context, p, to string) (leftOut []string, err error) {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return nil, err
 	}
@@ -106,11 +106,11 @@ func (f *Tree) copyFolder(ctx context.Context, p, to string) (leftOut []string, 
 	return leftOut, err
 }
 
-// unpacking is a tar stream on its way into a folder. Only names below it can be
+// unpacking is a tar stream on its way into a directory. Only names below it can be
 // reached, whatever links the stream has made there.
 type unpacking struct {
 	root *os.Root
-	// modes are the folders' permissions, which they get in the end: one that may not
+	// modes are the directories' permissions, which they get in the end: one that may not
 	// be written to has files, too.
 	modes   map[string]fs.FileMode
 	leftOut []string
@@ -134,11 +134,11 @@ func unpack(root *os.Root, stream io.Reader) (leftOut []string, err error) {
 	}
 }
 
-// take makes one file, folder or link.
+// take makes one file, directory or link.
 func (u *unpacking) take(h *tar.Header, content io.Reader) error {
 	name := filepath.Clean(h.Name)
 	if !filepath.IsLocal(name) {
-		return errors.New("the name leads out of the folder")
+		return errors.New("the name leads out of the directory")
 	}
 	mode := fs.FileMode(h.Mode & 0o777)
 	switch h.Typeflag {
@@ -171,14 +171,14 @@ func (u *unpacking) file(name string, mode fs.FileMode, content io.Reader) error
 // link gives a file that is there a second name.
 func (u *unpacking) link(old, name string) error {
 	if !filepath.IsLocal(old) {
-		return errors.New("it is a link to something outside of the folder")
+		return errors.New("it is a link to something outside of the directory")
 	}
 	return u.in(old, func(from int, was string) error {
 		return u.in(name, func(to int, is string) error { return unix.Linkat(from, was, to, is, 0) })
 	})
 }
 
-// in has something done in the folder of a name.
+// in has something done in the directory of a name.
 func (u *unpacking) in(name string, do func(dir int, base string) error) error {
 	dir, err := u.root.Open(filepath.Dir(name))
 	if err != nil {

@@ -81,11 +81,11 @@ func Edit(ctx context.Context, g *disk.Set, path, mount string, change func([]by
 	})
 }
 
-// CopyIn copies files of the host into a folder of a guest that is off. One that is
+// CopyIn copies files of the host into a directory of a guest that is off. One that is
 // there already gets the new content, and keeps owner and mode.
-func CopyIn(ctx context.Context, g *disk.Set, files []string, folder, mount string, o Options) (*job.Outcome, error) {
+func CopyIn(ctx context.Context, g *disk.Set, files []string, directory, mount string, o Options) (*job.Outcome, error) {
 	return changeFiles(ctx, g, mount, KindCopyIn, o, func(s *Session) (*Change, error) {
-		return s.copyIn(ctx, files, folder)
+		return s.copyIn(ctx, files, directory)
 	})
 }
 
@@ -117,20 +117,20 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind string, o 
 }
 
 // copyIn prepares the copies of some files. Nil when all of them are there already.
-func (s *Session) copyIn(ctx context.Context, files []string, folder string) (*Change, error) {
-	place, e, err := s.tree.Locate(ctx, folder)
+func (s *Session) copyIn(ctx context.Context, files []string, directory string) (*Change, error) {
+	place, e, err := s.tree.Locate(ctx, directory)
 	if err != nil {
 		return nil, err
 	}
 	if !e.IsDir() {
-		return nil, plan.Refuse(plan.NotAFile, folder, "%s is no folder", folder)
+		return nil, plan.Refuse(plan.NotAFile, directory, "%s is not a directory", directory)
 	}
 	if err := s.disks.CheckWritable(ctx, place.Disks); err != nil {
 		return nil, err
 	}
 	c := &Change{Drives: s.drives(), Place: place, SessionDir: s.Dir()}
 	for _, from := range files {
-		f, err := s.incoming(ctx, from, folder, place)
+		f, err := s.incoming(ctx, from, directory, place)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +145,7 @@ func (s *Session) copyIn(ctx context.Context, files []string, folder string) (*C
 }
 
 // incoming looks at a file of the host, and at what is in its place.
-func (s *Session) incoming(ctx context.Context, from, folder string, place appliance.Place) (f File, err error) {
+func (s *Session) incoming(ctx context.Context, from, directory string, place appliance.Place) (f File, err error) {
 	if f.From, err = filepath.Abs(from); err != nil {
 		return f, err
 	}
@@ -168,7 +168,7 @@ func (s *Session) incoming(ctx context.Context, from, folder string, place appli
 	}
 	name := filepath.Base(f.From)
 	f.Path = filepath.Join(place.Path, name)
-	f.Name = joinGuest(folder, name)
+	f.Name = joinGuest(directory, name)
 	switch e, err := s.tree.Lstat(ctx, place, name); {
 	case err != nil:
 		return f, err
@@ -184,9 +184,9 @@ func (s *Session) incoming(ctx context.Context, from, folder string, place appli
 }
 
 // joinGuest adds a name to a path of the guest.
-func joinGuest(folder, name string) string {
-	if len(folder) > 0 && (folder[len(folder)-1] == '/' || folder[len(folder)-1] == '\\') {
-		return folder + name
+func joinGuest(directory, name string) string {
+	if len(directory) > 0 && (directory[len(directory)-1] == '/' || directory[len(directory)-1] == '\\') {
+		return directory + name
 	}
-	return folder + "/" + name
+	return directory + "/" + name
 }

@@ -61,7 +61,7 @@ func (g *growth) grow(ctx context.Context) error {
 	if g.data.Keep {
 		return g.Enter(journal.Waiting)
 	}
-	return g.conclude(ctx, false)
+	return g.commitOrTrial(ctx, false)
 }
 
 // seal ends the session after the edit, and puts the overlay on the disk.
@@ -170,14 +170,14 @@ func same(saved, now *plan.Plan) error {
 		return stale("%s has %d bytes, and had %d when the plan was made", path, int64(now.OldSize), int64(saved.OldSize))
 	case saved.Fingerprint != now.Fingerprint:
 		return stale("what is on %s is not what the plan was made for", path)
-	case !reflect.DeepEqual(bare(saved.Steps), bare(now.Steps)):
+	case !reflect.DeepEqual(withoutEstimates(saved.Steps), withoutEstimates(now.Steps)):
 		return stale("the steps of the plan are not those that this version would take on %s", path)
 	}
 	return nil
 }
 
-// bare are the steps without what is for people, or an estimate.
-func bare(steps []plan.Step) []plan.Step {
+// withoutEstimates are the steps without what is for people, or an estimate.
+func withoutEstimates(steps []plan.Step) []plan.Step {
 	steps = slices.Clone(steps)
 	for i := range steps {
 		steps[i].Summary, steps[i].Seconds = "", 0
@@ -185,9 +185,9 @@ func bare(steps []plan.Step) []plan.Step {
 	return steps
 }
 
-// conclude does what comes after the edit: the commit, or the trial and the
+// commitOrTrial does what comes after the edit: the commit, or the trial and the
 // pivot. Where a person is to decide it waits, unless they have.
-func (g *growth) conclude(ctx context.Context, accepted bool) error {
+func (g *growth) commitOrTrial(ctx context.Context, accepted bool) error {
 	err := g.concludeSteps(ctx, accepted)
 	r := g.Record()
 	switch {

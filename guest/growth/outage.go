@@ -113,7 +113,7 @@ func (g *growth) outage(ctx context.Context, s editSession) error {
 	if err := g.seal(s); err != nil {
 		return err
 	}
-	return g.conclude(ctx, false)
+	return g.commitOrTrial(ctx, false)
 }
 
 // down shuts the guest down and edits the overlay.
@@ -164,7 +164,7 @@ func resolved(p *plan.Plan) plan.Request {
 	r.Grow = slices.Clone(was)
 	for i, name := range p.Targets() {
 		if len(was) == 0 {
-			r.Grow = append(r.Grow, plan.Where{Amount: plan.Amount{Mode: plan.Fill}})
+			r.Grow = append(r.Grow, plan.GrowTarget{Amount: plan.Amount{Mode: plan.Fill}})
 		}
 		r.Grow[i].Name = name
 	}
@@ -178,7 +178,7 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 		if err := g.startedAgain(ctx); err != nil {
 			return err
 		}
-		return g.conclude(ctx, false)
+		return g.commitOrTrial(ctx, false)
 	}
 	g.Note("the image is untouched: beginning again")
 	state, err := g.Domain.State(ctx)

@@ -22,41 +22,41 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// RehearseOptions are how a rehearsal treats a running guest.
+// RehearseOptions say how a rehearsal treats a running guest.
 type RehearseOptions struct {
-	// Quiesce freezes its file systems for the moment the view is taken: "yes",
-	// "no", or "auto", if its agent can.
+	// Quiesce says whether the guest's file systems are frozen while the snapshot is
+	// taken: "yes", "no", or "auto" (if the guest's agent can freeze them).
 	Quiesce string
-	// MaxScratch is how much of what the guest overwrites is kept before the
-	// rehearsal is given up; 0 is half of what is free.
+	// MaxScratch limits the scratch file, which keeps what the guest overwrites: a
+	// larger one ends the rehearsal. 0 is half of the free space.
 	MaxScratch size.Bytes
-	// Guard starts a process that thaws the guest should this one die. end is told
-	// whether there is nothing left for it to do.
+	// Guard starts a process that thaws the guest if this process dies. end ends it;
+	// thawed reports that the guest needs no thawing any more.
 	Guard func(uri, uuid string) (end func(thawed bool), err error)
 }
 
-// Rehearsal is what came of one.
+// Rehearsal is the result of a rehearsal.
 type Rehearsal struct {
 	// Plan has the time that each step of the edit took.
 	Plan *plan.Plan
-	// Viewed says that it was on a view of a running guest's disk, Frozen for how
-	// long its file systems stood still for that.
-	Viewed bool
-	Frozen time.Duration
-	// Scratch is what the guest overwrote meanwhile, on the host's disk.
+	// FromSnapshot reports whether it read a snapshot of a running guest's disk; Frozen is how
+	// long the guest's file systems were frozen for that.
+	FromSnapshot bool
+	Frozen       time.Duration
+	// Scratch is the size of the scratch file, which keeps what the guest overwrote.
 	Scratch size.Bytes
-	// LeftOut are the devices whose content could not be grown in it.
+	// LeftOut are the devices whose content could not be grown in the rehearsal.
 	LeftOut []string
 	Took    time.Duration
 }
 
-// view is a view of the guest's disk, and its traces on this host.
-type view struct {
+// snapshot is a snapshot of the guest's disk, with the files that it uses on this host.
+type snapshot struct {
 	domain.DiskSnapshot
 	// Dir is the directory that was made for its socket; "" if the socket is in the
 	// domain's own.
 	Dir string `json:"dir,omitempty"`
-	// Freezing says that the guest's file systems may be frozen.
+	// Freezing reports that the guest's file systems may be frozen.
 	Freezing bool `json:"freezing,omitempty"`
 }
 
@@ -75,7 +75,7 @@ type liveDomain interface {
 }
 
 // Rehearse carries the whole edit out on a throw-away overlay, for a running guest
-// on one of a view of its disk, and leaves nothing behind.
+// on an overlay of a snapshot of its disk, and leaves nothing behind.
 func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q RehearseOptions) (*Rehearsal, error) {
 	begun := time.Now()
 	newSize, err := r.NewSize(d.Size)
@@ -133,27 +133,27 @@ func OpenRehearsal(o Options) job.Kind {
 	}
 }
 
-// Actions both take away what the rehearsal has left.
+// Actions returns rollback and resume: both remove what the rehearsal left.
 func (r *rehearsal) Actions(journal.Record) []job.Action {
 	return []job.Action{job.Rollback, job.Resume}
 }
 
-// WhyNot leaves it to the job.
+// WhyNot returns "": the engine's own explanation is enough.
 func (r *rehearsal) WhyNot(job.Action, journal.Record) string { return "" }
 
 // Describe says what became of the rehearsal.
 func (r *rehearsal) Describe(_ journal.Record, active bool) string {
 	if active {
-		return "It is a rehearsal, and runs: the image is only read."
+		return "The rehearsal is running. It only reads the image."
 	}
-	return "It was a rehearsal, and was cut off. The image was only read; rollback takes away what it has left."
+	return "The rehearsal was interrupted. It only read the image; rollback removes the files that it left."
 }
 
-// Report has nothing to add: the rehearsal's own outcome is another one.
+// Report adds nothing: Rehearse returns the result.
 func (r *rehearsal) Report(*job.Outcome) {}
 
-// Run rehearses. All that it has made is taken away in the end, and whatever becomes of
-// a rehearsal that was cut off.
+// Run rehearses, and then removes all files that the rehearsal made. For a rehearsal that
+// was interrupted, it only removes them.
 func (r *rehearsal) Run(ctx context.Context, a job.Action) error {
 	if a == job.Start {
 		if err := r.rehearse(ctx, r.options, r.out); err != nil {
@@ -166,16 +166,16 @@ func (r *rehearsal) Run(ctx context.Context, a job.Action) error {
 	return r.Enter(journal.Cancelled)
 }
 
-// Disconnect lets the domain go. Its storage pool has nothing to learn.
+// Disconnect releases the domain. Its storage pool needs no refresh.
 func (r *rehearsal) Disconnect() error { return r.Release() }
 
-// Failed knows that the image was only read.
+// Failed reports that the image is unchanged, and whether files were left.
 func (r *rehearsal) Failed(f *job.Failure, _ journal.Record) {
 	f.Begun, f.Trivial = false, f.Restored
 	if f.Restored {
 		return
 	}
-	left := errors.New("the rehearsal has left something behind")
+	left := errors.New("not all files of the rehearsal could be removed")
 	if f.Undo == nil {
 		f.Err, f.Undo = left, f.Err
 	} else {
@@ -183,17 +183,17 @@ func (r *rehearsal) Failed(f *job.Failure, _ journal.Record) {
 	}
 }
 
-// rehearse boots the appliance, and edits.
+// rehearse starts the appliance, and edits.
 func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
 	var s editSession
 	var err error
 	if g.Guest() != nil && g.Guest().Running {
-		out.Viewed = true
+		out.FromSnapshot = true
 		if s, err = g.prewarm(ctx); err == nil {
-			err = g.takeView(ctx, q, out)
+			err = g.takeSnapshot(ctx, q, out)
 		}
 		if err == nil {
-			g.overlay.Image, g.overlay.Format = g.data.View.URI(), "raw"
+			g.overlay.Image, g.overlay.Format = g.data.Snapshot.URI(), "raw"
 			err = g.overlay.CreateShared(ctx, g.data.NewSize)
 		}
 	} else {
@@ -208,7 +208,7 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 	}
 	ctx, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
 	defer stop()
-	if out.Viewed {
+	if out.FromSnapshot {
 		var watched context.CancelFunc
 		if ctx, watched, err = g.watchScratch(ctx, q.MaxScratch, out); err != nil {
 			return err
@@ -218,13 +218,13 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 	return g.editOnce(ctx, s, out)
 }
 
-// editOnce plans, and does everything between the overlay's making and its commit.
+// editOnce plans, and runs the steps that edit the overlay.
 func (g *growth) editOnce(ctx context.Context, s editSession, out *Rehearsal) error {
 	inUse := map[string]bool{}
 	a := g.attempt(s)
 	a.look = func(ctx context.Context) (*plan.Layout, error) {
 		layout, err := g.lookAtOverlay(ctx, s, s.Read)
-		if err == nil && out.Viewed {
+		if err == nil && out.FromSnapshot {
 			inUse = usedByWindows(layout)
 		}
 		return layout, err
@@ -235,7 +235,7 @@ func (g *growth) editOnce(ctx context.Context, s editSession, out *Rehearsal) er
 	return err
 }
 
-// possible are the steps of the edit, without those on an NTFS that is in use.
+// possible returns the steps of the edit, without those on an NTFS that is in use.
 func (r *Rehearsal) possible(p *plan.Plan, inUse map[string]bool) []plan.Step {
 	var steps []plan.Step
 	for _, s := range editSteps(p) {
@@ -254,15 +254,16 @@ func (r *Rehearsal) possible(p *plan.Plan, inUse map[string]bool) []plan.Step {
 	return steps
 }
 
-// usedByWindows takes the volumes that a running Windows has mounted, which look
-// unclean at any moment, for sound: they cannot be grown in a rehearsal, and are
-// checked after the shutdown.
+// usedByWindows returns the NTFS volumes that a running Windows has mounted, and removes
+// the problems from the layout that only come from the guest running: mounted volumes
+// always look unclean. They cannot be grown in a rehearsal, and are checked after the
+// shutdown.
 func usedByWindows(l *plan.Layout) map[string]bool {
 	used := map[string]bool{}
 	for i := range l.Devices {
 		content := &l.Devices[i].Content
 		if p := content.Problem; p != nil && p.Way == plan.WayUnmount {
-			content.Problem = nil // nobody updates the snapshot, so e2fsck takes it for unmounted
+			content.Problem = nil // the snapshot does not change, so e2fsck accepts it as unmounted
 		} else if p != nil && p.Reason == plan.NTFSDirty {
 			content.Problem = nil
 			used[l.Devices[i].Name] = true
@@ -271,16 +272,17 @@ func usedByWindows(l *plan.Layout) map[string]bool {
 	return used
 }
 
-// takeView freezes the guest's file systems if that is wanted, takes the view, and
-// thaws them.
-func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
-	if err := g.placeView(); err != nil {
+// takeSnapshot takes the snapshot, while the guest's file systems are frozen if the
+// options say so.
+func (g *growth) takeSnapshot(ctx context.Context, q RehearseOptions, out *Rehearsal) error {
+	if err := g.placeSnapshot(); err != nil {
 		return err
 	}
 	if err := g.save(); err != nil {
 		return err
 	}
-	// Neither call is left alone: what it does after it was given up would stay.
+	// Both calls are waited for, even after an interrupt: nobody would undo a freeze or
+	// a snapshot that came later.
 	whole := context.WithoutCancel(ctx)
 	begun := time.Now()
 	frozen, thaw, err := g.freeze(whole, q)
@@ -288,29 +290,29 @@ func (g *growth) takeView(ctx context.Context, q RehearseOptions, out *Rehearsal
 		return err
 	}
 	if err = g.Fault(ctx, "view/before"); err == nil {
-		err = g.live.BeginSnapshot(whole, g.data.View.DiskSnapshot)
+		err = g.live.BeginSnapshot(whole, g.data.Snapshot.DiskSnapshot)
 	}
 	if frozen {
 		thawed := thaw()
 		out.Frozen = time.Since(begun)
 		if thawed != nil {
-			return errors.Join(err, fmt.Errorf("the guest's file systems do not go on: %w", thawed))
+			return errors.Join(err, fmt.Errorf("the guest's file systems stay frozen: %w", thawed))
 		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "there is no view of %s of %s to rehearse on: %v", g.Guest().Disk, g.Guest().Name, err)
+		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "cannot take a snapshot of disk %s of %s for the rehearsal: %v", g.Guest().Disk, g.Guest().Name, err)
 	}
 	return nil
 }
 
-// placeView names the snapshot's files: the scratch file beside the overlay, the socket
+// placeSnapshot names the snapshot's files: the scratch file next to the overlay, the socket
 // in the directory that libvirt lets the domain's QEMU write to. The fallback for both
 // is the directory for temporary files, where a confined QEMU may not write.
-func (g *growth) placeView() error {
-	v := &view{}
+func (g *growth) placeSnapshot() error {
+	v := &snapshot{}
 	v.Target, v.Scratch = g.Guest().Disk, g.data.Overlay+".scratch"
 	var err error
 	if v.Socket, err = g.live.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
@@ -319,15 +321,15 @@ func (g *growth) placeView() error {
 		}
 		v.Socket = filepath.Join(v.Dir, "view.sock")
 	}
-	if filepath.Dir(g.data.Overlay) == g.Dir() { // QEMU cannot get into the job's directory
+	if filepath.Dir(g.data.Overlay) == g.Dir() { // QEMU may not access the job's directory
 		v.Scratch = strings.TrimSuffix(v.Socket, ".sock") + ".scratch"
 	}
-	g.data.View = v
+	g.data.Snapshot = v
 	return nil
 }
 
-// temporaryForQEMU makes a directory that belongs to the user QEMU runs as: libvirt has
-// given the image to that user.
+// temporaryForQEMU makes a directory that belongs to the user that QEMU runs as, who is
+// the image's owner.
 func (g *growth) temporaryForQEMU() (string, error) {
 	info, err := os.Stat(g.Target().Path)
 	if err != nil {
@@ -344,8 +346,8 @@ func (g *growth) temporaryForQEMU() (string, error) {
 	return dir, nil
 }
 
-// freeze freezes the guest's file systems, if that is wanted and can be done; thaw
-// is to be called then, whatever happens.
+// freeze freezes the guest's file systems, if the options say so and the agent can. If it
+// returns frozen, the caller must call thaw.
 func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, thaw func() error, err error) {
 	guest := g.Guest()
 	if q.Quiesce == "no" || !guest.Health.Agent {
@@ -370,27 +372,27 @@ func (g *growth) freeze(ctx context.Context, q RehearseOptions) (frozen bool, th
 	if err = g.live.Freeze(ctx); err == nil {
 		return true, thaw, nil
 	}
-	// It may be frozen all the same, or in part.
+	// After an error some file systems may still be frozen.
 	if thawed := thaw(); thawed != nil {
 		return false, nil, errors.Join(err, thawed)
 	}
 	if q.Quiesce == "yes" {
-		return false, nil, plan.Refuse(plan.NoRehearsal, guest.Name, "--quiesce yes: the agent does not freeze the file systems of %s: %v", guest.Name, err)
+		return false, nil, plan.Refuse(plan.NoRehearsal, guest.Name, "--quiesce yes: the guest agent cannot freeze the file systems of %s: %v", guest.Name, err)
 	}
 	g.Note("the file systems are not frozen: %v", err)
 	return false, nil, nil
 }
 
-// freezing writes down whether the guest's file systems may be frozen.
+// freezing saves whether the guest's file systems may be frozen.
 func (g *growth) freezing(may bool) error {
-	g.data.View.Freezing = may
+	g.data.Snapshot.Freezing = may
 	return g.save()
 }
 
-// watchScratch gives the rehearsal up when the guest overwrites too much: a guest
-// whose old bytes find no room would be disturbed.
+// watchScratch cancels the returned context when the scratch file exceeds its limit: a
+// full file system could pause the guest.
 func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal) (context.Context, context.CancelFunc, error) {
-	path := g.data.View.Scratch
+	path := g.data.Snapshot.Scratch
 	if limit == 0 {
 		free, err := block.Free(filepath.Dir(path))
 		if err != nil {
@@ -406,7 +408,7 @@ func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehear
 			used, _ := block.Allocated(path) // 0 before libvirt has made it
 			out.Scratch = max(out.Scratch, used)
 			if used > limit {
-				cancel(plan.Refuse(plan.NoRehearsal, g.Guest().Name, "%s overwrote %s of its disk during the rehearsal, more than the %s that may be kept of it (--max-scratch)", g.Guest().Name, used, limit))
+				cancel(plan.Refuse(plan.NoRehearsal, g.Guest().Name, "%s overwrote %s of its disk during the rehearsal; the limit is %s (--max-scratch)", g.Guest().Name, used, limit))
 			}
 			_ = domain.Sleep(ctx, 100*time.Millisecond)
 		}
@@ -414,13 +416,13 @@ func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehear
 	return ctx, func() { cancel(nil); <-ended }, nil
 }
 
-// end takes everything away that a rehearsal has left. It can be called again.
+// end removes everything that a rehearsal has left. It can be called again.
 func (r *rehearsal) end(ctx context.Context) error {
-	return errors.Join(r.endView(ctx), r.overlay.Drop())
+	return errors.Join(r.endSnapshot(ctx), r.overlay.Drop())
 }
 
-func (g *growth) endView(ctx context.Context) error {
-	v := g.data.View
+func (g *growth) endSnapshot(ctx context.Context) error {
+	v := g.data.Snapshot
 	if v == nil {
 		return nil
 	}

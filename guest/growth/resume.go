@@ -14,7 +14,7 @@ func (g *growth) resume(ctx context.Context) error {
 	state := g.Record().State
 	if state == journal.Committing {
 		g.Note("the commit had begun: going on with it")
-		return g.conclude(ctx, true)
+		return g.commitOrTrial(ctx, true)
 	}
 	if g.Guest() != nil && state != journal.Opening {
 		return g.resumeDomain(ctx)
@@ -72,7 +72,7 @@ func (g *growth) accept(ctx context.Context) error {
 	if err := g.unchangedBefore(); err != nil {
 		return err
 	}
-	return g.conclude(ctx, true)
+	return g.commitOrTrial(ctx, true)
 }
 
 // unchangedBefore keeps an overlay from being committed into an image that

@@ -244,7 +244,7 @@ func newStage(t *testing.T, treated *plan.Guest) *stage {
 	s.disk = &disk.Disk{Image: &image.Image{Target: plan.Target{Path: path, Format: "raw", SectorSize: 512, Guest: treated}, Size: size.GiB, Stamp: stamp}}
 	if treated != nil {
 		treated.Disks = []plan.TrialDisk{{Target: "vda", Path: path, Format: "raw"}}
-		s.guest = &applytest.Guest{Image: s.image, Runs: treated.Running, Ran: treated.Running}
+		s.guest = &applytest.Guest{Image: s.image, Runs: treated.Running, WasRunning: treated.Running}
 		s.domain, s.live = testDomain(t, treated, path), len(treated.Shutdown) > 0
 		if s.original, err = s.domain.XML(context.Background()); err != nil {
 			t.Fatal(err)

@@ -23,34 +23,34 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// growthData is what a growth has to know after a crash, beside its plan.
+// growthData is what a growth needs after a crash, besides its plan.
 type growthData struct {
 	Request plan.Request `json:"request"`
 	OldSize size.Bytes   `json:"old_size"`
 	NewSize size.Bytes   `json:"new_size"`
 	Overlay string       `json:"overlay"`
 	Undo    string       `json:"undo"`
-	// Stamp is the image's, before the job.
+	// Stamp identifies the image as it was before the job.
 	Stamp image.Stamp `json:"stamp"`
 	// Keep stops before the commit.
 	Keep bool `json:"keep"`
 	// Overlays are those of the domain's other disks, for the trial.
 	Overlays []SideOverlay `json:"overlays,omitempty"`
-	// Before is what the guest's agent saw before the outage. Unlisted reports that it
-	// answered, and could not list file systems.
+	// Before are the file systems that the guest's agent listed before the outage.
+	// Unlisted reports that the agent answered, but could not list file systems.
 	Before   []domain.FS `json:"before,omitempty"`
 	Unlisted bool        `json:"unlisted,omitempty"`
 	// ByHand are the volumes that Windows could not be told to extend.
 	ByHand []string `json:"by_hand,omitempty"`
 	Hooks  Hooks    `json:"hooks,omitzero"`
-	// View is what a rehearsal works on while the guest runs.
-	View *view `json:"view,omitempty"`
+	// Snapshot is what a rehearsal works on while the guest runs.
+	Snapshot *snapshot `json:"view,omitempty"`
 }
 
-// Hooks are people's own commands, run by the shell of the host with the job
-// in their environment.
+// Hooks are the user's own commands. The host's shell runs them, with the job in the
+// environment.
 type Hooks struct {
-	// Pre runs before the outage; when it fails, there is none.
+	// Pre runs before the outage; if it fails, the job ends without an outage.
 	Pre string `json:"pre,omitempty"`
 	// Post runs after success, OnFailure when the job failed after Pre, with
 	// everything undone by then.

@@ -162,26 +162,26 @@ func TestBlocks(t *testing.T) {
 // answers is an agent whose programs all end so.
 type answers struct {
 	machine
-	ran domain.Ran
+	ran domain.ExecResult
 	err error
 }
 
-func (a *answers) Run(ctx context.Context, _ []string, _ string) (domain.Ran, error) {
+func (a *answers) Run(ctx context.Context, _ []string, _ string) (domain.ExecResult, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
-		return domain.Ran{}, errors.New("nothing bounds the program")
+		return domain.ExecResult{}, errors.New("nothing bounds the program")
 	}
 	return a.ran, a.err
 }
 
 func TestProbe(t *testing.T) {
 	for name, c := range map[string]struct {
-		ran  domain.Ran
+		ran  domain.ExecResult
 		err  error
 		want string
 	}{
-		"a disk":      {ran: domain.Ran{Out: []byte(`NAME="/dev/vda" TYPE="disk" SIZE="5"` + "\n")}},
+		"a disk":      {ran: domain.ExecResult{Out: []byte(`NAME="/dev/vda" TYPE="disk" SIZE="5"` + "\n")}},
 		"no programs": {err: errMayNotExec, want: "cannot list the guest's block devices"},
-		"no lsblk":    {ran: domain.Ran{Status: 127, Err: []byte("sh: lsblk: not found\n")}, want: "status 127: sh: lsblk: not found"},
+		"no lsblk":    {ran: domain.ExecResult{Status: 127, Err: []byte("sh: lsblk: not found\n")}, want: "status 127: sh: lsblk: not found"},
 		"no device":   {want: "lists no block device"},
 	} {
 		g, err := New("vm", &answers{ran: c.ran, err: c.err}).Probe(t.Context())
@@ -193,15 +193,15 @@ func TestProbe(t *testing.T) {
 
 func TestWindowsDisks(t *testing.T) {
 	for name, c := range map[string]struct {
-		ran    domain.Ran
+		ran    domain.ExecResult
 		err    error
 		want   string
 		reason plan.Reason
 	}{
-		"a disk":        {ran: domain.Ran{Out: []byte("disk|0|68719476736|512|GPT|\r\n")}},
+		"a disk":        {ran: domain.ExecResult{Out: []byte("disk|0|68719476736|512|GPT|\r\n")}},
 		"no programs":   {err: errMayNotExec, want: "cannot list the guest's disks"},
-		"no PowerShell": {ran: domain.Ran{Status: 1, Err: []byte("Get-Disk: not recognized")}, want: "PowerShell in vm cannot list the disks: Get-Disk", reason: plan.ToolMissing},
-		"nonsense":      {ran: domain.Ran{Out: []byte("disk|x\n")}, want: "describes a disk"},
+		"no PowerShell": {ran: domain.ExecResult{Status: 1, Err: []byte("Get-Disk: not recognized")}, want: "PowerShell in vm cannot list the disks: Get-Disk", reason: plan.ToolMissing},
+		"nonsense":      {ran: domain.ExecResult{Out: []byte("disk|x\n")}, want: "describes a disk"},
 	} {
 		disks, err := New("vm", &answers{ran: c.ran, err: c.err}).WindowsDisks(t.Context())
 		if r, refused := plan.IsRefusal(err); refused != (c.reason != "") || refused && r.Reason != c.reason {

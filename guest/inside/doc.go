@@ -23,7 +23,7 @@ type Agent interface {
 	// Run runs a program with that standard input, and waits for its end. A program
 	// that fails is no error. An agent that runs no programs returns
 	// domain.ErrMayNotExec.
-	Run(ctx context.Context, command []string, input string) (domain.Ran, error)
+	Run(ctx context.Context, command []string, input string) (domain.ExecResult, error)
 	// FileSystems lists what is mounted.
 	FileSystems(context.Context) ([]domain.FS, error)
 	// GuestDisks lists the disks; agents before QEMU 5.2 return an error.

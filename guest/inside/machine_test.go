@@ -133,25 +133,25 @@ func (m *machine) failure(line string) error {
 	return nil
 }
 
-func (m *machine) Run(_ context.Context, command []string, input string) (domain.Ran, error) {
+func (m *machine) Run(_ context.Context, command []string, input string) (domain.ExecResult, error) {
 	line := strings.Join(command, " ")
 	m.ran = append(m.ran, line)
 	if m.before != nil {
 		m.before(line)
 	}
 	if err := m.failure(line); err != nil {
-		return domain.Ran{}, err
+		return domain.ExecResult{}, err
 	}
 	for prefix, how := range m.failing {
 		if status, ok := how.(int); ok && strings.HasPrefix(line, prefix) {
-			return domain.Ran{Status: status, Err: []byte("target is busy")}, nil
+			return domain.ExecResult{Status: status, Err: []byte("target is busy")}, nil
 		}
 	}
 	out, ok := m.run(command, input)
 	if !ok {
-		return domain.Ran{Status: 1, Err: []byte("no such thing")}, nil
+		return domain.ExecResult{Status: 1, Err: []byte("no such thing")}, nil
 	}
-	return domain.Ran{Out: []byte(out)}, nil
+	return domain.ExecResult{Out: []byte(out)}, nil
 }
 
 // run runs one program, and reports whether it succeeds.

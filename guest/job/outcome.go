@@ -22,7 +22,7 @@ type Outcome struct {
 	// Messages tell people what came of the job, Commands are those that a guest has
 	// run for it.
 	Messages []string
-	Commands []live.Ran
+	Commands []live.CommandResult
 }
 
 // Failure is a run that did not reach its end.

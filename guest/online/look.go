@@ -48,7 +48,7 @@ func (p *Plan) lookInside(ctx context.Context, s domain.Status, o Options) error
 func (p *Plan) readImage(ctx context.Context, o Options) error {
 	r := plan.Request{}
 	if p.Grow != "" {
-		r.Grow = []plan.Where{{Name: strings.TrimSuffix(p.Grow, `\`)}}
+		r.Grow = []plan.GrowTarget{{Name: strings.TrimSuffix(p.Grow, `\`)}}
 	}
 	layout, err := session.Look(ctx, p.disk.Image, o.Session, o.Cache, session.For(r), nil)
 	if err != nil {

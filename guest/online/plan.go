@@ -91,7 +91,7 @@ type Plan struct {
 // MakePlan looks at the disk and the guest, and refuses what would not work. The
 // plan keeps the connection: Close ends it.
 func MakePlan(ctx context.Context, d *domain.Domain, o Options) (*Plan, error) {
-	if o.Grow == plan.WhereNone {
+	if o.Grow == plan.GrowNone {
 		o.Grow, o.InGuest = "", ByNobody
 	}
 	survey, err := d.Status(ctx, o.InGuest != ByNobody)

@@ -128,16 +128,16 @@ func (g *guest) Resize(ctx context.Context, _ domain.Resize) error {
 
 func (g *guest) Ping(context.Context) error { return nil }
 
-func (g *guest) Run(ctx context.Context, command []string, _ string) (domain.Ran, error) {
+func (g *guest) Run(ctx context.Context, command []string, _ string) (domain.ExecResult, error) {
 	if command[0] != g.plan.Commands[0].Argv[0] { // it asks for the disk's size
-		return domain.Ran{Out: fmt.Append(nil, int64(g.plan.To/512))}, nil
+		return domain.ExecResult{Out: fmt.Append(nil, int64(g.plan.To/512))}, nil
 	}
 	if g.Fault(ctx, "program") != nil {
-		return domain.Ran{Status: 1}, nil
+		return domain.ExecResult{Status: 1}, nil
 	}
 	g.Did(command[0])
 	g.total = g.plan.To
-	return domain.Ran{}, nil
+	return domain.ExecResult{}, nil
 }
 
 func (g *guest) FileSystems(context.Context) ([]domain.FS, error) {

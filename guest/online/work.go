@@ -25,10 +25,10 @@ import (
 // data are what a job that grows a running guest's disk has to know.
 type data struct {
 	Plan *Plan `json:"plan"`
-	// Ran are the commands that the guest has run, the last one perhaps without
+	// Commands are the commands that the guest has run, the last one perhaps without
 	// success; Left are those that it has not.
-	Ran  []live.Ran     `json:"ran,omitempty"`
-	Left []live.Command `json:"left,omitempty"`
+	Commands []live.CommandResult `json:"ran,omitempty"`
+	Left     []live.Command       `json:"left,omitempty"`
 	// Top is the file system that grew, Total what the guest says it has now.
 	Top   live.Device `json:"top,omitzero"`
 	Total size.Bytes  `json:"total,omitempty"`
@@ -323,11 +323,11 @@ func (o *work) exec(ctx context.Context, c live.Command) (string, error) {
 		}
 		return "", fmt.Errorf("%s in the guest: %w", c.Argv[0], err)
 	}
-	done := live.Ran{Line: c.Line(), Status: ran.Status, Said: domain.Lines(8, ran.Out, ran.Err)}
-	o.Ran = append(o.Ran, done)
+	done := live.CommandResult{Line: c.Line(), Status: ran.Status, Output: domain.Lines(8, ran.Out, ran.Err)}
+	o.Commands = append(o.Commands, done)
 	if ran.Status != 0 && ran.Status != c.Nothing {
 		_ = o.save()
-		return "", &domain.ExecError{Program: c.Argv[0], Status: ran.Status, Said: strings.ReplaceAll(done.Said, "\n", "; ")}
+		return "", &domain.ExecError{Program: c.Argv[0], Status: ran.Status, Output: strings.ReplaceAll(done.Output, "\n", "; ")}
 	}
 	return string(ran.Out), nil
 }
@@ -388,7 +388,7 @@ func (o *work) grew(after []domain.FS) error {
 // volume has extents of its group's other disks as well.
 func (o *work) onDiskAlone() bool {
 	return o.Top.Kind != "lvm" && !slices.ContainsFunc(o.Plan.Commands, func(c live.Command) bool { return c.What == "lv" }) &&
-		!slices.ContainsFunc(o.Ran, func(r live.Ran) bool { return strings.HasPrefix(r.Line, "lvextend ") })
+		!slices.ContainsFunc(o.Commands, func(r live.CommandResult) bool { return strings.HasPrefix(r.Line, "lvextend ") })
 }
 
 // gain is by how much the file system has to have grown: it was on a disk that had
@@ -427,7 +427,7 @@ func (o *work) Report(out *job.Outcome) {
 	if p.InGuest == ByPerson {
 		out.ManualSteps = p.ByHand()
 	}
-	out.Commands = o.Ran
+	out.Commands = o.Commands
 }
 
 // Lines are the commands as a person would type them.

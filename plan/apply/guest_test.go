@@ -14,7 +14,7 @@ import (
 func newGuestRig(t *testing.T, treat plan.Guest) (*rig, *applytest.Guest) {
 	t.Helper()
 	r := newRigFor(t, plan.Target{Path: "/a.qcow2", Format: "qcow2", Guest: &treat})
-	g := &applytest.Guest{Image: r.image, Runs: treat.Running, Ran: treat.Running}
+	g := &applytest.Guest{Image: r.image, Runs: treat.Running, WasRunning: treat.Running}
 	r.growth.Guest = g
 	return r, g
 }

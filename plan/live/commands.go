@@ -25,13 +25,13 @@ type Command struct {
 	MountOf string `json:"mount_of,omitempty"`
 }
 
-// Ran is a command that a guest has run.
-type Ran struct {
+// CommandResult is a command that a guest has run.
+type CommandResult struct {
 	Line string `json:"line"`
 	// Status is the exit status.
 	Status int `json:"status"`
-	// Said is what it printed, cut to a few lines: the guest's word.
-	Said string `json:"said,omitempty"`
+	// Output is the first lines that it printed. The guest is not trusted.
+	Output string `json:"said,omitempty"`
 }
 
 // Line is the command for a person to paste into a root shell.

@@ -241,10 +241,10 @@ type ResultEvent struct {
 	Next string `json:"next,omitempty"`
 	// ManualSteps lists what is left to a person.
 	ManualSteps []string `json:"todo,omitempty"`
-	// Said are messages for people about what a job without a plan did.
-	Said []string `json:"said,omitempty"`
-	// Ran are the commands that the guest ran for the job.
-	Ran []live.Ran `json:"ran,omitempty"`
+	// Messages are messages for people about what a job without a plan did.
+	Messages []string `json:"said,omitempty"`
+	// Commands are the commands that the guest ran for the job.
+	Commands []live.CommandResult `json:"ran,omitempty"`
 	*Trouble
 }
 
@@ -258,8 +258,8 @@ type RehearsalEvent struct {
 	Outcome Outcome `json:"outcome"`
 	// Seconds is how many seconds the rehearsal took.
 	Seconds float64 `json:"seconds"`
-	// Viewed reports that the rehearsal used a snapshot of a running guest's disk.
-	Viewed bool `json:"viewed"`
+	// FromSnapshot reports that the rehearsal used a snapshot of a running guest's disk.
+	FromSnapshot bool `json:"viewed"`
 	// Frozen is for how many seconds the guest's file systems were frozen.
 	Frozen float64 `json:"frozen_seconds,omitempty"`
 	// Scratch is how many bytes the guest overwrote during the rehearsal.

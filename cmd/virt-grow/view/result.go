@@ -22,8 +22,8 @@ type Result struct {
 	Accept, Rollback string
 	// ManualSteps is what is left to a person.
 	ManualSteps []string
-	// Said is what came of a job without a plan.
-	Said []string
+	// Messages is what came of a job without a plan.
+	Messages []string
 }
 
 // Outcome is how a run ended, in its result event.
@@ -66,7 +66,7 @@ func Results(w io.Writer, s Style, r Result) error {
 		p.head("Job %s is closed: its plan was not confirmed, and nothing was changed.", r.Job)
 	case Closed:
 		p.head("Job %s is closed as it is: nothing more is done or undone.", r.Job)
-		for _, line := range r.Said {
+		for _, line := range r.Messages {
 			p.paragraph("  ", "%s", line)
 		}
 	case Planned:
@@ -112,9 +112,9 @@ func name(pl *plan.Plan) string {
 
 // done lists what is bigger now.
 func (p *page) done(r Result) {
-	if len(r.Said) > 0 {
-		p.head("%s (job %s)", r.Said[0], r.Job)
-		for _, line := range r.Said[1:] {
+	if len(r.Messages) > 0 {
+		p.head("%s (job %s)", r.Messages[0], r.Job)
+		for _, line := range r.Messages[1:] {
 			p.line("  %s", line)
 		}
 		return
@@ -168,7 +168,7 @@ func Rehearsal(w io.Writer, s Style, r RehearsalEvent, pl *plan.Plan) error {
 	switch {
 	case r.Frozen > 0:
 		p.line("  guest    file systems frozen for %s; %s of overwritten data were kept", span(r.Frozen), r.Scratch)
-	case r.Viewed:
+	case r.FromSnapshot:
 		p.line("  guest    not frozen: the disk was read as after a power cut; %s of overwritten data were kept", r.Scratch)
 	}
 	for _, device := range r.LeftOut {

@@ -15,8 +15,8 @@ type Guest struct {
 	Image *Image
 	// Runs and Overlay are what it does now: running, on the overlay.
 	Runs, Overlay bool
-	// Ran is whether it ran before the job.
-	Ran bool
+	// WasRunning reports whether it ran before the job.
+	WasRunning bool
 	// Sick makes the health check fail.
 	Sick bool
 	// Committed are the disks that were pivoted.
@@ -33,7 +33,7 @@ func (g *Guest) StartAgain(context.Context) error {
 	if g.Overlay {
 		return errors.New("started again on the overlay")
 	}
-	g.Runs = g.Ran
+	g.Runs = g.WasRunning
 	return nil
 }
 
