@@ -88,7 +88,7 @@ func makeBootable(t *testing.T, path string) {
 		":", "upload", config, "/syslinux.cfg", ":", "extlinux", "/", ":", "umount", "/")
 }
 
-// only is a file of one of these patterns.
+// only returns a file of one of these patterns.
 func only(t *testing.T, patterns ...string) string {
 	t.Helper()
 	for _, pattern := range patterns {

@@ -20,7 +20,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// newDisks are every file system on every table, with LVM between them and without,
+// newDisks returns every file system on every table, with LVM between them and without,
 // in both formats by turns. All have the size that one appliance serves. make test
 // makes one of them, the long matrices each file system on one of the tables by turns.
 func newDisks() []plan.NewDisk {

@@ -26,7 +26,7 @@ import (
 
 var errInjected = errors.New("injected fault")
 
-// points are the boundaries of every step for growing gpt-data-last, where a
+// points returns the boundaries of every step for growing gpt-data-last, where a
 // neighbour has to move, in order.
 func points() []string {
 	var all []string

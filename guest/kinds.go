@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/online"
 )
 
-// kinds is the registry of the kinds of job. The options are for a job that is taken up
+// kinds returns the registry of the kinds of job. The options are for a job that is taken up
 // again.
 func kinds(o Options) job.Kinds {
 	grow := growth.Options{Options: o.Options, Session: o.Session, Cache: o.Cache}
@@ -29,7 +29,7 @@ func kinds(o Options) job.Kinds {
 	}
 }
 
-// Engine is the engine that runs jobs with these options.
+// Engine returns the engine that runs jobs with these options.
 func Engine(o Options) *job.Engine { return &job.Engine{Options: o.Options, Kinds: kinds(o)} }
 
 // Resume brings a job that was cut off to its end.

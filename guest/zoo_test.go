@@ -61,7 +61,7 @@ func (s *sessions) get(t *testing.T, sector size.Bytes) *session.Session {
 	return started
 }
 
-// shortDir is a temporary folder whose path leaves room for a socket's name.
+// shortDir returns a temporary folder whose path leaves room for a socket's name.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vg")
@@ -80,7 +80,7 @@ var quick = []string{"none-xfs", "gpt-luks2-lvm-xfs", "gpt-order", "mbr-logical-
 // asked for.
 var everyFormat = []string{"gpt-xfs", "mbr-ext4", "gpt-lvm-ext4", "gpt-windows"}
 
-// zoo are the images to test with, and the formats of each.
+// zoo returns the images to test with, and the formats of each.
 func zoo(t *testing.T) []testimages.Image {
 	t.Helper()
 	level.Need(t, level.Real)
@@ -104,7 +104,7 @@ func formats(i int, image testimages.Image) []string {
 	return all[i%4 : i%4+1]
 }
 
-// expected is the refusal an image of the zoo gets; "" when it grows.
+// expected returns the refusal an image of the zoo gets; "" when it grows.
 func expected(i testimages.Image) plan.Reason {
 	switch {
 	case i.Name == "none-empty", i.Name == "gpt-vfat":
@@ -131,7 +131,7 @@ type trial struct {
 	before  string // a raw copy from before
 }
 
-// again are the options to take up a job again that was begun with o.
+// again returns the options to take up a job again that was begun with o.
 func again(o growth.Options) Options {
 	return Options{Options: o.Options, Session: o.Session, Cache: o.Cache}
 }
@@ -245,7 +245,7 @@ func (x *trial) keep(t *testing.T) *trial {
 
 var grownDir string
 
-// shortDirOf is one folder for the whole test process; TestMain removes it.
+// shortDirOf returns one folder for the whole test process; TestMain removes it.
 func shortDirOf(t *testing.T) string {
 	t.Helper()
 	if grownDir == "" {
@@ -280,7 +280,7 @@ func checksum(t *testing.T, path string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// rawCopy is what a guest would see of the image, as a sparse raw file.
+// rawCopy returns what a guest would see of the image, as a sparse raw file.
 func rawCopy(t *testing.T, path, format string) string {
 	t.Helper()
 	out := path + ".seen"

@@ -31,7 +31,7 @@ var growers = map[string]string{
 	"hfsplus":   "diskutil resizeVolume PART R",
 }
 
-// afterwards says what is left to be done in the guest for partitions that have grown
+// afterwards returns what is left to be done in the guest for partitions that have grown
 // without what they hold.
 func (b *builder) afterwards(goals []goal) (todo []string) {
 	for _, g := range goals {

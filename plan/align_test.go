@@ -76,7 +76,7 @@ func btoi(b bool) byte {
 	return 0
 }
 
-// inSectors are the places of all partitions.
+// inSectors returns the places of all partitions.
 func inSectors(l *plan.Layout) map[string][2]int64 {
 	all := map[string][2]int64{}
 	for _, d := range l.Devices {

@@ -39,12 +39,12 @@ func (u unit) fills() bool { return u.grows && u.need == 0 }
 
 func (u unit) moves() bool { return u.start != u.device.Start }
 
-// from is the first place at or behind at that a unit can move to.
+// from returns the first offset from at on that a unit can move to.
 func (u unit) from(at size.Bytes) size.Bytes {
 	return u.device.Start + (at - u.device.Start).Up(Granule)
 }
 
-// upTo is the last place that a unit of n bytes can move to if it is to end at
+// upTo returns the last place that a unit of n bytes can move to if it is to end at
 // limit or before.
 func (u unit) upTo(limit, n size.Bytes) size.Bytes {
 	return u.device.Start + (limit - n - u.device.Start).Down(Granule)
@@ -54,7 +54,7 @@ func (u unit) upTo(limit, n size.Bytes) size.Bytes {
 // that is no multiple of it is of no use to them.
 const pageSize = 4 * size.KiB
 
-// fill is the end of a unit that takes all there is before limit. That is on a
+// fill returns the end of a unit that takes all there is before limit. That is on a
 // whole Granule, or behind the last one in whole pages; an extended partition is
 // only a frame.
 func (u unit) fill(limit size.Bytes) size.Bytes {
@@ -88,9 +88,9 @@ func line(units []unit, room, weights size.Bytes) size.Bytes {
 	return at
 }
 
-// weigh gives those that fill without a share equal parts of what the shares
-// leave. given are the weights of all units together, all is what they are parts
-// of: more, where shares leave something that nobody takes.
+// weigh returns the weights of the units that fill: a share in percent, or an equal part
+// of what the shares leave. given is the sum of the weights, all is what they are parts
+// of; all is larger if the shares do not add up to 100 percent and no unit takes the rest.
 func weigh(units []unit) (given, all size.Bytes) {
 	var filling size.Bytes
 	for _, u := range units {
@@ -141,8 +141,8 @@ func place(units []unit, limit size.Bytes) (missing size.Bytes) {
 	return 0
 }
 
-// arrange gives partitions the bytes they need, or all there is for 0, by moving
-// what stands behind them.
+// arrange finds room for partitions that need more bytes (0: all the free space), by
+// moving the partitions behind them. It returns where the partitions end.
 func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
 	limit, err := b.before.Table.Usable(b.newSize)
 	if err != nil {
@@ -181,7 +181,7 @@ func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
 	return b.ends(placed)
 }
 
-// grower is the last unit that was to grow: the one there was too little for.
+// grower returns the last unit that was to grow: the one there was too little for.
 func grower(units []unit) *Device {
 	for _, u := range slices.Backward(units) {
 		if u.grows {
@@ -191,7 +191,7 @@ func grower(units []unit) *Device {
 	return units[0].device
 }
 
-// ends are the places that change.
+// ends returns the places that change.
 func (b *builder) ends(placed []unit) ([]End, error) {
 	var ends []End
 	for _, u := range placed {
@@ -208,7 +208,7 @@ func (b *builder) ends(placed []unit) ([]End, error) {
 	return ends, nil
 }
 
-// units are the partitions in the container, nil for those straight on the disk,
+// units returns the partitions in the container, nil for those straight on the disk,
 // in the order of their places, from the first that is to grow on. None when
 // none is.
 func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit {
@@ -246,7 +246,7 @@ func (b *builder) holds(extended *Device, needs map[*Device]size.Bytes) bool {
 	return false
 }
 
-// extended is the extended partition, nil if there is none.
+// extended returns the extended partition, nil if there is none.
 func (b *builder) extended() *Device {
 	i := slices.IndexFunc(b.before.Devices, func(d Device) bool { return d.Extended })
 	if i < 0 {
@@ -255,7 +255,7 @@ func (b *builder) extended() *Device {
 	return &b.before.Devices[i]
 }
 
-// containerOf is the extended partition around a logical one, else nil.
+// containerOf returns the extended partition around a logical one, else nil.
 func (b *builder) containerOf(d *Device) *Device {
 	p, _ := b.before.Table.Partition(d.Number)
 	if p.Role != table.Logical {
@@ -305,7 +305,7 @@ func (d *Device) bootsWindows(p table.Partition) bool {
 	return d.Content.Type == "BitLocker" || d.Content.Type == "ntfs" && d.Content.Problem != nil && p.Bootable
 }
 
-// carried are the volumes that move with a partition: itself, or those in it.
+// carried returns the volumes that move with a partition: itself, or those in it.
 func (b *builder) carried(d *Device) []*Device {
 	if !d.Extended {
 		return []*Device{d}
@@ -344,7 +344,7 @@ func (b *builder) move(ends []End) {
 // begins at.
 func namesItsPlace(content string) bool { return content == "ntfs" || content == "vfat" }
 
-// String is the device with what tells it apart.
+// String returns the device's name, with its type and mount point or label.
 func (d Device) String() string {
 	what := d.Type
 	if d.Content.Type != ContentNone && d.Content.Type != ContentUnknown {

@@ -181,7 +181,7 @@ func (b *builder) build(chosen []*Device) error {
 	return nil
 }
 
-// goals are the targets: those with a size, those with a share of what is left,
+// goals returns the targets: those with a size, those with a share of what is left,
 // and those that take the rest.
 func (b *builder) goals(chosen []*Device) ([]goal, error) {
 	b.sharing, b.room, b.grown = map[string]int{}, map[string]size.Bytes{}, map[string]*Device{}
@@ -268,7 +268,7 @@ func contentName(t string) string {
 	return t
 }
 
-// want is the size the target should get; 0 for all there is.
+// want returns the size the target should get; 0 for all there is.
 func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
 	if len(b.request.Grow) == 0 || b.request.Grow[i].Amount.takesRest() {
 		return 0, nil
@@ -397,7 +397,7 @@ func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []
 	return ends, nil, nil
 }
 
-// missing is how much too little room there is up to maxEnd; 0 when the
+// missing returns how much too little room there is up to maxEnd; 0 when the
 // partition gets there what the user came for.
 func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partition) size.Bytes {
 	switch {
@@ -414,7 +414,7 @@ func onGroup(stack []*Device) bool {
 	return slices.ContainsFunc(stack, func(d *Device) bool { return d.Content.Type == ContentPV })
 }
 
-// needed is how big the partition has to be for a target of want bytes on top of
+// needed returns how big the partition has to be for a target of want bytes on top of
 // the stack that begins with it; 0 for "as big as it can be", which is also what
 // a volume group gets.
 func (b *builder) needed(stack []*Device, want size.Bytes) size.Bytes {
@@ -431,7 +431,7 @@ func (b *builder) needed(stack []*Device, want size.Bytes) size.Bytes {
 	return need
 }
 
-// missed is the room that the disk has or gets, and that a partition that can
+// missed returns the room that the disk has or gets, and that a partition that can
 // grow by reach would not have: a neighbour, or the table's own limit, is in
 // the way. 0 when the partition gets what the user came for.
 func (b *builder) missed(reach size.Bytes, next *table.Partition) size.Bytes {
@@ -478,7 +478,7 @@ func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 	return Refuse(NoRoom, d.Name, "cannot grow %s: %s too little on a disk of %s", d.Name, missing, b.newSize)
 }
 
-// mbrReach is the first byte that an MBR's 32-bit sector numbers cannot name.
+// mbrReach returns the first byte that an MBR's 32-bit sector numbers cannot name.
 func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 
 // writeTable gives the partitions their new places.

@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// cloud is a cloud image: numbers 14, 15 and 1 in disk order.
+// cloud returns a cloud image: numbers 14, 15 and 1 in disk order.
 func cloud() *plan.Layout {
 	t := gpt(10*GiB, []part{
 		{14, 1 * MiB, 3 * MiB, table.GPTBIOSBoot},
@@ -27,7 +27,7 @@ func cloud() *plan.Layout {
 	})
 }
 
-// volumes is a disk with /boot and a volume group of two volumes.
+// volumes returns a disk with /boot and a volume group of two volumes.
 func volumes() *plan.Layout {
 	t := gpt(10*GiB, []part{{1, 1 * MiB, 511 * MiB, ""}, {2, 512 * MiB, 10*GiB - 513*MiB, table.GPTLinuxLVM}})
 	pv := size.Bytes(2431) * 4 * MiB
@@ -358,7 +358,7 @@ func TestWindowsAndLinuxRootWin(t *testing.T) {
 	}
 }
 
-// grown is the last device that can grow.
+// grown returns the last device that can grow.
 func grown(l *plan.Layout) string {
 	name := ""
 	for _, d := range l.Devices {

@@ -20,7 +20,7 @@ const (
 	LookAtSystem                    // the operating system, mount points, drive letters
 )
 
-// Look says how closely to look at a disk to answer the request. Mount points
+// Look returns how closely to look at a disk to answer the request. Mount points
 // and drive letters have to be known where it asks for one, or leaves the choice
 // between several file systems to us; fstab where something has to move.
 func Look(l *Layout, r Request) Closeness {
@@ -33,7 +33,7 @@ func Look(l *Layout, r Request) Closeness {
 	return LookAtContents
 }
 
-// fileSystems are the devices that hold a file system that can be grown.
+// fileSystems returns the devices that hold a file system that can be grown.
 func (l *Layout) fileSystems() []*Device {
 	var found []*Device
 	for i := range l.Devices {
@@ -116,7 +116,7 @@ func refuseNothingToGrow(l *Layout) error {
 	return Refuse(UnknownContent, foreign.Name, "nothing on the disk can grow by itself: %s; %s can grow without its content, with --partition-only", strings.Join(held, ", "), foreign.Name)
 }
 
-// foreign is the largest partition with a content that only its own system can grow,
+// foreign returns the largest partition with a content that only its own system can grow,
 // nil if there is none.
 func (l *Layout) foreign() *Device {
 	var found *Device
@@ -250,7 +250,7 @@ func (l *Layout) entry(d *Device) (p table.Partition, ok bool) {
 	return l.Table.Partition(d.Number)
 }
 
-// partUUID is what Linux calls a partition by: its GUID, or on an MBR disk the disk's
+// partUUID returns what Linux calls a partition by: its GUID, or on an MBR disk the disk's
 // signature and its number in hexadecimal.
 func partUUID(t *table.Table, p table.Partition) string {
 	if t.Kind == table.MBR {
@@ -259,7 +259,7 @@ func partUUID(t *table.Table, p table.Partition) string {
 	return p.GUID
 }
 
-// mapperName is how device-mapper writes vg/lv: hyphens doubled, joined by one.
+// mapperName returns how device-mapper writes vg/lv: hyphens doubled, joined by one.
 func mapperName(lv string) string {
 	vg, name, _ := strings.Cut(lv, "/")
 	double := strings.NewReplacer("-", "--")

@@ -78,7 +78,7 @@ type InsideThing struct {
 // longest is how much is kept of a text that a guest chose.
 const longest = 200
 
-// InsideOf is the short of a layout.
+// InsideOf returns a summary of a layout.
 func InsideOf(l *Layout, at time.Time) *Inside {
 	in := &Inside{At: at.UTC().Truncate(time.Second), Current: true, Contents: []InsideThing{}}
 	if l.Table != nil {

@@ -5,7 +5,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// Filled is the size that the content's own tool gives it on a device of that size;
+// Filled returns the size that the content's own tool gives it on a device of that size;
 // never less than it has.
 func (c Content) Filled(device size.Bytes) size.Bytes {
 	return max(c.filled(device), c.Size)

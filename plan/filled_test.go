@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// smallGroups is an ext4 of 200 MiB made with an inode for every 4 KiB: a last group
+// smallGroups returns an ext4 of 200 MiB made with an inode for every 4 KiB: a last group
 // of 6 MiB is too small for its own metadata.
 func smallGroups() plan.Content {
 	return plan.Content{Type: "ext4", Size: 200 * MiB, Ext: &superblock.Ext{

@@ -143,7 +143,7 @@ func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	return append(steps, Step{Kind: StepRestore, Summary: "restore the domain's XML"})
 }
 
-// health is the check; after ntfsresize, Windows is only there when its chkdsk is
+// health returns the check; after ntfsresize, Windows is only there when its chkdsk is
 // done.
 func (g *Guest) health(edit []Step) Step {
 	s := Step{Kind: StepHealth, Summary: "health check: " + g.Health.text()}
@@ -174,7 +174,7 @@ func (g *Guest) cleaning() string {
 	return "delete the overlay"
 }
 
-// Outage is how long the guest is away, from the request to shut down to the
+// Outage returns how long the guest is away, from the request to shut down to the
 // end of its health check; 0 for a guest that is off.
 func (p *Plan) Outage() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
@@ -185,7 +185,7 @@ func (p *Plan) Outage() time.Duration {
 	})
 }
 
-// Reserve is how long a rollback takes until the guest is there again: it is
+// Reserve returns how long a rollback takes until the guest is there again: it is
 // stopped, and boots from the untouched image.
 func (p *Plan) Reserve() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {

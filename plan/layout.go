@@ -93,7 +93,7 @@ type Device struct {
 	Allocation *Allocation `json:"allocation,omitempty"`
 }
 
-// End is where the device ends on the disk, exclusive.
+// End returns where the device ends on the disk, exclusive.
 func (d Device) End() size.Bytes { return d.Start + d.Size }
 
 // Content types that are not file systems, in blkid's words.
@@ -217,7 +217,7 @@ func (l *Layout) startOnDisk(d *Device) size.Bytes {
 	return d.Start
 }
 
-// Fingerprint is a SHA-256 over everything a plan relies on: sizes, the
+// Fingerprint returns a SHA-256 over everything a plan relies on: sizes, the
 // table's bytes, and what each device holds. What a running guest changes all
 // the time (used space) is left out, and so is what only people read.
 func (l *Layout) Fingerprint() string {

@@ -77,7 +77,7 @@ const (
 	lvmExtent = 4 * size.MiB
 )
 
-// Partition is where the one partition lies, the end exclusive; the whole disk
+// Partition returns where the one partition lies, the end exclusive; the whole disk
 // where there is none. The last MiB is for the second GPT, so that the end is
 // aligned as well.
 func (d NewDisk) Partition() (start, end size.Bytes) {
@@ -90,7 +90,7 @@ func (d NewDisk) Partition() (start, end size.Bytes) {
 	return 0, d.Size
 }
 
-// PartitionType is the type of the partition, as the table has it.
+// PartitionType returns the type of the partition, as the table has it.
 func (d NewDisk) PartitionType() string {
 	fs := newFSs[d.FS]
 	switch {
@@ -120,7 +120,7 @@ func (d NewDisk) Carrier() string {
 	return "sda1"
 }
 
-// Room is how much the file system gets.
+// Room returns the size of the device that the file system gets.
 func (d NewDisk) Room() size.Bytes {
 	start, end := d.Partition()
 	if d.Group == "" {
@@ -168,7 +168,7 @@ func (d NewDisk) checkLabel(fs newFS) error {
 	return nil
 }
 
-// Steps are those of making it.
+// Steps returns the steps that make the image.
 func (d NewDisk) Steps() []Step {
 	steps := []Step{{Kind: StepCreate, To: d.Size, Seconds: 0.1,
 		Summary: fmt.Sprintf("create %s of %s%s", d.Format, d.Size, preallocated(d.Prealloc))}}

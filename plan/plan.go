@@ -67,7 +67,7 @@ type Link struct {
 	Format string `json:"format"`
 }
 
-// Targets are the devices that were chosen.
+// Targets returns the devices that were chosen.
 func (p *Plan) Targets() []string {
 	if p.Grows == "" {
 		return nil
@@ -178,7 +178,7 @@ func (s Step) Edits() bool {
 	return false
 }
 
-// Deletes are the partitions that the plan drops.
+// Deletes returns the partitions that the plan drops.
 func (p *Plan) Deletes() []Device {
 	var gone []Device
 	for _, d := range p.Before.Devices {
@@ -189,7 +189,7 @@ func (p *Plan) Deletes() []Device {
 	return gone
 }
 
-// Moves is how many bytes of other partitions the plan moves out of the way.
+// Moves returns how many bytes of other partitions the plan moves out of the way.
 func (p *Plan) Moves() size.Bytes {
 	var total size.Bytes
 	for _, s := range p.Steps {
@@ -200,19 +200,19 @@ func (p *Plan) Moves() size.Bytes {
 	return total
 }
 
-// Duration is how long the whole plan usually takes.
+// Duration returns how long the whole plan usually takes.
 func (p *Plan) Duration() time.Duration {
 	return p.total(func(Step) bool { return true })
 }
 
-// EditTime is how long the steps on the overlay take.
+// EditTime returns how long the steps on the overlay take.
 func (p *Plan) EditTime() time.Duration {
 	return p.total(func(s Step) bool {
 		return s.Edits() || s.Kind == StepOverlay || s.Kind == StepCheck || s.Kind == StepVerify
 	})
 }
 
-// total is how long some of the steps take together.
+// total returns how long some of the steps take together.
 func (p *Plan) total(counts func(Step) bool) time.Duration {
 	var seconds float64
 	for _, s := range p.Steps {
@@ -223,7 +223,7 @@ func (p *Plan) total(counts func(Step) bool) time.Duration {
 	return Seconds(seconds)
 }
 
-// Seconds is a span as plans write it.
+// Seconds returns a span as plans write it.
 func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // maxFile bounds what Read takes: a plan of a disk with the most partitions

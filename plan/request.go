@@ -164,7 +164,7 @@ func (r Request) ContainerOnly() bool {
 	return len(r.Grow) == 1 && r.Grow[0].Name == GrowNone
 }
 
-// NewSize is the disk's size after the request, for a disk of now bytes.
+// NewSize returns the disk's size after the request, for a disk of now bytes.
 func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 	to, err := r.Size.From(now)
 	if err != nil {

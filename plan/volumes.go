@@ -59,7 +59,7 @@ func (l *Layout) below(d *Device) *Device {
 	return parent
 }
 
-// growingPV is the PV that has to grow for a volume: the one furthest back on the
+// growingPV returns the PV that has to grow for a volume: the one furthest back on the
 // disk, behind which the new room is, of those that take new extents; or the one that
 // the volume cannot leave.
 func (l *Layout) growingPV(lv *Device) string {
@@ -164,7 +164,7 @@ func RefuseMissing(g Group) *Refusal {
 	return r
 }
 
-// reach is how much LVM can add to a volume.
+// reach returns how much LVM can add to a volume.
 func (b *builder) reach(d *Device, g *Group) size.Bytes {
 	if !d.Allocation.bound() {
 		return g.Free
@@ -184,7 +184,7 @@ func (b *builder) reach(d *Device, g *Group) size.Bytes {
 	return min(reach, g.Free)
 }
 
-// volumeUnit is what volumes grow by: whole extents and, as libguestfs asks LVM for a
+// volumeUnit returns what volumes grow by: whole extents and, as libguestfs asks LVM for a
 // number of MiB, whole MiB.
 func volumeUnit(g *Group) size.Bytes {
 	a, b := g.Extent, size.MiB

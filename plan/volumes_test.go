@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// group is a disk with two PVs of one group, the second one at the disk's end, and a
+// group returns a disk with two PVs of one group, the second one at the disk's end, and a
 // volume of 200 MiB that ends on the first PV.
 func group(extent size.Bytes, change func(l *plan.Layout, first, last, lv *plan.Device)) *plan.Layout {
 	t := gpt(1002*MiB, []part{{1, 1 * MiB, 500 * MiB, table.GPTLinuxLVM}, {2, 501 * MiB, 500 * MiB, table.GPTLinuxLVM}})

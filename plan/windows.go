@@ -97,7 +97,7 @@ func (p *Plan) drivers() {
 	}
 }
 
-// called is the drive letter if there is one.
+// called returns the drive letter if there is one.
 func (d *Device) called() string {
 	if len(d.Content.Mounted) > 0 {
 		return d.Content.Mounted[0]
@@ -121,7 +121,7 @@ func (b *builder) recovery(d *Device, start size.Bytes) {
 	b.warn(fmt.Sprintf("%s: Windows may have recorded where its recovery environment is; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
 }
 
-// script is what PowerShell runs. What it prints is for people to read.
+// script returns what PowerShell runs. What it prints is for people to read.
 func (b *builder) script(x extension) string {
 	find := b.find(x.device, x.start)
 	lines := []string{
@@ -168,12 +168,12 @@ func enableRecovery(find string) []string {
 	}
 }
 
-// PowerShell is the program and its arguments that run a step's script.
+// PowerShell returns the program and its arguments that run a step's script.
 func PowerShell(script string) []string {
 	return []string{"powershell.exe", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-Command", strings.ReplaceAll(script, "\n", "; ")}
 }
 
-// ByHand says what a person does in Windows instead of an extend step.
+// ByHand returns what a person does in Windows instead of an extend step.
 func (s Step) ByHand() string {
 	what := strings.TrimPrefix(s.Summary, "Windows extends ")
 	return fmt.Sprintf("in Windows, extend %s: Disk Management, Extend Volume; or as administrator in PowerShell:\n%s", what, s.Script)

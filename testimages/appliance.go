@@ -79,7 +79,7 @@ func (a *appliance) shutdown() error {
 
 func (a *appliance) close() { a.Guestfs.Close() }
 
-// deviceName is the name of the i-th drive: /dev/sda, …, /dev/sdz, /dev/sdaa, …
+// deviceName returns the name of the i-th drive: /dev/sda, …, /dev/sdz, /dev/sdaa, …
 func deviceName(i int) string {
 	if i < 26 {
 		return "/dev/sd" + string(rune('a'+i))
@@ -87,7 +87,7 @@ func deviceName(i int) string {
 	return "/dev/sd" + string(rune('a'+i/26-1)) + string(rune('a'+i%26))
 }
 
-// device is the device node of a volume of the disk called disk.
+// device returns the device node of a volume of the disk called disk.
 func device(disk string, v volume) string {
 	if strings.Contains(v.Name, "/") {
 		return "/dev/" + v.Name

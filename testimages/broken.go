@@ -61,7 +61,7 @@ func variants() []Image {
 	}
 }
 
-// targetPart is the partition that is the target.
+// targetPart returns the partition that is the target.
 func (img Image) targetPart() Part {
 	for _, p := range img.Parts {
 		if partName(p.Num) == img.Target {

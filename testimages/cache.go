@@ -86,7 +86,7 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "virt-grow", "testimages", version()), nil
 }
 
-// version is a hash of the recipes' source.
+// version returns a hash of the recipes' source.
 func version() string {
 	sum := sha256.New()
 	files, _ := sources.ReadDir(".")

@@ -86,7 +86,7 @@ func window(disk *os.File, start, size int64, load bool, fn func(*os.File) error
 	return sparseCopy(disk, start, f, 0, size)
 }
 
-// formatter is the command that formats the plain file at path as v wants it.
+// formatter returns the command that formats the plain file at path as v wants it.
 func (img Image) formatter(ctx context.Context, v volume, path string) *exec.Cmd {
 	tool := func(name string, args ...string) *exec.Cmd {
 		return exec.CommandContext(ctx, name, append(append(args, v.Opts...), path)...)
@@ -117,7 +117,7 @@ func (img Image) formatter(ctx context.Context, v volume, path string) *exec.Cmd
 	panic("recipe: no tool for " + v.Kind)
 }
 
-// uuid is the UUID of a volume; for file systems with serial numbers, in the
+// uuid returns the UUID of a volume; for file systems with serial numbers, in the
 // form blkid prints.
 func (img Image) uuid(v volume) string {
 	switch v.Kind {
@@ -133,7 +133,7 @@ func (img Image) uuid(v volume) string {
 	return uuidOf(img.Name + "/" + v.Name)
 }
 
-// serial is the serial number of a volume, 16 hex digits.
+// serial returns the serial number of a volume, 16 hex digits.
 func (img Image) serial(v volume) string {
 	return strings.ReplaceAll(uuidOf(img.Name+"/"+v.Name), "-", "")[:16]
 }

@@ -207,8 +207,7 @@ func guidBytes(s string) []byte {
 	return b
 }
 
-// uuidOf gives every named thing its own UUID (of version 4's form), the same
-// in every build.
+// uuidOf returns the UUID (in the form of version 4) for a name: the same in every build.
 func uuidOf(name string) string {
 	b := sha256.Sum256([]byte("virt-grow zoo " + name))
 	b[6], b[8] = b[6]&0x0F|0x40, b[8]&0x3F|0x80

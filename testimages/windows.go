@@ -55,7 +55,7 @@ func systemHive(img Image, v volume) *regKey {
 	return root
 }
 
-// driveID is how Windows remembers which partition has a drive letter.
+// driveID returns how Windows remembers which partition has a drive letter.
 func driveID(img Image, v volume) []byte {
 	if img.Table == "mbr" {
 		b := binary.LittleEndian.AppendUint32(nil, img.diskSignature())

@@ -124,7 +124,7 @@ func list(dir string) ([]pkg, error) {
 	return packages, nil
 }
 
-// judge gives one sentence a violation.
+// judge returns one sentence for each violation.
 func judge(packages []pkg) []string {
 	var problems []string
 	for _, p := range packages {
@@ -176,8 +176,8 @@ func direction(name, imported string, test bool) string {
 	return fmt.Sprintf("%s imports %s, which %s may not", name, to, tree)
 }
 
-// rank is the line of ranks that a package is in. A package that is in none of them
-// may import what it likes, and nothing may import it.
+// rank returns the line of ranks that has the package. A package without a rank may
+// import all others, and no other may import it.
 func rank(name string) int {
 	i := slices.IndexFunc(ranks, func(line []string) bool { return slices.Contains(line, name) })
 	if i < 0 {

@@ -72,7 +72,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usage("%v", err)
 }
 
-// flagText is a flag's line of help: names and placeholder, a tab, and what
+// flagText returns a flag's line of help: names and placeholder, a tab, and what
 // it is for.
 func flagText(f cli.Flag) string {
 	doc, ok := f.(cli.DocGenerationFlag)
@@ -190,5 +190,5 @@ EXAMPLES:
 // newEvents makes the events of this run.
 func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.schema(), now) }
 
-// schema is what the formats of this command are named by: "disk-create".
+// schema returns what the formats of this command are named by: "disk-create".
 func (p *program) schema() string { return strings.ReplaceAll(p.command, " ", "-") }

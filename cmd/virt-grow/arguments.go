@@ -62,7 +62,7 @@ func arrange(app *cli.App, args []string) line {
 	return l
 }
 
-// name is the command as people write it.
+// name returns the command as people write it.
 func (l line) name() string { return strings.Join(l.command, " ") }
 
 // takes reports whether a word is of the command: the first is, and the second where
@@ -144,7 +144,7 @@ func noOperand(c *cli.Context) error {
 	return nil
 }
 
-// nameOf is the running command's name, "disk create".
+// nameOf returns the running command's name, "disk create".
 func nameOf(c *cli.Context) string {
 	return strings.TrimPrefix(c.Command.HelpName, c.App.HelpName+" ")
 }

@@ -64,7 +64,7 @@ func TestEveryCommandIsRun(t *testing.T) {
 	}
 }
 
-// commandNames are the names of the commands that do something: "grow", "disk add".
+// commandNames returns the names of the commands that do something: "grow", "disk add".
 func commandNames(commands []*cli.Command, group string) []string {
 	var names []string
 	for _, c := range commands {

@@ -141,7 +141,7 @@ func commandWords(commands []*cli.Command) []string {
 	return words
 }
 
-// jobWords are the jobs that the command could be about.
+// jobWords returns the jobs that the command could be about.
 func (p *program) jobWords(l line) []string {
 	command := l.name()
 	if !slices.Contains([]string{"status", "resume", "accept", "rollback"}, command) {
@@ -162,7 +162,7 @@ func (p *program) jobWords(l line) []string {
 	return words
 }
 
-// stateDir is the directory that the line's own --state-dir names.
+// stateDir returns the directory that the line's own --state-dir names.
 func (l line) stateDir() string {
 	for i, word := range l.globals {
 		if rest, ok := strings.CutPrefix(word, "--state-dir="); ok {

@@ -83,7 +83,7 @@ func (p *program) usage(ctx context.Context, t target, where bool) (view.GuestUs
 	return u, err
 }
 
-// name is the TARGET as the user gave it.
+// name returns the TARGET as the user gave it.
 func (t target) name() string {
 	if t.domain != "" {
 		return t.domain

@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
-// diskCommand is the life of a data disk.
+// diskCommand groups the commands for data disks.
 func (p *program) diskCommand() *cli.Command {
 	return p.group("disk", "list, create, attach, detach and convert disks",
 		"A new image gets its name only when it is complete, and no existing file is\n   overwritten.",

@@ -47,7 +47,7 @@ func (x *vm) inGuest(t *testing.T, words ...string) string {
 	return out
 }
 
-// mountedAt is the device that the guest has mounted at a place; "" for none.
+// mountedAt returns the device that the guest has mounted at a place; "" for none.
 func (x *vm) mountedAt(t *testing.T, where string) string {
 	t.Helper()
 	for line := range strings.Lines(x.inGuest(t, "cat", "/proc/mounts")) {
@@ -155,7 +155,7 @@ func TestDiskAttach(t *testing.T) {
 	}
 }
 
-// unfinished is the job that was cut off. Two jobs of one second are in no order.
+// unfinished returns the job that was cut off. Two jobs of one second are in no order.
 func (x *vm) unfinished(t *testing.T) string {
 	t.Helper()
 	_, out := x.run(t, "", "jobs", "--json")
@@ -184,7 +184,7 @@ func (x *vm) waitMounted(t *testing.T, at, device string) {
 	}
 }
 
-// offlineFstab is the fstab in the image of a guest that is off, as guestfish reads it.
+// offlineFstab returns the fstab in the image of a guest that is off, as guestfish reads it.
 func offlineFstab(t *testing.T, image string) string {
 	t.Helper()
 	cmd := exec.Command("guestfish", "--ro", "--format="+strings.TrimPrefix(filepath.Ext(image), "."), "-a", image,
@@ -507,7 +507,7 @@ func iso(t *testing.T, dir, name string) string {
 	return path
 }
 
-// inDrive is what libvirt has in a drive, "live" or "config".
+// inDrive returns what libvirt has in a drive, "live" or "config".
 func (x *vm) inDrive(t *testing.T, scope, target string) string {
 	t.Helper()
 	args := []string{"domblklist", x.Name}

@@ -16,7 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// newFiles is a directory with a source to convert, for the commands that make files.
+// newFiles returns a directory with a source to convert, for the commands that make files.
 // No appliance is needed for most of what they do.
 func newFiles(t *testing.T) *crash {
 	t.Helper()
@@ -53,7 +53,7 @@ func (c *crash) source(t *testing.T, data int64) string {
 	return path
 }
 
-// left are the files in the directory, but for those named and the state.
+// left returns the files in the directory, but for those named and the state.
 func (c *crash) left(t *testing.T, but ...string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(c.dir)
@@ -73,7 +73,7 @@ func (c *crash) left(t *testing.T, but ...string) []string {
 	return left
 }
 
-// open is the name of the one job that has not ended.
+// open returns the name of the one job that has not ended.
 func (c *crash) open(t *testing.T) string {
 	t.Helper()
 	_, out := c.run(t, "", "jobs", "--json")

@@ -79,7 +79,7 @@ func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 
 var choices = map[string][2]string{"accept": {"auto", "manual"}, "trial-disks": {"all", "target"}}
 
-// optionsOf are the options a plan was made with.
+// optionsOf returns the options a plan was made with.
 func optionsOf(g *plan.Guest, sector size.Bytes) growth.DomainOptions {
 	o := growth.DomainOptions{
 		Disk: g.Disk, NoTrial: g.Running && !g.Trial, TrialBoot: !g.Running && g.Trial, Manual: g.Manual,

@@ -73,7 +73,7 @@ func (u *underway) stopped() bool {
 	return bytes.HasPrefix(rest, []byte("T"))
 }
 
-// end gives its exit code.
+// end waits for the program to end, and returns its exit code.
 func (u *underway) end(t *testing.T) int {
 	t.Helper()
 	select {

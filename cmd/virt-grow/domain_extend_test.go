@@ -74,7 +74,7 @@ func TestWindowsExtends(t *testing.T) {
 	}
 }
 
-// volume is a volume's size as the guest's agent has it.
+// volume returns a volume's size as the guest's agent has it.
 func (x *vm) volume(t *testing.T, at string) int64 {
 	t.Helper()
 	out, err := x.Agent(context.Background(), `{"execute":"guest-get-fsinfo"}`)

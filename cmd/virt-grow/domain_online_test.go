@@ -118,7 +118,7 @@ func (x *vm) checkFiles(t *testing.T, rooms ...room) {
 	}
 }
 
-// total is the size of a file system as the guest's kernel has it, in MiB.
+// total returns the size of a file system as the guest's kernel has it, in MiB.
 func (x *vm) total(t *testing.T, at string) int {
 	t.Helper()
 	var blocks, unit int

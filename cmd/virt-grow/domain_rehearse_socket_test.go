@@ -54,7 +54,7 @@ func TestRehearsalSocket(t *testing.T) {
 	}
 }
 
-// listening is the path of a rehearsal's socket of the guest "socket"; "" if there is
+// listening returns the path of a rehearsal's socket of the guest "socket"; "" if there is
 // none.
 func listening(t *testing.T) string {
 	t.Helper()

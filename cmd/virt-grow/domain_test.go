@@ -130,7 +130,7 @@ func (x *vm) dump(t *testing.T) string {
 	return out
 }
 
-// infos is what virsh dominfo says of state, persistence and autostart.
+// infos returns what virsh dominfo says of state, persistence and autostart.
 func (x *vm) infos(t *testing.T) string {
 	t.Helper()
 	out, err := x.Virsh(context.Background(), "dominfo", x.Name)
@@ -204,7 +204,7 @@ func (x *vm) grow(t *testing.T, fault string, more ...string) (int, string) {
 	return x.run(t, fault, append(args, more...)...)
 }
 
-// job is the last job's name and state.
+// job returns the last job's name and state.
 func (x *vm) job(t *testing.T) (id, state string) {
 	t.Helper()
 	code, out := x.run(t, "", "jobs", "--json")
@@ -275,7 +275,7 @@ func (x *vm) checkNothingRuns(t *testing.T) {
 	}
 }
 
-// running are the processes of its jobs. Every one has the job's directory in its
+// running returns the processes of its jobs. Every one has the job's directory in its
 // command line: the gate, the appliance on it, and virt-grow itself.
 func (x *vm) running() []string {
 	var found []string

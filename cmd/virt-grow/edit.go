@@ -49,7 +49,7 @@ func (p *program) edit(c *cli.Context) error {
 	})
 }
 
-// changer is what makes the new text: the expressions, or an editor.
+// changer returns what makes the new text: the expressions, or an editor.
 func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, error), error) {
 	var all []substitution
 	for _, text := range c.StringSlice("expr") {
@@ -74,7 +74,7 @@ func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, er
 	return func(text []byte) ([]byte, error) { return p.inEditor(c.Context, editor, path, text) }, err
 }
 
-// editor is the user's, as a command of the shell.
+// editor returns the user's editor, as a shell command.
 func (p *program) editor() (string, error) {
 	for _, name := range []string{"VISUAL", "EDITOR"} {
 		if editor := p.env(name); editor != "" {

@@ -37,7 +37,7 @@ func usage(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// exitCode is the one place where exit codes are chosen.
+// exitCode returns the exit code for an error. No other function chooses one.
 func exitCode(err error) int {
 	var failure *guest.Failure
 	failed := errors.As(err, &failure)
@@ -116,7 +116,7 @@ func outcomeOf(exit int) view.Outcome {
 	return view.Refused
 }
 
-// trouble is an error in the form it is shown.
+// trouble returns an error in the form it is shown.
 func (p *program) trouble(err error) view.Trouble {
 	t := view.Trouble{Exit: exitCode(err), Error: oneLine(err), Reason: view.ReasonFailed, Hint: p.hint(err)}
 	r, refused := refusal(err)
@@ -153,8 +153,7 @@ var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "onlin
 	"edit": true, "copy-in": true, "disk create": true, "disk convert": true,
 	"disk attach": true, "disk add": true, "disk detach": true, "media insert": true, "media eject": true}
 
-// finish tells how the run ended, if it did not end well, and gives the exit
-// code.
+// finish shows an error, and returns the exit code.
 func (p *program) finish(err error) int {
 	if err == nil || errors.Is(err, errTold) {
 		return exitCodeTold(err)

@@ -67,7 +67,7 @@ func fieldRun(t *testing.T, image string, words ...string) (exit int, result str
 	return r.exit, result
 }
 
-// shortState is a state directory whose path leaves room for a socket's, which
+// shortState returns a state directory whose path leaves room for a socket's, which
 // t.TempDir, with a test's name in it, does not.
 func shortState(t *testing.T) string {
 	t.Helper()
@@ -79,7 +79,7 @@ func shortState(t *testing.T) string {
 	return dir
 }
 
-// fieldLayout is what inspect says of an image.
+// fieldLayout returns what inspect says of an image.
 func fieldLayout(t *testing.T, image string) (sizes, contents map[string]int64) {
 	t.Helper()
 	r := try(t, t.TempDir(), "--json", "inspect", image)
@@ -331,7 +331,7 @@ func TestFieldArrays(t *testing.T) {
 	}
 }
 
-// partitionSize is a partition's size, as sfdisk has it.
+// partitionSize returns a partition's size, as sfdisk has it.
 func partitionSize(t *testing.T, image, name string) int64 {
 	t.Helper()
 	out, err := exec.Command("sfdisk", "--json", image).Output()

@@ -35,7 +35,7 @@ func (h *env) virsh(t *testing.T, args ...string) string {
 	return out
 }
 
-// volume is a disk as terraform and cockpit write it.
+// volume returns a disk as terraform and cockpit write it.
 func volume(target, pool, name string) string {
 	return fmt.Sprintf("<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/><source pool='%s' volume='%s'/><target dev='%s' bus='virtio'/></disk>", pool, name, target)
 }
@@ -63,7 +63,7 @@ func (x *vm) inVolumes(t *testing.T, pool string) {
 	}
 }
 
-// capacity is the size that libvirt knows a volume to have.
+// capacity returns the size that libvirt knows a volume to have.
 func (h *env) capacity(t *testing.T, pool, name string) int64 {
 	t.Helper()
 	out := h.virsh(t, "vol-info", "--bytes", name, pool)

@@ -139,7 +139,7 @@ func (p *program) remark(g *disk.Set) {
 	}
 }
 
-// parentOf is the directory of a path of a guest.
+// parentOf returns the directory of a path of a guest.
 func parentOf(path string) string {
 	i := strings.LastIndexAny(strings.TrimRight(path, `/\`), `/\`)
 	if i < 0 {

@@ -41,7 +41,7 @@ func fish(t *testing.T, access, commands string, images ...string) string {
 	return string(out)
 }
 
-// statOf is what guestfish says of a file, as far as an edit must not change it.
+// statOf returns what guestfish says of a file, as far as an edit must not change it.
 func statOf(text string) map[string]string {
 	kept := map[string]string{}
 	for line := range strings.Lines(text) {

@@ -33,7 +33,7 @@ func (p *program) growCommand() *cli.Command {
 		"virt-grow grow safe.qcow2 --size +10G --key sda2:prompt")
 }
 
-// runFlags are those of commands that change an image.
+// runFlags returns those of commands that change an image.
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true},
@@ -95,7 +95,7 @@ func scratchFlag() cli.Flag {
 	return &cli.StringFlag{Name: "scratch-dir", Usage: "create the overlay in `DIRECTORY` (default: the image's directory)"}
 }
 
-// scratchDir is the directory for the overlay; "" is the image's own.
+// scratchDir returns the directory for the overlay; "" is the image's own.
 func scratchDir(c *cli.Context) (string, error) {
 	given := c.String("scratch-dir")
 	if given == "" {
@@ -233,7 +233,7 @@ func (p *program) ended(out *guest.Outcome) error {
 	return nil
 }
 
-// overlayOf is where a job has its overlay.
+// overlayOf returns where a job has its overlay.
 func (p *program) overlayOf(job string) string {
 	s, err := p.engine().Status(job)
 	if err != nil {
@@ -242,5 +242,5 @@ func (p *program) overlayOf(job string) string {
 	return s.Details.Overlay
 }
 
-// now is the time views show.
+// now returns the time views show.
 func now() time.Time { return time.Now() }

@@ -107,7 +107,7 @@ var hintsOfWay = map[plan.Way]string{
 	plan.WayOnline:         "the guest sees all disks of the group, and can grow it while it runs: ONLINE; or --grow none grows only the container",
 }
 
-// hintOnline is the command that has the guest grow what is in a volume group.
+// hintOnline returns the command that has the guest grow what is in a volume group.
 func (p *program) hintOnline(r *plan.Refusal) string {
 	online := p.atRunTime
 	if online == "" {
@@ -246,7 +246,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 // its content.
 var aPartition = regexp.MustCompile(`^sda[0-9]+$`)
 
-// argument is a size as --size and --grow take it.
+// argument returns a size as --size and --grow take it.
 func argument(n size.Bytes) string {
 	if n%size.GiB == 0 {
 		return fmt.Sprintf("%dG", n/size.GiB)

@@ -39,7 +39,7 @@ func (p *program) jobs(c *cli.Context) error {
 	return view.Jobs(p.out, p.style(), jobs)
 }
 
-// unreadable is the state shown for a job whose journal cannot be read.
+// unreadable returns the state shown for a job whose journal cannot be read.
 func unreadable(err error) view.State {
 	if errors.As(err, new(*journal.SchemaError)) {
 		return view.StateNewer
@@ -52,7 +52,7 @@ func (p *program) engine() *job.Engine {
 	return guest.Engine(guest.Options{Options: job.Options{Store: p.store()}})
 }
 
-// listed is a job as the list shows it.
+// listed returns a job's line in the list.
 func (p *program) listed(j job.Status) view.Job {
 	shown := view.Job{ID: j.ID, State: view.State(j.Record.State), Active: j.Active, Started: j.Record.Started, Target: j.Header.Target.Path}
 	if g := j.Header.Target.Guest; g != nil {
@@ -76,7 +76,7 @@ func (p *program) planOf(id string) (*plan.Plan, error) {
 	return plan.Read(f)
 }
 
-// targetOfPlan is the image a job's plan names: what is left to know it by
+// targetOfPlan returns the image a job's plan names: what is left to know it by
 // when the journal cannot be read.
 func (p *program) targetOfPlan(id string) string {
 	saved, err := p.planOf(id)
@@ -94,7 +94,7 @@ var commandOf = map[job.Action]struct{ name, what string }{
 	job.Close:    {"accept", "close it as it is, and leave the rest to you"},
 }
 
-// commands are what can be run on a job now, the best first.
+// commands returns what can be run on a job now, the best first.
 func (p *program) commands(j job.Status) []view.Command {
 	if j.Err != nil {
 		return []view.Command{{Line: p.line("status", j.ID), What: "show what is known about it"}}
@@ -107,7 +107,7 @@ func (p *program) commands(j job.Status) []view.Command {
 	return commands
 }
 
-// closing is the command that closes a job that nothing else can end.
+// closing returns the command that closes a job that nothing else can end.
 func (p *program) closing(id string) view.Command {
 	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else can end it"}
 }

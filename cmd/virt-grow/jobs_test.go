@@ -35,7 +35,7 @@ func makeJob(t *testing.T, state string, at time.Time, agreed bool, entries ...j
 	return j
 }
 
-// headerOf is the first entry of a job with this data.
+// headerOf returns the first entry of a job with this data.
 func headerOf(t *testing.T, h job.Header, data any) json.RawMessage {
 	t.Helper()
 	var err error

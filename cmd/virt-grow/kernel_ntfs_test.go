@@ -92,7 +92,7 @@ type ntfsVolume struct {
 	files  string // each with its checksum
 }
 
-// volumes are all NTFS volumes of a disk in the guest, in their order there.
+// volumes returns all NTFS volumes of a disk in the guest, in their order there.
 func (x *vm) volumes(t *testing.T, letter int) []ntfsVolume {
 	t.Helper()
 	out := x.inside(t, fmt.Sprintf(`for p in $(ls -v /dev/vd%c?*); do

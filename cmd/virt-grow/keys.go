@@ -138,8 +138,8 @@ func deviceName(id string) string {
 	return name
 }
 
-// finder gives the appliance the keys for a container. One that none was given
-// for is asked for, where somebody can answer.
+// finder returns the function that finds the keys for a LUKS container. If the command
+// line names no key for it, and there is a terminal, the user is asked for one.
 func (p *program) finder(keys keyring) appliance.KeyFinder {
 	return func(device, uuid string) ([]string, error) {
 		var found []string

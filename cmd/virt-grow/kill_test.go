@@ -73,7 +73,7 @@ func (c *crash) grow(t *testing.T, fault string) (int, string) {
 	return c.run(t, fault, "grow", c.image, "--size", "1G", "--grow", "sda1", "--yes")
 }
 
-// job is the name of the only job.
+// job returns the name of the only job.
 func (c *crash) job(t *testing.T) string {
 	t.Helper()
 	code, out := c.run(t, "", "jobs", "--json")
@@ -86,7 +86,7 @@ func (c *crash) job(t *testing.T) string {
 	return list.Jobs[0].ID
 }
 
-// seen is what a guest would see of the image.
+// seen returns what a guest would see of the image.
 func (c *crash) seen(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(c.dir, "seen.raw")
@@ -199,7 +199,7 @@ func (c *crash) waitWritten(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes the job's files beside the image take.
+// allocated returns how many bytes the job's files beside the image take.
 func (c *crash) allocated() int64 {
 	var sum int64
 	_ = filepath.WalkDir(c.dir, func(path string, entry fs.DirEntry, err error) error {
@@ -251,7 +251,7 @@ func checkFailedIn(t *testing.T, state, step string) {
 	}
 }
 
-// lastJournal is the journal that was written to last.
+// lastJournal returns the journal that was written to last.
 func lastJournal(t *testing.T, state string) []journal.Entry {
 	t.Helper()
 	var path string
@@ -326,7 +326,7 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// keep gives a copy a name that later calls do not overwrite.
+// keep copies a file to a name that later calls do not overwrite.
 func keep(t *testing.T, path string) string {
 	t.Helper()
 	kept := path + ".before"

@@ -62,7 +62,7 @@ func (p *program) online(c *cli.Context) error {
 	return p.growOnline(c, made)
 }
 
-// offlineCommand is what grows the disk while the guest is off.
+// offlineCommand returns what grows the disk while the guest is off.
 func offlineCommand(name, disk, size string) string {
 	line := "virt-grow grow " + quoted(name)
 	if disk != "" {
@@ -150,7 +150,7 @@ func (p *program) nothingDone(outcome view.Outcome) error {
 	return view.Results(p.out, p.style(), view.Result{Outcome: outcome})
 }
 
-// onlineText is the plan as people and programs read it.
+// onlineText returns the plan as people and programs read it.
 func onlineText(made *online.Plan) view.Online {
 	o := view.Online{
 		Guest: made.Target.Guest.Name, Disk: made.Target.Guest.Disk, Path: made.Target.Path, Format: made.Target.Format,

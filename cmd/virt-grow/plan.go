@@ -111,7 +111,7 @@ func (p *program) showPlan(text view.PlanText, output string) error {
 	return view.Plan(w, s, text)
 }
 
-// overlayDir is where the overlay will lie, for people.
+// overlayDir returns where the overlay will lie, for people.
 func (p *program) overlayDir(t plan.Target, scratch string) string {
 	switch {
 	case scratch != "":

@@ -121,7 +121,7 @@ func (p *program) apply(c *cli.Context) error {
 	return nil
 }
 
-// defaultState is where jobs are kept if the command line does not say.
+// defaultState returns where jobs are kept if the command line does not say.
 func (p *program) defaultState() string {
 	if dir := p.env("VIRT_GROW_STATE_DIR"); dir != "" {
 		return dir
@@ -141,7 +141,7 @@ func (p *program) store() journal.Store { return journal.Store{Dir: p.state} }
 
 func (p *program) timings() *job.Timings { return job.LoadTimings(p.state) }
 
-// human is where people read: standard output, unless a program reads there.
+// human returns where people read: standard output, unless a program reads there.
 func (p *program) human() io.Writer {
 	if p.json {
 		return p.err
@@ -179,7 +179,7 @@ func (p *program) utf8() bool {
 	return false
 }
 
-// line is a command to run, as this run's user would have to type it.
+// line returns a command to run, as this run's user would have to type it.
 func (p *program) line(words ...string) string {
 	line := []string{"virt-grow"}
 	if p.state != "" && p.state != p.defaultState() {

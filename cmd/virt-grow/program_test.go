@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
-// quiet is a console nobody sits at. env holds what the environment says.
+// quiet returns a console nobody sits at. env holds what the environment says.
 func quiet(env map[string]string) console {
 	return console{in: strings.NewReader(""), out: new(bytes.Buffer), err: new(bytes.Buffer),
 		env: func(name string) string { return env[name] }}
@@ -176,7 +176,7 @@ func TestTroubleJSON(t *testing.T) {
 	}
 }
 
-// allCommands are the commands of one word and of two.
+// allCommands returns the commands of one word and of two.
 func allCommands() []string {
 	var names []string
 	for _, c := range newApp(&program{console: quiet(nil)}).VisibleCommands() {

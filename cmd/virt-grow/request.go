@@ -18,7 +18,7 @@ func requestFlags() []cli.Flag {
 	}
 }
 
-// shares are all shares together, in percent.
+// shares returns all shares together, in percent.
 func shares(r plan.Request) int {
 	total := 0
 	for _, w := range r.Grow {

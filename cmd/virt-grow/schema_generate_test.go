@@ -120,7 +120,7 @@ func (g *generator) readConstants(pattern string) error {
 	return nil
 }
 
-// values are what a string type can be; none for one that can be anything.
+// values returns what a string type can be; none for one that can be anything.
 func (g *generator) values(t reflect.Type) []any {
 	var all []any
 	if base, ok := extended[t]; ok {
@@ -247,7 +247,7 @@ func requiredFields(t reflect.Type) []string {
 	return names
 }
 
-// file is the schema as docs/schema has it.
+// file returns the schema as docs/schema has it.
 func (g *generator) file(name string) ([]byte, error) {
 	data, err := json.MarshalIndent(g.schema(name), "", "  ")
 	return append(data, '\n'), err

@@ -70,7 +70,7 @@ func (p *program) statusOf(j job.Status) view.Status {
 	return s
 }
 
-// unreadable is the status of a job whose journal cannot be read.
+// unreadable returns the status of a job whose journal cannot be read.
 func (p *program) unreadable(s view.Status, err error) view.Status {
 	s.Error, s.Next = err.Error(), ""
 	if errors.As(err, new(*journal.SchemaError)) {
@@ -87,13 +87,13 @@ func file(path string) *view.File {
 	return &view.File{Path: path, Exists: err == nil, Bytes: n}
 }
 
-// foreignText tells what the user can do with a job of another version.
+// foreignText returns what the user can do with a job of another version.
 func (p *program) foreignText(id string) string {
 	return fmt.Sprintf("Another version of virt-grow began the job, and its format is unknown to this version. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
 		p.store().DirOf(id))
 }
 
-// damagedText says what a person can do with a job whose journal is damaged. Of what it
+// damagedText returns what a person can do with a job whose journal is damaged. Of what it
 // was, its plan is all that is left.
 func (p *program) damagedText(id string) string {
 	text := fmt.Sprintf("The job's journal is damaged and cannot be read. Its directory is %s.", p.store().DirOf(id))

@@ -72,7 +72,7 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 	return t, err
 }
 
-// onlineLine is what was asked for as a run of the online command.
+// onlineLine returns what was asked for as a run of the online command.
 func onlineLine(c *cli.Context, name string) string {
 	line := []string{"virt-grow online", quoted(name)}
 	for _, flag := range []string{"disk", "size"} {
@@ -126,7 +126,7 @@ func (t target) image(ctx context.Context) (*disk.Disk, error) {
 	return disk.OpenImage(ctx, t.path, t.open)
 }
 
-// session is how the appliance is started for this run.
+// session returns how the appliance is started for this run.
 func (p *program) session(keys keyring) session.Options {
 	return session.Options{Accel: p.accel, LaunchTimeout: p.launchTimeout, Keys: p.finder(keys)}
 }

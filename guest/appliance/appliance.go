@@ -184,7 +184,7 @@ func (e *Error) Error() string {
 	return e.Op + ": " + text
 }
 
-// Sector is the disk's logical sector size.
+// Sector returns the disk's logical sector size.
 func (a *Appliance) Sector() size.Bytes { return a.sector }
 
 // SetKeys replaces the keys given at launch.
@@ -224,7 +224,7 @@ func (a *Appliance) refresh(ctx context.Context, disk string) error {
 	})
 }
 
-// path is where the appliance has the device of that name.
+// path returns where the appliance has the device of that name.
 func path(name string) string {
 	if strings.HasPrefix(name, cryptPrefix) {
 		return "/dev/mapper/" + name
@@ -234,7 +234,7 @@ func path(name string) string {
 
 const cryptPrefix = "luks-"
 
-// cryptName is what the container on a device is opened as.
+// cryptName returns what the container on a device is opened as.
 func cryptName(device string) string {
 	return cryptPrefix + strings.ReplaceAll(device, "/", "-")
 }
@@ -358,7 +358,7 @@ func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err err
 	return u, nil
 }
 
-// deviceSize is the block device's size as the appliance's kernel has it.
+// deviceSize returns the block device's size as the appliance's kernel has it.
 func (a *Appliance) deviceSize(ctx context.Context, name string) (size.Bytes, error) {
 	var n int64
 	err := a.do(ctx, func() (e error) { n, e = a.g.Blockdev_getsize64(path(name)); return })

@@ -92,7 +92,7 @@ func (t *Tree) Lstat(ctx context.Context, parent Place, name string) (*Entry, er
 	return &e, nil
 }
 
-// sameName is a path with the letters that Windows has for it.
+// sameName returns a path with the letters that Windows has for it.
 func (t *Tree) sameName(ctx context.Context, file string) (same string, err error) {
 	err = t.a.do(ctx, func() (e error) { same, e = t.a.g.Case_sensitive_path(file); return })
 	return same, err
@@ -103,7 +103,7 @@ func (a *Appliance) fsType(ctx context.Context, mountable string) (kind string, 
 	return kind, err
 }
 
-// Sum is the SHA-256 of a file.
+// Sum returns the SHA-256 of a file.
 func (t *Tree) Sum(ctx context.Context, p string) (string, error) {
 	real, _, err := t.file(ctx, p)
 	if err != nil {
@@ -149,7 +149,7 @@ func (a *Appliance) diskOf(ctx context.Context, name string) (int, error) {
 	return 0, plan.Refuse(plan.UnsupportedLayout, a.shown(name), "cannot find the disks that hold %s", a.shown(name))
 }
 
-// lowerOf are the devices right below one; itself, where it is a disk or a part of
+// lowerOf returns the devices right below one; itself, where it is a disk or a part of
 // one.
 func (a *Appliance) lowerOf(ctx context.Context, name string) ([]string, error) {
 	for _, o := range a.open {

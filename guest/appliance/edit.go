@@ -160,12 +160,12 @@ func (a *Appliance) mounted(ctx context.Context, device string, call func() erro
 	return errors.Join(err, a.do(ctx, func() error { return a.g.Umount("/", nil) }))
 }
 
-// DeviceSize is the device's size as the appliance's kernel has it.
+// DeviceSize returns the device's size as the appliance's kernel has it.
 func (a *Appliance) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
 	return a.deviceSize(ctx, device)
 }
 
-// ContentSize is a file system's or a PV's own idea of its size.
+// ContentSize returns a file system's or a PV's own idea of its size.
 func (a *Appliance) ContentSize(ctx context.Context, device, content string) (size.Bytes, error) {
 	switch content {
 	case plan.ContentPV:

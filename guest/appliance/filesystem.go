@@ -226,7 +226,7 @@ func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Cont
 	return nil
 }
 
-// sameNTFSSize is a size that ntfsresize takes for the one a volume of whole
+// sameNTFSSize returns a size that ntfsresize takes for the one a volume of whole
 // clusters has. It leaves a sector for the copy of the boot sector and rounds
 // the rest down to clusters (ntfsresize.c: new_size = (bytes - sector_size) /
 // cluster_size); so what is added has to be at least a sector, and less than

@@ -329,7 +329,7 @@ func (a *Appliance) placeLV(ctx context.Context, l *plan.Layout, g *lvm.Group, l
 	return nil
 }
 
-// pvSize is a PV's size as the description of its group has it now.
+// pvSize returns a PV's size as the description of its group has it now.
 func (a *Appliance) pvSize(ctx context.Context, device string) (size.Bytes, error) {
 	pvs, err := a.readPVs(ctx, a.pvs)
 	if err != nil {

@@ -150,7 +150,7 @@ func (a *Appliance) suspendedFile(ctx context.Context, device string) (offsets [
 	return offsets, "", ctx.Err()
 }
 
-// anywhere are the places where a file of the guest's tree may be in one of its file
+// anywhere returns the places where a file of the guest's tree may be in one of its file
 // systems: below the subvolume of whoever names it, and below every mount point that its
 // path may begin with.
 func anywhere(files []string, namedBy string) []string {
@@ -173,7 +173,7 @@ func anywhere(files []string, namedBy string) []string {
 	return all
 }
 
-// glob are the files that match; none where that cannot be said.
+// glob returns the files that match; none where that cannot be said.
 func (a *Appliance) glob(ctx context.Context, pattern string) []string {
 	var names []string
 	_ = a.do(ctx, func() (e error) { names, e = a.g.Glob_expand(pattern, nil); return })
@@ -189,7 +189,7 @@ const (
 
 func (a *Appliance) text(ctx context.Context, name string) []byte { return a.head(ctx, name, maxText) }
 
-// head is the beginning of a plain file; nothing of anything else.
+// head returns the beginning of a plain file; nothing of anything else.
 func (a *Appliance) head(ctx context.Context, name string, n int) []byte {
 	var plain bool
 	if err := a.do(ctx, func() (e error) { plain, e = a.g.Is_file(name, nil); return }); err != nil || !plain {

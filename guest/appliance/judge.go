@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// judge says why a file system that should have been mounted, or read by its tool,
+// judge returns why a file system that should have been mounted, or read by its tool,
 // was not: the host lacks what it takes, the file system is newer than the host or
 // not all here, or it is damaged. shown is the device's name for people.
 func (a *Appliance) judge(ctx context.Context, device, shown, kind string, failure error) *plan.Refusal {
@@ -61,7 +61,7 @@ func (a *Appliance) lacks(ctx context.Context, kind string) string {
 	return ""
 }
 
-// kernelOf is the release of the appliance's kernel.
+// kernelOf returns the release of the appliance's kernel.
 func (a *Appliance) kernelOf(ctx context.Context) string {
 	if a.kernelRelease == "" {
 		var name *guestfs.UTSName

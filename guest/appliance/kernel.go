@@ -65,7 +65,7 @@ func unpack(ctx context.Context, g *guestfs.Guestfs) (*kernel, error) {
 	return k, k.keep(dir, elf)
 }
 
-// applianceKernel is where libguestfs keeps it.
+// applianceKernel returns where libguestfs keeps it.
 func applianceKernel(cache string) string {
 	return filepath.Join(cache, fmt.Sprintf(".guestfs-%d", os.Geteuid()), "appliance.d", "kernel")
 }
@@ -123,7 +123,7 @@ var unpackers = []struct {
 	{"\x28\xb5\x2f\xfd", "zstd", 4},
 }
 
-// vmlinux is the ELF file within a bzImage, if QEMU can boot it.
+// vmlinux returns the ELF file within a bzImage, if QEMU can boot it.
 func vmlinux(ctx context.Context, image []byte) ([]byte, error) {
 	packed, err := payload(image)
 	if err != nil {

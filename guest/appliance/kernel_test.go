@@ -51,7 +51,7 @@ func packed(t *testing.T, data []byte, program string, options ...string) []byte
 	return out
 }
 
-// bzImage is the payload behind a setup of one sector.
+// bzImage returns the payload behind a setup of one sector.
 func bzImage(payload []byte) []byte {
 	image := make([]byte, 2*512, 2*512+len(payload))
 	image[setupSectors] = 1
@@ -61,7 +61,7 @@ func bzImage(payload []byte) []byte {
 	return append(image, payload...)
 }
 
-// elfFile is the least ELF file with a PVH entry in a note of that name.
+// elfFile returns the least ELF file with a PVH entry in a note of that name.
 func elfFile(name string) []byte {
 	const header, program = 64, 56
 	note := "\x04\x00\x00\x00\x04\x00\x00\x00\x12\x00\x00\x00" + name + "\x50\x08\x00\x01"

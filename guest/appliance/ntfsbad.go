@@ -93,7 +93,7 @@ func allocated(runs []byte) (n int64) {
 	return n
 }
 
-// mended is a record with the last two bytes of each sector put back from its update
+// mended returns a record with the last two bytes of each sector put back from its update
 // sequence array.
 func mended(record []byte) []byte {
 	if len(record) < 48 {

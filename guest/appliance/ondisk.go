@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// On are the file systems on one of the disks, by its place, with type, UUID and
+// On returns the file systems on one of the disks, by its place, with type, UUID and
 // label. Called before OpenTree.
 func (a *Appliance) On(ctx context.Context, disk int) ([]plan.Content, error) {
 	found, _, err := a.openAll(ctx)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// guestRoots are the roots of the systems that the disks have, out of those that inspection
+// guestRoots returns the roots of the systems that the disks have, out of those that inspection
 // found: it calls every subvolume of a btrfs with a system in it a root, and so every
 // snapshot. Of several on one btrfs it is the default subvolume, which boots; else
 // the only one that is no snapshot.
@@ -48,7 +48,7 @@ func (a *Appliance) rootsOf(ctx context.Context, device string, roots []string) 
 	return left, nil
 }
 
-// deviceHere is the device that a mountable is on, under the name that calls take. The
+// deviceHere returns the device that a mountable is on, under the name that calls take. The
 // kernel may have found the appliance's own disk before ours, which it then calls sdb:
 // libguestfs 1.48 translates the names of devices, but not those within the name of a
 // btrfs subvolume. Only of a single disk can it be told which one is meant.
@@ -60,7 +60,7 @@ func (a *Appliance) deviceHere(mountable string) string {
 	return device
 }
 
-// pathOfSubvolume is the path in the name btrfsvol:/dev/sda1/PATH.
+// pathOfSubvolume returns the path in the name btrfsvol:/dev/sda1/PATH.
 func pathOfSubvolume(mountable string) string {
 	_, path, _ := strings.Cut(strings.TrimPrefix(mountable, subvolume+"/dev/"), "/")
 	return path

@@ -41,7 +41,7 @@ func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.R
 	return plan.Refuse(plan.LUKSLocked, device, "%s is encrypted with LUKS, and none of the %d key(s) given opens it", device, len(keys)), nil
 }
 
-// luksKey is a key as that version of libguestfs wants it. Since 1.60, a key that
+// luksKey returns a key as that version of libguestfs wants it. Since 1.60, a key that
 // begins with "base64:" is decoded and "text:" is taken off (guestfs(3),
 // cryptsetup-open), so a key that is not to be changed is given with "text:".
 func luksKey(version guestfs.Version, key string) string {

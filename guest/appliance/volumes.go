@@ -159,7 +159,7 @@ func (a *Appliance) containers(ctx context.Context, listed map[string]string) ([
 	return found, nil
 }
 
-// Usage says how full every file system is. where also says where the guest mounts
+// Usage returns how full every file system is. where also says where the guest mounts
 // each, which needs a look at its system and takes longer.
 func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error) {
 	found, locked, err := a.openAll(ctx)
@@ -218,7 +218,7 @@ func (a *Appliance) howFull(ctx context.Context, v volume, locked *plan.Refusal)
 	return fs, nil
 }
 
-// guestMounts says where the guest's systems mount each device.
+// guestMounts returns where the guest's systems mount each device.
 func (a *Appliance) guestMounts(ctx context.Context) (map[string][]string, error) {
 	roots, err := a.systems(ctx)
 	if err != nil {
@@ -244,7 +244,7 @@ func (a *Appliance) guestMounts(ctx context.Context) (map[string][]string, error
 	return where, nil
 }
 
-// systems are the roots of the operating systems on the disks. Disks that
+// systems returns the roots of the operating systems on the disks. Disks that
 // inspection gives up on have none.
 func (a *Appliance) systems(ctx context.Context) ([]string, error) {
 	var roots []string
@@ -295,7 +295,7 @@ func diskName(i int) string {
 
 var ofDisk = regexp.MustCompile(`^(luks-)?(sd[a-z]+)(\d*)$`)
 
-// shown is what people call a device: a guest's disks have their own names.
+// shown returns what people call a device: a guest's disks have their own names.
 func (a *Appliance) shown(device string) string {
 	m := ofDisk.FindStringSubmatch(device)
 	for i, name := range a.names {

@@ -28,7 +28,7 @@ func (i Info) sound() []Bitmap {
 	return slices.DeleteFunc(slices.Clone(i.Bitmaps), func(b Bitmap) bool { return b.InUse })
 }
 
-// Bitmaps is the file in which the image's bitmaps are kept while the image is written
+// Bitmaps returns the file in which the image's bitmaps are kept while the image is written
 // to; "" for an overlay without a way back.
 func (o Overlay) Bitmaps() string {
 	if o.Undo == "" {

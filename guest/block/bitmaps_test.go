@@ -112,7 +112,7 @@ func die(t *testing.T, image string, at size.Bytes) {
 	}
 }
 
-// dirty are the runs that are marked in a bitmap. QEMU shows them as holes of an export
+// dirty returns the runs that are marked in a bitmap. QEMU shows them as holes of an export
 // (block/nbd.c, x-dirty-bitmap).
 func dirty(t *testing.T, image, bitmap string) []Extent {
 	t.Helper()

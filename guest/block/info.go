@@ -162,7 +162,7 @@ func Free(dir string) (size.Bytes, error) {
 	return size.Bytes(s.Bavail) * size.Bytes(s.Bsize), nil
 }
 
-// Allocated is what a file takes on the disk.
+// Allocated returns what a file takes on the disk.
 func Allocated(path string) (size.Bytes, error) {
 	var s unix.Stat_t
 	if err := unix.Stat(path, &s); err != nil {

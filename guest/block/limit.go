@@ -41,7 +41,7 @@ func (i Info) CanResize(ctx context.Context, to size.Bytes) error {
 
 func bytesOf(n size.Bytes) string { return strconv.FormatInt(int64(n), 10) }
 
-// options are those of qemu-img create that the image was made with, as far as its
+// options returns those of qemu-img create that the image was made with, as far as its
 // largest size depends on them.
 func (i Info) options() string {
 	options := []string{"compat=1.1"}
@@ -60,7 +60,7 @@ func (i Info) options() string {
 	return strings.Join(options, ",")
 }
 
-// Largest is the largest virtual size of a qcow2 with these clusters: an L1 table of
+// Largest returns the largest virtual size of a qcow2 with these clusters: an L1 table of
 // 32 MiB, whose entries name L2 tables of one cluster each (QEMU's block/qcow2.h,
 // QCOW_MAX_L1_SIZE). It is 0 if the cluster size is not known.
 func (i Info) Largest() size.Bytes {

@@ -252,10 +252,10 @@ func window(path, format string, e Extent) (string, error) {
 // Extent is a run of bytes of a disk.
 type Extent struct{ Start, Size size.Bytes }
 
-// End is where it ends, exclusive.
+// End returns where it ends, exclusive.
 func (e Extent) End() size.Bytes { return e.Start + e.Size }
 
-// ownExtents are the runs that a qcow2 holds itself, not through its backing
+// ownExtents returns the runs that a qcow2 holds itself, not through its backing
 // file, up to a limit; runs that touch are one.
 func ownExtents(ctx context.Context, path string, limit size.Bytes) ([]Extent, error) {
 	out, err := Run(ctx, "qemu-img", "map", "--output=json", "-f", "qcow2", path)

@@ -16,7 +16,7 @@ import (
 
 const was, grown = 40*size.MiB + 512, 64 * size.MiB
 
-// pair is an image with random runs of data, and an overlay that overwrites,
+// pair returns an image with random runs of data, and an overlay that overwrites,
 // zeroes and adds at random.
 func pair(t *testing.T, format string, seed uint64) Overlay {
 	t.Helper()

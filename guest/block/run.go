@@ -32,7 +32,7 @@ func (e *ExecError) Error() string {
 
 func (e *ExecError) Unwrap() error { return e.Err }
 
-// Code is the program's exit code, or -1 if it did not exit by itself.
+// Code returns the program's exit code, or -1 if it did not exit by itself.
 func (e *ExecError) Code() int {
 	var exit *exec.ExitError
 	if errors.As(e.Err, &exit) {

@@ -20,14 +20,14 @@ import (
 // them, holes stay holes, and it is many times faster than through the
 // appliance.
 
-// window is the part of an export of the gate that begins at an offset, for
+// window returns the part of an export of the gate that begins at an offset, for
 // qemu-img's --image-opts.
 func (g *Gate) window(export string, at, n size.Bytes) string {
 	return fmt.Sprintf("driver=raw,offset=%d,size=%d,file.driver=nbd,file.export=%s,file.server.type=unix,file.server.path=%s",
 		int64(at), int64(n), export, option(g.Socket))
 }
 
-// fileWindow is a whole raw file.
+// fileWindow returns a whole raw file.
 func fileWindow(path string) string {
 	return "driver=raw,file.driver=file,file.filename=" + option(path)
 }
@@ -110,7 +110,7 @@ func compare(ctx context.Context, a, b string) error {
 	return err
 }
 
-// source gives windows on the overlay's image: straight on the file, or where that
+// source returns windows on the overlay's image: straight on the file, or where that
 // does not do through an export of the gate's. A window straight on an image with a
 // backing file is one: there qemu-img compare takes for zeros what only the backing
 // file has (QEMU 7.2).

@@ -110,7 +110,7 @@ func OpenDisk(tools Tools) job.Kind {
 	}
 }
 
-// Handlers are the image's.
+// Handlers returns the handlers of the steps that make the image.
 func (w *diskWork) Handlers() map[plan.StepKind]apply.Handler {
 	return w.Image.Handlers(w.job, w.tools, func() error { return w.job.Save(w.Image) })
 }
@@ -134,7 +134,7 @@ func (c *Image) Messages() []string {
 	return lines
 }
 
-// Handlers are what the steps of Disk.Steps mean. save writes the image into the journal.
+// Handlers returns what the steps of Disk.Steps mean. save writes the image into the journal.
 func (c *Image) Handlers(j *job.Job, tools Tools, save func() error) map[plan.StepKind]apply.Handler {
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
@@ -210,10 +210,10 @@ func (t Tools) fillInAppliance(ctx context.Context, j *job.Job, path string, d p
 	return layout, s.Detach(ctx)
 }
 
-// dir is the temporary directory that the image is made in.
+// dir returns the temporary directory that the image is made in.
 func (c *Image) dir(j *job.Job) string { return newDir(j, c.File.Path) }
 
-// newDir is the temporary directory of a file that a job creates.
+// newDir returns the temporary directory of a file that a job creates.
 func newDir(j *job.Job, path string) string { return j.PathNextTo(path, ".new") }
 
 // watch has a program noted down, so that it is found again, and its progress told

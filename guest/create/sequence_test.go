@@ -111,7 +111,7 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) tools() Tools { return Tools{fill: s.fill} }
 
-// fill is what an appliance does.
+// fill returns what an appliance does.
 func (s *stage) fill(ctx context.Context, _ *job.Job, path string, _ plan.NewDisk) (*plan.Layout, error) {
 	if err := s.Fault(ctx, "inside"); err != nil {
 		return nil, err

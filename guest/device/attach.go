@@ -57,7 +57,7 @@ type attachment struct {
 	Made *create.Image `json:"made,omitempty"`
 }
 
-// Attach gives a domain a disk.
+// Attach attaches a disk to a domain.
 func Attach(ctx context.Context, d *domain.Domain, r AttachRequest, o Options) (*job.Outcome, error) {
 	return attach(ctx, vmOf(d), r, o)
 }
@@ -258,7 +258,7 @@ func (p *attaching) planMount(ctx context.Context) error {
 	return nil
 }
 
-// driveNumbers are the numbers in Windows' names of disks.
+// driveNumbers returns the numbers in Windows' names of disks.
 func driveNumbers(names []string) []int {
 	var list []int
 	for _, name := range names {

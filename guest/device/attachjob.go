@@ -44,7 +44,8 @@ func OpenAttach(o session.Options, cache *session.Cache) job.Kind {
 	}
 }
 
-// Handlers are the disk's own, and those of what is made of it.
+// Handlers returns the handlers for the disk, and those of a new image and of a change of
+// the fstab.
 func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 	handlers := map[plan.StepKind]apply.Handler{
 		plan.StepController: {Do: a.addController, Undo: a.removeController},
@@ -73,7 +74,7 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 // Actions are both ways, until the fstab's own way back is deleted.
 func (a *attachJob) Actions(r journal.Record) []job.Action { return a.File.Actions(r) }
 
-// Details are the files that a change of the fstab may leave.
+// Details returns the files that a change of the fstab may leave.
 func (a *attachJob) Details() job.Details { return a.File.Details(a.fileJob) }
 
 func (a *attachJob) save() error { return a.Save(a.attachment) }

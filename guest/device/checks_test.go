@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// reasonOf is the reason of a refusal, "" for no error.
+// reasonOf returns the reason of a refusal, "" for no error.
 func reasonOf(t *testing.T, err error) plan.Reason {
 	t.Helper()
 	r, refused := plan.IsRefusal(err)

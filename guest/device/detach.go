@@ -283,7 +283,7 @@ func (p *detaching) steps() []plan.Step {
 	return steps
 }
 
-// locks are the names under which the image is locked; none if it is not there any more.
+// locks returns the names under which the image is locked; none if it is not there any more.
 func (p *detaching) locks(ctx context.Context) ([]string, error) {
 	stamp, err := image.StampOf(p.Path)
 	if errors.Is(err, fs.ErrNotExist) || p.Path == "" {

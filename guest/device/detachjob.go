@@ -46,7 +46,7 @@ func OpenDetach(o session.Options) job.Kind {
 	}
 }
 
-// Handlers are the disk's own, and those of a change of the fstab.
+// Handlers returns the handlers for the disk, and those of a change of the fstab.
 func (t *detachJob) Handlers() map[plan.StepKind]apply.Handler {
 	handlers := map[plan.StepKind]apply.Handler{
 		plan.StepUnmount:  {Do: t.unmount, Undo: t.mountAgain},
@@ -71,7 +71,7 @@ func (t *detachJob) Actions(r journal.Record) []job.Action {
 	return t.File.Actions(r)
 }
 
-// Details are the files that a change of the fstab may leave.
+// Details returns the files that a change of the fstab may leave.
 func (t *detachJob) Details() job.Details { return t.File.Details(t.fileJob) }
 
 func (t *detachJob) save() error { return t.Save(t.detachment) }

@@ -46,7 +46,7 @@ const (
 	Both        Scope = "both"
 )
 
-// scopes are the definitions that are meant.
+// scopes returns the definitions that are meant.
 func scopes(d vm, s domain.Status, w Scope) ([]domain.Scope, error) {
 	running := s.State == domain.Running
 	switch {
@@ -129,7 +129,7 @@ func (s *slot) Connect(ctx context.Context) error {
 	return err
 }
 
-// find gives the disk in a definition. One of another image in its place is a
+// find returns the disk in a definition. One of another image in its place is a
 // refusal.
 func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool, error) {
 	devices, _, err := s.domain.Devices(ctx, scope)
@@ -197,7 +197,7 @@ func (s slot) undefine(ctx context.Context) error {
 // prefixes are how targets on a bus are named.
 var prefixes = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd", "fdc": "fd"}
 
-// busOf is the bus that a target's name is usual for.
+// busOf returns the bus that a target's name is usual for.
 func busOf(target string) string {
 	for _, bus := range []string{"virtio", "scsi", "ide"} {
 		if strings.HasPrefix(target, prefixes[bus]) {
@@ -207,7 +207,7 @@ func busOf(target string) string {
 	return ""
 }
 
-// freeTarget is the first free name on a bus: vda to vdz, then vdaa.
+// freeTarget returns the first free name on a bus: vda to vdz, then vdaa.
 func freeTarget(bus string, taken map[string]string) string {
 	for n := 0; ; n++ {
 		name := prefixes[bus] + letters(n)
@@ -225,7 +225,7 @@ func letters(n int) string {
 	return letters(n/26-1) + letters(n%26)
 }
 
-// targets are the names in use, in either definition, and by what.
+// targets returns the names in use, in either definition, and by what.
 func targets(ctx context.Context, d vm, running bool) (taken map[string]string, err error) {
 	taken = map[string]string{}
 	for _, scope := range []domain.Scope{domain.Config, domain.Live} {

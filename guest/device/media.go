@@ -172,7 +172,7 @@ func (p *inserting) findDrives(ctx context.Context) error {
 	return nil
 }
 
-// all are the drives of either definition, each once.
+// all returns the drives of either definition, each once.
 func (p *inserting) all() []domain.Device {
 	var all []domain.Device
 	for _, scope := range p.scopes {
@@ -287,7 +287,7 @@ func (p *inserting) addDrive(ctx context.Context) error {
 	return nil
 }
 
-// newBus is the bus of a new drive: the one that was asked for, or goes with the
+// newBus returns the bus of a new drive: the one that was asked for, or goes with the
 // target, else what the machine has.
 func (p *inserting) newBus() string {
 	switch bus := busOf(p.request.Target); {
@@ -319,7 +319,7 @@ func (p *inserting) windows(ctx context.Context) bool {
 	return p.status.Windows
 }
 
-// windowsDrivers says how a Windows gets from IDE or SATA to virtio.
+// windowsDrivers returns how a Windows gets from IDE or SATA to virtio.
 func windowsDrivers(name, bus string) []string {
 	if bus == "virtio" || bus == "scsi" {
 		return []string{"when Windows is installed on a virtio disk, choose Load driver in its setup: viostor (virtio-blk) or vioscsi (virtio-scsi), in the folder amd64 of its version"}

@@ -41,7 +41,7 @@ func (m *mediumJob) Handlers() map[plan.StepKind]apply.Handler {
 	}
 }
 
-// drive is the drive as it is now.
+// drive returns the drive as it is now.
 func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Device, error) {
 	devices, _, err := m.domain.Devices(ctx, scope)
 	if err != nil {

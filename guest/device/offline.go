@@ -62,7 +62,7 @@ func openOfflineFstab(ctx context.Context, d *domain.Domain, target string, extr
 	return &offlineFstab{disks: disks, target: target}, nil
 }
 
-// prepared is the session that a job takes over; nil if the guest's fstab does not
+// prepared returns the session that a job takes over; nil if the guest's fstab does not
 // change.
 func (p *offlineFstab) prepared() *session.Session {
 	if p == nil || p.session == nil {

@@ -84,7 +84,7 @@ func newOffline(t *testing.T) *offlineStage {
 
 var foundOnDisk = []plan.Content{{Type: "xfs", UUID: "bbbb-1"}}
 
-// change is the change of the guest's fstab, as a session would prepare it.
+// change returns the change of the guest's fstab, as a session would prepare it.
 func (s *offlineStage) change(t *testing.T, text []byte) *files.Change {
 	t.Helper()
 	stamp, err := image.StampOf(s.root)

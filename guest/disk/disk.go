@@ -54,7 +54,7 @@ func OpenWritable(ctx context.Context, d *domain.Domain, status domain.Status, d
 	return &Disk{Image: img, Domain: d, Status: status, Def: def}, nil
 }
 
-// sectorOf is the sector size of a definition, or the other one where it has none.
+// sectorOf returns the sector size of a definition, or the other one where it has none.
 func sectorOf(def domain.Disk, other size.Bytes) size.Bytes {
 	if def.Sector != 0 {
 		return size.Bytes(def.Sector)
@@ -70,7 +70,7 @@ func (d *Disk) Close() error {
 	return d.Domain.Close()
 }
 
-// target is the disk as the target of a job.
+// target returns the disk as the target of a job.
 func (d *Disk) target() plan.Target {
 	t := d.Image.Target
 	if d.Domain != nil {
@@ -212,5 +212,5 @@ func (s *Set) CheckWritable(ctx context.Context, indexes []int) error {
 	return nil
 }
 
-// Target is the disk with that index as the target of a job.
+// Target returns the disk with that index as the target of a job.
 func (s *Set) Target(i int) plan.Target { return s.Disks[i].target() }

@@ -15,7 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// warnings are a disk's, each as its reason and subject.
+// warnings returns a disk's warnings, each as its reason and subject.
 func warnings(d plan.ListedDisk) []string {
 	var all []string
 	for _, w := range d.Warnings {

@@ -56,7 +56,7 @@ func (u Users) add(path string, use Use) {
 	}
 }
 
-// filesOf are a disk's own file and its backing files, those that its definition
+// filesOf returns a disk's own file and its backing files, those that its definition
 // lists as well as those that the images name.
 func filesOf(ctx context.Context, inspect image.Inspector, d domain.Disk) []string {
 	if !filepath.IsAbs(d.Source) {

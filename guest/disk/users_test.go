@@ -28,7 +28,7 @@ func files(t *testing.T, names ...string) (at func(string) string) {
 	return at
 }
 
-// backing is an Inspector that knows backing files by the path of the image above
+// backing returns an Inspector that knows backing files by the path of the image above
 // them; all are qcow2.
 func backing(below map[string]string) image.Inspector {
 	return func(_ context.Context, path, _ string, _ block.Access) (block.Info, error) {

@@ -37,7 +37,7 @@ func hasUnit(root, unit string) bool {
 	})
 }
 
-// examineConfinement says what keeps a guest's QEMU from files that are not its own:
+// examineConfinement returns what keeps a guest's QEMU from files that are not its own:
 // it explains a "permission denied" that the modes of the files do not.
 func examineConfinement(ctx context.Context, uri string) (Finding, bool) {
 	conn, err := domain.Connect(uri)

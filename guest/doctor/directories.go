@@ -28,7 +28,7 @@ type directory struct {
 	set string
 }
 
-// directories are those for the options and the environment. The rules for
+// directories returns those for the options and the environment. The rules for
 // libguestfs are in guestfs(3), "ENVIRONMENT VARIABLES".
 func directories(o Options) []directory {
 	temp := os.TempDir()
@@ -91,7 +91,7 @@ func (f directory) another() string {
 	return "export " + f.set + "=DIRECTORY   # another directory"
 }
 
-// existing is the first directory on the way up that is there.
+// existing returns the first directory on the way up that is there.
 func existing(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("no directory is set")

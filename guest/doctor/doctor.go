@@ -117,7 +117,7 @@ func parseSystem(osRelease string) system {
 	return otherSystem
 }
 
-// install is the command that installs, or upgrades, packages.
+// install returns the command that installs, or upgrades, packages.
 func (s system) install(onDebian, onFedora string) string {
 	switch s {
 	case debian:

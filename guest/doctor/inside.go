@@ -58,7 +58,7 @@ func judgeKVM(state kvm, wanted appliance.Accel, facts *appliance.Facts) Finding
 	return f
 }
 
-// judgeAppliance tells what the appliance said, or why it did not launch.
+// judgeAppliance returns what the appliance said, or why it did not launch.
 func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 	if err != nil {
 		// libguestfs goes on with advice for people who write to its list.

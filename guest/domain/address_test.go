@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// pciController is a PCI controller as libvirt writes it.
+// pciController returns a PCI controller as libvirt writes it.
 func pciController(index int, model, at, target string) string {
 	address := ""
 	if at != "" {
@@ -17,7 +17,7 @@ func pciController(index int, model, at, target string) string {
 	return fmt.Sprintf("<controller type='pci' index='%d' model='%s'>%s%s</controller>", index, model, target, address)
 }
 
-// blk is a virtio-blk disk at a PCI address, drive one on a controller.
+// blk returns a virtio-blk disk at a PCI address, drive one on a controller.
 func blk(dev, at string) string {
 	var bus, slot, function int
 	fmt.Sscanf(at, "%x:%x.%x", &bus, &slot, &function)
@@ -28,7 +28,7 @@ func drive(dev, bus string, controller, onBus, target, unit int) string {
 	return fmt.Sprintf("<disk type='file' device='disk'><target dev='%s' bus='%s'/><address type='drive' controller='%d' bus='%d' target='%d' unit='%d'/></disk>", dev, bus, controller, onBus, target, unit)
 }
 
-// controllerAt is a SCSI, SATA or IDE controller.
+// controllerAt returns a SCSI, SATA or IDE controller.
 func controllerAt(kind string, index int, at string) string {
 	return strings.Replace(pciController(index, "", at, ""), "type='pci' index", "type='"+kind+"' index", 1)
 }

@@ -26,7 +26,7 @@ const original = `<domain>
 </domain>
 `
 
-// onTrial is what libvirt makes of the original for the trial.
+// onTrial returns what libvirt makes of the original for the trial.
 func onTrial(text string) string {
 	return strings.NewReplacer(
 		"type='raw'/>\n      <source file='/a.raw'/>", "type='qcow2'/>\n      <source file='/a.raw.virt-grow.qcow2'/>",

@@ -353,7 +353,7 @@ func (h *fakeHandle) UpdateDeviceFlags(xml string, flags libvirt.DomainDeviceMod
 	return h.c.call("update", h.keep("update", flags, xml))
 }
 
-// keep is the effect of a call that changes nothing in the fake.
+// keep returns the effect of a call that changes nothing in the fake.
 func (h *fakeHandle) keep(name string, given ...any) func() error {
 	return func() error {
 		h.c.sent[name] = strings.TrimSpace(fmt.Sprintln(given...))

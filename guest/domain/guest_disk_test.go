@@ -10,7 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// agentDisk is a disk as guest-get-disks tells of it. at is the PCI address, unit are
+// agentDisk returns a disk as guest-get-disks tells of it. at is the PCI address, unit are
 // bus, target and unit, rest is more JSON.
 func agentDisk(name, kind, at string, unit [3]int, rest string) string {
 	var bus, slot, function int

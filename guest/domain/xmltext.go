@@ -115,7 +115,7 @@ func apply(text string, edits ...edit) string {
 	return b.String()
 }
 
-// remove is the edit that removes some bytes and the white space before them.
+// remove returns the edit that removes some bytes and the white space before them.
 func remove(text string, from, to int) edit {
 	return edit{from: len(strings.TrimRight(text[:from], " \t\r\n")), to: to}
 }

@@ -35,10 +35,10 @@ type Machine interface {
 	Define(context.Context, domain.DefinitionXML) error
 }
 
-// New is a job on a domain that is connected already; nil for one to be connected.
+// New returns a job on a domain that is connected already; nil for one to be connected.
 func New(j *job.Job, d *domain.Domain) *Job { return &Job{Job: j, Domain: d, Machine: d} }
 
-// Guest is how the job's domain is treated; nil for an image by itself.
+// Guest returns how the job's domain is treated; nil for an image by itself.
 func (j *Job) Guest() *plan.Guest { return j.Target().Guest }
 
 // Inside acts in the running guest.

@@ -94,7 +94,7 @@ func sum(text []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// Steps are what a job does for the change, in order.
+// Steps returns what a job does for the change, in order.
 func (c *Change) Steps() []plan.Step {
 	var names []string
 	for _, f := range c.Files {
@@ -132,7 +132,7 @@ func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
 	return made
 }
 
-// Handlers are what these steps mean in a job. Each can be run again after a crash in
+// Handlers returns what these steps mean in a job. Each can be run again after a crash in
 // its middle.
 func (c *Change) Handlers(j *Job) map[plan.StepKind]apply.Handler {
 	images := c.disks(j).Images()
@@ -168,7 +168,7 @@ func (c *Change) Actions(r journal.Record) []job.Action {
 	return []job.Action{job.Resume, job.Rollback}
 }
 
-// Details are the overlays and the saved bytes.
+// Details returns the overlays and the saved bytes.
 func (c *Change) Details(j *Job) job.Details {
 	if c == nil {
 		return job.Details{}
@@ -176,7 +176,7 @@ func (c *Change) Details(j *Job) job.Details {
 	return job.Details{Files: c.disks(j).Paths()}
 }
 
-// disks are the disks that the file system lies on.
+// disks returns the disks that the file system lies on.
 func (c *Change) disks(j *Job) overlay.Set {
 	var disks overlay.Set
 	for _, i := range c.Place.Disks {
@@ -352,7 +352,7 @@ func (c *Change) Locks() []string {
 	return locks
 }
 
-// hashFile is the SHA-256 of a file of the host.
+// hashFile returns the SHA-256 of a file of the host.
 func hashFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

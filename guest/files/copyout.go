@@ -63,7 +63,7 @@ func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error
 	return c, os.Rename(whole, c.To)
 }
 
-// baseOf is a name for the host: the guest's root and drives have none.
+// baseOf returns a name for the host: the guest's root and drives have none.
 func baseOf(name string) string {
 	if name = strings.Trim(name, "/\\."); name == "" || strings.HasSuffix(name, ":") {
 		return "root"

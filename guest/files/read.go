@@ -118,6 +118,6 @@ func (s *Session) drives() []drive {
 	return all
 }
 
-// spaceFor is the free space that a change of n bytes needs: for the overlay, the
+// spaceFor returns the free space that a change of n bytes needs: for the overlay, the
 // same again for the saved undo, and for what the file systems write about it.
 func spaceFor(n size.Bytes) size.Bytes { return 2*n + 32*size.MiB }

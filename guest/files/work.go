@@ -49,16 +49,16 @@ func OpenJob(o session.Options) job.Kind {
 	}
 }
 
-// Handlers are the change's.
+// Handlers returns the handlers of the change.
 func (w *work) Handlers() map[plan.StepKind]apply.Handler { return w.Change.Handlers(w.job) }
 
-// Actions are the change's.
+// Actions returns the actions that the change allows.
 func (w *work) Actions(r journal.Record) []job.Action { return w.Change.Actions(r) }
 
 // Report says what was changed.
 func (w *work) Report(out *job.Outcome) { out.Messages = w.messages(w.job.Header().Kind) }
 
-// Details are the change's.
+// Details returns the files of the change.
 func (w *work) Details() job.Details { return w.Change.Details(w.job) }
 
 // messages say what was changed.

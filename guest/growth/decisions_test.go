@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// windows is a disk with two NTFS, of which the first is in use.
+// windows returns a disk with two NTFS, of which the first is in use.
 func windows() *plan.Layout {
 	unclean := &plan.Refusal{Reason: plan.NTFSDirty}
 	return &plan.Layout{Size: 4 * size.GiB, Sector: 512, Devices: []plan.Device{

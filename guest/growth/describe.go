@@ -46,7 +46,7 @@ func (g *growth) Describe(r journal.Record, active bool) string {
 	return "It ended while it looked at the image; its plan was not confirmed. The image is untouched."
 }
 
-// describeTrial says what is at stake in a trial that a person has to decide.
+// describeTrial returns what is at stake in a trial that a person has to decide.
 func describeTrial(r journal.Record, g *plan.Guest) string {
 	text := fmt.Sprintf("%s passed its health check and runs on overlays since %s (%s); its images are untouched. Accept commits them while it runs. A rollback restarts it from its images: everything it wrote since then is lost.",
 		g.Name, r.Changed.Format(time.DateTime), time.Since(r.Changed).Round(time.Second))
@@ -66,7 +66,7 @@ func describeRunning(r journal.Record, commit bool) string {
 	return "It runs: the overlay is being edited" + job.At(r) + ". The image is untouched."
 }
 
-// DescribeDamaged says what a person can do about a growth whose journal is damaged, by
+// DescribeDamaged returns what a person can do about a growth whose journal is damaged, by
 // its plan.
 func DescribeDamaged(id string, saved *plan.Plan) string {
 	base := filepath.Join(filepath.Dir(saved.Target.Path), filepath.Base(saved.Target.Path)+".virt-grow-"+id)

@@ -103,7 +103,7 @@ func shutdownMethods(s domain.Status, o DomainOptions) []plan.ShutdownAttempt {
 	return methods
 }
 
-// health is the health check after the start. It expects the agent of a guest that
+// health returns the health check after the start. It expects the agent of a guest that
 // has one; a guest that is off is believed to have one if it has the channel.
 func health(s domain.Status, o DomainOptions) plan.Health {
 	h := plan.Health{Command: o.HealthCommand}

@@ -56,7 +56,7 @@ func (g *growth) notExtended() {
 	}
 }
 
-// manualSteps are what a person has to do when the job is done.
+// manualSteps returns what a person has to do when the job is done.
 func (g *growth) manualSteps() []string {
 	if g.plan == nil {
 		return nil

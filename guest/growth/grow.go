@@ -118,13 +118,13 @@ func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error)
 	return false, g.Enter(journal.Cancelled)
 }
 
-// editSteps are the steps between the making of the overlay and its commit.
+// editSteps returns the steps between the making of the overlay and its commit.
 func editSteps(p *plan.Plan) []plan.Step {
 	from := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepOverlay }) + 1
 	return p.Steps[from:concluding(p)]
 }
 
-// concluding is where the steps after the edit begin.
+// concluding returns where the steps after the edit begin.
 func concluding(p *plan.Plan) int {
 	return slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo || s.Kind == plan.StepSwitch })
 }
@@ -176,7 +176,7 @@ func same(saved, now *plan.Plan) error {
 	return nil
 }
 
-// withoutEstimates are the steps without what is for people, or an estimate.
+// withoutEstimates returns the steps without what is for people, or an estimate.
 func withoutEstimates(steps []plan.Step) []plan.Step {
 	steps = slices.Clone(steps)
 	for i := range steps {

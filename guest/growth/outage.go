@@ -157,7 +157,7 @@ func (g *growth) recheck(_ context.Context, layout *plan.Layout) (*plan.Plan, er
 	return g.plan, same(g.plan, p)
 }
 
-// resolved is the plan's request with the devices that were chosen.
+// resolved returns the plan's request with the devices that were chosen.
 func resolved(p *plan.Plan) plan.Request {
 	r := p.Request
 	was := r.Grow

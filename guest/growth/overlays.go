@@ -63,7 +63,7 @@ func hasTrialOverlay(d domain.Disk, o DomainOptions) bool {
 	return !o.OnlyTarget && !d.Shared && d.Device == "disk" && formatted && placed
 }
 
-// otherImages are the images below the trial overlays of the other disks.
+// otherImages returns the images below the trial overlays of the other disks.
 func otherImages(g *plan.Guest) []string {
 	var paths []string
 	if g == nil {

@@ -59,7 +59,7 @@ func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, tim
 	return p, nil
 }
 
-// checks are the steps that only look. There are none on a disk that a guest writes to.
+// checks returns the steps that only look. There are none on a disk that a guest writes to.
 func checks(p *plan.Plan, access block.Access) []plan.Step {
 	if access == block.Shared {
 		return nil

@@ -141,7 +141,7 @@ func (r *rehearsal) Actions(journal.Record) []job.Action {
 // WhyNot returns "": the engine's own explanation is enough.
 func (r *rehearsal) WhyNot(job.Action, journal.Record) string { return "" }
 
-// Describe says what became of the rehearsal.
+// Describe returns what became of the rehearsal.
 func (r *rehearsal) Describe(_ journal.Record, active bool) string {
 	if active {
 		return "The rehearsal is running. It only reads the image."

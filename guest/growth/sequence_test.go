@@ -167,7 +167,7 @@ func (s *stage) checkDomain(t *testing.T, edited bool) {
 	}
 }
 
-// treatments are the ways in which a guest is treated; none for an image by itself. With
+// treatments returns the ways in which a guest is treated; none for an image by itself. With
 // "libvirt" the guest's own steps are the real ones, on a domain of libvirt's test driver.
 func treatments(name string) *plan.Guest {
 	g := &plan.Guest{Name: "dev7", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Disk: "vda", Running: name != "off", Manual: name == "manual"}
@@ -502,7 +502,7 @@ func (d *trialOnTestDriver) replace(ctx context.Context, from, to string) error 
 	return d.Define(ctx, domain.DefinitionXML(strings.ReplaceAll(string(x), "'"+from+"'", "'"+to+"'")))
 }
 
-// testDomain is a domain in libvirt's test driver, in a host of its own.
+// testDomain returns a domain in libvirt's test driver, in a host of its own.
 func testDomain(t *testing.T, g *plan.Guest, image string) *domain.Domain {
 	t.Helper()
 	host := filepath.Join(t.TempDir(), "host.xml")

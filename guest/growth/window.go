@@ -15,7 +15,7 @@ type Window struct {
 	Max time.Duration
 }
 
-// until is when a guest that goes down now has to be back; zero for never.
+// until returns when a guest that is shut down now must be back; zero if there is no limit.
 func (w Window) until(now time.Time) time.Time {
 	end := w.End
 	if w.Max > 0 {

@@ -90,7 +90,7 @@ func newGrowth(j *job.Job, data growthData, o Options) *growth {
 	return g
 }
 
-// disks are the image that grows, as "", and the domain's other disks.
+// disks returns the image that grows, as "", and the domain's other disks.
 func (g *growth) disks() overlay.Set {
 	disks := overlay.Set{{Files: g.overlay, Old: g.data.OldSize}}
 	if g.Guest() != nil {
@@ -111,7 +111,8 @@ func Open(o Options) job.Kind {
 	}
 }
 
-// growthSpec is a new growth of the disk. work makes its work.
+// growthSpec returns the specification of a new growth of the disk. work makes the job's
+// work.
 func growthSpec(ctx context.Context, kind string, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) job.Work) (job.Spec, error) {
 	s := job.Spec{Kind: kind, Target: d.Target, Agreed: o.Confirm == nil}
 	var err error
@@ -188,7 +189,7 @@ func (g *growth) Connect(ctx context.Context) error {
 	return nil
 }
 
-// Handlers are those of plan/apply.
+// Handlers returns those of plan/apply.
 func (g *growth) Handlers() map[plan.StepKind]apply.Handler { return g.steps.Handlers() }
 
 // Actions are both ways until the commit cannot be taken back.
@@ -231,7 +232,7 @@ func startFailed(r journal.Record) bool {
 	return r.Running == string(plan.StepStart) && r.Error != ""
 }
 
-// WhyNot says why an action is not possible.
+// WhyNot returns why an action is not possible.
 func (g *growth) WhyNot(a job.Action, r journal.Record) string {
 	switch {
 	case a == job.Resume:
@@ -322,7 +323,7 @@ func (g *growth) Failed(f *job.Failure, before journal.Record) {
 	}
 }
 
-// Details are the sizes, and the job's files.
+// Details returns the sizes, and the job's files.
 func (g *growth) Details() job.Details {
 	d := job.Details{OldSize: g.data.OldSize, NewSize: g.data.NewSize, Overlay: g.data.Overlay, Undo: g.data.Undo, Files: []string{g.overlay.Bitmaps()}}
 	for _, side := range g.data.Overlays {

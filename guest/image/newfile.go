@@ -73,7 +73,7 @@ func (f *NewFile) Lock() (string, error) {
 	return fmt.Sprintf("%s-new-%x", dir.Identity(), name[:8]), nil
 }
 
-// Temp is the path of the file in the temporary directory.
+// Temp returns the path of the file in the temporary directory.
 func (f *NewFile) Temp(dir string) string { return filepath.Join(dir, filepath.Base(f.Path)) }
 
 // Begin creates the temporary directory. What an earlier attempt left there is

@@ -33,7 +33,7 @@ func StampOf(path string) (Stamp, error) {
 	return Stamp{Device: stat.Dev, Inode: stat.Ino, Bytes: stat.Size, Time: info.ModTime().UTC()}, nil
 }
 
-// Identity is a name of the file that does not depend on the path that leads to
+// Identity returns a name of the file that does not depend on the path that leads to
 // it. Locks have this name.
 func (s Stamp) Identity() string { return fmt.Sprintf("disk-%x-%x", s.Device, s.Inode) }
 

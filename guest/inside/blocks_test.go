@@ -230,7 +230,7 @@ func TestIsWindows(t *testing.T) {
 	}
 }
 
-// diskAt is a virtio-blk disk in a PCI slot.
+// diskAt returns a virtio-blk disk in a PCI slot.
 func diskAt(name string, slot uint) domain.GuestDisk {
 	return domain.GuestDisk{Name: name, Identity: live.Identity{Address: live.PCIAddress(0, 0, slot, 0)}}
 }

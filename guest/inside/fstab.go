@@ -131,7 +131,7 @@ type FstabEditor struct {
 	Reached func(ctx context.Context, point string) error
 }
 
-// Backup is the file that keeps the old fstab.
+// Backup returns the file that keeps the old fstab.
 func (f FstabEditor) Backup() string { return fstab.Path + ".virt-grow-" + f.ID }
 
 // Edit has the guest write its fstab anew. c is filled in and saved before that. When it

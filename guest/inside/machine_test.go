@@ -41,7 +41,7 @@ type machine struct {
 // mounted is a device at a place; at live.Swap it is swap in use.
 type mounted struct{ device, at string }
 
-// linux is a machine with a root disk and an fstab, and an XFS on an unmounted vdb.
+// linux returns a machine with a root disk and an fstab, and an XFS on an unmounted vdb.
 func linux() *machine {
 	return &machine{
 		files: map[string]string{fstab.Path: oldFstab},
@@ -58,21 +58,21 @@ func linux() *machine {
 
 const oldFstab = "# static\nUUID=aaaa-1  /  ext4\tdefaults 0 1\n"
 
-// guest is the machine as the package uses it, without waiting.
+// guest returns the machine as the package uses it, without waiting.
 func (m *machine) guest() *Guest {
 	g := New("vm", m)
 	g.waits = waits{every: time.Nanosecond, disk: time.Minute, content: time.Minute, mount: time.Minute}
 	return g
 }
 
-// impatient is a guest for which each limit is over at once.
+// impatient returns a guest for which each limit is over at once.
 func (m *machine) impatient() *Guest {
 	g := New("vm", m)
 	g.waits = waits{every: time.Nanosecond, disk: 1, content: 1, mount: 1}
 	return g
 }
 
-// ranOf are the command lines that begin so.
+// ranOf returns the command lines that begin so.
 func (m *machine) ranOf(prefix string) []string {
 	return slices.DeleteFunc(slices.Clone(m.ran), func(line string) bool { return !strings.HasPrefix(line, prefix) })
 }

@@ -191,7 +191,7 @@ func (g *Guest) Reuse(ctx context.Context, before []live.Device) (left []string,
 	return left, nil
 }
 
-// command is the program that mounts a device again; nil if there is none.
+// command returns the program that mounts a device again; nil if there is none.
 func (m mount) command(lines []fstab.Entry) []string {
 	switch {
 	case m.at == live.Swap:

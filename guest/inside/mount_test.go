@@ -146,7 +146,7 @@ func TestUnmount(t *testing.T) {
 	}
 }
 
-// used is a machine whose vdb has a group with swap, a volume, and one mounted within it
+// used returns a machine whose vdb has a group with swap, a volume, and one mounted within it
 // and at a second place; vda has swap of its own.
 func used() *machine {
 	m := linux()

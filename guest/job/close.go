@@ -55,7 +55,7 @@ func (e *Engine) setAside(name string, cause error) (*Outcome, error) {
 	}}, nil
 }
 
-// leaves says what was done, and which files stay.
+// leaves returns what was done, and which files stay.
 func (j *Job) leaves() []string {
 	var lines []string
 	r := j.Record()
@@ -85,7 +85,7 @@ func (j *Job) details() Details {
 	return Details{}
 }
 
-// leftInside is what a guest has still to run.
+// leftInside returns what a guest has still to run.
 func (j *Job) leftInside() []string {
 	lines := j.details().Inside
 	if len(lines) == 0 {

@@ -252,7 +252,8 @@ func (j *Job) endLeftovers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// afterEnd is what an action does to a job that has ended: nothing.
+// afterEnd returns the outcome of an action on a job that has ended: the action does
+// nothing.
 func (j *Job) afterEnd(s journal.JobState, a Action) (*Outcome, error) {
 	switch {
 	case a == Accept && s != journal.Finished:

@@ -38,7 +38,7 @@ func headerOf(r journal.Record) (Header, error) {
 	return h, err
 }
 
-// locksOf are the locks that a journal names, whatever else it says: a job of another
+// locksOf returns the locks that a journal names, whatever else it says: a job of another
 // version, or with a damaged journal, keeps its disks as well.
 func locksOf(r journal.Record) []string {
 	var h struct {

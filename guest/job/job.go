@@ -30,19 +30,19 @@ type Job struct {
 	connected bool
 }
 
-// ID is the job's name.
+// ID returns the job's name.
 func (j *Job) ID() string { return j.id }
 
-// Dir is the job's directory, which only its owner can read.
+// Dir returns the job's directory, which only its owner can read.
 func (j *Job) Dir() string { return j.dir }
 
-// Header is the job's header as it is now.
+// Header returns the job's header as it is now.
 func (j *Job) Header() Header { return j.header }
 
-// Target is what the job works on.
+// Target returns what the job works on.
 func (j *Job) Target() plan.Target { return j.header.Target }
 
-// Steps are the job's steps, as far as they are known.
+// Steps returns the job's steps, as far as they are known.
 func (j *Job) Steps() []plan.Step { return j.header.Steps }
 
 // Load reads the kind's own data.
@@ -74,7 +74,7 @@ func (j *Job) Agree(p *plan.Plan) error {
 	return j.log(journal.Entry{Kind: journal.Planned})
 }
 
-// Plan is the plan that was agreed to; nil if none was.
+// Plan returns the plan that was agreed to; nil if none was.
 func (j *Job) Plan() (*plan.Plan, error) {
 	if !j.Record().Planned {
 		return nil, nil
@@ -87,7 +87,7 @@ func (j *Job) Plan() (*plan.Plan, error) {
 	return plan.Read(f)
 }
 
-// PlanPath is where Agree keeps the plan.
+// PlanPath returns where Agree keeps the plan.
 func (j *Job) PlanPath() string { return j.held.PlanPath() }
 
 func (j *Job) writeHeader() error {
@@ -103,7 +103,7 @@ func (j *Job) log(e journal.Entry) error {
 	return j.held.Log.Append(e)
 }
 
-// Record is what the journal says now.
+// Record returns what the journal says now.
 func (j *Job) Record() journal.Record { return journal.Replay(j.held.Log.Entries()) }
 
 // Begun reports whether a step was begun and not undone.
@@ -112,7 +112,7 @@ func (j *Job) Begun(id string) bool { return Begun(j.Record(), id) }
 // Begun reports whether a record has a step as begun and not undone.
 func Begun(r journal.Record, id string) bool { return r.Done[id] || r.Running == id }
 
-// Begins is how often a step was begun, ever.
+// Begins returns how often a step was begun, ever.
 func (j *Job) Begins(id string) int {
 	n := 0
 	for _, e := range j.held.Log.Entries() {
@@ -205,7 +205,7 @@ func (j *Job) Fault(ctx context.Context, point string) error {
 	return j.engine.Fault(ctx, point)
 }
 
-// Timings are how long steps took before; nil knows nothing.
+// Timings returns how long steps took before; nil knows nothing.
 func (j *Job) Timings() *Timings { return j.engine.Timings }
 
 // PathNextTo names a file of the job next to another one.

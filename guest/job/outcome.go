@@ -68,7 +68,7 @@ type forwardOnly struct{ error }
 
 func (f *forwardOnly) Unwrap() error { return f.error }
 
-// leavesJob gives the error within one that Unchanged made.
+// leavesJob returns the error that Unchanged wraps, and whether there is one.
 func leavesJob(err error) (error, bool) {
 	var u *unchanged
 	if errors.As(err, &u) {

@@ -102,7 +102,7 @@ func (e *Engine) describe(s *Status) {
 	}
 }
 
-// describe says what can be said of any kind of job.
+// describe returns what can be said of any kind of job.
 func (s *Status) describe() string {
 	switch {
 	case s.Record.State == journal.Finished:

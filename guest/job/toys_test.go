@@ -194,7 +194,7 @@ func (o *overlay) conclude(ctx context.Context) error {
 	return o.Enter(journal.Finished)
 }
 
-// newWorld is an engine that knows the toys, and what they act on.
+// newWorld returns an engine that knows the toys, and what they act on.
 func newWorld(t *testing.T) (*job.Engine, *world) {
 	t.Helper()
 	w := &world{Player: jobtest.New(t, job.Kinds{})}
@@ -214,7 +214,7 @@ func (w *world) of(kind string) *world {
 	return w
 }
 
-// spec is a new job of a kind, on one disk.
+// spec returns a new job of a kind, on one disk.
 func (w *world) spec(kind string) job.Spec {
 	return job.Spec{Kind: kind, Target: plan.Target{Path: "/img/" + kind}, Locks: []string{"disk-1"}, Steps: stepsOf(steps[kind]), Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {

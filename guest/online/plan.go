@@ -117,7 +117,7 @@ func MakePlan(ctx context.Context, d *domain.Domain, o Options) (*Plan, error) {
 // Close ends the connection to libvirt.
 func (p *Plan) Close() error { return p.domain.Close() }
 
-// Changes says whether there is anything to do.
+// Changes reports whether there is anything to do.
 func (p *Plan) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
 
 // checkDomain refuses domains whose disks cannot be resized now.

@@ -47,7 +47,7 @@ func Grow(ctx context.Context, p *Plan, o job.Options) (*job.Outcome, error) {
 	})
 }
 
-// Steps are the job's.
+// Steps returns the job's.
 func (p *Plan) Steps() []plan.Step {
 	g := p.Target.Guest
 	var steps []plan.Step
@@ -150,7 +150,7 @@ func (o *work) WhyNot(a job.Action, _ journal.Record) string {
 	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.Guest().Disk)
 }
 
-// Details are the sizes, and the commands that the guest has not run yet, as a person
+// Details returns the sizes, and the commands that the guest has not run yet, as a person
 // would type them.
 func (o *work) Details() job.Details {
 	left := *o.Plan
@@ -400,7 +400,7 @@ func (o *work) gain() size.Bytes {
 	return o.Plan.To - o.Plan.From - live.Slack
 }
 
-// driveThatGrew is the drive of a Windows whose size is another than before.
+// driveThatGrew returns the drive of a Windows whose size is another than before.
 func driveThatGrew(before, after []domain.FS) string {
 	for _, f := range after {
 		if was, ok := mounted(before, f.MountPoint); ok && f.Total > was.Total {
@@ -430,7 +430,7 @@ func (o *work) Report(out *job.Outcome) {
 	out.Commands = o.Commands
 }
 
-// Lines are the commands as a person would type them.
+// Lines returns the commands as a person would type them.
 func (p *Plan) Lines() []string {
 	if p.Windows && len(p.Commands) > 0 {
 		return strings.Split(live.WindowsScript(p.To, p.Letter), "\n")
@@ -444,7 +444,7 @@ func (p *Plan) Lines() []string {
 	return lines
 }
 
-// ByHand is what a person does in the guest.
+// ByHand returns what a person does in the guest.
 func (p *Plan) ByHand() []string {
 	if g := p.Target.Guest; p.afterRestart() {
 		return []string{fmt.Sprintf("a guest notices the new size of a disk on %s only when it starts. After a restart: virt-grow online %s --disk %s --size fill. Or everything in one outage: virt-grow grow %s --disk %s --size fill", g.Bus, g.Name, g.Disk, g.Name, g.Disk)}

@@ -75,7 +75,7 @@ func CheckUnwritten(path string, was image.Stamp, job string) error {
 // Set is the disks that a job changes.
 type Set []Disk
 
-// Images are the disks by their names.
+// Images returns the disks by their names.
 func (s Set) Images() apply.Overlays {
 	images := apply.Overlays{}
 	for _, d := range s {
@@ -94,7 +94,7 @@ func (s Set) Sync() error {
 	return nil
 }
 
-// Paths are all files that the job may have.
+// Paths returns all files that the job may have.
 func (s Set) Paths() []string {
 	var paths []string
 	for _, d := range s {

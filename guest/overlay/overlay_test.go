@@ -129,7 +129,7 @@ var steps = []plan.Step{
 	{Kind: plan.StepCommit, From: old, To: grown}, {Kind: plan.StepCommit, Device: "vdb"}, {Kind: plan.StepClean},
 }
 
-// process is a new process on the journal. Its call number at fails in the step failIn,
+// process returns a new process on the journal. Its call number at fails in the step failIn,
 // which has a "-" in front where it is undone.
 func (b *bench) process(failIn string, at int, how string) *apply.Run {
 	handlers := b.disks.Images().Handlers()
@@ -190,7 +190,7 @@ func (b *bench) check(t *testing.T, changed bool) {
 	}
 }
 
-// content is what a disk should hold.
+// content returns what a disk should hold.
 func content(d Disk, changed bool) []byte {
 	data := bytes.Repeat([]byte{1}, int(old))
 	if !changed {

@@ -45,7 +45,7 @@ func (m reader) Hibernated(context.Context) (*plan.Refusal, error) {
 	return nil, nil
 }
 
-// reading is a host whose appliances find that content.
+// reading returns a host whose appliances find that content.
 func (r *recorder) reading(content plan.Content) *host {
 	h := r.host()
 	launch := h.launch

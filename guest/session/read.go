@@ -166,7 +166,7 @@ func (s *Session) lookAt(ctx context.Context, img *image.Image, c *Cache) Looked
 	return look
 }
 
-// largest is the size of the largest of the images with that sector size.
+// largest returns the size of the largest of the images with that sector size.
 func largest(images []*image.Image, sector size.Bytes) (most size.Bytes) {
 	for _, img := range images {
 		if img.SectorSize == sector {

@@ -196,7 +196,7 @@ func (s *Session) startGate(ctx context.Context, h *host, i int, o *appliance.Op
 	return nil
 }
 
-// dirOf is the directory of a drive's sockets: the session's own for the first
+// dirOf returns the directory of a drive's sockets: the session's own for the first
 // drive, to keep the path short (unix(7) allows 107 bytes).
 func (s *Session) dirOf(i int) string {
 	if i == 0 {
@@ -237,10 +237,10 @@ func StartReadOnly(ctx context.Context, sources []Source, o Options) (*Session, 
 	return s, nil
 }
 
-// Dir is the session's directory.
+// Dir returns the session's directory.
 func (s *Session) Dir() string { return s.dir }
 
-// Processes are the processes that were started, for the journal of a job that
+// Processes returns the processes that were started, for the journal of a job that
 // takes the session over.
 func (s *Session) Processes() []journal.Proc { return s.procs }
 
@@ -282,7 +282,7 @@ func (s *Session) openReadOnly(ctx context.Context, i int, access block.Access, 
 	return s.gates[i].Open(ctx, overlay.Path)
 }
 
-// throwAway is the path of a drive's throw-away overlay.
+// throwAway returns the path of a drive's throw-away overlay.
 func (s *Session) throwAway(i int) string { return filepath.Join(s.dirOf(i), "look.qcow2") }
 
 // AttachNew shows the appliance a new image that is being made.

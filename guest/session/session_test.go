@@ -47,7 +47,7 @@ func TestHung(t *testing.T) {
 	}
 }
 
-// shortDir is a temporary directory whose path leaves room for a socket's name.
+// shortDir returns a temporary directory whose path leaves room for a socket's name.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vg")

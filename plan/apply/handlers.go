@@ -21,7 +21,7 @@ type Growth struct {
 	Guest Guest
 }
 
-// Handlers is the growth's table. It uses what the growth holds when a step runs: the
+// Handlers returns the growth's table. It uses what the growth holds when a step runs: the
 // plan and the editor may be set later.
 func (g *Growth) Handlers() map[plan.StepKind]Handler {
 	h := map[plan.StepKind]Handler{

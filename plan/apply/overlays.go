@@ -16,7 +16,7 @@ import (
 // itself.
 type Overlays map[string]Image
 
-// Handlers is the table of the steps around the edit of the overlays. Until the
+// Handlers returns the table of the steps around the edit of the overlays. Until the
 // clean-up every one of them can be undone.
 func (o Overlays) Handlers() map[plan.StepKind]Handler {
 	return map[plan.StepKind]Handler{

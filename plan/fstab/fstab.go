@@ -31,7 +31,7 @@ type Entry struct {
 	Pass int `json:"pass"`
 }
 
-// String is the entry's line, without its end.
+// String returns the entry's line, without its end.
 func (e Entry) String() string {
 	fields := []string{e.Spec, e.Mount, e.Type, e.Options}
 	for i, f := range fields {
@@ -40,7 +40,7 @@ func (e Entry) String() string {
 	return fmt.Sprintf("%s %d %d", strings.Join(fields, " "), e.Dump, e.Pass)
 }
 
-// Entries are the lines that mount something.
+// Entries returns the lines that mount something.
 func Entries(text []byte) []Entry {
 	var all []Entry
 	for line := range bytes.Lines(text) {
@@ -221,7 +221,7 @@ func Mountable(fs, uuid string) bool {
 	return slices.Contains(types, fs) && validUUID.MatchString(uuid)
 }
 
-// For is the entry of a file system of that type, in blkid's words, by its UUID.
+// For returns the entry of a file system of that type, in blkid's words, by its UUID.
 // The guest boots without it (nofail). options, if not empty, take the place of
 // "defaults".
 func For(uuid, fs, mount, options string) Entry {

@@ -101,7 +101,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// word is a field, with whatever fstab has to escape.
+// word returns a field, with whatever fstab has to escape.
 func word(t *rapid.T, name string) string {
 	return rapid.StringMatching(`[a-zA-Z0-9/=_. \t\\#\n"'é-]{1,12}`).Draw(t, name)
 }

@@ -258,7 +258,7 @@ func (l *Log) Append(e Entry) error {
 	return nil
 }
 
-// Entries are all entries so far.
+// Entries returns all entries so far.
 func (l *Log) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -113,7 +113,7 @@ func TestOpenKeepsEntries(t *testing.T) {
 	})
 }
 
-// tree is all that a directory holds: names, modes, times and contents.
+// tree returns all that a directory holds: names, modes, times and contents.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -76,7 +76,7 @@ func suffix() string {
 	return hex.EncodeToString(b)
 }
 
-// DirOf is the directory of the job of that name.
+// DirOf returns the directory of the job of that name.
 func (s Store) DirOf(id string) string { return s.dir(id) }
 
 func (s Store) dir(id string) string { return filepath.Join(s.Dir, "jobs", id) }
@@ -174,7 +174,7 @@ func (j *Job) Close() error {
 	return errors.Join(j.Log.Close(), j.lock.Close())
 }
 
-// PlanPath is where the job keeps its plan.
+// PlanPath returns where the job keeps its plan.
 func (j *Job) PlanPath() string { return filepath.Join(j.Dir, planFile) }
 
 // SavePlan writes the plan file so that it is there whole, or not at all.
@@ -209,7 +209,7 @@ func (s Store) resolve(name string) (string, error) {
 	return "", fmt.Errorf("%w: %s is ambiguous: %s", ErrNoJob, name, strings.Join(match, ", "))
 }
 
-// ids are the names of all jobs, oldest first.
+// ids returns the names of all jobs, oldest first.
 func (s Store) ids() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(s.Dir, "jobs"))
 	if errors.Is(err, fs.ErrNotExist) {

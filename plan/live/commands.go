@@ -34,7 +34,7 @@ type CommandResult struct {
 	Output string `json:"said,omitempty"`
 }
 
-// Line is the command for a person to paste into a root shell.
+// Line returns the command for a person to paste into a root shell.
 func (c Command) Line() string {
 	words := make([]string, 0, len(c.Argv))
 	for _, w := range c.Argv {
@@ -66,7 +66,7 @@ const room = size.MiB
 // and what tools leave to align.
 const Slack = 4 * size.MiB
 
-// Commands are what grows a stack, when its disk has grown to that size. Those that
+// Commands returns what grows a stack, when its disk has grown to that size. Those that
 // would do nothing are left out, as far as that can be seen. There are none at all
 // where some layer could not be grown.
 func (g Guest) Commands(stack []Device, disk size.Bytes) ([]Command, error) {

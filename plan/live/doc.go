@@ -116,7 +116,7 @@ type LV struct {
 // Tools are the programs that may be asked for.
 var Tools = []string{"growpart", "sfdisk", "sgdisk", "partx", "pvresize", "vgs", "lvextend", "xfs_growfs", "resize2fs", "btrfs"}
 
-// Number is a partition's, read off its name as the kernel makes them: "vdb1",
+// Number returns a partition's, read off its name as the kernel makes them: "vdb1",
 // "nvme0n1p1"; "" for no such name.
 func (d Device) Number() string {
 	rest, ok := strings.CutPrefix(path.Base(d.Path), path.Base(d.Parent))
@@ -127,10 +127,10 @@ func (d Device) Number() string {
 	return rest
 }
 
-// name is the device's path without its directory.
+// name returns the device's path without its directory.
 func (d Device) name() string { return path.Base(d.Path) }
 
-// on are the devices right above one.
+// on returns the devices right above one.
 func (g Guest) on(parent string) []Device {
 	var all []Device
 	for _, d := range g.Devices {

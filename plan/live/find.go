@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Disks are the disks of that size; only the one that is meant, if it can be told.
+// Disks returns the disks of that size; only the one that is meant, if it can be told.
 func (g Guest) Disks(bytes size.Bytes, meant Disk) []Device {
 	var fits []Device
 	for _, d := range g.Devices {
@@ -43,7 +43,7 @@ func (g Guest) Grown(before Guest, from, to size.Bytes, meant Disk) (Device, boo
 	return fits[0], true
 }
 
-// Stack is what lies on the disk, from the disk itself up to what is to grow. where
+// Stack returns what lies on the disk, from the disk itself up to what is to grow. where
 // names that by mount point, device, vg/lv or UUID=…; "" is the one sensible answer, if
 // there is exactly one: the root, or the only file system that can grow.
 func (g Guest) Stack(disk, where string) ([]Device, error) {
@@ -106,7 +106,7 @@ func only(stacks [][]Device, disk string) ([]Device, error) {
 	return best, nil
 }
 
-// startOf is where the partition of a stack begins.
+// startOf returns where the partition of a stack begins.
 func startOf(stack []Device) size.Bytes {
 	if len(stack) < 2 {
 		return 0
@@ -131,7 +131,7 @@ const (
 	maxLayers = 8
 )
 
-// stacks are all ways up from a disk to each of the devices on it, and to itself.
+// stacks returns all ways up from a disk to each of the devices on it, and to itself.
 func (g Guest) stacks(disk Device) [][]Device {
 	all := [][]Device{{disk}}
 	for i := 0; i < len(all) && len(all) < maxStacks; i++ {
@@ -155,7 +155,7 @@ func (d Device) is(where string) bool {
 		d.Path == where || d.name() == where || d.Path == "/dev/mapper/"+mapperName(where)
 }
 
-// called is the device's name for people.
+// called returns the device's name for people.
 func (d Device) called() string {
 	switch {
 	case d.Mounted != "" && d.Mounted != Unknown:
@@ -166,7 +166,7 @@ func (d Device) called() string {
 	return d.Path
 }
 
-// mapperName is the device mapper's name of "vg/lv": a hyphen in either is doubled.
+// mapperName returns the device mapper's name of "vg/lv": a hyphen in either is doubled.
 func mapperName(where string) string {
 	vg, lv, ok := cutPath(where)
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// FromLayout is the guest as its image shows it, with its disk called as the kernel
+// FromLayout returns the guest as its image shows it, with its disk called as the kernel
 // most likely does: that, and where things are mounted, only the guest knows.
 func FromLayout(l *plan.Layout, disk string) Guest {
 	at := "/dev/" + disk
@@ -36,7 +36,7 @@ func FromLayout(l *plan.Layout, disk string) Guest {
 	return g
 }
 
-// pathsOf are the paths that the kernel most likely gives the devices.
+// pathsOf returns the paths that the kernel most likely gives the devices.
 func pathsOf(l *plan.Layout, disk string) map[string]string {
 	path := map[string]string{}
 	for _, d := range l.Devices {
@@ -80,7 +80,7 @@ func groupOf(l *plan.Layout, lv plan.Device) plan.Group {
 	return plan.Group{}
 }
 
-// lastPV is the one furthest back on the disk.
+// lastPV returns the one furthest back on the disk.
 func lastPV(l *plan.Layout, g plan.Group) string {
 	var last plan.Device
 	for _, name := range g.PVs {
@@ -91,7 +91,7 @@ func lastPV(l *plan.Layout, g plan.Group) string {
 	return last.Name
 }
 
-// partitionPath is the kernel's name of a partition.
+// partitionPath returns the kernel's name of a partition.
 func partitionPath(disk string, number int) string {
 	if strings.Trim(disk[len(disk)-1:], "0123456789") == "" {
 		return fmt.Sprintf("%sp%d", disk, number)

@@ -78,21 +78,21 @@ func sameAddress(host, guest string) bool {
 	return host != "" && (guest == host || strings.HasPrefix(guest, host+" "))
 }
 
-// PCIAddress is the address of a disk that is a PCI device itself: virtio-blk, NVMe.
+// PCIAddress returns the address of a disk that is a PCI device itself: virtio-blk, NVMe.
 // The bus is numbered as the guest does it.
 func PCIAddress(domain, bus, slot, function uint) string {
 	return fmt.Sprintf("pci %04x:%02x:%02x.%x", domain, bus, slot, function)
 }
 
-// SCSIAddress is the address of a disk on a SCSI controller, which has a PCI address.
+// SCSIAddress returns the address of a disk on a SCSI controller, which has a PCI address.
 func SCSIAddress(controller string, target, lun uint) string {
 	return on(controller, "scsi %d:%d", target, lun)
 }
 
-// SATAAddress is the address of a disk on a port of an AHCI controller.
+// SATAAddress returns the address of a disk on a port of an AHCI controller.
 func SATAAddress(controller string, port uint) string { return on(controller, "sata %d", port) }
 
-// IDEAddress is the address of a disk on an IDE controller.
+// IDEAddress returns the address of a disk on an IDE controller.
 func IDEAddress(controller string, bus, unit uint) string {
 	return on(controller, "ide %d:%d", bus, unit)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Probe is the program that says what a Linux guest has: lsblk(8), util-linux 2.23
+// Probe returns the program that says what a Linux guest has: lsblk(8), util-linux 2.23
 // or later, where partitions begin (which lsblk tells only from 2.38 on), what devices
 // lie on several others, what is mounted (without udev, lsblk knows no file systems),
 // what the disks are attached to, the four entries of each disk's MBR or udev's word for
@@ -39,7 +39,7 @@ pvs --noheadings --separator '|' -o pv_name,pv_attr 2> /dev/null | sed 's/^ */pv
 for t in ` + strings.Join(Tools, " ") + `; do command -v "$t" > /dev/null && echo "tool $t"; done; true`}
 }
 
-// SizeProbe is the program that says how big a disk is, in units of 512 bytes.
+// SizeProbe returns the program that says how big a disk is, in units of 512 bytes.
 func (d Disk) SizeProbe() []string {
 	return []string{"cat", "/sys/class/block/" + path.Base(d.Path) + "/size"}
 }

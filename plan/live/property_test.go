@@ -76,7 +76,7 @@ func fill(t *rapid.T, g *Guest, d Device, depth int) {
 	}
 }
 
-// below are a device and all that it lies on.
+// below returns a device and all that it lies on.
 func (g Guest) below(path string) []Device {
 	var all []Device
 	for path != "" {
@@ -86,7 +86,7 @@ func (g Guest) below(path string) []Device {
 	return all
 }
 
-// meant are the devices that a request can be about, found in the simplest way.
+// meant returns the devices that a request can be about, found in the simplest way.
 func (g Guest) meant(where string) []string {
 	var named, roots, fs []string
 	for _, d := range g.Devices {
@@ -109,7 +109,7 @@ func (g Guest) meant(where string) []string {
 	return fs
 }
 
-// touched is the device that a command changes.
+// touched returns the device that a command changes.
 func (g Guest) touched(c Command) string {
 	last := c.Argv[len(c.Argv)-1]
 	switch c.Argv[0] {
@@ -130,7 +130,7 @@ func (g Guest) touched(c Command) string {
 
 func partitionNamed(disk, number string) string { return disk + number }
 
-// impossible says why a device cannot be the top of a stack that grows; "" if it can.
+// impossible returns why a device cannot be the top of a stack that grows; "" if it can.
 func (g Guest) impossible(top string) string {
 	down := g.below(top)
 	for i, d := range down {

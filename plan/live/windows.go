@@ -32,7 +32,7 @@ type WindowsPart struct {
 	FS string
 }
 
-// WindowsProbe is the program with which PowerShell says what disks a Windows has, and
+// WindowsProbe returns the program with which PowerShell says what disks a Windows has, and
 // what lies on them: one line each, its fields divided by "|".
 func WindowsProbe() string {
 	return strings.Join([]string{
@@ -82,7 +82,7 @@ func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 	return disks, nil
 }
 
-// WindowsDisks are the disks of that size; only the one that is meant, if its serial
+// WindowsDisks returns the disks of that size; only the one that is meant, if its serial
 // number tells.
 func WindowsDisks(all []WindowsDisk, bytes size.Bytes, meant Disk) []WindowsDisk {
 	fits := slices.DeleteFunc(slices.Clone(all), func(d WindowsDisk) bool { return d.Size != bytes })
@@ -96,7 +96,7 @@ func WindowsDisks(all []WindowsDisk, bytes size.Bytes, meant Disk) []WindowsDisk
 	return fits
 }
 
-// Target is the partition that is to grow when the disk gets that size: the one that
+// Target returns the partition that is to grow when the disk gets that size: the one that
 // where names ("D:"), or else C:, or the only volume that can grow. What Windows could
 // not extend is refused.
 func (w WindowsDisk) Target(where string, to size.Bytes) (WindowsPart, error) {
@@ -160,7 +160,7 @@ func (w WindowsDisk) choose(where string) (WindowsPart, error) {
 	return WindowsPart{}, plan.Refuse(plan.AmbiguousTarget, "", "several drives could grow: %s", strings.Join(names, ", "))
 }
 
-// letterOf is the letter of a drive as people write it.
+// letterOf returns the letter of a drive as people write it.
 func letterOf(where string) string { return strings.TrimSuffix(strings.TrimSuffix(where, `\`), ":") }
 
 func orNothing(fs string) string {
@@ -170,7 +170,7 @@ func orNothing(fs string) string {
 	return fs
 }
 
-// called is a partition's name for people.
+// called returns a partition's name for people.
 func (w WindowsDisk) called(p WindowsPart) string {
 	if p.Letter != "" && p.Letter != Unknown {
 		return p.Letter + ":"
@@ -185,7 +185,7 @@ func (w WindowsDisk) describe(p WindowsPart) string {
 	return fmt.Sprintf("%s (%s)", w.called(p), p.Type)
 }
 
-// WindowsFromLayout is the disk of a Windows as its image shows it.
+// WindowsFromLayout returns the disk of a Windows as its image shows it.
 func WindowsFromLayout(l *plan.Layout) WindowsDisk {
 	w := WindowsDisk{Size: l.Size, Sector: l.Sector}
 	if l.Table != nil {
@@ -216,7 +216,7 @@ func WindowsFromLayout(l *plan.Layout) WindowsDisk {
 	return w
 }
 
-// WindowsScript is what PowerShell runs in a Windows whose disk has got that size: it
+// WindowsScript returns what PowerShell runs in a Windows whose disk has got that size: it
 // finds the disk by it, and extends the last partition with the volume on it, if that
 // is the drive that is meant ("C"; "" where its letter is not known). What it prints is
 // for people.

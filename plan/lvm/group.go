@@ -72,7 +72,7 @@ type place struct {
 	start, count int64
 }
 
-// Size is the volume's size in its group.
+// Size returns the volume's size in its group.
 func (g *Group) Size(lv LV) size.Bytes { return size.Bytes(lv.Extents) * g.Extent }
 
 // PV returns the PV of that UUID.
@@ -84,7 +84,7 @@ func (g *Group) PV(uuid string) (PV, bool) {
 	return g.PVs[i], true
 }
 
-// Used is how many of a PV's extents are in use.
+// Used returns how many of a PV's extents are in use.
 func (g *Group) Used(pv PV) int64 {
 	var used int64
 	for _, p := range g.places(pv) {
@@ -93,7 +93,7 @@ func (g *Group) Used(pv PV) int64 {
 	return min(used, pv.Count)
 }
 
-// places are the runs in use on a PV, by their start.
+// places returns the runs in use on a PV, by their start.
 func (g *Group) places(pv PV) []place {
 	var used []place
 	for _, lv := range g.LVs {
@@ -109,7 +109,7 @@ func (g *Group) places(pv PV) []place {
 	return used
 }
 
-// End says where a plain volume ends: on which PV, how many extents are free right
+// End returns where a plain volume ends: on which PV, how many extents are free right
 // behind it there, and whether they are the PV's last.
 func (g *Group) End(lv LV) (pv PV, free int64, last bool) {
 	if lv.Kind != "" || len(lv.segments) == 0 {
@@ -273,7 +273,7 @@ var kinds = map[string]string{
 	"integrity": "one with integrity data",
 }
 
-// kindOf says what makes a segment no plain one. A stripe count above one needs room
+// kindOf returns what makes a segment no plain one. A stripe count above one needs room
 // on as many PVs.
 func kindOf(s *section, piece segment) string {
 	stripes := len(s.list("stripes")) / 2

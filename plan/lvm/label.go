@@ -39,7 +39,7 @@ type Label struct {
 	Metadata []Area
 }
 
-// Tail is what a second metadata area takes at the PV's end. Pvresize moves it there
+// Tail returns what a second metadata area takes at the PV's end. Pvresize moves it there
 // with the size it has, and the extents end before it (format-text.c,
 // _text_pv_resize).
 func (l Label) Tail() size.Bytes {
@@ -150,7 +150,7 @@ func ReadHeader(head []byte, area Area) (t Text, used bool, err error) {
 	return Text{area, size.Bytes(offset), size.Bytes(n), binary.LittleEndian.Uint32(at[16:])}, true, nil
 }
 
-// Pieces are the parts of the PV that the text is made of, in its order.
+// Pieces returns the parts of the PV that the text is made of, in its order.
 func (t Text) Pieces() []Area {
 	first := min(t.size, t.area.Size-t.offset)
 	pieces := []Area{{t.area.Offset + t.offset, first}}

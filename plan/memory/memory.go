@@ -43,7 +43,7 @@ func Suspended(head []byte) bool {
 	return false
 }
 
-// SwapFiles are the files that an fstab swaps to.
+// SwapFiles returns the files that an fstab swaps to.
 func SwapFiles(text []byte) []string {
 	var files []string
 	for _, e := range fstab.Entries(text) {
@@ -54,7 +54,7 @@ func SwapFiles(text []byte) []string {
 	return files
 }
 
-// UnitFile is the file that a systemd.swap(5) unit swaps to; "" for a device.
+// UnitFile returns the file that a systemd.swap(5) unit swaps to; "" for a device.
 func UnitFile(text string) string {
 	for line := range strings.Lines(text) {
 		if what, ok := strings.CutPrefix(strings.TrimSpace(line), "What="); ok && isFile(what) {
@@ -71,7 +71,7 @@ func isFile(spec string) bool {
 // maxOffsets bounds what is taken of one text.
 const maxOffsets = 16
 
-// ResumeOffsets are the places of swap files on their devices, in pages, that a boot
+// ResumeOffsets returns the places of swap files on their devices, in pages, that a boot
 // loader's configuration tells the kernel (resume_offset=).
 func ResumeOffsets(text string) []int64 {
 	var found []int64

@@ -68,7 +68,7 @@ func (s *Btrfs) Sound() bool { return s.sound }
 // Seeding reports whether it is read-only, for others to be built on.
 func (s *Btrfs) Seeding() bool { return s.seeding }
 
-// Unknown are the features that a kernel of that release does not know.
+// Unknown returns the features that a kernel of that release does not know.
 func (s *Btrfs) Unknown(release string) []Unknown {
 	return append(unknown("incompatible", s.Incompat, knownTo(release, btrfsIncompatSince), btrfsIncompat),
 		unknown("read-only compatible", s.ROCompat, knownTo(release, btrfsROSince), btrfsROCompat)...)

@@ -48,7 +48,7 @@ func (u Unknown) String() string {
 	return fmt.Sprintf("%s (%s features %#x)", strings.Join(u.Names, ", "), u.Word, u.Bits)
 }
 
-// unknown are the bits of a word that are not among those known to the host.
+// unknown returns the bits of a word that are not among those known to the host.
 func unknown(word string, set, host uint64, named []bit) []Unknown {
 	if set &^= host; set != 0 {
 		return []Unknown{{Names: words(set, named), Word: word, Bits: set}}

@@ -140,7 +140,7 @@ func (e *Ext) sane() error {
 func (e *Ext) has64() bool       { return e.Incompat&extIncompat64bit != 0 }
 func (e *Ext) resizeInode() bool { return e.Compat&extCompatResizeInode != 0 }
 
-// Size is the file system's.
+// Size returns the file system's size.
 func (e *Ext) Size() size.Bytes { return size.Bytes(e.Blocks * e.BlockSize) }
 
 func (e *Ext) groups(blocks int64) int64 {
@@ -152,7 +152,7 @@ func (e *Ext) descBlocks(groups int64) int64 {
 	return (groups + per - 1) / per
 }
 
-// tableBlocks is what a group's inodes take.
+// tableBlocks returns what a group's inodes take.
 func (e *Ext) tableBlocks() int64 {
 	return (e.InodesPerGroup*e.InodeSize + e.BlockSize - 1) / e.BlockSize
 }
@@ -198,7 +198,7 @@ const pageSize = 4096
 // metadata (resize/resize2fs.c, adjust_fs_info).
 const lastGroupSpare = 50
 
-// Grown is the size that resize2fs gives the file system on a device of that size.
+// Grown returns the size that resize2fs gives the file system on a device of that size.
 func (e *Ext) Grown(device size.Bytes) size.Bytes {
 	blocks := int64(device) / e.BlockSize
 	if e.BlockSize < pageSize {
@@ -222,7 +222,7 @@ func (e *Ext) Grown(device size.Bytes) size.Bytes {
 	return size.Bytes(max(blocks, e.Blocks) * e.BlockSize)
 }
 
-// Max is the largest size that resize2fs makes it.
+// Max returns the largest size that resize2fs makes it.
 func (e *Ext) Max() (limit size.Bytes, why string) {
 	lower := func(groups int64, because string) {
 		if groups >= math.MaxInt64/(e.BlocksPerGroup*e.BlockSize)-1 {
@@ -289,7 +289,7 @@ const (
 	extOldRO       = 0x7fff
 )
 
-// Newer are the features that some e2fsprogs in use do not know.
+// Newer returns the features that some e2fsprogs in use do not know.
 func (e *Ext) Newer() []Unknown {
 	all := unknown("incompatible", uint64(e.Incompat), extOldIncompat, extIncompat)
 	all = append(all, unknown("read-only compatible", uint64(e.ROCompat), extOldRO, extROCompat)...)

@@ -31,7 +31,7 @@ func read(t *testing.T, path string) *Ext {
 	return e
 }
 
-// rounds is how often something random is tried in a short run, in make test, and in
+// rounds returns how often something random is tried in a short run, in make test, and in
 // the long matrices.
 func rounds(short, real, long int) int {
 	switch {

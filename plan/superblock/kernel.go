@@ -13,7 +13,7 @@ var (
 // extCasefold is known only to kernels that have CONFIG_UNICODE.
 const extCasefold = 0x20000
 
-// MayLack are the features that a kernel of that release possibly does not know. A
+// MayLack returns the features that a kernel of that release possibly does not know. A
 // distribution may have added some, or left some out.
 func (e *Ext) MayLack(release string) []Unknown {
 	return append(unknown("incompatible", uint64(e.Incompat), knownTo(release, extIncompatSince)&^extCasefold, extIncompat),

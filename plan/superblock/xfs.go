@@ -93,14 +93,14 @@ func (x *XFS) NeedsRepair() bool { return x.Incompat&xfsNeedsRepair != 0 }
 func (x *XFS) Realtime() bool    { return x.realtimeBlocks != 0 }
 func (x *XFS) ExternalLog() bool { return x.LogStart == 0 }
 
-// Size is the file system's, GroupSize an allocation group's.
+// Size returns the file system's size, GroupSize that of an allocation group.
 func (x *XFS) Size() size.Bytes      { return size.Bytes(x.Blocks * x.BlockSize) }
 func (x *XFS) GroupSize() size.Bytes { return size.Bytes(x.GroupBlocks * x.BlockSize) }
 
 // xfsMinGroup is how many blocks a last group has at least (XFS_MIN_AG_BLOCKS).
 const xfsMinGroup = 64
 
-// GrownXFS is the size that the kernel gives an XFS on a device of that size: a last
+// GrownXFS returns the size that the kernel gives an XFS on a device of that size: a last
 // group of less than 64 blocks is left out (fs/xfs/xfs_fsops.c,
 // xfs_growfs_data_private).
 func GrownXFS(device, block, group size.Bytes) size.Bytes {
@@ -137,10 +137,10 @@ func (c *XFSCounts) Add(x *XFS, group int64, headers []byte) bool {
 	return true
 }
 
-// Counts are the superblock's own.
+// Counts returns the counts in the superblock.
 func (x *XFS) Counts() XFSCounts { return XFSCounts{x.Inodes, x.InodesFree, x.BlocksFree} }
 
-// WithCounts is the first sector with other counts in it.
+// WithCounts returns the first sector with other counts in it.
 func (x *XFS) WithCounts(sector []byte, c XFSCounts) []byte {
 	out := append([]byte(nil), sector...)
 	be := binary.BigEndian
@@ -186,7 +186,7 @@ var (
 	xfsROSince       = []since{{0, 0x7}, {5<<8 | 10, 0x8}}
 )
 
-// Unknown are the features that a kernel of that release does not know; one that a
+// Unknown returns the features that a kernel of that release does not know; one that a
 // distribution has changed may know more.
 func (x *XFS) Unknown(release string) []Unknown {
 	return append(unknown("incompatible", uint64(x.Incompat), knownTo(release, xfsIncompatSince), xfsIncompat),

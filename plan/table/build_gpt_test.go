@@ -92,7 +92,7 @@ func (s gptSpec) array() []byte {
 	return array
 }
 
-// header is a header's whole sector.
+// header returns a header's whole sector.
 func (s gptSpec) header(my, alternate, entries int64, array []byte) []byte {
 	h := make([]byte, s.sector)
 	for i := s.headerSize; i < len(h); i++ {
@@ -201,7 +201,7 @@ func guidBytes(text string) (g [16]byte) {
 	return g
 }
 
-// want is what Read should find, in number order.
+// want returns what Read should find, in number order.
 func (s gptSpec) want() []table.Partition {
 	var list []table.Partition
 	for _, p := range s.parts {
@@ -215,7 +215,7 @@ func (s gptSpec) want() []table.Partition {
 	return list
 }
 
-// plainGPT is what sgdisk makes of a 64 MiB disk, with two partitions.
+// plainGPT returns what sgdisk makes of a 64 MiB disk, with two partitions.
 func plainGPT() gptSpec {
 	return gptSpec{
 		sector: 512, sectors: 131072, entries: 128, entrySize: 128, headerSize: 92,

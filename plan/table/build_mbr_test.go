@@ -97,7 +97,7 @@ func (s mbrSpec) extended() (mbrPart, bool) {
 	return mbrPart{}, false
 }
 
-// link is the span of the link that leads to logical i.
+// link returns the span of the link that leads to logical i.
 func (s mbrSpec) link(i int) int64 {
 	l := s.logicals[i]
 	return max(l.span, l.start+l.count-l.ebr)
@@ -148,7 +148,7 @@ func (s mbrSpec) partition(number int, role table.Role, typ byte, start, count i
 	}
 }
 
-// plainMBR is a disk of 64 MiB: two primaries, and an extended partition at
+// plainMBR returns a disk of 64 MiB: two primaries, and an extended partition at
 // the end with two logicals.
 func plainMBR() mbrSpec {
 	return mbrSpec{

@@ -35,8 +35,8 @@ func newDevice(r io.ReaderAt, disk, sector size.Bytes) *device {
 	}
 }
 
-// has tells whether count sectors from lba on lie on the disk. It is the only
-// place where untrusted numbers are compared with the size of the disk.
+// has reports whether count sectors from lba on lie on the disk. Untrusted numbers are
+// compared with the disk's size nowhere else.
 func (d *device) has(lba, count uint64) bool {
 	return lba < d.sectors && count <= d.sectors-lba
 }

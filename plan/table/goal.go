@@ -104,7 +104,7 @@ func (t *Table) arrange(g *goal, p Partition) error {
 	return nil
 }
 
-// along is how far a logical partition moves with the extended one around it.
+// along returns how far a logical partition moves with the extended one around it.
 func (t *Table) along(g *goal, p Partition) size.Bytes {
 	if p.Role != Logical {
 		return 0
@@ -117,7 +117,7 @@ func (t *Table) along(g *goal, p Partition) size.Bytes {
 	return now.Start - before.Start
 }
 
-// moved is a partition after its change. p is where it would be without.
+// moved returns a partition after its change. p is where it would be without.
 func (t *Table) moved(g *goal, p Partition) (Partition, error) {
 	before, _ := t.Partition(p.Number)
 	c := g.asked[p.Number]
@@ -144,7 +144,7 @@ func (t *Table) moved(g *goal, p Partition) (Partition, error) {
 	return p, nil
 }
 
-// logicalsEnd is how far the logical partitions will reach, if those that are
+// logicalsEnd returns how far the logical partitions will reach, if those that are
 // not asked for move along with the extended one.
 func (t *Table) logicalsEnd(g *goal, along size.Bytes) (end size.Bytes) {
 	for _, p := range t.Partitions {

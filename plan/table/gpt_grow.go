@@ -84,7 +84,7 @@ func checkUsable(g *goal, backup size.Bytes) error {
 	return nil
 }
 
-// grownEntries is the primary's entry array, in whole sectors, with the new
+// grownEntries returns the primary's entry array, in whole sectors, with the new
 // places. A deleted entry is all zero, as UEFI 2.10 §5.3.3 has unused ones.
 func (t *Table) grownEntries(g *goal) []byte {
 	primary := t.gpt.primary
@@ -129,7 +129,7 @@ func (t *Table) backupHeader(l gptLayout, entries []byte) []byte {
 	return h
 }
 
-// backupEntries is the same array as the primary's. Behind the array, in the
+// backupEntries returns the same array as the primary's. Behind the array, in the
 // rest of its last sector, a backup that stays where it is keeps its own
 // bytes.
 func (t *Table) backupEntries(l gptLayout, entries []byte) []byte {

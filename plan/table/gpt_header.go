@@ -53,7 +53,7 @@ func (h header) entrySize() uint64       { return uint64(get32(h[gptEntrySize:])
 func (h header) entriesBytes() uint64    { return h.entryCount() * h.entrySize() }
 func (h header) clone() header           { return bytes.Clone(h) }
 
-// entriesSectors is how many sectors the entry array takes.
+// entriesSectors returns how many sectors the entry array takes.
 func (h header) entriesSectors() uint64 {
 	sector := uint64(len(h))
 	return (h.entriesBytes() + sector - 1) / sector
@@ -77,8 +77,7 @@ func (h header) intact() bool {
 
 func (h header) seal() { put32(h[gptHeaderCRC:], h.checksum()) }
 
-// hasGPT tells whether LBA 1 holds a GPT header that is intact and meant to
-// be there.
+// hasGPT reports whether LBA 1 holds an intact GPT header that belongs there.
 func (d *device) hasGPT() (bool, error) {
 	if !d.has(1, 1) {
 		return false, nil

@@ -23,7 +23,7 @@ type gptTable struct {
 	backup  *gptCopy // nil unless it is valid
 }
 
-// array is the entry array without the rest of its last sector.
+// array returns the entry array without the rest of its last sector.
 func (c gptCopy) array() []byte { return c.entries.data[:c.header.entriesBytes()] }
 
 // defect is why a copy cannot be used.
@@ -208,7 +208,7 @@ func (c *gptCopy) entriesPlaced(at uint64, d *device) bool {
 	return at > last && at+n <= c.lba
 }
 
-// otherSectorSize is the sector size an intact GPT was written for, if that
+// otherSectorSize returns the sector size an intact GPT was written for, if that
 // is not the device's; 0 if there is none.
 func (d *device) otherSectorSize() size.Bytes {
 	for _, sector := range []size.Bytes{512, 4096} {

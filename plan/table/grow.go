@@ -73,7 +73,7 @@ func (t *Table) Grow(newDisk size.Bytes, changes []Change) ([]Write, error) {
 	return writes, err
 }
 
-// Grown is the table as Read would find it after the writes of Grow. It does
+// Grown returns the table as Read would find it after the writes of Grow. It does
 // no I/O.
 func (t *Table) Grown(newDisk size.Bytes, changes []Change) (*Table, error) {
 	_, grown, err := t.grow(newDisk, changes)
@@ -178,7 +178,7 @@ func (w *writer) add(t *Table, lba uint64, data []byte, what string) {
 	*w = append(*w, Write{Offset: t.offset(lba), Data: data, What: what})
 }
 
-// patched is the known part of the disk after the writes.
+// patched returns the known part of the disk after the writes.
 func (t *Table) patched(writes []Write) map[uint64][]byte {
 	sectors := make(map[uint64][]byte, len(t.known))
 	for lba, data := range t.known {

@@ -17,9 +17,9 @@ const (
 	bpbFAT32Backup = 0x32
 )
 
-// HiddenSectors gives the boot sector of a volume that moved from one start to
-// another with its number of hidden sectors following, by which boot code
-// finds the volume. ok is false, and nothing has to change, unless boot is an
+// HiddenSectors returns the boot sector of a volume that moved to another start, with the
+// number of hidden sectors set to the new start: boot code finds the volume by it. ok is
+// false, and nothing has to change, unless boot is an
 // NTFS or FAT boot sector and the number was that of the sectors before from.
 //
 // Some tools count a logical volume's hidden sectors from its EBR. That stays
@@ -44,7 +44,7 @@ func HiddenSectors(boot []byte, sector, from, to size.Bytes) (fixed []byte, ok b
 	return fixed, true
 }
 
-// BackupBootSector tells where in a volume of the given size the copy of its
+// BackupBootSector returns where in a volume of the given size the copy of its
 // boot sector is, counted from the volume's beginning: FAT32 says so, NTFS has
 // it right behind the sectors it calls its own. ok is false if the volume has
 // none, or it would not be a whole sector inside the volume.

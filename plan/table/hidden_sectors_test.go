@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// volumeBoot is the boot sector of a volume that starts at 1 MiB on a disk
+// volumeBoot returns the boot sector of a volume that starts at 1 MiB on a disk
 // with sectors of 512 bytes.
 func volumeBoot(magic string, at int, spoil func(b []byte)) []byte {
 	b := make([]byte, 512)

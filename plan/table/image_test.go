@@ -90,7 +90,7 @@ func (m *image) get(off size.Bytes, n int) []byte {
 	return p
 }
 
-// resized is a copy with another size.
+// resized returns a copy with another size.
 func (m *image) resized(size size.Bytes) *image {
 	c := newImage(size)
 	for at, page := range m.pages {
@@ -99,7 +99,7 @@ func (m *image) resized(size size.Bytes) *image {
 	return c
 }
 
-// apply is a copy of the size of the new disk with the writes done.
+// apply returns a copy of the size of the new disk with the writes done.
 func (m *image) apply(t fataler, newDisk size.Bytes, writes []table.Write) *image {
 	t.Helper()
 	c := m.resized(newDisk)

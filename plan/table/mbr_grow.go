@@ -34,7 +34,7 @@ type ebrPlace struct {
 	sector   bootSector // a copy
 }
 
-// keptEBRs are the EBRs of the new chain, in its order: up to the one before
+// keptEBRs returns the EBRs of the new chain, in its order: up to the one before
 // the first that loses its partition, because no later one has any. Not part
 // of a chain, but kept as well, is the first sector of an extended partition
 // that is no EBR, so that whatever is at the extended partition's new start
@@ -132,7 +132,7 @@ func (m mbrEdit) placeLinks() {
 	}
 }
 
-// changedEnd is where the partitions in an EBR will end that have a change of
+// changedEnd returns where the partitions in an EBR will end that have a change of
 // their own; 0 if there are none.
 func (m mbrEdit) changedEnd(ebr uint64) (end uint64) {
 	for _, p := range m.goal.parts {

@@ -138,7 +138,7 @@ func (t *Table) nextLogical() int {
 	return 5
 }
 
-// linkIndex is the entry that leads to the next EBR, or -1.
+// linkIndex returns the entry that leads to the next EBR, or -1.
 func linkIndex(sector bootSector) int {
 	for i := range 4 {
 		if sector.entry(i).extended() {

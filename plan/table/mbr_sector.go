@@ -44,8 +44,8 @@ func (e mbrEntry) extended() bool {
 	return e.used() && slices.Contains([]byte{0x05, 0x0F, 0x85}, e.kind())
 }
 
-// protective tells whether any entry reports that there is a GPT. Linux ignores
-// an MBR with one, whatever else is in it.
+// protective reports whether an entry has the type that protects a GPT. Linux ignores all
+// other entries of such an MBR.
 func (b bootSector) protective() bool {
 	for i := range 4 {
 		if b.entry(i).kind() == protectiveType {
@@ -65,7 +65,7 @@ func (b bootSector) protectsLBA1() bool {
 	return false
 }
 
-// protectiveSize is the size of the first protective entry in sectors, which
+// protectiveSize returns the size of the first protective entry in sectors, which
 // in a standard one is also the LBA of the disk's last sector.
 func (b bootSector) protectiveSize() uint64 {
 	for i := range 4 {

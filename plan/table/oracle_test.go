@@ -204,7 +204,7 @@ func randomEnds(t *testing.T, r *rand.Rand, tab *table.Table, newDisk size.Bytes
 
 const mib = 2048 // in sectors of 512 bytes
 
-// gptScript is an sfdisk script with partitions in random places, numbers,
+// gptScript returns an sfdisk script with partitions in random places, numbers,
 // types and attributes.
 func gptScript(r *rand.Rand, node string, sectors int) string {
 	var b strings.Builder
@@ -299,7 +299,7 @@ func TestOracleHybrid(t *testing.T) {
 	}
 }
 
-// mbrScript is an sfdisk script with primaries, and an extended partition of
+// mbrScript returns an sfdisk script with primaries, and an extended partition of
 // 40 MiB that has up to five logicals.
 func mbrScript(r *rand.Rand, node string, sectors int) string {
 	var b strings.Builder

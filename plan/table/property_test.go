@@ -161,7 +161,7 @@ func onlyBackup(diff []size.Bytes, full *table.Table, after *image) bool {
 	return full.Kind == table.GPT && diff[0] >= size.Bytes(after.size).Down(full.SectorSize)-full.SectorSize
 }
 
-// limit is where each partition could end on a disk of so many sectors.
+// limit returns where each partition could end on a disk of so many sectors.
 func (s gptSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 	return func(p table.Partition) size.Bytes {
 		end := size.Bytes((sectors - 1 - s.arraySectors()) * s.sector)
@@ -238,7 +238,7 @@ func checkGPTBytes(t *rapid.T, s gptSpec, m *image, sectors int64) {
 	}
 }
 
-// limit is where each partition could end.
+// limit returns where each partition could end.
 func (s mbrSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 	ext, _ := s.extended()
 	return func(p table.Partition) size.Bytes {

@@ -21,10 +21,10 @@ type Extent struct {
 	Logical bool `json:"logical,omitempty"`
 }
 
-// End is the first byte behind the extent.
+// End returns the first byte behind the extent.
 func (e Extent) End() size.Bytes { return e.Start + e.Size }
 
-// Room tells how far a partition could grow to the right on a disk of newDisk
+// Room returns how far a partition could grow to the right on a disk of newDisk
 // bytes. maxEnd is rounded down to 1 MiB, but never below the present end.
 //
 // next is the partition that limits it: the next one by position, for the
@@ -68,7 +68,7 @@ func (t *Table) limit(p Partition, newDisk size.Bytes) (end size.Bytes, next *Pa
 	return max(end, p.End()), next, nil
 }
 
-// Usable is the last byte, exclusive, that a partition can end at on a disk of
+// Usable returns the last byte, exclusive, that a partition can end at on a disk of
 // newDisk bytes, rounded down to 1 MiB. It is an error if the table is damaged
 // or newDisk is smaller than the disk.
 func (t *Table) Usable(newDisk size.Bytes) (size.Bytes, error) {
@@ -79,7 +79,7 @@ func (t *Table) Usable(newDisk size.Bytes) (size.Bytes, error) {
 	return end.Down(alignment), err
 }
 
-// usableEnd is where the last partition must end on a disk of newDisk bytes.
+// usableEnd returns where the last partition must end on a disk of newDisk bytes.
 func (t *Table) usableEnd(newDisk size.Bytes) (size.Bytes, error) {
 	if t.Kind == MBR {
 		return min(t.offset(t.sectorsOf(newDisk)), t.Addressable()), nil
@@ -107,7 +107,7 @@ func (t *Table) nextLogicalUse(p Partition) (start size.Bytes, owner *Partition,
 	return start, owner, ok
 }
 
-// Lead is how far in front of a logical partition the EBR stands that moves along
+// Lead returns how far in front of a logical partition the EBR stands that moves along
 // with it. It is 0 for other partitions, and for the one in the first EBR, which
 // belongs to the start of the extended partition.
 func (t *Table) Lead(number int) size.Bytes {
@@ -118,7 +118,7 @@ func (t *Table) Lead(number int) size.Bytes {
 	return max(0, p.Start-t.offset(t.mbr[number].sector))
 }
 
-// ebrOwner is the first logical partition an EBR describes; of an EBR without
+// ebrOwner returns the first logical partition an EBR describes; of an EBR without
 // any, it is the extended partition.
 func (t *Table) ebrOwner(e ebr) Partition {
 	var extended Partition

@@ -79,7 +79,7 @@ type Partition struct {
 	Bootable   bool   `json:"bootable,omitempty"`   // MBR only
 }
 
-// End is the first byte behind the partition.
+// End returns the first byte behind the partition.
 func (p Partition) End() size.Bytes { return p.Start + p.Size }
 
 // Table is a partition table and the bytes it was read from. The exported
@@ -149,7 +149,7 @@ func Read(r io.ReaderAt, disk, sector size.Bytes) (*Table, error) {
 	return nil, ErrNoTable
 }
 
-// SniffSectorSize tells which logical sector size a disk was partitioned
+// SniffSectorSize returns which logical sector size a disk was partitioned
 // with: 4096 bytes if a valid GPT header is found there and none is at 512,
 // otherwise 512. An MBR does not say; only whoever attaches the disk knows.
 func SniffSectorSize(r io.ReaderAt, disk size.Bytes) size.Bytes {
@@ -173,7 +173,7 @@ func find(parts []Partition, number int) (Partition, bool) {
 	return Partition{}, false
 }
 
-// Mirrored tells whether a hybrid MBR lists a partition of the GPT as well.
+// Mirrored reports whether a hybrid MBR lists a partition of the GPT as well.
 // The MBR's size of it stays when the GPT's grows, so that a guest which goes
 // by the MBR (Boot Camp did) finds a file system larger than its partition.
 func (t *Table) Mirrored(number int) bool {
@@ -190,7 +190,7 @@ func (t *Table) Mirrored(number int) bool {
 	return false
 }
 
-// Addressable is the first byte of a disk that the table cannot reach:
+// Addressable returns the first byte of a disk that the table cannot reach:
 // 2^32 sectors for an MBR (2 TiB with sectors of 512 bytes), no limit in
 // practice for a GPT.
 //
@@ -204,7 +204,7 @@ func (t *Table) Addressable() size.Bytes {
 	return maxOffset
 }
 
-// Fingerprint is a SHA-256, in hex, of everything the table is on disk: MBR
+// Fingerprint returns a SHA-256, in hex, of everything the table is on disk: MBR
 // or EBR sectors, both GPT headers and both entry arrays, with their places.
 // It does not depend on the size of the disk, so that it stays the same when
 // the container is enlarged.

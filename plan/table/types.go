@@ -109,7 +109,7 @@ var mbrNames = map[string]string{
 	"0xfb": "VMware VMFS",
 }
 
-// TypeName is what people call a partition type, or the type itself if it is
+// TypeName returns what people call a partition type, or the type itself if it is
 // not a common one.
 func TypeName(kind Kind, typ string) string {
 	names := mbrNames

@@ -78,7 +78,7 @@ func forbidEngines(home string) (started string, err error) {
 	)
 }
 
-// hostPlaces are the directories that the program uses when nothing in its
+// hostPlaces returns the directories that the program uses when nothing in its
 // environment names others.
 func hostPlaces() []string {
 	places := []string{"/var/lib/virt-grow", "/etc/virt-grow"}

@@ -44,7 +44,7 @@ func (p *page) table(t table) {
 	}
 }
 
-// total is how wide a table with those columns is.
+// total returns how wide a table with those columns is.
 func total(widths []int) int {
 	sum := -2
 	for _, n := range widths {
@@ -127,7 +127,7 @@ func partitioned(l *plan.Layout) bool {
 	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.Partition })
 }
 
-// note is the short word of what is special about a device; the sentence
+// note returns the short word of what is special about a device; the sentence
 // stands below the table.
 func note(d *plan.Device) string {
 	var notes []string
@@ -149,7 +149,7 @@ func note(d *plan.Device) string {
 	return strings.Join(notes, ", ")
 }
 
-// unfilled is how much of its device a file system leaves unused at the end.
+// unfilled returns how much of its device a file system leaves unused at the end.
 func unfilled(d *plan.Device) size.Bytes {
 	gap := d.Size - d.Content.Size
 	if !d.Content.Growable() || d.Content.Size == 0 || d.Content.Fills(d.Size) {

@@ -41,7 +41,7 @@ func (p *page) diskTable(disks []plan.ListedDisk) {
 	p.table(t)
 }
 
-// mark is the short word of a disk that something is wrong with.
+// mark returns the short word of a disk that something is wrong with.
 func mark(d plan.ListedDisk) string {
 	if len(d.Warnings) > 0 {
 		return "! "
@@ -49,7 +49,7 @@ func mark(d plan.ListedDisk) string {
 	return "  "
 }
 
-// inside is the short of what is on a disk: its system, and its file systems by
+// inside returns the short of what is on a disk: its system, and its file systems by
 // mount point or label.
 func inside(in *plan.Inside) string {
 	switch {
@@ -102,7 +102,7 @@ func (p *page) sources(disks []plan.ListedDisk) {
 	}
 }
 
-// remarks are what few disks have.
+// remarks returns what few disks have.
 func remarks(d plan.ListedDisk) string {
 	var parts []string
 	if d.Volume != "" && d.Volume != d.Source {

@@ -81,7 +81,7 @@ func usageRow(fs appliance.FileSystem) []string {
 	return row
 }
 
-// percent is how much of what can be used is used, rounded up as df(1) does.
+// percent returns how much of what can be used is used, rounded up as df(1) does.
 func percent(used, free size.Bytes) string {
 	if used+free <= 0 {
 		return ""
@@ -151,7 +151,7 @@ func Listing(w io.Writer, s Style, entries []appliance.Entry, long bool) error {
 	return err
 }
 
-// modeText is a mode as ls -l writes it.
+// modeText returns a mode as ls -l writes it.
 func modeText(mode uint32) string {
 	text := []byte("rwxrwxrwx")
 	for i := range text {

@@ -175,7 +175,7 @@ func (p *page) growth(in Inspection) {
 	}
 }
 
-// whereOf is how to name the file system to --grow.
+// whereOf returns how to name the file system to --grow.
 func whereOf(g Growth) string {
 	if len(g.Mounted) > 0 {
 		return g.Mounted[0]

@@ -53,7 +53,7 @@ func Jobs(w io.Writer, s Style, jobs []Job) error {
 	return err
 }
 
-// where is the target, with the disk of a domain.
+// where returns the target, with the disk of a domain.
 func (j Job) where() string {
 	if j.Disk == "" {
 		return j.Target
@@ -67,7 +67,7 @@ func (p *page) whole(t table) {
 	p.table(t)
 }
 
-// clock is a moment as people read it, in the time zone it came with.
+// clock returns a moment as people read it, in the time zone it came with.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return ""

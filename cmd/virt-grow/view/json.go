@@ -12,7 +12,7 @@ import (
 	ptable "github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Schema is the name of a document's or an event's format.
+// Schema returns the name of a document's or an event's format.
 func Schema(what string) string { return "virt-grow/" + what + "/v1" }
 
 // Document writes one JSON document.

@@ -89,7 +89,7 @@ func (p *page) shading(s segment, n int) string {
 	return strings.Repeat(g.used, full) + strings.Repeat(g.unused, n-full)
 }
 
-// segments are the disk's partitions and gaps in the order of their places.
+// segments returns the disk's partitions and gaps in the order of their places.
 // An extended partition is shown as what is in it.
 func (p *page) segments(l *plan.Layout, grown map[string]size.Bytes) []segment {
 	var parts []*plan.Device
@@ -139,7 +139,7 @@ func (p *page) box(l *plan.Layout, d *plan.Device, grown map[string]size.Bytes) 
 	return s
 }
 
-// usage is how much of a device is in use, where that is known.
+// usage returns how much of a device is in use, and whether that is known.
 func usage(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
 	if d.Content.Growable() && d.Content.Problem == nil || d.Content.Type == plan.ContentPV {
 		return d.Content.Used, true
@@ -153,7 +153,7 @@ func usage(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
 	return 0, false
 }
 
-// mounts are the mount points and drive letters of all that lies on d.
+// mounts returns the mount points and drive letters of all that lies on d.
 func mounts(l *plan.Layout, d *plan.Device) []string {
 	where := slices.Clone(d.Content.Mounted)
 	for _, c := range children(l, d) {
@@ -162,7 +162,7 @@ func mounts(l *plan.Layout, d *plan.Device) []string {
 	return where
 }
 
-// children are the devices that lie straight on d. The volumes of a group are
+// children returns the devices that lie straight on d. The volumes of a group are
 // shown on its last PV of this disk, once.
 func children(l *plan.Layout, d *plan.Device) []*plan.Device {
 	var out []*plan.Device
@@ -207,11 +207,11 @@ func contentOf(d *plan.Device) string {
 	}
 }
 
-// narrowest is the least a box is wide: its name fits.
+// narrowest returns the smallest width of a box: its name fits.
 func narrowest(s segment) int { return min(max(columns(s.name), 4), 12) }
 
-// share gives every box its columns: to scale, but none less than its least.
-// It gives nil where that cannot be.
+// share returns the width of every box in columns: to scale, but at least the narrowest
+// width of the box. It returns nil if there are not enough columns.
 func share(segments []segment, total int) []int {
 	widths := make([]int, len(segments))
 	fixed := make([]bool, len(segments))

@@ -100,7 +100,7 @@ func change(from, to size.Bytes) string {
 	return fmt.Sprintf("%s → %s", from, to)
 }
 
-// grows is one sentence about a device that was chosen.
+// grows returns one sentence about a device that was chosen.
 func grows(pl *plan.Plan, chosen string) string {
 	before, ok := pl.Before.Find(chosen)
 	after, ok2 := pl.After.Find(chosen)
@@ -140,7 +140,7 @@ func (p *page) maps(pl *plan.Plan) {
 	}
 }
 
-// changed are the devices that are bigger after the plan, and by how much.
+// changed returns the devices that are bigger after the plan, and by how much.
 func changed(pl *plan.Plan) map[string]size.Bytes {
 	grown := map[string]size.Bytes{}
 	for _, d := range pl.After.Devices {
@@ -184,7 +184,7 @@ func (p *page) scripts(pl *plan.Plan) {
 
 func seconds(s float64) string { return fmt.Sprintf("%.1f s", s) }
 
-// Took is a duration as people read it.
+// Took returns a duration as people read it.
 func Took(d time.Duration) string {
 	if whole := d.Round(time.Second); whole >= time.Minute {
 		return fmt.Sprintf("%d min %d s", whole/time.Minute, whole%time.Minute/time.Second)

@@ -96,7 +96,7 @@ func (p *Progress) Event(e apply.Event) {
 	}
 }
 
-// undoing says what the undo of a step does.
+// undoing returns what the undo of a step does.
 func undoing(s plan.Step) string {
 	switch s.Kind {
 	case plan.StepOverlay:
@@ -115,7 +115,7 @@ func undoing(s plan.Step) string {
 	return s.Summary
 }
 
-// step is a step's line with its number.
+// step returns a step's line with its number.
 func (p *Progress) step(s plan.Step) string {
 	for i, other := range p.steps {
 		if other.ID() == s.ID() {

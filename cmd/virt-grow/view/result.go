@@ -102,7 +102,7 @@ func (p *page) verbatim(text string) {
 	}
 }
 
-// name is what people call the disk.
+// name returns what people call the disk.
 func name(pl *plan.Plan) string {
 	if g := pl.Target.Guest; g != nil {
 		return fmt.Sprintf("%s %s", g.Name, g.Disk)
@@ -143,7 +143,7 @@ func (p *page) done(r Result) {
 	}
 }
 
-// less says what size a file system has that is noticeably smaller than its device:
+// less returns what size a file system has that is noticeably smaller than its device:
 // an ext4 leaves out a last group that could hold little more than its own tables.
 func less(d *plan.Device) string {
 	if !d.Content.Growable() || d.Content.Size == 0 || d.Size-d.Content.Size < size.MiB {

@@ -32,7 +32,7 @@ func part(n int, start, bytes size.Bytes, kind string, c plan.Content) plan.Devi
 
 func disk(n size.Bytes) plan.Device { return plan.Device{Name: "sda", Kind: plan.Disk, Size: n} }
 
-// windows is a usual Windows disk; recovery stands behind C: where asked for.
+// windows returns a usual Windows disk; recovery stands behind C: where asked for.
 func windows() *plan.Layout {
 	return &plan.Layout{Size: 60 * gib, Sector: 512, OS: &plan.OS{Type: "windows", Product: "Windows Server 2022 Standard", Root: "sda3", Virtio: []string{"viostor"}},
 		Devices: []plan.Device{
@@ -44,7 +44,7 @@ func windows() *plan.Layout {
 		}}
 }
 
-// lvm is a disk with LUKS below LVM.
+// lvm returns a disk with LUKS below LVM.
 func lvm() *plan.Layout {
 	locked := plan.Refuse(plan.BitLocker, "sda3", "sda3 is encrypted with BitLocker")
 	return &plan.Layout{Size: 20 * gib, Sector: 512,
@@ -110,7 +110,7 @@ func inspection(l *plan.Layout) Inspection {
 		Hint: func(*plan.Refusal) string { return "do this about it" }}
 }
 
-// diskList is a domain with all that can be said of a disk.
+// diskList returns a domain with all that can be said of a disk.
 func diskList(when time.Time) *plan.DiskList {
 	in := plan.InsideOf(lvm(), when)
 	in.OS, in.Table = "Debian GNU/Linux 12 (bookworm)", "gpt"
@@ -133,7 +133,7 @@ func diskList(when time.Time) *plan.DiskList {
 	return l
 }
 
-// grownOnline is a running guest's disk, with what a guest can make up in its names.
+// grownOnline returns a running guest's disk, with what a guest can make up in its names.
 func grownOnline() Online {
 	return Online{Guest: "dev7", Disk: "vdb", Path: "/img/data.qcow2", Format: "qcow2", From: 20 << 30, To: 30 << 30,
 		Via: "libvirt", Sent: `virDomainBlockResize("vdb", 32212254720, VIR_DOMAIN_BLOCK_RESIZE_BYTES)`, InGuest: "agent",

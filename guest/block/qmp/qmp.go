@@ -277,7 +277,7 @@ func (c *Client) answer(id uint64, r reply) {
 	}
 }
 
-// quoted is the beginning of a line, for an error.
+// quoted returns the beginning of a line, for an error.
 func quoted(line []byte) string {
 	const most = 100
 	if len(line) > most {

@@ -24,7 +24,7 @@ const (
 	accepted = `{"return": {}, "id": 1}` // qmp_capabilities
 )
 
-// pair is a socket and its other end.
+// pair returns a socket and its other end.
 func pair(t testing.TB) (ours, theirs net.Conn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -43,7 +43,7 @@ func pair(t testing.TB) (ours, theirs net.Conn) {
 	return ends[0], ends[1]
 }
 
-// serve is a server: it sends the first text at once, and the next one after each
+// serve returns a server: it sends the first text at once, and the next one after each
 // line that it reads. Then it closes the connection, or with hold keeps it open
 // until the client does.
 func serve(t testing.TB, hold bool, texts ...string) net.Conn {

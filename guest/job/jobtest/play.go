@@ -40,7 +40,7 @@ type Player struct {
 	trace  []string
 }
 
-// New is a player on an engine with an empty store. The engine's faults are the player's.
+// New returns a player on an engine with an empty store. The engine's faults are the player's.
 func New(t *testing.T, kinds job.Kinds) *Player {
 	p := &Player{faults: map[string]string{}}
 	p.Engine = &job.Engine{Options: job.Options{Store: journal.Store{Dir: t.TempDir()}, Fault: p.Fault}, Kinds: kinds}
@@ -51,7 +51,7 @@ func New(t *testing.T, kinds job.Kinds) *Player {
 // Did adds to the trace.
 func (p *Player) Did(what string) { p.trace = append(p.trace, what) }
 
-// Trace is what was done since it was last asked for, or a command began.
+// Trace returns what was done since it was last asked for, or a command began.
 func (p *Player) Trace() string {
 	trace := strings.Join(p.trace, " ")
 	p.trace = nil
@@ -167,7 +167,7 @@ func failure(f *job.Failure) string {
 	return text
 }
 
-// after is what is known of the job then; an end that the result names is not repeated.
+// after returns what is known of the job then; an end that the result names is not repeated.
 func (p *Player) after(result string) string {
 	s, err := p.Engine.Status(p.ID)
 	if err != nil {

@@ -153,7 +153,7 @@ func (e *Editor) GrowFS(ctx context.Context, device, _ string) error {
 	return err
 }
 
-// DeviceSize is the device's size now.
+// DeviceSize returns the device's size now.
 func (e *Editor) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
 	d, err := e.find(ctx, device)
 	if err != nil {
@@ -162,7 +162,7 @@ func (e *Editor) DeviceSize(ctx context.Context, device string) (size.Bytes, err
 	return d.Size, nil
 }
 
-// ContentSize is the content's size now.
+// ContentSize returns the content's size now.
 func (e *Editor) ContentSize(ctx context.Context, device, _ string) (size.Bytes, error) {
 	d, err := e.find(ctx, device)
 	if err != nil {
