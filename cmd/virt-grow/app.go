@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 )
 
-// newApp puts the commands together.
+// newApp returns the application with all its commands.
 func newApp(p *program) *cli.App {
 	app := &cli.App{
 		Name:    "virt-grow",
@@ -43,7 +43,7 @@ func newApp(p *program) *cli.App {
 	return app
 }
 
-// ours has commands, and those of their own, behave alike.
+// ours sets what all commands and subcommands have in common.
 func ours(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
@@ -63,8 +63,7 @@ func globalFlags() []cli.Flag {
 	}
 }
 
-// onUsageError keeps urfave/cli from printing a page of help for a typing
-// mistake.
+// onUsageError replaces the page of help that urfave/cli prints for a usage error.
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
 		return usage("unknown flag --%s", name)
@@ -72,8 +71,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usage("%v", err)
 }
 
-// flagText returns a flag's line of help: names and placeholder, a tab, and what
-// it is for.
+// flagText returns a flag's line of help: names and placeholder, a tab, and the usage.
 func flagText(f cli.Flag) string {
 	doc, ok := f.(cli.DocGenerationFlag)
 	if !ok {
@@ -93,27 +91,27 @@ func flagText(f cli.Flag) string {
 	return strings.Join(names, ", ") + " " + value + "\t" + before + value + after
 }
 
-// unknownCommand runs when no command of that name exists.
+// unknownCommand runs when the command does not exist.
 func (p *program) unknownCommand(c *cli.Context) error {
 	if !c.Args().Present() {
 		return cli.ShowAppHelp(c)
 	}
 	name := c.Args().First()
-	p.command = "" // there is no page of help for it
+	p.command = "" // the hint must not name its help
 	if like := cli.SuggestCommand(c.App.Commands, name); like != "" {
 		return usage("unknown command %s. %s", name, like) // "Did you mean …?"
 	}
 	return usage("unknown command %s", name)
 }
 
-// help fills a command's page: what it does, and lines to copy.
+// help sets a command's description and examples.
 func help(c *cli.Command, text string, examples ...string) *cli.Command {
 	c.Description = text
 	c.CustomHelpTemplate = commandHelp + "\nEXAMPLES:\n   " + strings.Join(examples, "\n   ") + "\n"
 	return c
 }
 
-// group makes a command of two words: its own page lists the second ones.
+// group returns a command with subcommands.
 func (p *program) group(name, usage, text string, commands ...*cli.Command) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, Description: text, Subcommands: commands,
@@ -121,7 +119,7 @@ func (p *program) group(name, usage, text string, commands ...*cli.Command) *cli
 	}
 }
 
-// unknownSecond runs when a group has no command of that name.
+// unknownSecond runs when a group does not have the subcommand.
 func (p *program) unknownSecond(c *cli.Context) error {
 	if !c.Args().Present() {
 		return cli.ShowSubcommandHelp(c)
@@ -187,8 +185,8 @@ EXAMPLES:
    {{.HelpName}} COMMAND --help    show the details
 `
 
-// newEvents makes the events of this run.
+// newEvents returns the writer of this run's events.
 func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.schema(), now) }
 
-// schema returns what the formats of this command are named by: "disk-create".
+// schema returns the command's name in the names of its JSON schemas: "disk-create".
 func (p *program) schema() string { return strings.ReplaceAll(p.command, " ", "-") }

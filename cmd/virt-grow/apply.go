@@ -58,7 +58,7 @@ func (p *program) applyPlan(c *cli.Context) error {
 	return p.runGrowth(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
 }
 
-// planned opens what a plan is for.
+// planned opens the disk that a plan was made for.
 func (p *program) planned(c *cli.Context, saved *plan.Plan) (*disk.Disk, error) {
 	t := saved.Target
 	if g := t.Guest; g != nil {

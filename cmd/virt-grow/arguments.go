@@ -29,11 +29,10 @@ func (l line) args() []string {
 	return args
 }
 
-// arrange sorts a command line as people type it: global flags may stand
-// behind the command, and flags behind the TARGET. A flag that takes a value
-// takes the next word, whatever it looks like. Everything behind "--" is an
-// operand. Flags that nobody knows stay where the command will complain about
-// them.
+// arrange sorts a command line: the user may write global flags after the command, and
+// flags after the TARGET. A flag that takes a value takes the next word, even if it
+// begins with "-". Everything after "--" is an operand. Unknown flags go to the command,
+// which refuses them.
 func arrange(app *cli.App, args []string) line {
 	l := line{program: args[0]}
 	globals := valueFlags(app.Flags)
@@ -62,11 +61,11 @@ func arrange(app *cli.App, args []string) line {
 	return l
 }
 
-// name returns the command as people write it.
+// name returns the command's name, "disk create".
 func (l line) name() string { return strings.Join(l.command, " ") }
 
-// takes reports whether a word is of the command: the first is, and the second where
-// the first has commands of its own.
+// takes reports whether a word belongs to the command's name: the first one does, and the
+// second one if it names a subcommand.
 func (l line) takes(app *cli.App, word string) bool {
 	if len(l.command) == 0 {
 		return true
@@ -74,7 +73,7 @@ func (l line) takes(app *cli.App, word string) bool {
 	return len(l.operands) == 0 && find(app, append(slices.Clone(l.command), word)) != nil
 }
 
-// find finds the command of that name, of one word or two; nil if there is none.
+// find returns the command with that name, of one or two words; nil if there is none.
 func find(app *cli.App, words []string) *cli.Command {
 	if len(words) == 0 {
 		return nil

@@ -35,8 +35,7 @@ func (p *program) completion(c *cli.Context) error {
 	return nil
 }
 
-// The scripts hand over the words as they are: nothing of what was typed is
-// evaluated.
+// The scripts pass the words unchanged: the shell evaluates nothing that was typed.
 var scripts = map[string]string{
 	"bash": `_virt_grow() {
 	local IFS=$'\n'
@@ -73,7 +72,7 @@ func completing(args []string) ([]string, bool) {
 	return words, true
 }
 
-// complete prints the words that fit; none where a file is wanted.
+// complete prints the words that fit; none if the shell is to complete a file's name.
 func (p *program) complete(app *cli.App, words []string) {
 	typed, before := words[len(words)-1], words[:len(words)-1]
 	for _, word := range p.candidates(app, before, typed) {
@@ -83,7 +82,7 @@ func (p *program) complete(app *cli.App, words []string) {
 	}
 }
 
-// values are the words that some flags take.
+// values are the possible values of flags.
 var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
 	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
@@ -141,7 +140,7 @@ func commandWords(commands []*cli.Command) []string {
 	return words
 }
 
-// jobWords returns the jobs that the command could be about.
+// jobWords returns the jobs that the command accepts.
 func (p *program) jobWords(l line) []string {
 	command := l.name()
 	if !slices.Contains([]string{"status", "resume", "accept", "rollback"}, command) {
@@ -162,7 +161,7 @@ func (p *program) jobWords(l line) []string {
 	return words
 }
 
-// stateDir returns the directory that the line's own --state-dir names.
+// stateDir returns the value of --state-dir in the line.
 func (l line) stateDir() string {
 	for i, word := range l.globals {
 		if rest, ok := strings.CutPrefix(word, "--state-dir="); ok {

@@ -103,7 +103,7 @@ func (p *program) copyIn(c *cli.Context) error {
 	})
 }
 
-// changing has work change files of a guest that is off, as a job.
+// changing runs work, which changes files of a guest that is off, as a job.
 func (p *program) changing(c *cli.Context, name, path string, work func(*disk.Set, target, files.Options) (*guest.Outcome, error)) error {
 	t, err := p.fileTarget(c, name, []string{path})
 	if err != nil {

@@ -47,7 +47,7 @@ func (p *program) df(c *cli.Context) error {
 			return err
 		}
 		if err != nil {
-			// The others have something to show all the same.
+			// The other guests are shown all the same.
 			trouble := p.trouble(err)
 			found.Trouble = &trouble
 			p.complain(err, trouble)
@@ -62,12 +62,12 @@ func (p *program) df(c *cli.Context) error {
 		err = view.Usage(p.out, p.style(), guests)
 	}
 	if err == nil && slices.ContainsFunc(guests, func(g view.GuestUsage) bool { return g.Trouble != nil }) {
-		err = errTold
+		err = errShown
 	}
 	return err
 }
 
-// usage looks at one guest.
+// usage reads how full one guest's file systems are.
 func (p *program) usage(ctx context.Context, t target, where bool) (view.GuestUsage, error) {
 	p.subject = t.name()
 	u := view.GuestUsage{Target: p.subject}

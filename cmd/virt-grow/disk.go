@@ -36,8 +36,8 @@ func operands(c *cli.Context, what ...string) ([]string, error) {
 	return given, nil
 }
 
-// honestName refuses to make a file whose name says another format: whoever goes by
-// the name later, as this program does, would take it for that one.
+// honestName refuses a file name with the ending of another format: this program, like
+// others, takes the format from the name.
 func honestName(path, format string) error {
 	ending := strings.ToLower(strings.TrimPrefix(filepath.Ext(path), "."))
 	if slices.Contains(create.Formats, ending) && ending != format {
@@ -46,8 +46,8 @@ func honestName(path, format string) error {
 	return nil
 }
 
-// anyLibvirt connects to libvirt; to none where there is none, unless one was
-// named.
+// anyLibvirt connects to libvirt. It returns nil if there is none, and --connect names
+// none.
 func (p *program) anyLibvirt(ctx context.Context, c *cli.Context) (*domain.Conn, error) {
 	conn, err := domain.Connect(p.connect)
 	if err != nil && !c.IsSet("connect") {

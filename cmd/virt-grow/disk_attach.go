@@ -30,7 +30,7 @@ func (p *program) diskAttachCommand() *cli.Command {
 		"virt-grow disk attach win7 /img/d.qcow2 --initialise ntfs --label Data --drive E")
 }
 
-// placeFlags say where and how a domain gets a disk.
+// placeFlags returns the flags for a disk's target, bus and driver in a domain.
 func placeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "target", Usage: "the disk's `TARGET` in the domain", DefaultText: "the next free one, for example vdb"},
@@ -59,7 +59,7 @@ func windowsFlags() []cli.Flag {
 	}
 }
 
-// whereFlags say which of a domain's definitions is changed.
+// whereFlags returns the flags that choose which of a domain's definitions is changed.
 func whereFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "live", Usage: "change only the running guest", DisableDefaultText: true},
@@ -100,8 +100,8 @@ func (p *program) diskAttach(c *cli.Context) error {
 	})
 }
 
-// onDevices carries out a job on a domain's devices. What is run inside the guest is
-// shown before.
+// onDevices runs a job on a domain's devices. It shows beforehand which scripts run
+// inside the guest.
 func (p *program) onDevices(c *cli.Context, name string, work func(*domain.Domain, device.Options) (*guest.Outcome, error)) error {
 	p.subject = name
 	d, err := p.domainNamed(c.Context, name)

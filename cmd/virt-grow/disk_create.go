@@ -26,7 +26,7 @@ func (p *program) diskCreateCommand() *cli.Command {
 		"virt-grow disk create /img/db.raw --size 100G --prealloc falloc")
 }
 
-// newDiskFlags say what is made.
+// newDiskFlags returns the flags that describe a new disk.
 func newDiskFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "size", Usage: "the disk's `SIZE`, for example 20G; rounded up to 1 MiB"},
@@ -54,7 +54,7 @@ func (p *program) diskCreate(c *cli.Context) error {
 	return p.run(&o, func() (*guest.Outcome, error) { return create.Disk(c.Context, d, o, tools) })
 }
 
-// newDisk reads what is to be made.
+// newDisk reads newDiskFlags.
 func newDisk(c *cli.Context, path string) (plan.NewDisk, error) {
 	d := plan.NewDisk{Path: path, Format: c.String("format"), FS: c.String("fs"), Table: c.String("table"),
 		Label: c.String("label"), Prealloc: c.String("prealloc")}
@@ -89,7 +89,7 @@ func newDisk(c *cli.Context, path string) (plan.NewDisk, error) {
 	return d, nil
 }
 
-// chosen refuses words that mean nothing, and flags that do not go together.
+// chosen refuses unknown values, and flags that cannot be used together.
 func chosen(c *cli.Context, d plan.NewDisk) error {
 	for _, flag := range []struct {
 		name  string

@@ -46,7 +46,7 @@ func (p *program) doctor(c *cli.Context) error {
 		err = view.Doctor(p.out, p.style(), findings)
 	}
 	if err == nil && !ok {
-		err = errTold
+		err = errShown
 	}
 	return err
 }

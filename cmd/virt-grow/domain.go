@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// domainFlags say how a domain is treated; a plan keeps them.
+// domainFlags returns the flags for domains that become part of a plan.
 func domainFlags() []cli.Flag {
 	return []cli.Flag{
 		diskFlag(),
@@ -35,7 +35,7 @@ func diskFlag() cli.Flag {
 	return &cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vda) or the path of its source; required if there are several"}
 }
 
-// outageFlags are about one run.
+// outageFlags returns the flags for domains that hold for one run.
 func outageFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "window-end", Usage: "the guest must be back by `TIME`: 04:00, or 2026-01-31T04:00:00Z"},
@@ -46,11 +46,11 @@ func outageFlags() []cli.Flag {
 	}
 }
 
-// onlyForDomains are flags that mean nothing for an image by itself.
+// onlyForDomains are the flags that cannot be used for an image without a domain.
 var onlyForDomains = []string{"disk", "accept", "no-trial", "trial-boot", "trial-disks", "shutdown-timeout",
 	"boot-timeout", "settle", "force-off", "no-agent", "health-cmd", "window-end", "max-outage", "pre", "post", "on-failure", "quiesce", "max-scratch"}
 
-// domainOptions reads how a domain is to be treated.
+// domainOptions reads domainFlags.
 func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 	o := growth.DomainOptions{
 		Disk: c.String("disk"), NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
@@ -114,7 +114,7 @@ func outage(c *cli.Context, o *growth.Options) error {
 	return err
 }
 
-// windowEnd reads a time of day, which is the next one, or a full time stamp.
+// windowEnd reads a time of day, which means its next occurrence, or a full time stamp.
 func windowEnd(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -133,7 +133,7 @@ func windowEnd(text string, now time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// openDomain finds a domain's disk. The disk keeps the connection.
+// openDomain finds a domain's disk. Closing the disk closes the connection.
 func (p *program) openDomain(ctx context.Context, name string, o growth.DomainOptions) (*disk.Disk, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
@@ -146,7 +146,8 @@ func (p *program) openDomain(ctx context.Context, name string, o growth.DomainOp
 	return img, nil
 }
 
-// domainNamed connects to libvirt and finds a domain, which keeps the connection.
+// domainNamed connects to libvirt and finds a domain. Closing the domain closes the
+// connection.
 func (p *program) domainNamed(ctx context.Context, name string) (*domain.Domain, error) {
 	conn, err := domain.Connect(p.connect)
 	if err != nil {

@@ -49,7 +49,7 @@ func (p *program) edit(c *cli.Context) error {
 	})
 }
 
-// changer returns what makes the new text: the expressions, or an editor.
+// changer returns the function that makes the new text, with the expressions or an editor.
 func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, error), error) {
 	var all []substitution
 	for _, text := range c.StringSlice("expr") {
@@ -87,7 +87,7 @@ func (p *program) editor() (string, error) {
 	return "vi", nil
 }
 
-// inEditor has the user change a copy that nobody else can read.
+// inEditor starts the editor on a copy that only the user can read.
 func (p *program) inEditor(ctx context.Context, editor, path string, text []byte) (_ []byte, err error) {
 	p.hold()
 	defer p.release()
@@ -100,7 +100,7 @@ func (p *program) inEditor(ctx context.Context, editor, path string, text []byte
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}
-	// An editor may come with arguments; the file's name is an argument of its own.
+	// $EDITOR may contain arguments; the file's name must stay one argument.
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", editor+` "$1"`, "sh", file)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.in, p.human(), p.err
 	if err := cmd.Run(); err != nil {

@@ -17,13 +17,13 @@ import (
 // The exit codes. 2 is never used: shells and Go's own runtime use it.
 const (
 	exitDone        = 0
-	exitFailed      = 1 // before anything was changed
+	exitFailed      = 1 // failed before anything was changed
 	exitRefused     = 3
 	exitStale       = 4
 	exitBusy        = 5
 	exitWindow      = 6 // the window is too short, or ended
-	exitRestored    = 7 // failed after changes; everything was put back
-	exitUnrestored  = 8 // a person is needed
+	exitRestored    = 7 // failed after changes; everything was undone
+	exitUnrestored  = 8 // not everything could be undone: the user must act
 	exitUsage       = 64
 	exitInterrupted = 130
 )
@@ -78,7 +78,7 @@ func exitOf(reason plan.Reason) int {
 	return exitRefused
 }
 
-// refusal returns the refusal that an error is or amounts to.
+// refusal returns the refusal that an error is, or an equal one for errors with a reason.
 func refusal(err error) (*plan.Refusal, bool) {
 	if r, ok := plan.IsRefusal(err); ok {
 		return r, true
@@ -101,7 +101,7 @@ func isInterrupt(err error) bool {
 	return errors.As(err, new(*interrupt)) || errors.Is(err, context.Canceled)
 }
 
-// outcomeOf names how a run failed, for its result event.
+// outcomeOf returns the outcome for an exit code, for the result event.
 func outcomeOf(exit int) view.Outcome {
 	switch exit {
 	case exitFailed:
@@ -116,7 +116,7 @@ func outcomeOf(exit int) view.Outcome {
 	return view.Refused
 }
 
-// trouble returns an error in the form it is shown.
+// trouble returns what is shown of an error.
 func (p *program) trouble(err error) view.Trouble {
 	t := view.Trouble{Exit: exitCode(err), Error: oneLine(err), Reason: view.ReasonFailed, Hint: p.hint(err)}
 	r, refused := refusal(err)
@@ -155,8 +155,8 @@ var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "onlin
 
 // finish shows an error, and returns the exit code.
 func (p *program) finish(err error) int {
-	if err == nil || errors.Is(err, errTold) {
-		return exitCodeTold(err)
+	if err == nil || errors.Is(err, errShown) {
+		return exitCodeShown(err)
 	}
 	t := p.trouble(err)
 	switch {
@@ -169,11 +169,10 @@ func (p *program) finish(err error) int {
 	return t.Exit
 }
 
-// errTold reports that a command has shown its findings itself, and that they
-// are bad.
-var errTold = errors.New("told already")
+// errShown is the error of a command that has shown its failure itself.
+var errShown = errors.New("the command has shown its error")
 
-func exitCodeTold(err error) int {
+func exitCodeShown(err error) int {
 	if err == nil {
 		return exitDone
 	}
@@ -199,23 +198,23 @@ func (p *program) result(err error, t view.Trouble) {
 	p.events.Result(r)
 }
 
-// complain tells the user what went wrong and what to do.
+// complain prints an error, its hint and the state of the image.
 func (p *program) complain(err error, t view.Trouble) {
 	s := p.styleFor(p.errLive)
 	fmt.Fprintln(p.err, "virt-grow: "+s.Clean(t.Error))
 	if t.Hint != "" {
 		fmt.Fprintln(p.err, "hint: "+s.Clean(t.Hint))
 	}
-	if said := p.aftermath(err, t); said != "" {
-		fmt.Fprintln(p.err, s.Clean(said))
+	if text := p.aftermath(err, t); text != "" {
+		fmt.Fprintln(p.err, s.Clean(text))
 	}
 	var failed *block.ExecError
 	if p.verbose && errors.As(err, &failed) {
-		fmt.Fprintf(p.err, "%s\n", s.Clean(fmt.Sprintf("ran: %q (%v)", failed.Argv, failed.Err)))
+		fmt.Fprintf(p.err, "%s\n", s.Clean(fmt.Sprintf("failed command: %q (%v)", failed.Argv, failed.Err)))
 	}
 }
 
-// aftermath describes the state that the image is left in.
+// aftermath describes the state of the image after an error.
 func (p *program) aftermath(err error, t view.Trouble) string {
 	var failure *guest.Failure
 	job := errors.As(err, &failure)
@@ -225,7 +224,7 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 	case job && !failure.Restored && failure.Stepwise && failure.Begun:
 		return "Some steps are done: " + p.line("status", failure.Job) + " lists them."
 	case job && !failure.Restored && failure.Stopped && !failure.Begun:
-		return "The image itself was not written to. The guest may be off, or may run on its overlay; the status tells which."
+		return "The image itself was not written to. The guest may be off, or may run on its overlay; the status shows which."
 	case job && failure.Stopped && !failure.Begun:
 		return "Everything was undone: the domain uses its original image, which was only read, and is in the state it was in before."
 	case job && !failure.Restored && failure.Begun:

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// faults makes steps fail as VIRT_GROW_FAULT says: "point=kind", several with
-// commas between. A point is a step and a moment, as "fs:sda1/before" or
+// faults injects the faults that VIRT_GROW_FAULT lists: "point=kind", separated by
+// commas. A point is a step and a moment, for example "fs:sda1/before" or
 // "commit/after". A kind is error, enospc, hang (until the run is interrupted),
-// interrupt (SIGINT to this process, and a hang until that is heard), stop
-// (SIGSTOP: the test goes on with SIGCONT) or kill (SIGKILL).
+// interrupt (SIGINT to this process, then hang until it is handled), stop (SIGSTOP: the
+// test continues with SIGCONT) or kill (SIGKILL).
 func faults() func(ctx context.Context, point string) error {
 	kinds := map[string]string{}
 	for _, word := range strings.Split(os.Getenv("VIRT_GROW_FAULT"), ",") {
-		// A point may hold "=", as a device of that name does; a kind does not.
+		// A point may contain "=" (in a device's name); a kind does not.
 		if i := strings.LastIndex(word, "="); i > 0 {
 			kinds[word[:i]] = word[i+1:]
 		}
@@ -41,8 +41,8 @@ func fault(ctx context.Context, point, kind string) error {
 	case "interrupt":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 		if ctx.Done() == nil {
-			// The step does not listen any more. The signal is to be here
-			// before it is over.
+			// The step ignores its context. The signal must arrive before the
+			// step ends.
 			time.Sleep(time.Second)
 			return nil
 		}

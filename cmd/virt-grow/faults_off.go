@@ -4,5 +4,5 @@ package main
 
 import "context"
 
-// faults makes steps fail in tests; a program that is shipped has none.
+// faults injects faults in tests only.
 func faults() func(ctx context.Context, point string) error { return nil }

@@ -16,7 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 )
 
-// inFiles are the commands about files inside a guest.
+// inFiles are the commands that work on files inside a guest.
 var inFiles = []string{"ls", "cat", "copy-out", "copy-in", "edit"}
 
 // spotHelp explains TARGET:PATH.
@@ -50,7 +50,7 @@ func beginsPath(text string) bool {
 	return letter != "" && rest[0] == '/'
 }
 
-// spots reads operands that all are of one TARGET.
+// spots reads operands, which must all have the same TARGET.
 func spots(c *cli.Context, words []string) (target string, paths []string, err error) {
 	for _, word := range words {
 		s, ok := splitSpot(word)
@@ -79,7 +79,7 @@ func (p *program) spot(c *cli.Context) (target, string, error) {
 	return t, paths[0], err
 }
 
-// fileTarget reads the flags for a TARGET with files.
+// fileTarget reads fileFlags.
 func (p *program) fileTarget(c *cli.Context, name string, paths []string) (target, error) {
 	t, err := p.targetOf(c, name)
 	if err != nil {
@@ -94,7 +94,7 @@ func (p *program) fileTarget(c *cli.Context, name string, paths []string) (targe
 	return t, err
 }
 
-// disks opens all disks of the TARGET; Set.Close is to be called in the end.
+// disks opens all disks of the TARGET; the caller must call Set.Close.
 func (t target) disks(ctx context.Context) (*disk.Set, error) {
 	if t.domain == "" {
 		return disk.OpenImageSet(ctx, t.path, t.open)
@@ -110,7 +110,7 @@ func (t target) disks(ctx context.Context) (*disk.Set, error) {
 	return g, nil
 }
 
-// reading has work done in the file tree of the TARGET, which is only read.
+// reading opens the file tree of the TARGET read-only, and runs work on it.
 func (t target) reading(ctx context.Context, work func(*files.Tree) error) (err error) {
 	g, err := t.disks(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (t target) reading(ctx context.Context, work func(*files.Tree) error) (err 
 	return work(tree)
 }
 
-// remark says what a person should know of what is read.
+// remark prints notes about the disks that are read.
 func (p *program) remark(g *disk.Set) {
 	notes := slices.Clone(g.Notes)
 	if g.Running {
@@ -166,7 +166,7 @@ func (p *program) cat(c *cli.Context) error {
 	}
 	err = t.reading(c.Context, func(f *files.Tree) error { return f.Read(c.Context, path, p.out) })
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
-		return nil // the reader has enough
+		return nil // the reader has closed the pipe
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func (p *program) growCommand() *cli.Command {
 		"virt-grow grow safe.qcow2 --size +10G --key sda2:prompt")
 }
 
-// runFlags returns those of commands that change an image.
+// runFlags returns the flags of commands that change an image.
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true},
@@ -67,7 +67,7 @@ func (p *program) grow(c *cli.Context) error {
 	return p.runGrowth(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, r, o) })
 }
 
-// readAgreed reads --yes. Without it there has to be somebody to ask.
+// readAgreed reads --yes. Without --yes, standard input must be a terminal.
 func (p *program) readAgreed(c *cli.Context) error {
 	p.agreed = c.Bool("yes")
 	if !p.agreed && !p.asks {
@@ -108,8 +108,7 @@ func scratchDir(c *cli.Context) (string, error) {
 	return dir, err
 }
 
-// confirm asks about the plan that was just shown, and about each partition that
-// it deletes once more.
+// confirm asks the user to confirm the plan, and then each partition that it deletes.
 func (p *program) confirm(ctx context.Context, made *plan.Plan) error {
 	p.hold()
 	defer p.release()
@@ -125,7 +124,7 @@ func (p *program) confirm(ctx context.Context, made *plan.Plan) error {
 	return nil
 }
 
-// ask wants one of the answers.
+// ask asks a question. Any answer but the agreed ones is a refusal.
 func (p *program) ask(ctx context.Context, question string, agreed ...string) error {
 	fmt.Fprint(p.human(), question)
 	answer, ok := p.answer(ctx.Done())
@@ -138,7 +137,7 @@ func (p *program) ask(ctx context.Context, question string, agreed ...string) er
 	return nil
 }
 
-// run carries out a job, shows its progress in a view, and shows how it ended.
+// run runs a job, and shows its progress and its result.
 func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error {
 	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
 	stop := p.watch(o)
@@ -152,7 +151,7 @@ func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error
 	return p.ended(out)
 }
 
-// watch connects a run with what shows it.
+// watch connects a run's events to the view.
 func (p *program) watch(o *job.Options) (stop func()) {
 	if p.json {
 		p.events = p.newEvents()
@@ -170,18 +169,18 @@ func (p *program) watch(o *job.Options) (stop func()) {
 	return func() { halt(); p.progress.Stop() }
 }
 
-// runGrowth is run for a growth, which shows its plan before.
+// runGrowth is run for a growth: the plan is shown beforehand.
 func (p *program) runGrowth(o *growth.Options, work func() (*guest.Outcome, error)) error {
 	o.Cache = p.cache()
 	o.Planned = func(made *plan.Plan) { p.showPlanned(o, made) }
 	return p.run(&o.Options, work)
 }
 
-// showPlanned shows the plan to whatever watches the run.
+// showPlanned shows the plan, as text or as an event.
 func (p *program) showPlanned(o *growth.Options, made *plan.Plan) {
 	if p.json {
 		p.events.Planned(made)
-		if o.Confirm != nil { // somebody reads on standard error
+		if o.Confirm != nil { // the user confirms on standard error
 			p.present(o, made)
 		}
 		return
@@ -192,7 +191,7 @@ func (p *program) showPlanned(o *growth.Options, made *plan.Plan) {
 	p.progress.Listed(made.Steps)
 }
 
-// present shows the plan to people.
+// present shows the plan as text.
 func (p *program) present(o *growth.Options, made *plan.Plan) {
 	if !made.Changes() {
 		return // the result says so
@@ -209,7 +208,7 @@ var outcomes = map[journal.JobState]view.Outcome{
 	journal.Closed: view.Closed,
 }
 
-// ended shows a run that ended well.
+// ended shows the result of a run without an error.
 func (p *program) ended(out *guest.Outcome) error {
 	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
 		ManualSteps: out.ManualSteps, Messages: out.Messages, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
@@ -233,7 +232,7 @@ func (p *program) ended(out *guest.Outcome) error {
 	return nil
 }
 
-// overlayOf returns where a job has its overlay.
+// overlayOf returns the path of a job's overlay.
 func (p *program) overlayOf(job string) string {
 	s, err := p.engine().Status(job)
 	if err != nil {
@@ -242,5 +241,5 @@ func (p *program) overlayOf(job string) string {
 	return s.Details.Overlay
 }
 
-// now returns the time views show.
+// now returns the time for the views.
 func now() time.Time { return time.Now() }

@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// hints tells for every reason what to do, with the command to run. SUBJECT stands
+// hints has the hint for every reason, with the command to run. SUBJECT stands
 // for the subject of the refusal, VIRT-GROW for the program with the flags that this
 // run needed to find its jobs, and OFFLINE for the command that does the work of an
 // online run while the guest is off.
@@ -95,8 +95,8 @@ var hints = map[plan.Reason]string{
 	plan.Window:            "allow a longer window (--window-end, --max-outage), or make a smaller change",
 }
 
-// hintsOfWay has the hints for refusals that name another way to the goal. ONLINE stands
-// for the same growth as a run of the online command.
+// hintsOfWay has the hints for refusals that name a way (plan.Way). ONLINE stands for the
+// online command that grows the same.
 var hintsOfWay = map[plan.Way]string{
 	plan.WayEvenUnknown:    "if you know that the content finds its own size and keeps nothing at the end of the partition, add --even-unknown; otherwise --grow none grows the container, and the guest does the rest",
 	plan.WayRemake:         "inside the guest, remove SUBJECT from its array or volume first, grow it, and add it again; the other members keep its data, or it must be copied",
@@ -107,7 +107,7 @@ var hintsOfWay = map[plan.Way]string{
 	plan.WayOnline:         "the guest sees all disks of the group, and can grow it while it runs: ONLINE; or --grow none grows only the container",
 }
 
-// hintOnline returns the command that has the guest grow what is in a volume group.
+// hintOnline returns the command with which the running guest grows a volume of the group.
 func (p *program) hintOnline(r *plan.Refusal) string {
 	online := p.atRunTime
 	if online == "" {
@@ -148,7 +148,7 @@ var hintsOf = map[string]map[plan.Reason]string{
 	},
 }
 
-// attachHints are those of the commands that give a domain a disk.
+// attachHints are the hints of the commands that attach a disk.
 var attachHints = map[plan.Reason]string{
 	plan.DiskShared:     "an image belongs to one domain. Give this one a copy (virt-grow disk convert), or, if both guests support sharing, a raw image with --shareable",
 	plan.UnknownContent: "create a file system first (virt-grow disk create --fs), or omit --mount and mount it by hand",
@@ -246,7 +246,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 // its content.
 var aPartition = regexp.MustCompile(`^sda[0-9]+$`)
 
-// argument returns a size as --size and --grow take it.
+// argument returns a size in the form of --size and --grow.
 func argument(n size.Bytes) string {
 	if n%size.GiB == 0 {
 		return fmt.Sprintf("%dG", n/size.GiB)
@@ -254,12 +254,12 @@ func argument(n size.Bytes) string {
 	return fmt.Sprintf("%dM", n/size.MiB)
 }
 
-// hintNotFound tells by the command what was not found: a job, the image, or something
-// on it.
+// hintNotFound returns the hint for a job, an image, or something on an image that was
+// not found; which of them is known from the command.
 func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
 	case isOneOf(p.command, "resume", "accept", "rollback") && p.job != "":
-		return "restore " + quoted(r.Subject) + ", and run the command again" // what the job needs is gone
+		return "restore " + quoted(r.Subject) + ", and run the command again" // a file of the job is missing
 	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
 	case p.command == "disk list" && r.Subject != p.subject:

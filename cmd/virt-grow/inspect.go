@@ -44,10 +44,10 @@ func (p *program) inspect(c *cli.Context) error {
 	return view.Inspect(p.out, p.style(), in)
 }
 
-// prospects asks the planner, for every file system, whether it could grow if
-// the disk got 1 GiB bigger, and which one would without being named.
+// prospects asks the planner for every file system whether it could grow on a disk that
+// is 1 GiB larger, and which one would grow without --grow.
 func prospects(l *plan.Layout, t plan.Target) (growth []view.Growth, chosen string) {
-	t.Block = false // a bigger block device is another user's doing
+	t.Block = false // plan as if the block device had been grown already
 	more := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
 	for _, d := range l.Devices {
 		if !d.Content.Growable() {

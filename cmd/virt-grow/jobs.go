@@ -47,7 +47,7 @@ func unreadable(err error) view.State {
 	return view.StateDamaged
 }
 
-// engine knows the jobs of the state directory.
+// engine returns the engine for the jobs of the state directory.
 func (p *program) engine() *job.Engine {
 	return guest.Engine(guest.Options{Options: job.Options{Store: p.store()}})
 }
@@ -76,8 +76,8 @@ func (p *program) planOf(id string) (*plan.Plan, error) {
 	return plan.Read(f)
 }
 
-// targetOfPlan returns the image a job's plan names: what is left to know it by
-// when the journal cannot be read.
+// targetOfPlan returns the image that the job's plan names, for a job whose journal
+// cannot be read.
 func (p *program) targetOfPlan(id string) string {
 	saved, err := p.planOf(id)
 	if err != nil {
@@ -86,7 +86,7 @@ func (p *program) targetOfPlan(id string) string {
 	return saved.Target.Path
 }
 
-// commandOf is the command for an action, and what it does.
+// commandOf has the command for each action, and what it does.
 var commandOf = map[job.Action]struct{ name, what string }{
 	job.Resume:   {"resume", "finish it"},
 	job.Accept:   {"accept", "commit the overlay into the image; this is final"},
@@ -94,7 +94,7 @@ var commandOf = map[job.Action]struct{ name, what string }{
 	job.Close:    {"accept", "close it as it is, and leave the rest to you"},
 }
 
-// commands returns what can be run on a job now, the best first.
+// commands returns the commands that are possible for a job now, the best first.
 func (p *program) commands(j job.Status) []view.Command {
 	if j.Err != nil {
 		return []view.Command{{Line: p.line("status", j.ID), What: "show what is known about it"}}
@@ -107,7 +107,7 @@ func (p *program) commands(j job.Status) []view.Command {
 	return commands
 }
 
-// closing returns the command that closes a job that nothing else can end.
+// closing returns the command that closes a job that neither resume nor rollback can end.
 func (p *program) closing(id string) view.Command {
 	return view.Command{Line: p.line("accept", id, "--as-is"), What: "close it as it is, if nothing else can end it"}
 }

@@ -22,8 +22,8 @@ type key struct {
 	value string
 }
 
-// keyring are the keys of a run. They are handed to the appliance and go
-// nowhere else: no plan, no journal, no log, no program's arguments.
+// keyring has the keys of a run. Only the appliance gets them: no plan, journal, log or
+// program's argument contains a key.
 type keyring []key
 
 func (keyring) String() string   { return "(keys)" }
@@ -36,8 +36,8 @@ func keyFlags() []cli.Flag {
 	}
 }
 
-// readKeys reads what --key names, prompts included: whoever types a key does
-// so before the work begins.
+// readKeys reads the keys that --key names. It prompts for keys at once, before the work
+// begins.
 func (p *program) readKeys(c *cli.Context) (keyring, error) {
 	var keys keyring
 	for _, text := range c.StringSlice("key") {
@@ -80,7 +80,7 @@ func (p *program) readKey(text string, insecure bool) (key, error) {
 	return key{id: id, value: value}, nil
 }
 
-// maxKey is what cryptsetup(8) takes of a passphrase.
+// maxKey is the longest passphrase that cryptsetup(8) accepts, in bytes.
 const maxKey = 512
 
 // keyFromFile reads the file's first line, as libguestfs's tools do.
@@ -104,7 +104,7 @@ func keyFromFile(path string) (string, error) {
 	return string(line), nil
 }
 
-// askKey asks at the terminal, without showing what is typed.
+// askKey prompts for a key at the terminal, without echo.
 func (p *program) askKey(id string) (string, error) {
 	if p.json || !p.asks {
 		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
@@ -126,8 +126,8 @@ func (p *program) askKey(id string) (string, error) {
 	return string(value), nil
 }
 
-// guestDisk matches what a guest may call a partition of its disk; here the
-// disk is sda.
+// guestDisk matches the names that guests use for a partition of a disk. The appliance
+// calls the disk sda.
 var guestDisk = regexp.MustCompile(`^(?:(?:[shv]|xv)d[a-z]+|(?:nvme\d+n|mmcblk)\d+p)(\d+)$`)
 
 func deviceName(id string) string {
@@ -155,7 +155,7 @@ func (p *program) finder(keys keyring) appliance.KeyFinder {
 		defer p.release()
 		value, err := p.askKey(device)
 		if err != nil {
-			return nil, nil // it stays locked, and that is said
+			return nil, nil // the container stays locked, which is reported later
 		}
 		return []string{value}, nil
 	}
@@ -173,7 +173,7 @@ func (p *program) release() {
 	}
 }
 
-// answer reads a line from standard input; it gives up when done is closed.
+// answer reads a line from standard input; it returns false when done is closed.
 func (p *program) answer(done <-chan struct{}) (string, bool) {
 	line := make(chan string, 1)
 	go func() {

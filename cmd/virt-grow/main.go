@@ -1,6 +1,7 @@
-// Command virt-grow gives a virtual machine a bigger disk, and everything
-// inside the disk that should grow with it. Each command is a file: flags
-// become a struct, the struct a call into package guest, the result a view.
+// Command virt-grow gives a virtual machine a bigger disk, and grows the partitions,
+// volumes and file systems on the disk. Each command has a file of its own: it turns the
+// flags into a struct, passes it to a package below guest, and shows the result with
+// package view.
 package main
 
 import "os"

@@ -10,7 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
-// mediaCommand is about what is in a domain's CD-ROM drives.
+// mediaCommand groups the commands for a domain's CD-ROM drives.
 func (p *program) mediaCommand() *cli.Command {
 	return p.group("media", "insert and eject media in a domain's CD-ROM drives",
 		"Both the running guest and its persistent definition are changed.",
@@ -65,7 +65,7 @@ func (p *program) mediaInsert(c *cli.Context) error {
 	})
 }
 
-// medium reads which ISO goes into which domain.
+// medium reads the domain and the ISO from the command line.
 func (p *program) medium(c *cli.Context) (name, iso string, err error) {
 	if !c.Bool("virtio-win") {
 		given, err := operands(c, "DOMAIN", "ISO")

@@ -62,7 +62,7 @@ func (p *program) online(c *cli.Context) error {
 	return p.growOnline(c, made)
 }
 
-// offlineCommand returns what grows the disk while the guest is off.
+// offlineCommand returns the command that grows the disk while the guest is off.
 func offlineCommand(name, disk, size string) string {
 	line := "virt-grow grow " + quoted(name)
 	if disk != "" {
@@ -86,7 +86,7 @@ func onlineOptions(c *cli.Context) (online.Options, error) {
 		return o, usage("--in-guest %s: must be auto, agent, print or none", inside)
 	}
 	if o.Patience <= 0 {
-		return o, usage("--guest-timeout %s: must not be negative", o.Patience)
+		return o, usage("--guest-timeout %s: must be longer than zero", o.Patience)
 	}
 	if via != "auto" {
 		o.Via = domain.Channel(via)
@@ -97,7 +97,7 @@ func onlineOptions(c *cli.Context) (online.Options, error) {
 	return o, nil
 }
 
-// planOnline finds the domain, and looks. The plan keeps the connection.
+// planOnline finds the domain and makes the plan. Closing the plan closes the connection.
 func (p *program) planOnline(ctx context.Context, name string, o online.Options) (*online.Plan, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
@@ -112,7 +112,7 @@ func (p *program) planOnline(ctx context.Context, name string, o online.Options)
 	return made, nil
 }
 
-// growOnline shows the plan, asks, and carries it out.
+// growOnline shows the plan, asks for confirmation, and carries the plan out.
 func (p *program) growOnline(c *cli.Context, made *online.Plan) error {
 	ask := !c.Bool("dry-run") && !p.agreed
 	if p.json {
@@ -150,7 +150,7 @@ func (p *program) nothingDone(outcome view.Outcome) error {
 	return view.Results(p.out, p.style(), view.Result{Outcome: outcome})
 }
 
-// onlineText returns the plan as people and programs read it.
+// onlineText returns the plan for the views.
 func onlineText(made *online.Plan) view.Online {
 	o := view.Online{
 		Guest: made.Target.Guest.Name, Disk: made.Target.Guest.Disk, Path: made.Target.Path, Format: made.Target.Format,
@@ -165,7 +165,7 @@ func onlineText(made *online.Plan) view.Online {
 	return o
 }
 
-// diskSize reads --size of a whole disk.
+// diskSize reads --size.
 func diskSize(c *cli.Context) (plan.Amount, error) {
 	text := c.String("size")
 	if text == "" {

@@ -111,7 +111,7 @@ func (p *program) showPlan(text view.PlanText, output string) error {
 	return view.Plan(w, s, text)
 }
 
-// overlayDir returns where the overlay will lie, for people.
+// overlayDir describes the overlay's directory for people.
 func (p *program) overlayDir(t plan.Target, scratch string) string {
 	switch {
 	case scratch != "":
@@ -122,7 +122,7 @@ func (p *program) overlayDir(t plan.Target, scratch string) string {
 	return filepath.Dir(t.Path)
 }
 
-// mayWrite keeps -o from destroying what is no plan: above all the image.
+// mayWrite refuses to overwrite a file that is not a plan, above all the image.
 func mayWrite(output, image string, force bool) error {
 	if output == "" || output == "-" {
 		return nil

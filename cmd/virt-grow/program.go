@@ -20,12 +20,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// console is where a run reads and writes, and what its terminal is like.
+// console has the streams of a run, and what is known of the terminal.
 type console struct {
 	in       io.Reader
 	out, err io.Writer
-	// asks reports that somebody sits at standard input; outLive and errLive
-	// that the outputs are terminals.
+	// asks reports that standard input is a terminal; outLive and errLive report it of
+	// the outputs.
 	asks, outLive, errLive bool
 	width                  int
 	env                    func(string) string
@@ -57,31 +57,30 @@ type program struct {
 	// launchTimeout is how long an appliance may take to start.
 	launchTimeout time.Duration
 
-	// subject is the TARGET as the user named it.
+	// subject is the TARGET as the user gave it.
 	subject string
-	// offline is the command that does what online was to do while the guest is off.
+	// offline is the command that does the work of this online run while the guest is off.
 	offline string
-	// atRunTime is the command line that grows the same while the guest runs; "" where
+	// atRunTime is the command line that grows the same while the guest runs; "" if
 	// there is no guest.
 	atRunTime string
-	// path is the one inside it, if there is one.
+	// path is the PATH of TARGET:PATH, if there is one.
 	path string
-	// job is the job of this run, once it has a name; events are its, with
-	// --json, and progress is, without.
+	// job is the ID of this run's job, once there is one. The run is shown with events
+	// if --json is given, else with progress.
 	job      string
 	events   *view.Events
 	progress *view.Progress
-	// agreed reports that --yes was given: nobody is to be asked anything.
+	// agreed reports that --yes was given: the user is asked nothing.
 	agreed bool
-	// final reports that a run cannot be undone any more, and does not listen to
-	// signals.
+	// final reports that a run cannot be undone any more, and ignores signals.
 	final atomic.Bool
 }
 
 // execute runs one command line and returns the exit code.
 func execute(args []string, c console) int {
-	// What libguestfs says comes back as errors; its debugging would end up
-	// between the lines of a document.
+	// libguestfs returns its messages as errors; its debug output would mix with the
+	// output of the command.
 	os.Unsetenv("LIBGUESTFS_DEBUG")
 	os.Unsetenv("LIBGUESTFS_TRACE")
 	p := &program{console: c}
@@ -98,7 +97,7 @@ func execute(args []string, c console) int {
 	return p.finish(app.RunContext(ctx, line.args()))
 }
 
-// apply takes the global flags over.
+// apply reads the global flags.
 func (p *program) apply(c *cli.Context) error {
 	p.json, p.verbose, p.state = c.Bool("json"), c.Bool("verbose"), c.String("state-dir")
 	if p.state == "" {
@@ -121,7 +120,7 @@ func (p *program) apply(c *cli.Context) error {
 	return nil
 }
 
-// defaultState returns where jobs are kept if the command line does not say.
+// defaultState returns the state directory that is used without --state-dir.
 func (p *program) defaultState() string {
 	if dir := p.env("VIRT_GROW_STATE_DIR"); dir != "" {
 		return dir
@@ -141,7 +140,7 @@ func (p *program) store() journal.Store { return journal.Store{Dir: p.state} }
 
 func (p *program) timings() *job.Timings { return job.LoadTimings(p.state) }
 
-// human returns where people read: standard output, unless a program reads there.
+// human returns the stream for people: standard output, or standard error with --json.
 func (p *program) human() io.Writer {
 	if p.json {
 		return p.err
@@ -149,7 +148,7 @@ func (p *program) human() io.Writer {
 	return p.out
 }
 
-// live reports whether what people read is a terminal.
+// live reports whether the stream for people is a terminal.
 func (p *program) live() bool {
 	if p.json {
 		return p.errLive
@@ -168,7 +167,7 @@ func (p *program) styleFor(terminal bool) view.Style {
 	return s
 }
 
-// utf8 asks the locale, in the order locale(7) gives.
+// utf8 reports whether the locale has UTF-8, by the variables of locale(7) in their order.
 func (p *program) utf8() bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if v := p.env(name); v != "" {
@@ -179,7 +178,7 @@ func (p *program) utf8() bool {
 	return false
 }
 
-// line returns a command to run, as this run's user would have to type it.
+// line returns a command line for the user, with the global flags of this run.
 func (p *program) line(words ...string) string {
 	line := []string{"virt-grow"}
 	if p.state != "" && p.state != p.defaultState() {
@@ -200,8 +199,7 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// ticking keeps the live line's time going until the returned function is
-// called.
+// ticking updates the time in the live line until the returned function is called.
 func ticking(line *view.Progress) (stop func()) {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	done := make(chan struct{})
@@ -218,8 +216,8 @@ func ticking(line *view.Progress) (stop func()) {
 	return func() { ticker.Stop(); close(done) }
 }
 
-// looking shows on a terminal that a command which only reads is at work,
-// until the returned function is called. Elsewhere it says nothing.
+// looking shows on a terminal that a read-only command is working, until the returned
+// function is called.
 func (p *program) looking(text string) (stop func()) {
 	if !p.errLive {
 		return func() {}
@@ -227,5 +225,5 @@ func (p *program) looking(text string) (stop func()) {
 	p.progress = view.NewProgress(p.err, p.styleFor(true), true, time.Now)
 	p.progress.Note(text)
 	end := ticking(p.progress)
-	return func() { end(); p.progress.Vanish() }
+	return func() { end(); p.progress.Clear() }
 }

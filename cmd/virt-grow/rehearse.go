@@ -34,7 +34,7 @@ func (p *program) rehearseCommand() *cli.Command {
 		"virt-grow rehearse web.qcow2 --size +10G")
 }
 
-// rehearseFlags say how a running guest is treated.
+// rehearseFlags returns the flags for the snapshot of a running guest.
 func rehearseFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "quiesce", Value: "auto", Usage: "freeze the guest's file systems while the snapshot is taken: `auto` (if its agent can), yes or no"},
@@ -55,7 +55,7 @@ func (p *program) rehearse(c *cli.Context) error {
 	})
 }
 
-// withRehearsal reads the command line, and has run do the work.
+// withRehearsal reads the command line, and calls run.
 func (p *program) withRehearsal(c *cli.Context, run func(*growth.Options, func() (*growth.Rehearsal, error)) error) error {
 	r, err := request(c)
 	if err != nil {
@@ -96,7 +96,7 @@ func (p *program) rehearseOptions(c *cli.Context) (growth.RehearseOptions, error
 	return q, nil
 }
 
-// rehearsed shows how it went.
+// rehearsed shows the result.
 func (p *program) rehearsed(out *growth.Rehearsal) error {
 	if p.json {
 		p.events.Rehearsed(p.rehearsalEvent(out))
@@ -117,23 +117,23 @@ func (p *program) rehearsalEvent(out *growth.Rehearsal) view.RehearsalEvent {
 	return e
 }
 
-// thawCommand is for guardFrozen alone.
+// thawCommand returns the hidden command that guardFrozen starts.
 func (p *program) thawCommand() *cli.Command {
 	return &cli.Command{Name: thaw, Hidden: true, ArgsUsage: "DOMAIN", Action: p.thawUnlessTold}
 }
 
 const thaw = "thaw-unless-told"
 
-// guardFrozen starts this program once more, to thaw the guest's file systems when
-// this process is gone: a guest must not stay frozen, even after kill -9. end ends
-// it, unless it is needed.
+// guardFrozen starts a second process of this program, which thaws the guest's file
+// systems when this process dies: a guest must not stay frozen, even after kill -9. end
+// ends the second process; with thawed false, that process thaws the guest first.
 func guardFrozen(uri, uuid string) (end func(thawed bool), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(self, "--connect", uri, thaw, uuid)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not end it
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -159,8 +159,8 @@ func guardFrozen(uri, uuid string) (end func(thawed bool), err error) {
 	return end, nil
 }
 
-// thawUnlessTold thaws a guest unless a line comes on standard input before its
-// end. Its own first line reports that it is connected.
+// thawUnlessTold thaws a guest when standard input ends without a line. It prints a line
+// when it has connected to libvirt.
 func (p *program) thawUnlessTold(c *cli.Context) error {
 	name, err := operand(c, "DOMAIN")
 	if err != nil {

@@ -18,7 +18,7 @@ func requestFlags() []cli.Flag {
 	}
 }
 
-// shares returns all shares together, in percent.
+// shares returns the sum of all shares, in percent.
 func shares(r plan.Request) int {
 	total := 0
 	for _, w := range r.Grow {
@@ -27,7 +27,7 @@ func shares(r plan.Request) int {
 	return total
 }
 
-// request reads what is to become how big.
+// request reads requestFlags.
 func request(c *cli.Context) (plan.Request, error) {
 	var r plan.Request
 	text := c.String("size")

@@ -20,7 +20,7 @@ func (p *program) resumeCommand() *cli.Command {
 		"virt-grow resume 3f2a --key sda2:prompt")
 }
 
-// onJob returns the action of a command that goes on with a job.
+// onJob returns the action of a command that works on an existing job.
 func (p *program) onJob(work func(context.Context, string, guest.Options) (*guest.Outcome, error)) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		name, err := operand(c, "JOB")

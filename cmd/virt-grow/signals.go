@@ -11,17 +11,15 @@ import (
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
-// interrupt is the end of a run by a signal.
+// interrupt is the error of a run that a signal ended.
 type interrupt struct{ signal os.Signal }
 
 func (i *interrupt) Error() string { return fmt.Sprintf("interrupted (%v)", i.signal) }
 
-// interruptible returns a context that the first SIGINT, SIGTERM or SIGHUP ends.
-// Further ones change nothing: what undoes the work does not listen to the
-// context, and must not be cut off either.
+// interruptible returns a context that the first SIGINT, SIGTERM or SIGHUP cancels.
+// Further signals change nothing: undoing ignores the context, and must not be cut off.
 //
-// A reader that went away (SIGPIPE) does not end a run: its edit would be left
-// half done because of a closed pager.
+// SIGPIPE does not end a run: a closed pager is no reason to leave an edit half done.
 func (p *program) interruptible(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 4)
@@ -48,15 +46,15 @@ func (p *program) interruptible(parent context.Context) (context.Context, func()
 	}
 }
 
-// decides notes down when a run is past undoing: where the live commit begins,
-// or that of a guest that is off has ended.
+// decides sets final when a run cannot be undone any more: when a live commit begins, or
+// when the commit of a guest that is off has ended.
 func (p *program) decides(e apply.Event) {
 	if e.Step.Kind == plan.StepPivot && e.Phase == apply.Started || e.Step.Kind == plan.StepCommit && e.Phase == apply.Finished {
 		p.final.Store(true)
 	}
 }
 
-// say answers a signal.
+// say prints what a signal does.
 func (p *program) say(again bool) {
 	text := "stopping…"
 	switch {
@@ -69,6 +67,6 @@ func (p *program) say(again bool) {
 	case again:
 		text = "still stopping"
 	}
-	// The line may hold a ^C, or a step that goes on.
+	// The current line may contain ^C or a running step.
 	fmt.Fprintln(p.err, "\n"+p.styleFor(p.errLive).Clean(text))
 }

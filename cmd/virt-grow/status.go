@@ -40,7 +40,7 @@ func (p *program) status(c *cli.Context) error {
 	return view.Statuses(p.out, p.style(), s)
 }
 
-// statusOf gathers what is known of a job, whatever state it is in.
+// statusOf returns the status of a job in any state.
 func (p *program) statusOf(j job.Status) view.Status {
 	s := view.Status{Job: p.listed(j), Changed: j.Record.Changed, Error: j.Record.Error, Commands: p.commands(j)}
 	if j.Err != nil {
@@ -81,20 +81,20 @@ func (p *program) unreadable(s view.Status, err error) view.Status {
 	return s
 }
 
-// file looks at one of the job's files.
+// file returns one of the job's files.
 func file(path string) *view.File {
 	n, err := block.Allocated(path)
 	return &view.File{Path: path, Exists: err == nil, Bytes: n}
 }
 
-// foreignText returns what the user can do with a job of another version.
+// foreignText says what the user can do about a job of another version.
 func (p *program) foreignText(id string) string {
 	return fmt.Sprintf("Another version of virt-grow began the job, and its format is unknown to this version. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
 		p.store().DirOf(id))
 }
 
-// damagedText returns what a person can do with a job whose journal is damaged. Of what it
-// was, its plan is all that is left.
+// damagedText says what the user can do about a job whose journal is damaged. All that is
+// known of the job comes from its plan.
 func (p *program) damagedText(id string) string {
 	text := fmt.Sprintf("The job's journal is damaged and cannot be read. Its directory is %s.", p.store().DirOf(id))
 	saved, err := p.planOf(id)

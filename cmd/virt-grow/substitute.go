@@ -11,9 +11,9 @@ import (
 // substitution is s/REGEXP/REPLACEMENT/FLAGS, applied line by line as sed(1) does.
 type substitution struct {
 	find *regexp.Regexp
-	// with is the replacement in the words of Regexp.Expand.
+	// with is the replacement in the syntax of Regexp.Expand.
 	with []byte
-	// all replaces every match of a line, not the first alone.
+	// all replaces every match of a line, not only the first.
 	all bool
 }
 
@@ -51,8 +51,8 @@ func parseSubstitution(text string) (substitution, error) {
 	return s, nil
 }
 
-// cutAt cuts at the mark, where no backslash stands before it. Before the mark the
-// backslash goes; all others stay.
+// cutAt cuts the text at each mark without a backslash before it. It removes the
+// backslashes before marks, and no others.
 func cutAt(text string, mark byte) []string {
 	parts := []string{""}
 	last := &parts[0]
@@ -74,7 +74,7 @@ func cutAt(text string, mark byte) []string {
 	return parts
 }
 
-// replacement puts sed's words into those of Regexp.Expand.
+// replacement translates sed's syntax into that of Regexp.Expand.
 func replacement(text string, groups int) ([]byte, error) {
 	var out strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -107,7 +107,7 @@ func replacement(text string, groups int) ([]byte, error) {
 	return []byte(out.String()), nil
 }
 
-// apply changes each line; how lines end stays as it is.
+// apply changes each line, and keeps the line endings.
 func (s substitution) apply(text []byte) []byte {
 	var out []byte
 	for line := range bytes.Lines(text) {

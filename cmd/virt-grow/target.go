@@ -14,15 +14,15 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// target is a TARGET and what the user says of it.
+// target is a TARGET with its flags.
 type target struct {
 	program *program
-	// path is an image's; domain is the name of a domain, and path empty.
+	// path is the path of an image, or domain is the name of a domain.
 	path, domain string
 	open         image.Options
 	treat        growth.DomainOptions
 	keys         keyring
-	// mount is the file system to take for /; "" goes by the guest's fstab.
+	// mount is the file system to use as /; "" uses the guest's fstab.
 	mount string
 }
 
@@ -47,7 +47,7 @@ func (p *program) target(c *cli.Context) (target, error) {
 	return t, err
 }
 
-// targetOf reads a TARGET by its name, without its keys.
+// targetOf reads a TARGET and its flags, except the keys.
 func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 	var err error
 	t := target{program: p, open: image.Options{Format: c.String("format")}}
@@ -72,7 +72,7 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 	return t, err
 }
 
-// onlineLine returns what was asked for as a run of the online command.
+// onlineLine returns the online command that corresponds to this command line.
 func onlineLine(c *cli.Context, name string) string {
 	line := []string{"virt-grow online", quoted(name)}
 	for _, flag := range []string{"disk", "size"} {
@@ -86,7 +86,7 @@ func onlineLine(c *cli.Context, name string) string {
 	return strings.Join(line, " ")
 }
 
-// noneOf refuses flags that were given and mean nothing here.
+// noneOf refuses flags that cannot be used here.
 func noneOf(c *cli.Context, names []string, why string) error {
 	for _, name := range names {
 		if c.IsSet(name) {
@@ -108,8 +108,8 @@ func sectorSize(text string) (size.Bytes, error) {
 	return 0, usage("--sector-size %s: must be 512 or 4096", text)
 }
 
-// isImage tells an image's path from a domain's name: it has a slash in it, or
-// is a file.
+// isImage reports whether a name is an image's path, not a domain's name: it contains a
+// slash, or a file has this name.
 func isImage(name string) bool {
 	if strings.Contains(name, "/") {
 		return true
@@ -118,7 +118,7 @@ func isImage(name string) bool {
 	return err == nil
 }
 
-// image opens the TARGET; Disk.Close is to be called in the end.
+// image opens the TARGET; the caller must call Disk.Close.
 func (t target) image(ctx context.Context) (*disk.Disk, error) {
 	if t.domain != "" {
 		return t.program.openDomain(ctx, t.domain, t.treat)
@@ -126,7 +126,7 @@ func (t target) image(ctx context.Context) (*disk.Disk, error) {
 	return disk.OpenImage(ctx, t.path, t.open)
 }
 
-// session returns how the appliance is started for this run.
+// session returns the options with which this run starts the appliance.
 func (p *program) session(keys keyring) session.Options {
 	return session.Options{Accel: p.accel, LaunchTimeout: p.launchTimeout, Keys: p.finder(keys)}
 }

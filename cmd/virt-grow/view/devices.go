@@ -9,9 +9,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// table is rows of cells under headings; columns named in right are aligned to
-// the right. Those in spare are left out, in that order, while the table is
-// wider than the terminal.
+// table has rows of cells under headings. Columns in right are aligned to the right.
+// Columns in spare are left out, in that order, while the table is wider than the
+// terminal.
 type table struct {
 	heads []string
 	right map[int]bool
@@ -21,8 +21,8 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// draw prints the table. Columns that are empty throughout are left out, and
-// the last column is cut where the terminal ends.
+// table prints the table without its empty columns. The last column is cut at the
+// terminal's width.
 func (p *page) table(t table) {
 	widths := make([]int, len(t.heads))
 	for _, row := range t.rows {
@@ -44,7 +44,7 @@ func (p *page) table(t table) {
 	}
 }
 
-// total returns how wide a table with those columns is.
+// total returns the width of a table with those columns.
 func total(widths []int) int {
 	sum := -2
 	for _, n := range widths {
@@ -78,8 +78,7 @@ func (p *page) cells(t table, widths []int, row []string) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// devices prints the table of what is on the disk; what lies on something is
-// shown below it, as a tree.
+// devices prints the table of the devices on the disk, as a tree.
 func (p *page) devices(l *plan.Layout) {
 	t := table{heads: []string{"DEVICE", "TYPE", "CONTENT", "SIZE", "USED", "MOUNTED", "NOTES"}, right: map[int]bool{3: true, 4: true}, spare: []int{1, 6, 2}}
 	for i := range l.Devices {
@@ -91,8 +90,8 @@ func (p *page) devices(l *plan.Layout) {
 	p.table(t)
 }
 
-// device adds d and what lies on it; mark leads its own row, indent those
-// below.
+// device adds d and its children to the table. mark begins the row of d, indent the rows
+// of the children.
 func (p *page) device(t *table, l *plan.Layout, d *plan.Device, mark, indent string) {
 	used := ""
 	if n, known := usage(l, d); known && d.Content.Type != plan.ContentLUKS {
@@ -121,14 +120,14 @@ func typeOf(d *plan.Device) string {
 	return "disk"
 }
 
-// partitioned reports whether the disk has partitions. A layout that was read
-// from a plan file has them, but not the table itself.
+// partitioned reports whether the disk has partitions. A layout from a plan file has
+// partitions, but no table.
 func partitioned(l *plan.Layout) bool {
 	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.Partition })
 }
 
-// note returns the short word of what is special about a device; the sentence
-// stands below the table.
+// note returns a keyword for what is special about a device. A sentence below the table
+// explains it.
 func note(d *plan.Device) string {
 	var notes []string
 	if p := d.Content.Problem; p != nil {

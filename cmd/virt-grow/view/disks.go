@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Disks prints a domain's disks. hint gives what to do about a warning.
+// Disks prints a domain's disks. hint returns what to do about a warning.
 func Disks(w io.Writer, s Style, l *plan.DiskList, hint func(*plan.Refusal) string) error {
 	p := &page{Style: s}
 	p.head("%s: %s", l.Domain, l.State)
@@ -31,7 +31,7 @@ func (p *page) diskTable(disks []plan.ListedDisk) {
 	for _, d := range disks {
 		device, size, allocated, depth := d.Device, "", "", ""
 		if device == "disk" {
-			device = "" // as nearly all of them
+			device = "" // nearly all disks are of this kind
 		}
 		if d.Size > 0 {
 			size, allocated, depth = d.Size.String(), d.Allocated.String(), strconv.Itoa(d.Depth)
@@ -41,7 +41,7 @@ func (p *page) diskTable(disks []plan.ListedDisk) {
 	p.table(t)
 }
 
-// mark returns the short word of a disk that something is wrong with.
+// mark returns a keyword for a disk with a problem.
 func mark(d plan.ListedDisk) string {
 	if len(d.Warnings) > 0 {
 		return "! "
@@ -49,8 +49,8 @@ func mark(d plan.ListedDisk) string {
 	return "  "
 }
 
-// inside returns the short of what is on a disk: its system, and its file systems by
-// mount point or label.
+// inside returns a summary of a disk's content: its system, and its file systems by mount
+// point or label.
 func inside(in *plan.Inside) string {
 	switch {
 	case in == nil:
@@ -66,7 +66,7 @@ func inside(in *plan.Inside) string {
 	}
 	for _, c := range in.Contents {
 		if carrier[c.Type] {
-			continue // what is on it is listed
+			continue // the list has the devices on it
 		}
 		name := c.Type
 		if len(c.Mounted) > 0 {
@@ -81,7 +81,8 @@ func inside(in *plan.Inside) string {
 
 var carrier = map[string]bool{plan.ContentPV: true}
 
-// sources says where each disk is, and what is inside. Paths are not cut: they are to be copied.
+// sources prints where each disk is, and what is inside. Paths are not cut, so that they
+// can be copied.
 func (p *page) sources(disks []plan.ListedDisk) {
 	n := 0
 	for _, d := range disks {
@@ -102,7 +103,7 @@ func (p *page) sources(disks []plan.ListedDisk) {
 	}
 }
 
-// remarks returns what few disks have.
+// remarks returns the properties that few disks have.
 func remarks(d plan.ListedDisk) string {
 	var parts []string
 	if d.Volume != "" && d.Volume != d.Source {

@@ -6,12 +6,12 @@ import (
 	"github.com/virt-grow/virt-grow/guest/doctor"
 )
 
-// Finding is one thing doctor looked at.
+// Finding is the result of one of doctor's checks.
 type Finding struct {
 	Name  string       `json:"name"`
 	Level doctor.Level `json:"level"`
 	Text  string       `json:"text"`
-	// Mend is the command that puts it right; "" where nothing is to be done.
+	// Mend is the command that fixes the problem; "" if there is none.
 	Mend string `json:"mend,omitempty"`
 }
 

@@ -13,16 +13,15 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// GuestUsage is how full the file systems of one guest are.
+// GuestUsage shows how full the file systems of one guest are.
 type GuestUsage struct {
 	Target string `json:"target"`
 	UUID   string `json:"uuid,omitempty"`
-	// Running reports that the guest wrote to them at the same time: the figures are of
-	// that moment.
+	// Running reports that the guest was running: the figures are those of one moment.
 	Running     bool                   `json:"running"`
 	FileSystems []appliance.FileSystem `json:"filesystems"`
 	Notes       []string               `json:"notes,omitempty"`
-	// Trouble is why there is nothing to show.
+	// Trouble is the error, if the guest could not be read.
 	*Trouble
 }
 
@@ -47,7 +46,7 @@ func Usage(w io.Writer, s Style, guests []GuestUsage) error {
 	p := &page{Style: s}
 	for _, g := range guests {
 		if g.Trouble != nil {
-			continue // it was said already
+			continue // its error has been printed
 		}
 		p.head("%s%s", g.Target, map[bool]string{true: " (running: as of this moment, may be inconsistent)"}[g.Running])
 		if len(g.FileSystems) == 0 {
@@ -81,7 +80,7 @@ func usageRow(fs appliance.FileSystem) []string {
 	return row
 }
 
-// percent returns how much of what can be used is used, rounded up as df(1) does.
+// percent returns the used share of the usable space, rounded up as df(1) does.
 func percent(used, free size.Bytes) string {
 	if used+free <= 0 {
 		return ""
@@ -129,7 +128,7 @@ func ListingJSON(w io.Writer, target, path string, entries []appliance.Entry) er
 	return Document(w, ListingDocument{Schema("ls"), target, path, all})
 }
 
-// Listing prints names, one a line, or with all there is to say of them.
+// Listing prints names, one a line; with long, also mode, owner, size and time.
 func Listing(w io.Writer, s Style, entries []appliance.Entry, long bool) error {
 	p := &page{Style: s}
 	if !long {
@@ -185,7 +184,7 @@ func CopiedJSON(w io.Writer, target string, all []files.Copied) error {
 	return Document(w, CopiedDocument{Schema("copy-out"), target, all})
 }
 
-// CopiedOut says what was copied.
+// CopiedOut prints what was copied.
 func CopiedOut(w io.Writer, s Style, all []files.Copied) error {
 	p := &page{Style: s}
 	for _, c := range all {

@@ -15,8 +15,8 @@ import (
 type Inspection struct {
 	Target plan.Target
 	Layout *plan.Layout
-	// Growth says for every file system whether it could grow if the disk
-	// did, Default which one grows when nobody says which.
+	// Growth says for every file system whether it can grow on a larger disk. Default is
+	// the device that grows without --grow.
 	Growth  []Growth
 	Default string
 	Notes   []string
@@ -24,18 +24,18 @@ type Inspection struct {
 	Hint func(*plan.Refusal) string
 }
 
-// Growth is whether one file system could grow with its disk.
+// Growth says whether a file system can grow on a larger disk.
 type Growth struct {
 	Device  string   `json:"device"`
 	Content string   `json:"content"`
 	Mounted []string `json:"mounted,omitempty"`
-	// Blocked is why it could not grow.
+	// Blocked is why the file system cannot grow.
 	Blocked *plan.Refusal `json:"blocked,omitempty"`
-	// Moves is how many bytes of other partitions have to move for it.
+	// Moves is how many bytes of other partitions have to move.
 	Moves size.Bytes `json:"moves,omitempty"`
 }
 
-// Inspect prints what is on a disk and what would block growing it.
+// Inspect prints what is on a disk, and what prevents it from growing.
 func Inspect(w io.Writer, s Style, in Inspection) error {
 	p := &page{Style: s}
 	l := in.Layout
@@ -96,7 +96,7 @@ func osOf(l *plan.Layout) string {
 	return text
 }
 
-// problems lists what is wrong, and what is worth knowing.
+// problems prints problems and notes.
 func (p *page) problems(in Inspection) {
 	var told []string
 	tell := func(mark, text string) {
@@ -151,7 +151,7 @@ func (p *page) hint(indent, text string) {
 	}
 }
 
-// growth says what could grow if the disk did.
+// growth prints which file systems can grow on a larger disk.
 func (p *page) growth(in Inspection) {
 	if len(in.Growth) == 0 {
 		return
@@ -175,7 +175,7 @@ func (p *page) growth(in Inspection) {
 	}
 }
 
-// whereOf returns how to name the file system to --grow.
+// whereOf returns the name of the file system for --grow.
 func whereOf(g Growth) string {
 	if len(g.Mounted) > 0 {
 		return g.Mounted[0]

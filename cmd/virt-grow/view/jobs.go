@@ -53,7 +53,7 @@ func Jobs(w io.Writer, s Style, jobs []Job) error {
 	return err
 }
 
-// where returns the target, with the disk of a domain.
+// where returns the target: an image, or a domain with its disk.
 func (j Job) where() string {
 	if j.Disk == "" {
 		return j.Target
@@ -61,13 +61,13 @@ func (j Job) where() string {
 	return j.Target + " " + j.Disk
 }
 
-// whole prints a table without cutting it: its last column is to be copied.
+// whole prints a table without cutting it, so that the last column can be copied.
 func (p *page) whole(t table) {
 	p.Width = maxWidth
 	p.table(t)
 }
 
-// clock returns a moment as people read it, in the time zone it came with.
+// clock returns a date and time for people, in the time zone of t.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -75,7 +75,7 @@ func clock(t time.Time) string {
 	return t.Format("2006-01-02 15:04:05")
 }
 
-// Status is all there is to say about one job.
+// Status is the state of one job.
 type Status struct {
 	Job
 	// Changed is when the last entry of the journal was written.
@@ -83,26 +83,26 @@ type Status struct {
 	OldSize size.Bytes `json:"old_size,omitempty"`
 	NewSize size.Bytes `json:"new_size,omitempty"`
 	Grows   string     `json:"grows,omitempty"`
-	// Text says in plain words what happened.
+	// Text says in sentences what happened.
 	Text string `json:"text"`
-	// Error is what went wrong last.
+	// Error is the last error.
 	Error string       `json:"error,omitempty"`
 	Steps []StepStatus `json:"steps,omitempty"`
-	// Overlay is the file that the change is made in before it is committed.
+	// Overlay is the file that has the change until the commit.
 	Overlay *File `json:"overlay,omitempty"`
 	// Undo is the file with the bytes of the image that the commit overwrites.
 	Undo *File `json:"undo,omitempty"`
 	// Others are the overlays of a domain's other disks.
 	Others []File `json:"others,omitempty"`
-	// Processes are those that the job started and that still run.
+	// Processes are the processes that the job started and that still run.
 	Processes []Process `json:"processes,omitempty"`
-	// LeftInside are the commands that the guest has still to run.
+	// LeftInside are the commands that the guest has not run yet.
 	LeftInside []string `json:"left_inside,omitempty"`
-	// Commands are what can be run now, the best first.
+	// Commands are the commands that are possible now, the best first.
 	Commands []Command `json:"commands,omitempty"`
 }
 
-// StepState is how far a step is.
+// StepState is the state of a step.
 type StepState string
 
 // The states of a step.
@@ -114,9 +114,9 @@ const (
 
 // StepStatus is one step of a job.
 type StepStatus struct {
-	// ID is the step's: no two steps of a job have the same.
+	// ID identifies the step within its job.
 	ID string `json:"id"`
-	// Summary says in words what the step does.
+	// Summary says what the step does.
 	Summary string    `json:"summary"`
 	State   StepState `json:"state"`
 }
@@ -124,29 +124,29 @@ type StepStatus struct {
 // File is a file of a job.
 type File struct {
 	Path string `json:"path"`
-	// Exists reports whether the file is there.
+	// Exists reports whether the file exists.
 	Exists bool `json:"exists"`
-	// Bytes is what the file takes on the host.
+	// Bytes is the space that the file takes on the host.
 	Bytes size.Bytes `json:"bytes,omitempty"`
 }
 
-// Process is a program that a job left running, or runs now.
+// Process is a program that a job started and that still runs.
 type Process struct {
-	// Role is what the job started the program for.
+	// Role says what the job started the program for.
 	Role string `json:"role"`
 	// Pid is the process ID on the host.
 	Pid int `json:"pid"`
 }
 
-// Command is something to run, and what it does.
+// Command is a command line, and what it does.
 type Command struct {
 	// Line is the command line.
 	Line string `json:"command"`
-	// What says in words what the command does.
+	// What says what the command does.
 	What string `json:"what"`
 }
 
-// Statuses prints one job in plain words.
+// Statuses prints the status of one job.
 func Statuses(w io.Writer, s Style, j Status) error {
 	p := &page{Style: s}
 	state := string(j.State)

@@ -30,17 +30,16 @@ type InspectDocument struct {
 	Size   size.Bytes   `json:"size"`
 	Table  *TableObject `json:"table,omitempty"`
 	Layout *plan.Layout `json:"layout"`
-	// Free lists the stretches of the disk that no partition has.
+	// Free lists the parts of the disk that belong to no partition.
 	Free []Extent `json:"free"`
 	// Default is the device that grows without --grow; "" if --grow is needed.
 	Default string `json:"default"`
-	// Growth says of each file system whether it could grow.
+	// Growth says for each file system whether it can grow.
 	Growth []Growth `json:"growth"`
 	Notes  []string `json:"notes,omitempty"`
 }
 
-// TableObject is what there is to say about a partition table beside its
-// partitions.
+// TableObject describes a partition table, without its partitions.
 type TableObject struct {
 	Kind       ptable.Kind      `json:"kind"`
 	ID         string           `json:"id"`
@@ -49,13 +48,13 @@ type TableObject struct {
 	Problems   []ptable.Problem `json:"problems,omitempty"`
 }
 
-// Extent is a stretch of the disk.
+// Extent is a contiguous part of the disk.
 type Extent struct {
 	Start size.Bytes `json:"start"`
 	Size  size.Bytes `json:"size"`
 }
 
-// InspectJSON writes the document of an inspection.
+// InspectJSON writes the document of inspect.
 func InspectJSON(w io.Writer, in Inspection) error {
 	doc := InspectDocument{
 		Schema: Schema("inspect"), Target: in.Target, Size: in.Layout.Size, Layout: in.Layout,
@@ -102,7 +101,7 @@ func StatusJSON(w io.Writer, s Status) error {
 // DoctorDocument is what doctor --json prints.
 type DoctorDocument struct {
 	Schema string `json:"schema"`
-	// OK reports that nothing which virt-grow needs is missing.
+	// OK reports that the host has everything that virt-grow needs.
 	OK       bool      `json:"ok"`
 	Findings []Finding `json:"findings"`
 }
@@ -116,7 +115,7 @@ func DoctorJSON(w io.Writer, findings []Finding, ok bool) error {
 // interrupted or failed.
 type ErrorReason string
 
-// The reasons of an error that is no refusal.
+// The reasons of errors that are not refusals.
 const (
 	ReasonUsage       ErrorReason = "usage"
 	ReasonDeclined    ErrorReason = "declined"
@@ -124,10 +123,10 @@ const (
 	ReasonFailed      ErrorReason = "failed"
 )
 
-// Trouble is an error as a script reads it.
+// Trouble is an error in a document or event.
 type Trouble struct {
 	Reason ErrorReason `json:"reason"`
-	// Subject is the device, path or job that the error is about.
+	// Subject is the device, path or job with the error.
 	Subject string `json:"subject,omitempty"`
 	// Error is the message, in one line.
 	Error string `json:"error"`
@@ -137,19 +136,18 @@ type Trouble struct {
 	Exit int `json:"exit" jsonschema:"enum=1,enum=3,enum=4,enum=5,enum=6,enum=7,enum=8,enum=64,enum=130"`
 }
 
-// ErrorDocument is what a command that prints a document with --json prints instead
-// when it fails.
+// ErrorDocument is what a command prints instead of its own document when it fails.
 type ErrorDocument struct {
 	Schema string `json:"schema"`
 	Trouble
 }
 
-// TroubleJSON writes the document of a command that has no other.
+// TroubleJSON writes an ErrorDocument.
 func TroubleJSON(w io.Writer, t Trouble) error {
 	return Document(w, ErrorDocument{Schema("error"), t})
 }
 
-// Events writes a run's events, one a line.
+// Events writes the events of a run, one per line.
 type Events struct {
 	w      io.Writer
 	schema string
@@ -157,39 +155,39 @@ type Events struct {
 	steps  []plan.Step
 }
 
-// NewEvents makes the events of a command.
+// NewEvents returns a writer for the events of a command.
 func NewEvents(w io.Writer, command string, now func() time.Time) *Events {
 	return &Events{w: w, schema: Schema(command), now: now}
 }
 
-// EventHeader is what all events begin with.
+// EventHeader has the first fields of every event.
 type EventHeader struct {
-	// Schema is named after the command.
+	// Schema is the name of the event's format.
 	Schema string `json:"schema"`
-	// Event says which event it is.
+	// Event is the kind of event.
 	Event string    `json:"event"`
 	Time  time.Time `json:"time"`
 }
 
-// JobEvent tells the ID of the job that the run has opened.
+// JobEvent has the ID of the job that the run has opened.
 type JobEvent struct {
 	EventHeader
 	Job string `json:"job"`
 }
 
-// NoteEvent tells people what goes on between steps.
+// NoteEvent has a message for people.
 type NoteEvent struct {
 	EventHeader
 	Text string `json:"text"`
 }
 
-// PlanEvent is the plan that is about to be carried out.
+// PlanEvent has the plan that will be carried out.
 type PlanEvent struct {
 	EventHeader
 	Plan *plan.Plan `json:"plan"`
 }
 
-// OnlineEvent is what is about to be done to a running guest's disk.
+// OnlineEvent has the plan for a running guest's disk.
 type OnlineEvent struct {
 	EventHeader
 	Online
@@ -201,22 +199,22 @@ type StepsEvent struct {
 	Steps []plan.Step `json:"steps"`
 }
 
-// StepEvent tells how far a step is.
+// StepEvent reports that a step has begun, progressed or ended.
 type StepEvent struct {
 	EventHeader
 	Phase apply.Phase `json:"phase"`
-	// Step is the step's ID: no two steps of a job have the same.
+	// Step is the step's ID, which identifies it within its job.
 	Step string        `json:"step"`
 	Kind plan.StepKind `json:"kind"`
-	// Device is the device that the step is about.
+	// Device is the device that the step works on.
 	Device string `json:"device,omitempty"`
-	// Number is the step's place among the steps of the job, from 1.
+	// Number is the number of the step, from 1.
 	Number int `json:"number,omitempty"`
-	// Of is how many steps the job has.
+	// Of is the number of the job's steps.
 	Of int `json:"of,omitempty"`
-	// Summary says in words what the step does.
+	// Summary says what the step does.
 	Summary string `json:"summary,omitempty"`
-	// Seconds is how many seconds the step took.
+	// Seconds is the step's duration.
 	Seconds float64 `json:"seconds,omitempty"`
 	// Percent is how much of the step is done.
 	Percent float64 `json:"percent,omitempty"`
@@ -230,18 +228,18 @@ type ResultEvent struct {
 	EventHeader
 	// Job is the job's ID; "" if the run did not open one.
 	Job string `json:"job"`
-	// Changed reports whether anything is different from before the run.
+	// Changed reports whether the run changed anything.
 	Changed bool    `json:"changed"`
 	Outcome Outcome `json:"outcome"`
-	// Seconds is how many seconds the run took.
+	// Seconds is the run's duration.
 	Seconds float64 `json:"seconds,omitempty"`
 	// Overlay is the path of the overlay that waits for accept or rollback.
 	Overlay string `json:"overlay,omitempty"`
 	// Next is the command to run.
 	Next string `json:"next,omitempty"`
-	// ManualSteps lists what is left to a person.
+	// ManualSteps lists what the user still has to do.
 	ManualSteps []string `json:"todo,omitempty"`
-	// Messages are messages for people about what a job without a plan did.
+	// Messages say what a job without a plan did.
 	Messages []string `json:"said,omitempty"`
 	// Commands are the commands that the guest ran for the job.
 	Commands []live.CommandResult `json:"ran,omitempty"`
@@ -256,17 +254,17 @@ type RehearsalEvent struct {
 	// Changed is always false.
 	Changed bool    `json:"changed"`
 	Outcome Outcome `json:"outcome"`
-	// Seconds is how many seconds the rehearsal took.
+	// Seconds is the rehearsal's duration.
 	Seconds float64 `json:"seconds"`
 	// FromSnapshot reports that the rehearsal used a snapshot of a running guest's disk.
 	FromSnapshot bool `json:"viewed"`
-	// Frozen is for how many seconds the guest's file systems were frozen.
+	// Frozen is how many seconds the guest's file systems were frozen.
 	Frozen float64 `json:"frozen_seconds,omitempty"`
 	// Scratch is how many bytes the guest overwrote during the rehearsal.
 	Scratch size.Bytes `json:"scratch_bytes,omitempty"`
 	// Edit is how many seconds the steps on the overlay take.
 	Edit float64 `json:"edit_seconds,omitempty"`
-	// Outage is for how many seconds the guest will be away.
+	// Outage is how many seconds the guest will be away.
 	Outage float64 `json:"outage_seconds,omitempty"`
 	// Reserve is how many seconds a rollback adds to the outage.
 	Reserve float64 `json:"rollback_seconds,omitempty"`
@@ -281,32 +279,32 @@ func (e *Events) head(name string) EventHeader {
 func (e *Events) write(v any) {
 	enc := json.NewEncoder(e.w)
 	enc.SetEscapeHTML(false)
-	// Nobody who reads: the run goes on, the journal knows.
+	// A closed pipe does not stop the run: the journal has the result.
 	_ = enc.Encode(v)
 }
 
-// Opened tells the job's name.
+// Opened writes a JobEvent.
 func (e *Events) Opened(job string) { e.write(JobEvent{e.head("job"), job}) }
 
-// Note tells what goes on between steps.
+// Note writes a NoteEvent.
 func (e *Events) Note(text string) { e.write(NoteEvent{e.head("note"), text}) }
 
-// Planned tells the plan.
+// Planned writes a PlanEvent.
 func (e *Events) Planned(p *plan.Plan) {
 	e.steps = p.Steps
 	e.write(PlanEvent{e.head("plan"), p})
 }
 
-// Online tells what is about to be done to a running guest's disk.
+// Online writes an OnlineEvent.
 func (e *Events) Online(o Online) { e.write(OnlineEvent{e.head("plan"), o}) }
 
-// Listed tells the steps of a run without a plan.
+// Listed writes a StepsEvent, for a run without a plan.
 func (e *Events) Listed(steps []plan.Step) {
 	e.steps = steps
 	e.write(StepsEvent{e.head("steps"), steps})
 }
 
-// Event tells what a step is at.
+// Event writes a StepEvent.
 func (e *Events) Event(step apply.Event) {
 	f := StepEvent{EventHeader: e.head("step"), Phase: step.Phase, Step: step.Step.ID(), Kind: step.Step.Kind,
 		Device: step.Step.Device, Summary: step.Step.Summary, Seconds: step.Took.Seconds(), Percent: step.Percent}
@@ -321,13 +319,13 @@ func (e *Events) Event(step apply.Event) {
 	e.write(f)
 }
 
-// Rehearsed tells how a rehearsal went.
+// Rehearsed writes a RehearsalEvent.
 func (e *Events) Rehearsed(r RehearsalEvent) {
 	r.EventHeader = e.head("result")
 	e.write(r)
 }
 
-// Result tells how the run ended.
+// Result writes a ResultEvent.
 func (e *Events) Result(r ResultEvent) {
 	r.EventHeader = e.head("result")
 	e.write(r)

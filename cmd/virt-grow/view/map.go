@@ -9,20 +9,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// segment is one box of a disk map: a partition, the whole disk, or free room.
+// segment is one box of a disk map: a partition, the whole disk, or free space.
 type segment struct {
 	name, content, size string
 	more                string // by how much it grew
 	bytes               size.Bytes
-	// used of what the box holds is in use; known reports that this is known.
+	// used is the used share of the content, from 0 to 1; known reports that it is known.
 	used  float64
 	known bool
 	free  bool
 	grown bool
 }
 
-// diskMap draws a layout to scale, width columns wide. grown says by how much
-// devices are bigger than before; they are pointed out.
+// diskMap draws a layout to scale, width columns wide. It marks the devices in grown,
+// which has the bytes that they have gained.
 func (p *page) diskMap(l *plan.Layout, width int, grown map[string]size.Bytes) {
 	segments := p.segments(l, grown)
 	widths := share(segments, width-len(segments)-1)
@@ -35,7 +35,7 @@ func (p *page) diskMap(l *plan.Layout, width int, grown map[string]size.Bytes) {
 	p.row(segments, widths, func(s segment, n int) string { return p.fit(s.name, n) })
 	p.row(segments, widths, func(s segment, n int) string { return p.fit(s.content, n) })
 	p.row(segments, widths, func(s segment, n int) string {
-		// Half a number is worse than none.
+		// A number that is cut off would mislead.
 		for _, text := range []string{s.size + s.more, s.size} {
 			if columns(text) <= n {
 				return p.fit(text, n)
@@ -89,8 +89,8 @@ func (p *page) shading(s segment, n int) string {
 	return strings.Repeat(g.used, full) + strings.Repeat(g.unused, n-full)
 }
 
-// segments returns the disk's partitions and gaps in the order of their places.
-// An extended partition is shown as what is in it.
+// segments returns the disk's partitions and gaps in the order of their offsets, with the
+// logical partitions in the place of the extended one.
 func (p *page) segments(l *plan.Layout, grown map[string]size.Bytes) []segment {
 	var parts []*plan.Device
 	for i := range l.Devices {
@@ -153,7 +153,7 @@ func usage(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
 	return 0, false
 }
 
-// mounts returns the mount points and drive letters of all that lies on d.
+// mounts returns the mount points and drive letters of d and all devices on it.
 func mounts(l *plan.Layout, d *plan.Device) []string {
 	where := slices.Clone(d.Content.Mounted)
 	for _, c := range children(l, d) {
@@ -162,8 +162,8 @@ func mounts(l *plan.Layout, d *plan.Device) []string {
 	return where
 }
 
-// children returns the devices that lie straight on d. The volumes of a group are
-// shown on its last PV of this disk, once.
+// children returns the devices directly on d. The volumes of a group are children of the
+// group's last PV on this disk.
 func children(l *plan.Layout, d *plan.Device) []*plan.Device {
 	var out []*plan.Device
 	for i := range l.Devices {
@@ -187,7 +187,7 @@ func lastPV(l *plan.Layout, group string) string {
 	return name
 }
 
-// contentOf names what a device holds, for people.
+// contentOf returns the name of a device's content, for people.
 func contentOf(d *plan.Device) string {
 	switch c := d.Content; c.Type {
 	case plan.ContentNone:
@@ -234,8 +234,8 @@ func share(segments []segment, total int) []int {
 	return widths
 }
 
-// scale spreads room over the boxes that are not fixed, and fixes those that
-// would get less than their least. It reports whether there were any.
+// scale distributes room over the boxes that are not fixed. It fixes the boxes that would
+// be narrower than their minimum, and reports whether there were any.
 func scale(segments []segment, widths []int, fixed []bool, room int, bytes float64) bool {
 	again := false
 	var done, given = 0.0, 0
@@ -243,7 +243,7 @@ func scale(segments []segment, widths []int, fixed []bool, room int, bytes float
 		if fixed[i] {
 			continue
 		}
-		// Rounding the running sum spreads what is left over evenly.
+		// Rounding the running sum distributes the remainder evenly.
 		done += float64(s.bytes)
 		upTo := int(done/bytes*float64(room) + 0.5)
 		widths[i] = upTo - given

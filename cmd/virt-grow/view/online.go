@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Online is what is about to be done to a running guest's disk.
+// Online is the plan for a running guest's disk.
 type Online struct {
 	Guest string `json:"domain"`
 	// Disk is the disk's target in the domain, "vda", or its alias in QEMU.
@@ -20,17 +20,17 @@ type Online struct {
 	To     size.Bytes `json:"new_size"`
 	// Via is the channel to QEMU.
 	Via domain.Channel `json:"via"`
-	// Sent is what is sent to QEMU; it is left out if the disk has its new size already.
+	// Sent is the command for QEMU; it is left out if the disk has its new size already.
 	Sent    string         `json:"sent,omitempty"`
 	InGuest online.InGuest `json:"in_guest"`
-	// Commands are what the guest's agent will run, as far as that is known.
+	// Commands are the commands that the guest's agent will run, as far as they are known.
 	Commands []string `json:"commands,omitempty"`
-	// ManualSteps lists what is left to a person.
+	// ManualSteps lists what the user has to do.
 	ManualSteps []string `json:"todo,omitempty"`
 	Notes       []string `json:"notes,omitempty"`
 }
 
-// OnlinePlan shows it.
+// OnlinePlan prints the plan.
 func OnlinePlan(w io.Writer, s Style, o Online) error {
 	p := &page{Style: s}
 	p.head("%s %s (%s, %s): %s", o.Guest, o.Disk, o.Path, o.Format, change(o.From, o.To))
@@ -60,7 +60,7 @@ func OnlinePlan(w io.Writer, s Style, o Online) error {
 	return err
 }
 
-// later is what a person does once the disk has grown.
+// later prints what the user has to do once the disk has grown.
 func (p *page) later(list []string) {
 	for _, text := range list {
 		what, commands, _ := strings.Cut(text, "\n")

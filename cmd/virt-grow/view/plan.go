@@ -11,16 +11,16 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// PlanText is a plan with what the reader has to know around it.
+// PlanText is a plan, and how it is shown.
 type PlanText struct {
 	Plan *plan.Plan
-	// Overlay is where the overlay will lie.
+	// Overlay describes the directory of the overlay.
 	Overlay string
 	// Keep reports that the run stops before the commit.
 	Keep bool
-	// Rehearsed reports that it was made in a rehearsal.
+	// Rehearsed reports that the plan was made in a rehearsal.
 	Rehearsed bool
-	// Exact adds the numbers in bytes.
+	// Exact adds sizes in bytes.
 	Exact bool
 }
 
@@ -60,7 +60,7 @@ func (p *page) planHead(in PlanText) {
 	}
 }
 
-// guestHead says what happens to the guest.
+// guestHead prints what happens to the guest.
 func (p *page) guestHead(in PlanText) {
 	pl := in.Plan
 	g := pl.Target.Guest
@@ -100,7 +100,7 @@ func change(from, to size.Bytes) string {
 	return fmt.Sprintf("%s → %s", from, to)
 }
 
-// grows returns one sentence about a device that was chosen.
+// grows returns a sentence about a device that grows.
 func grows(pl *plan.Plan, chosen string) string {
 	before, ok := pl.Before.Find(chosen)
 	after, ok2 := pl.After.Find(chosen)
@@ -120,12 +120,12 @@ func grows(pl *plan.Plan, chosen string) string {
 	return name + " grows " + change(before.Size, after.Size) + less(after)
 }
 
-// smallest share of the width that the map before growing is drawn in: below,
-// both maps are no longer to one scale.
+// smallestBefore is the smallest share of the width for the map of the disk before the
+// growth. The two maps have different scales if the disk was even smaller.
 const smallestBefore = 0.5
 
-// maps draws the disk before and after, to the same scale where that leaves
-// enough of the first.
+// maps draws the disk before and after, to the same scale if the first map does not become
+// too narrow.
 func (p *page) maps(pl *plan.Plan) {
 	grown := changed(pl)
 	ratio := max(float64(pl.OldSize)/float64(pl.NewSize), smallestBefore)
@@ -140,7 +140,7 @@ func (p *page) maps(pl *plan.Plan) {
 	}
 }
 
-// changed returns the devices that are bigger after the plan, and by how much.
+// changed returns the devices that the plan grows, and by how much.
 func changed(pl *plan.Plan) map[string]size.Bytes {
 	grown := map[string]size.Bytes{}
 	for _, d := range pl.After.Devices {
@@ -151,7 +151,7 @@ func changed(pl *plan.Plan) map[string]size.Bytes {
 	return grown
 }
 
-// tree reports whether there is more than the map shows.
+// tree reports whether the layout has more than the map shows.
 func tree(l *plan.Layout) bool {
 	return slices.ContainsFunc(l.Devices, func(d plan.Device) bool { return d.Kind == plan.LV || d.Kind == plan.Crypt })
 }
@@ -172,7 +172,7 @@ func (p *page) steps(in PlanText) {
 	p.line("      %s%9s", p.fit("in total, after the appliance has started", room), seconds(in.Plan.Duration().Seconds()))
 }
 
-// scripts shows what is run inside the guest.
+// scripts prints the scripts that are run inside the guest.
 func (p *page) scripts(pl *plan.Plan) {
 	for i, s := range pl.Steps {
 		if s.Script != "" {
@@ -184,7 +184,7 @@ func (p *page) scripts(pl *plan.Plan) {
 
 func seconds(s float64) string { return fmt.Sprintf("%.1f s", s) }
 
-// Took returns a duration as people read it.
+// Took returns a duration for people.
 func Took(d time.Duration) string {
 	if whole := d.Round(time.Second); whole >= time.Minute {
 		return fmt.Sprintf("%d min %d s", whole/time.Minute, whole%time.Minute/time.Second)
@@ -202,7 +202,7 @@ func (p *page) warnings(pl *plan.Plan) {
 	}
 }
 
-// wayBack says what is written where, and what rolling back means.
+// wayBack prints what is written where, and what a rollback does.
 func (p *page) wayBack(in PlanText) {
 	p.head("How it can be undone")
 	if g := in.Plan.Target.Guest; g != nil && g.Trial {
@@ -217,7 +217,7 @@ func (p *page) wayBack(in PlanText) {
 	p.paragraph("  ", "The bytes that the commit overwrites are saved first. If it fails or is interrupted, they are restored and verified; after a crash, virt-grow resume continues the commit and virt-grow rollback undoes it.")
 }
 
-// trial says what a rollback means for a guest.
+// trial prints what a rollback does to a guest.
 func (p *page) trial(in PlanText, g *plan.Guest) {
 	p.paragraph("  ", "About %s are written into an overlay in %s. The image is only read until the guest has passed its health check: if anything fails before, or Ctrl-C is pressed, the guest is started again from its untouched image.", in.Plan.Writes, in.Overlay)
 	if g.Manual {
@@ -227,7 +227,7 @@ func (p *page) trial(in PlanText, g *plan.Guest) {
 	p.paragraph("  ", "If the check passes, the overlay is committed while the guest runs, and that is final.")
 }
 
-// Scripts shows what steps without a plan run inside the guest.
+// Scripts prints the scripts that steps without a plan run inside the guest.
 func Scripts(w io.Writer, s Style, steps []plan.Step) error {
 	p := &page{Style: s}
 	p.scripts(&plan.Plan{Steps: steps})

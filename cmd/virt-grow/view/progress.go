@@ -11,9 +11,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
-// Progress shows a run as it goes: on a terminal one line that is rewritten
-// until its step ends, elsewhere a line when it has ended. It may be used from
-// several goroutines.
+// Progress shows the progress of a run. On a terminal, the line of a step is rewritten
+// until the step ends; elsewhere it is written once, when the step has ended. Several
+// goroutines may use it.
 type Progress struct {
 	w     io.Writer
 	style Style
@@ -21,24 +21,24 @@ type Progress struct {
 	now   func() time.Time
 
 	mutex sync.Mutex
-	// steps are those there will be, once they are known.
+	// steps are all steps of the run, once they are known.
 	steps []plan.Step
-	// text is what goes on since; empty when nothing does.
+	// text is the live line, shown since then; "" if there is none.
 	text  string
 	since time.Time
 	held  bool
-	// within reports that text is a step's: notes stand below it.
+	// within reports that text is a step: notes are shown below it.
 	within bool
 	// early are steps that ended before the plan was known.
 	early []apply.Event
 }
 
-// NewProgress makes a view of a run. live reports that w is a terminal.
+// NewProgress returns a view of a run. live reports that w is a terminal.
 func NewProgress(w io.Writer, s Style, live bool, now func() time.Time) *Progress {
 	return &Progress{w: w, style: s, live: live, now: now}
 }
 
-// Listed tells which steps there will be.
+// Listed sets the steps of the run.
 func (p *Progress) Listed(steps []plan.Step) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -52,7 +52,7 @@ func (p *Progress) Listed(steps []plan.Step) {
 	p.early = nil
 }
 
-// Note shows what goes on between steps, or within one.
+// Note shows a message, between steps or within one.
 func (p *Progress) Note(text string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -73,7 +73,7 @@ func (p *Progress) Event(e apply.Event) {
 	switch e.Phase {
 	case apply.Started:
 		if p.steps == nil {
-			return // a note says what goes on, and goes on itself
+			return // the note stays the live line
 		}
 		p.finishNote()
 		p.begin(p.step(e.Step))
@@ -115,7 +115,7 @@ func undoing(s plan.Step) string {
 	return s.Summary
 }
 
-// step returns a step's line with its number.
+// step returns a step's number and summary.
 func (p *Progress) step(s plan.Step) string {
 	for i, other := range p.steps {
 		if other.ID() == s.ID() {
@@ -133,7 +133,7 @@ func (p *Progress) begin(text string) {
 	p.redraw()
 }
 
-// ended turns the live line into a lasting one.
+// ended writes the final line of a step.
 func (p *Progress) ended(e apply.Event) {
 	text := p.step(e.Step)
 	switch e.Phase {
@@ -147,7 +147,7 @@ func (p *Progress) ended(e apply.Event) {
 	p.print(text, e.Took)
 }
 
-// finishNote leaves a note that went on behind with its time.
+// finishNote writes the final line of a note, with its duration.
 func (p *Progress) finishNote() {
 	if p.text == "" {
 		return
@@ -161,7 +161,7 @@ func (p *Progress) print(text string, took time.Duration) {
 	fmt.Fprintln(p.w, p.style.clean(fmt.Sprintf("%s … %s", text, Took(took))))
 }
 
-// Tick rewrites the live line with the time it takes by now.
+// Tick rewrites the live line with the time that has passed.
 func (p *Progress) Tick() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -173,20 +173,20 @@ func (p *Progress) redraw() {
 		return
 	}
 	took := p.style.clean(" … " + Took(p.now().Sub(p.since)))
-	// One column less than there are: a full line would wrap.
+	// One column stays free: a full line would wrap.
 	text := p.style.fit(p.style.clean(p.text), p.style.width()-1-columns(took))
 	fmt.Fprint(p.w, "\r"+strings.TrimRight(text, " ")+took+"\x1b[K")
 }
 
-// erase takes the live line off the terminal.
+// erase removes the live line from the terminal.
 func (p *Progress) erase() {
 	if p.live {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
 }
 
-// Hold ends what is shown now and keeps quiet until Release: somebody else
-// writes to the terminal.
+// Hold ends the live line and shows nothing until Release: other code writes to the
+// terminal.
 func (p *Progress) Hold() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -201,15 +201,15 @@ func (p *Progress) Release() {
 	p.held = false
 }
 
-// Stop ends what is shown now, at the end of the run.
+// Stop ends the live line at the end of the run.
 func (p *Progress) Stop() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.finishNote()
 }
 
-// Vanish takes what is shown off the terminal and leaves nothing.
-func (p *Progress) Vanish() {
+// Clear removes the live line for good.
+func (p *Progress) Clear() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.erase()

@@ -10,23 +10,23 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Result is how a run ended well.
+// Result is the result of a run without an error.
 type Result struct {
 	Job     string
 	Outcome Outcome
 	Plan    *plan.Plan
 	Took    time.Duration
-	// Overlay is where the overlay lies that waits for a decision.
+	// Overlay is the path of the overlay that waits for a decision.
 	Overlay string
-	// Accept and Rollback are the commands that decide.
+	// Accept and Rollback are the commands for the decision.
 	Accept, Rollback string
-	// ManualSteps is what is left to a person.
+	// ManualSteps lists what the user still has to do.
 	ManualSteps []string
-	// Messages is what came of a job without a plan.
+	// Messages say what a job without a plan did.
 	Messages []string
 }
 
-// Outcome is how a run ended, in its result event.
+// Outcome says how a run ended.
 type Outcome string
 
 // The outcomes of a run.
@@ -34,16 +34,16 @@ const (
 	Done       Outcome = "done"        // grown
 	Unchanged  Outcome = "unchanged"   // there was nothing to do
 	Waiting    Outcome = "waiting"     // the overlay is complete, the commit is left to a person
-	RolledBack Outcome = "rolled-back" // a rollback did what it is for
+	RolledBack Outcome = "rolled-back" // the job was undone
 	Planned    Outcome = "planned"     // a dry run: nothing was done
 	Rehearsed  Outcome = "rehearsed"   // the edit works; nothing was changed
-	Cancelled  Outcome = "cancelled"   // a job that had not been agreed to was given up
-	Closed     Outcome = "closed"      // ended as it is by a person: nothing more is done or taken back
+	Cancelled  Outcome = "cancelled"   // a job without a confirmed plan was ended
+	Closed     Outcome = "closed"      // the user closed the job as it is: nothing more is done or undone
 	Refused    Outcome = "refused"
-	Failed     Outcome = "failed"      // before the image was touched
-	Restored   Outcome = "restored"    // after, and everything was put back
-	Unrestored Outcome = "unrestored"  // and it could not be put back
-	Stopped    Outcome = "interrupted" // by a signal; everything is as before
+	Failed     Outcome = "failed"      // failed before anything was changed
+	Restored   Outcome = "restored"    // failed after changes, and everything was undone
+	Unrestored Outcome = "unrestored"  // failed after changes that could not all be undone
+	Stopped    Outcome = "interrupted" // ended by a signal; everything is as before
 )
 
 // Results prints how a run ended.
@@ -82,7 +82,8 @@ func Results(w io.Writer, s Style, r Result) error {
 	return err
 }
 
-// toDo lists what is left to a person. Commands are not wrapped, to be copied.
+// toDo prints what the user still has to do. Commands are not wrapped, so that they can
+// be copied.
 func (p *page) toDo(list []string) {
 	if len(list) == 0 {
 		return
@@ -95,14 +96,14 @@ func (p *page) toDo(list []string) {
 	}
 }
 
-// verbatim prints lines as they are.
+// verbatim prints lines unchanged.
 func (p *page) verbatim(text string) {
 	for line := range strings.Lines(text) {
 		p.raw("    " + p.clean(strings.TrimRight(line, "\n")))
 	}
 }
 
-// name returns what people call the disk.
+// name returns the disk's name for people.
 func name(pl *plan.Plan) string {
 	if g := pl.Target.Guest; g != nil {
 		return fmt.Sprintf("%s %s", g.Name, g.Disk)
@@ -110,7 +111,7 @@ func name(pl *plan.Plan) string {
 	return pl.Target.Path
 }
 
-// done lists what is bigger now.
+// done lists the devices that have grown.
 func (p *page) done(r Result) {
 	if len(r.Messages) > 0 {
 		p.head("%s (job %s)", r.Messages[0], r.Job)
@@ -143,8 +144,8 @@ func (p *page) done(r Result) {
 	}
 }
 
-// less returns what size a file system has that is noticeably smaller than its device:
-// an ext4 leaves out a last group that could hold little more than its own tables.
+// less returns the size of a file system that is noticeably smaller than its device: ext4
+// leaves out a last group with hardly any room besides its own tables.
 func less(d *plan.Device) string {
 	if !d.Content.Growable() || d.Content.Size == 0 || d.Size-d.Content.Size < size.MiB {
 		return ""
@@ -152,7 +153,7 @@ func less(d *plan.Device) string {
 	return fmt.Sprintf(", of which the file system can use %s", d.Content.Size)
 }
 
-// Rehearsal prints how a rehearsal went.
+// Rehearsal prints the result of a rehearsal.
 func Rehearsal(w io.Writer, s Style, r RehearsalEvent, pl *plan.Plan) error {
 	p := &page{Style: s}
 	if r.Outcome == Unchanged {

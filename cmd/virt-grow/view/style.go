@@ -1,11 +1,9 @@
-// Package view is what people and machines read: disk maps, tables, progress,
-// results, and the JSON documents. It is pure: values go in, text goes out to
-// an io.Writer, and what a terminal is like comes in with Style. It asks
-// nobody for the time, the width or the locale.
+// Package view prints disk maps, tables, progress and results for people, and JSON
+// documents and events for programs. It turns values into text on an io.Writer. Time,
+// width and locale are passed in (Style); the package never asks the system for them.
 //
-// Much of what it shows comes from inside a guest (labels, product names, the
-// appliance's messages), so every text is cleaned of what a terminal could
-// take for a command.
+// Much of the text comes from inside a guest (labels, product names, messages of the
+// appliance), so control characters are removed from every text.
 package view
 
 import (
@@ -16,16 +14,16 @@ import (
 	"unicode/utf8"
 )
 
-// Style is what the reader's terminal can do.
+// Style describes the reader's terminal.
 type Style struct {
 	// Width is the number of columns; 0 is 80.
 	Width int
 	Color bool
-	// Unicode is false where only ASCII can be shown.
+	// Unicode is false if the terminal can only show ASCII.
 	Unicode bool
 }
 
-// Widths that a view is drawn for; outside of them it is cut or left short.
+// The widths of a view, in columns.
 const (
 	minWidth     = 40
 	maxWidth     = 160
@@ -55,7 +53,7 @@ func (s Style) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// glyphs are the characters that drawings are made of.
+// glyphs are the characters of drawings.
 type glyphs struct {
 	topLeft, top, topMid, topRight             string
 	bottomLeft, bottomMid, bottomRight, side   string
@@ -81,11 +79,11 @@ func (s Style) glyphs() glyphs {
 	return ascii
 }
 
-// plainly is what the plan's own texts use beyond ASCII.
+// plainly replaces the characters beyond ASCII that the program's own texts use.
 var plainly = strings.NewReplacer("→", "->", "…", "...", "×", "x", "–", "-")
 
-// clean makes text safe to print on one line: no control characters, no
-// direction overrides, and ASCII alone where nothing else can be shown.
+// clean makes text safe to print on one line: without control characters and direction
+// overrides, and only ASCII on a terminal without Unicode.
 func (s Style) clean(text string) string {
 	if !s.Unicode {
 		text = plainly.Replace(text)
@@ -103,12 +101,12 @@ func (s Style) clean(text string) string {
 	}, text)
 }
 
-// Clean is clean for one-line messages that are written outside of a view.
+// Clean does the same for one-line messages that are not written by a view.
 func (s Style) Clean(text string) string { return s.clean(text) }
 
 func columns(text string) int { return utf8.RuneCountInString(text) }
 
-// fit cuts text to n columns, or pads it.
+// fit cuts or pads text to n columns.
 func (s Style) fit(text string, n int) string {
 	if n <= 0 {
 		return ""
@@ -141,13 +139,13 @@ func wrap(text string, n int) []string {
 	return out
 }
 
-// page collects a view's lines.
+// page collects the lines of a view.
 type page struct {
 	Style
 	b strings.Builder
 }
 
-// line adds one line of text that is cleaned.
+// line adds one line of cleaned text.
 func (p *page) line(format string, args ...any) {
 	p.b.WriteString(strings.TrimRight(p.clean(fmt.Sprintf(format, args...)), " "))
 	p.b.WriteByte('\n')
@@ -164,8 +162,8 @@ func (p *page) head(format string, args ...any) {
 
 var unpainted = regexp.MustCompile("\x1b\\[[0-9]*m")
 
-// paragraph adds wrapped text behind a mark; further lines are indented as
-// far as the mark is wide.
+// paragraph adds wrapped text after a mark. Further lines are indented by the width of
+// the mark.
 func (p *page) paragraph(mark, format string, args ...any) {
 	indent := strings.Repeat(" ", columns(unpainted.ReplaceAllString(mark, "")))
 	for i, l := range wrap(p.clean(fmt.Sprintf(format, args...)), p.width()-len(indent)) {
@@ -177,7 +175,7 @@ func (p *page) paragraph(mark, format string, args ...any) {
 	}
 }
 
-// raw adds a line that is drawn already.
+// raw adds a finished line.
 func (p *page) raw(text string) {
 	p.b.WriteString(strings.TrimRight(text, " "))
 	p.b.WriteByte('\n')
