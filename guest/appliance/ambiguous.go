@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// ambiguous names the signatures that blkid cannot choose between.
+// ambiguous returns a refusal with the signatures that blkid cannot choose between.
 func (a *Appliance) ambiguous(ctx context.Context, name string, failure error) (*plan.Refusal, error) {
 	n, err := a.deviceSize(ctx, name)
 	if err != nil {
@@ -30,7 +30,7 @@ func (a *Appliance) ambiguous(ctx context.Context, name string, failure error) (
 	var types, commands []string
 	for _, s := range found {
 		types = append(types, s.Type)
-		commands = append(commands, fmt.Sprintf("wipefs --backup --offset %#x DEVICE takes away that of %s", int64(s.Offset), s.Type))
+		commands = append(commands, fmt.Sprintf("wipefs --backup --offset %#x DEVICE removes that of %s", int64(s.Offset), s.Type))
 	}
 	return plan.Refuse(plan.UnknownContent, name, "%s has the signatures of %s, and only its owner knows which is left over from before; in the guest, or on a copy: %s",
 		name, strings.Join(types, " and "), strings.Join(commands, ", ")), nil

@@ -1,11 +1,10 @@
-// Package appliance touches what is inside a disk: file systems, volume groups
-// and LUKS containers, always in the libguestfs appliance, never with the
-// host's kernel. It launches the appliance on an NBD export, finds out what is
-// there (Probe), grows it step by step (the methods of apply.Editor), and
-// checks the result.
+// Package appliance reads and changes the content of disks (file systems, volume groups,
+// LUKS containers) in the libguestfs appliance, never with the host's kernel. It launches
+// the appliance on an NBD export, reads the layout (Probe), grows it step by step (the
+// methods of apply.Editor), and checks the result.
 //
-// libguestfs calls take no context. When one ends, the appliance's QEMU is
-// killed, and the call under way comes back with an error.
+// libguestfs calls take no context. When a context ends, the appliance's QEMU is killed,
+// and the current call returns an error.
 package appliance
 
 import (
@@ -30,31 +29,31 @@ import (
 // Accel says how the appliance's QEMU runs.
 type Accel string
 
-// The ways to run the appliance. Auto tries KVM and falls back to TCG, also
-// where /dev/kvm exists but does not work.
+// The accelerations. Auto tries KVM and falls back to TCG, also if /dev/kvm exists but
+// does not work.
 const (
 	Auto Accel = "auto"
 	KVM  Accel = "kvm"
 	TCG  Accel = "tcg"
 )
 
-// Options are how to launch.
+// Options are the options of Launch.
 type Options struct {
 	// Socket and Export name the NBD export that becomes /dev/sda.
 	Socket, Export string
 	Sector         size.Bytes
-	// More are the guest's other disks, /dev/sdb and so on; Names is what people
-	// call each of them, the first one too: "vda". Without names they are sda, sdb.
+	// More are the guest's other disks, /dev/sdb and so on. Names are the names of all
+	// disks for people, for example "vda"; without Names they are sda, sdb.
 	More  []Drive
 	Names []string
 	Accel Accel
-	// Keys opens LUKS containers; nil opens none.
+	// Keys finds the keys of LUKS containers; nil opens none.
 	Keys KeyFinder
-	// Disk is the export from this side.
+	// Disk reads and writes the same export from this process.
 	Disk Export
-	// Started is told of the appliance's QEMU as soon as it runs; may be nil.
+	// Started is called with the appliance's QEMU as soon as it runs; may be nil.
 	Started func(journal.Proc)
-	// Limit is how long it may take to come up; 0 is 5 minutes.
+	// Limit is how long the appliance may take to start; 0 is 5 minutes.
 	Limit time.Duration
 
 	// scratch, if not 0, is the size of an empty disk to boot on instead of
@@ -68,9 +67,9 @@ type Drive struct {
 	Sector         size.Bytes
 }
 
-// Export is the disk as a client of the export has it: reading and writing a
-// table that way is several times faster than through the appliance. Read gives
-// fewer bytes at the disk's end. block.Gate is one.
+// Export reads and writes the disk as a client of the NBD export. For a partition table,
+// that is several times faster than through the appliance. Read returns fewer bytes at
+// the disk's end. block.Gate implements it.
 type Export interface {
 	Read(ctx context.Context, n, at size.Bytes) ([]byte, error)
 	Write(ctx context.Context, data []byte, at size.Bytes) error
@@ -80,10 +79,10 @@ type Export interface {
 // and its UUID.
 type KeyFinder func(device, uuid string) ([]string, error)
 
-// Appliance is a running appliance. A growth has one disk in it, /dev/sda; a guest's
-// file tree may need several.
+// Appliance is a running appliance. A growth uses one disk, /dev/sda; a guest's file tree
+// may need several.
 type Appliance struct {
-	// Used is the acceleration it runs with; KVM that did not work is TCG.
+	// Used is the acceleration that is in use: TCG if KVM did not work.
 	Used Accel
 	// KVMError is why Used is TCG although there is a /dev/kvm; else nil.
 	KVMError error
@@ -95,12 +94,12 @@ type Appliance struct {
 	g    *guestfs.Guestfs
 	qemu *block.Process // nil before it runs
 	keys KeyFinder
-	// kernel is what it boots instead of its own; may be nil.
+	// kernel is the unpacked kernel that the appliance boots; nil for its own.
 	kernel *kernel
 
 	sector size.Bytes
-	// table is what the disk should have now: read by Probe, or written. disk
-	// is the size it is for.
+	// table is the table that the disk has: read by Probe, or written. disk is the size
+	// of the disk that the table is for.
 	table *table.Table
 	disk  size.Bytes
 	// open are the LUKS containers and volume groups in the order they were
@@ -108,32 +107,32 @@ type Appliance struct {
 	open []opened
 	// groups reports that there are volume groups on the disk.
 	groups bool
-	// filtered reports that LVM sees some of the devices only; pvs are those with a PV,
-	// by Probe.
+	// filtered reports that LVM sees only some of the devices; pvs are the devices on
+	// which Probe found a PV.
 	filtered bool
 	pvs      []string
-	// blocked is why arrays were not stopped when they were to be; nil if all were.
+	// blocked is why some md arrays could not be stopped; nil if all were.
 	blocked error
-	// claimed reports that there are partitions that arrays are made of.
+	// claimed reports that some partitions are members of md arrays.
 	claimed bool
-	// stale reports that a volume grew under a container that is open.
+	// stale reports that a volume below an open container has grown.
 	stale bool
-	// known and closer are ProbeAgain's; ntfsCluster is what it needs of the
-	// Probe before.
+	// known and closer are used by ProbeAgain; ntfsCluster is what it needs from the
+	// first Probe.
 	known       *plan.Layout
 	closer      []string
 	ntfsCluster map[string]size.Bytes
-	// kernelRelease is uname(2)'s, once it was asked for.
+	// kernelRelease is the release from uname(2), once it was read.
 	kernelRelease string
-	// measured are file systems' sizes as they were when last mounted, for the
-	// ContentSize that follows.
+	// measured has the sizes of file systems when they were last mounted, for the next
+	// ContentSize.
 	measured map[string]size.Bytes
-	// passed are the keys that opened a container, so that it can be opened
-	// again without asking twice. Never written anywhere.
+	// passed has the keys that opened a container, so that it can be opened again
+	// without another prompt. They are never written anywhere.
 	passed map[string]string
 }
 
-// opened is a LUKS container or the volume groups, to be closed again.
+// opened is an open LUKS container, or the active volume groups.
 type opened struct {
 	crypt  string // mapping name; "" for LVM
 	device string // what the container lies on
@@ -153,8 +152,8 @@ func (a *Appliance) do(ctx context.Context, call func() error) error {
 	return err
 }
 
-// plain turns the binding's error into one line: its own String mixes up when
-// to print the errno, and it may be a typed nil.
+// plain turns an error of the binding into one line: its own String prints the errno in
+// the wrong cases, and it may be a typed nil.
 func plain(err error) error {
 	var g *guestfs.GuestfsError
 	if !errors.As(err, &g) {
@@ -172,8 +171,8 @@ type Error struct {
 	Errno    syscall.Errno
 }
 
-// advice is what libguestfs says below an error on how to debug it, which is
-// not for our users.
+// advice matches libguestfs's advice on debugging below an error, which does not help the
+// user of this program.
 var advice = regexp.MustCompile(`(?s)(To see full error messages|Do:\n\s*export LIBGUESTFS_DEBUG).*`)
 
 func (e *Error) Error() string {
@@ -190,13 +189,13 @@ func (a *Appliance) Sector() size.Bytes { return a.sector }
 // SetKeys replaces the keys given at launch.
 func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
 
-// Refresh makes the appliance look at the disk anew, after the gate was pointed
-// somewhere else or the table was written: the kernel drops what it has in its
-// cache of the disk, and reads the table again (Linux, bdev_disk_changed; before
-// 5.7 the cache goes when the last one closes the disk, which blockdev does). It
-// does so only while no partition is open, and udev in the appliance opens them
-// after every change: to look at them, to activate volume groups it finds, and to
-// assemble arrays. So what it made is taken apart, and the call made again.
+// Refresh makes the appliance read the disk anew, after the gate was pointed to another
+// image or the table was written: the kernel drops its cache of the disk, and reads the
+// table again (Linux, bdev_disk_changed; before 5.7 the cache is dropped when the last
+// user closes the disk, which blockdev does). The kernel does so only while no partition
+// is open, but udev in the appliance opens them after every change: to read them, to
+// activate volume groups, and to assemble arrays. So these are stopped, and the call is
+// repeated.
 func (a *Appliance) Refresh(ctx context.Context) error {
 	for i := range a.disks {
 		if err := a.refresh(ctx, path(diskName(i))); err != nil {
@@ -224,7 +223,7 @@ func (a *Appliance) refresh(ctx context.Context, disk string) error {
 	})
 }
 
-// path returns where the appliance has the device of that name.
+// path returns the device's path in the appliance.
 func path(name string) string {
 	if strings.HasPrefix(name, cryptPrefix) {
 		return "/dev/mapper/" + name
@@ -234,27 +233,27 @@ func path(name string) string {
 
 const cryptPrefix = "luks-"
 
-// cryptName returns what the container on a device is opened as.
+// cryptName returns the name of the mapping for the container on a device.
 func cryptName(device string) string {
 	return cryptPrefix + strings.ReplaceAll(device, "/", "-")
 }
 
-// reader reads the disk as a whole, for the table package: in windows that are
-// kept, because a table is many small reads close together.
+// reader reads the disk for package table. It reads and keeps whole windows, because
+// reading a table takes many small reads close together.
 type reader struct {
 	ctx     context.Context
 	a       *Appliance
 	windows map[int64][]byte
 }
 
-// window is how much is read at once: a GPT with its headers fits into one.
+// window is how many bytes are read at once: enough for a GPT with its header.
 const window = 32 << 10
 
 func (a *Appliance) reader(ctx context.Context) *reader {
 	return &reader{ctx, a, map[int64][]byte{}}
 }
 
-// ReadAt makes it an io.ReaderAt.
+// ReadAt implements io.ReaderAt.
 func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {
@@ -283,10 +282,10 @@ func (r *reader) window(i int64) ([]byte, error) {
 	return data, err
 }
 
-var errShort = errors.New("the disk ends there")
+var errShort = errors.New("unexpected end of the disk")
 
-// Settle closes everything that was opened and writes all caches out to the
-// gate. The appliance can then be pointed at another disk, or closed.
+// Settle closes everything that was opened, and writes all caches to the gate. After it,
+// the gate can be pointed to another image, or the appliance closed.
 func (a *Appliance) Settle(ctx context.Context) error {
 	if err := a.do(ctx, func() error { return a.g.Umount_all() }); err != nil {
 		return err
@@ -312,13 +311,13 @@ func (a *Appliance) Settle(ctx context.Context) error {
 	return nil
 }
 
-// Kill ends the appliance at once, without writing anything out.
+// Kill ends the appliance at once, without writing its caches.
 func (a *Appliance) Kill() {
 	_ = a.qemu.Signal(unix.SIGKILL)
 	a.free()
 }
 
-// free ends the handle. How its QEMU ended is no news.
+// free closes the handle, and ignores how QEMU ended.
 func (a *Appliance) free() {
 	_ = silently(a.g, func() error { a.g.Close(); return nil })
 	if a.qemu != nil {
@@ -326,14 +325,14 @@ func (a *Appliance) free() {
 	}
 }
 
-// usage is what statvfs(2) says of a mounted file system, and what its top
-// directory holds.
+// usage has the figures of statvfs(2) for a mounted file system, and the names in its top
+// directory.
 type usage struct {
 	total, used, block size.Bytes
 	names              []string
 }
 
-// statfs mounts the device read-only, lists its top directory, and asks.
+// statfs mounts the device read-only, and returns its usage.
 func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err error) {
 	err = a.do(ctx, func() error { return a.g.Mount_options("ro", path(device), "/") })
 	if err != nil {
@@ -358,14 +357,14 @@ func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err err
 	return u, nil
 }
 
-// deviceSize returns the block device's size as the appliance's kernel has it.
+// deviceSize returns the block device's size according to the appliance's kernel.
 func (a *Appliance) deviceSize(ctx context.Context, name string) (size.Bytes, error) {
 	var n int64
 	err := a.do(ctx, func() (e error) { n, e = a.g.Blockdev_getsize64(path(name)); return })
 	return size.Bytes(n), err
 }
 
-// refuse makes a refusal out of a failed call.
+// refuse returns a refusal for a failed call.
 func refuse(reason plan.Reason, device string, what string, err error) *plan.Refusal {
 	return plan.Refuse(reason, device, "%s on %s: %v", what, device, err)
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// release lets go of what udev in the appliance makes of partitions by itself: md
-// arrays, also those that lack a member, and volume groups on them. They hold their
-// partitions, and the kernel reads no table again while one is held. unlisted also
-// stops arrays that have not been started, because most of their members are away:
-// libguestfs lists none of them, so every name that mdadm may have given one is tried.
+// release stops what udev in the appliance starts by itself: md arrays, also those that
+// lack a member, and volume groups on them. They keep their partitions in use, and the
+// kernel does not read the table again while a partition is in use. unlisted also stops
+// arrays that could not be started because most of their members are missing: libguestfs
+// does not list them, so every name that mdadm may have given to one is tried.
 func (a *Appliance) release(ctx context.Context, unlisted bool) error {
 	var arrays []string
 	if err := a.do(ctx, func() (e error) { arrays, e = a.g.List_md_devices(); return }); err != nil {
@@ -35,7 +35,7 @@ func (a *Appliance) release(ctx context.Context, unlisted bool) error {
 	for _, array := range arrays {
 		err := a.do(ctx, func() error { return a.g.Md_stop(array) })
 		if err != nil && !strings.Contains(err.Error(), "No such file") {
-			failed = append(failed, fmt.Errorf("%s: %w", array, err)) // one that lies below another stops after it
+			failed = append(failed, fmt.Errorf("%s: %w", array, err)) // an array below another one can be stopped in the next round
 		}
 		if ctx.Err() != nil {
 			break
@@ -48,19 +48,19 @@ func (a *Appliance) release(ctx context.Context, unlisted bool) error {
 	return nil
 }
 
-// mdNames is how many names there are for arrays: mdadm takes md127 first, then the
-// next lower one, and where an array's own name is a number it takes that (mdadm(8)).
+// mdNames is the number of names for arrays: mdadm uses md127 first, then the next lower
+// one; if the array's own name is a number, it uses that (mdadm(8)).
 const mdNames = 128
 
-// claims reports whether something in the appliance or in its kernel may take a device
-// that holds this for itself.
+// claims reports whether the appliance or its kernel may use a device with this content
+// by itself.
 func claims(content string) bool {
 	return strings.HasSuffix(content, "_raid_member") ||
 		slices.Contains([]string{"bcache", "mpath_member", "drbd", "zfs_member", "LVM1_member"}, content)
 }
 
-// probeHeld finds out whether the partitions can be let go of, where something may
-// hold them: that is to be known before a guest is stopped.
+// probeHeld finds out whether partitions that the appliance may use by itself can be
+// released. That must be known before a guest is stopped.
 func (a *Appliance) probeHeld(ctx context.Context, l *plan.Layout) error {
 	if a.known != nil {
 		l.Held = a.known.Held
@@ -89,8 +89,8 @@ func (a *Appliance) probeHeld(ctx context.Context, l *plan.Layout) error {
 	return a.reopen(ctx, stack)
 }
 
-// held names what holds partitions: the arrays there are, or else what the partitions
-// hold.
+// held returns a refusal that names the arrays that use partitions, or else the content of
+// the partitions.
 func (a *Appliance) held(ctx context.Context, claimed []string) *plan.Refusal {
 	var arrays []string
 	_ = a.do(ctx, func() (e error) { arrays, e = a.g.List_md_devices(); return })
@@ -106,9 +106,9 @@ func (a *Appliance) held(ctx context.Context, claimed []string) *plan.Refusal {
 
 func busy(err error) bool { return strings.Contains(err.Error(), "busy") }
 
-// probeEnds looks at the last sectors of the disk and of its partitions, where some
-// kinds of content keep their metadata. What is in the disk's own last sectors and
-// belongs to a partition is that partition's.
+// probeEnds reads the last sectors of the disk and of its partitions, where some kinds of
+// content keep their metadata. Metadata in the disk's last sectors that lie in a partition
+// is the partition's.
 func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout) error {
 	if a.known != nil {
 		for i := range l.Devices {
@@ -141,14 +141,14 @@ func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout) error {
 	return err
 }
 
-// atEnd names what the bytes of the disk between two places end with.
+// atEnd returns the kind of metadata at the end of the range from from to to.
 func (a *Appliance) atEnd(ctx context.Context, from, to size.Bytes) (string, error) {
 	tail, err := a.tail(ctx, from, to)
 	return plan.FormatAtEnd(tail, to-from), err
 }
 
-// tail reads up to plan.EndRoom bytes before a place on the disk. A table may say
-// that a partition goes on beyond it: then there is nothing to see.
+// tail reads up to plan.EndRoom bytes before to. It returns nothing for a partition that
+// ends beyond the disk.
 func (a *Appliance) tail(ctx context.Context, from, to size.Bytes) ([]byte, error) {
 	n := min(plan.EndRoom, to-from)
 	if n <= 0 || to > a.disk {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// label returns a device's label; said is what blkid printed about it.
+// label returns a device's label; said is the output of blkid.
 func (a *Appliance) label(ctx context.Context, name, said string) (string, error) {
 	label := unescape(said)
-	// Before util-linux 2.39, bytes that are not ASCII are M-C and ^A there, and so
-	// are those very letters.
+	// Before util-linux 2.39, blkid prints bytes that are not ASCII as M-C and ^A,
+	// which cannot be distinguished from a label with these letters.
 	if !strings.Contains(label, "M-") && !strings.Contains(label, "^") {
 		return label, nil
 	}
@@ -18,9 +18,9 @@ func (a *Appliance) label(ctx context.Context, name, said string) (string, error
 	return label, err
 }
 
-// unescape reads a value of blkid's export format, in which libguestfs asks: there
-// \x and two digits are a byte that cannot be printed, and any other character
-// behind a backslash is itself (util-linux, misc-utils/blkid.c, safe_print).
+// unescape decodes a value of blkid's export format, which libguestfs uses: \x and two
+// digits are a byte that cannot be printed, and a backslash quotes any other character
+// (util-linux, misc-utils/blkid.c, safe_print).
 func unescape(value string) string {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {

@@ -16,33 +16,33 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Place is where in a guest a file is, or is to be. It is data: a job keeps it, and
-// finds the file again after a crash.
+// Place is the place of a file in a guest. A job stores it, and finds the file again after
+// a crash.
 type Place struct {
-	// Path is the one on its file system, without links.
+	// Path is the path on the file system, without links.
 	Path string `json:"path"`
-	// Mountable is libguestfs's name of that file system, Device people's; Content
-	// is its type.
+	// Mountable is libguestfs's name of the file system, Device the name for people;
+	// Content is its type.
 	Mountable string `json:"mountable"`
 	Device    string `json:"device"`
 	Content   string `json:"content"`
-	// Disks are those that the file system lies on, by their place.
+	// Disks are the indexes of the disks that hold the file system.
 	Disks []int `json:"disks"`
 }
 
-// Change is a new content for one file.
+// Change is the new content of one file.
 type Change struct {
-	// Path is on the file system of the Place.
+	// Path is the path on the file system of the Place.
 	Path string `json:"path"`
-	// Was is the SHA-256 of the content it has, "" where there is no file, and Is of
-	// the content it is to get.
+	// Was is the SHA-256 of the present content, "" if there is no file; Is is that of
+	// the new content.
 	Was string `json:"was,omitempty"`
 	Is  string `json:"is"`
-	// Mode are the permissions of a new file. An old one keeps its own.
+	// Mode has the permissions of a new file. An existing file keeps its own.
 	Mode uint32 `json:"mode,omitempty"`
 }
 
-// Locate finds where a file or a directory is, links followed.
+// Locate finds the place of a file or directory. It follows links.
 func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
 	real, e, err := t.stat(ctx, p)
 	if err != nil {
@@ -62,9 +62,8 @@ func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
 	return Place{}, e, fmt.Errorf("nothing is mounted at %s", real)
 }
 
-// Lstat looks at a name in a directory that Locate found, and follows no link; nil where
-// there is none. For Windows upper and lower case are the same: the entry's name is
-// the one it has.
+// Lstat returns the entry for a name in a directory that Locate found, without following
+// links; nil if there is none. Windows ignores case: the entry has the name as stored.
 func (t *Tree) Lstat(ctx context.Context, parent Place, name string) (*Entry, error) {
 	root := "/"
 	for _, m := range t.mounts {
@@ -92,7 +91,7 @@ func (t *Tree) Lstat(ctx context.Context, parent Place, name string) (*Entry, er
 	return &e, nil
 }
 
-// sameName returns a path with the letters that Windows has for it.
+// sameName returns a path of Windows in the case in which it is stored.
 func (t *Tree) sameName(ctx context.Context, file string) (same string, err error) {
 	err = t.a.do(ctx, func() (e error) { same, e = t.a.g.Case_sensitive_path(file); return })
 	return same, err
@@ -117,7 +116,7 @@ func (a *Appliance) sum(ctx context.Context, file string) (sum string, err error
 	return sum, err
 }
 
-// disksOf finds the disks that a device lies on, by their place.
+// disksOf returns the indexes of the disks that hold a device.
 func (a *Appliance) disksOf(ctx context.Context, name string) ([]int, error) {
 	devices, err := a.lowerOf(ctx, name)
 	if err != nil {
@@ -149,8 +148,8 @@ func (a *Appliance) diskOf(ctx context.Context, name string) (int, error) {
 	return 0, plan.Refuse(plan.UnsupportedLayout, a.shown(name), "cannot find the disks that hold %s", a.shown(name))
 }
 
-// lowerOf returns the devices right below one; itself, where it is a disk or a part of
-// one.
+// lowerOf returns the devices directly below a device; the device itself if it is a disk
+// or a partition.
 func (a *Appliance) lowerOf(ctx context.Context, name string) ([]string, error) {
 	for _, o := range a.open {
 		if o.crypt == name {
@@ -184,12 +183,12 @@ func (a *Appliance) lowerOf(ctx context.Context, name string) ([]string, error) 
 	return lower, nil
 }
 
-// checkers are the file systems that a change is checked with.
+// checkers are the file systems that have a checker.
 var checkers = []string{"ext2", "ext3", "ext4", "xfs", "ntfs", "btrfs"}
 
-// Write gives files of one file system their new content, content telling where on
-// the host it is, and proves it: it reads everything back, and checks the file
-// system before and after. A file keeps owner, mode and extended attributes.
+// Write writes the new content of files of one file system. content returns the path of
+// the new content on the host. Write checks the file system before and after, and reads
+// everything back. A file keeps owner, mode and extended attributes.
 func (a *Appliance) Write(ctx context.Context, p Place, changes []Change, content func(Change) string) error {
 	if _, _, err := a.openAll(ctx); err != nil {
 		return err
@@ -256,7 +255,7 @@ func (a *Appliance) attributesOf(ctx context.Context, file string) (at attribute
 		if ctx.Err() != nil {
 			return at, e, err
 		}
-		return at, e, nil // a file system without
+		return at, e, nil // a file system without extended attributes
 	}
 	at.x = *x
 	slices.SortFunc(at.x, func(a, b guestfs.XAttr) int { return cmp.Compare(a.Attrname, b.Attrname) })
@@ -278,10 +277,10 @@ func (at attributes) differ(now attributes) string {
 	return ""
 }
 
-// replace writes one file, and gives the attributes that it has to have in the end.
-// Its new content goes to a file beside it, which then gets its name. In place it
-// goes where that would lose something: other names of the same file, and what NTFS
-// keeps with a file that no call copies.
+// replace writes one file, and returns the attributes that it must have afterwards. The
+// new content is written to a new file in the same directory, which is then renamed. The
+// file is overwritten in place if renaming would lose something: hard links, or NTFS
+// attributes that no call copies.
 func (a *Appliance) replace(ctx context.Context, p Place, c Change, from string) (attributes, error) {
 	was, e, err := a.attributesOf(ctx, c.Path)
 	var missing *Error
@@ -297,23 +296,23 @@ func (a *Appliance) replace(ctx context.Context, p Place, c Change, from string)
 	if p.Content == "ntfs" || e.names > 1 {
 		return was, a.do(ctx, func() error { return a.g.Upload(from, c.Path) })
 	}
-	beside, err := a.beside(ctx, c.Path, from)
+	uploaded, err := a.uploadNextTo(ctx, c.Path, from)
 	if err != nil {
 		return was, err
 	}
-	if err := a.own(ctx, beside, was); err != nil {
+	if err := a.own(ctx, uploaded, was); err != nil {
 		return was, err
 	}
 	err = a.do(ctx, func() error {
-		return a.g.Copy_attributes(c.Path, beside, &guestfs.OptargsCopy_attributes{Xattributes_is_set: true, Xattributes: true})
+		return a.g.Copy_attributes(c.Path, uploaded, &guestfs.OptargsCopy_attributes{Xattributes_is_set: true, Xattributes: true})
 	})
 	if err != nil && len(was.x) > 0 {
 		return was, err
 	}
-	return was, a.do(ctx, func() error { return a.g.Rename(beside, c.Path) })
+	return was, a.do(ctx, func() error { return a.g.Rename(uploaded, c.Path) })
 }
 
-// unchanged refuses a file that is not the one the change was made for.
+// unchanged refuses a file that has changed since the change was prepared.
 func (a *Appliance) unchanged(ctx context.Context, c Change, e Entry) error {
 	if !e.IsFile() {
 		return plan.Refuse(plan.NotAFile, c.Path, "%s is not a regular file", c.Path)
@@ -325,20 +324,20 @@ func (a *Appliance) unchanged(ctx context.Context, c Change, e Entry) error {
 	return err
 }
 
-// beside uploads to a new file in the same directory.
-func (a *Appliance) beside(ctx context.Context, file, from string) (beside string, err error) {
+// uploadNextTo uploads to a new file in the same directory.
+func (a *Appliance) uploadNextTo(ctx context.Context, file, from string) (uploaded string, err error) {
 	err = a.do(ctx, func() (e error) {
-		beside, e = a.g.Mktemp(filepath.Join(filepath.Dir(file), ".virt-grow-XXXXXX"), nil)
+		uploaded, e = a.g.Mktemp(filepath.Join(filepath.Dir(file), ".virt-grow-XXXXXX"), nil)
 		return
 	})
 	if err == nil {
-		err = a.do(ctx, func() error { return a.g.Upload(from, beside) })
+		err = a.do(ctx, func() error { return a.g.Upload(from, uploaded) })
 	}
-	return beside, err
+	return uploaded, err
 }
 
-// own gives a file its owner and mode, as far as it has others: some file systems have
-// the same for all.
+// own sets a file's owner and mode, unless it has them already: on some file systems all
+// files have the same.
 func (a *Appliance) own(ctx context.Context, file string, want attributes) error {
 	now, _, err := a.attributesOf(ctx, file)
 	if err == nil && (now.uid != want.uid || now.gid != want.gid) {
@@ -350,8 +349,8 @@ func (a *Appliance) own(ctx context.Context, file string, want attributes) error
 	return err
 }
 
-// create makes a file that is not there yet. It belongs to root, and has the SELinux
-// label of its directory, as one that the guest's kernel makes has without a rule.
+// create makes a new file. It belongs to root, and has the SELinux label of its
+// directory, like a file that the guest's kernel creates without a policy rule.
 func (a *Appliance) create(ctx context.Context, c Change, from string) (attributes, error) {
 	if c.Was != "" {
 		return attributes{}, plan.Refuse(plan.StalePlan, c.Path, "%s has been deleted since the edit", c.Path)
@@ -360,29 +359,29 @@ func (a *Appliance) create(ctx context.Context, c Change, from string) (attribut
 	if err != nil {
 		return parent, err
 	}
-	beside, err := a.beside(ctx, c.Path, from)
+	uploaded, err := a.uploadNextTo(ctx, c.Path, from)
 	if err != nil {
 		return parent, err
 	}
-	if err := a.own(ctx, beside, attributes{mode: syscall.S_IFREG | c.Mode}); err != nil && ctx.Err() != nil {
+	if err := a.own(ctx, uploaded, attributes{mode: syscall.S_IFREG | c.Mode}); err != nil && ctx.Err() != nil {
 		return parent, err
 	}
 	for _, x := range parent.x {
 		if x.Attrname == "security.selinux" {
 			label := string(x.Attrval)
-			if err := a.do(ctx, func() error { return a.g.Lsetxattr(x.Attrname, label, len(label), beside) }); err != nil {
+			if err := a.do(ctx, func() error { return a.g.Lsetxattr(x.Attrname, label, len(label), uploaded) }); err != nil {
 				return parent, err
 			}
 		}
 	}
-	made, _, err := a.attributesOf(ctx, beside)
+	made, _, err := a.attributesOf(ctx, uploaded)
 	if err != nil {
 		return made, err
 	}
-	return made, a.do(ctx, func() error { return a.g.Rename(beside, c.Path) })
+	return made, a.do(ctx, func() error { return a.g.Rename(uploaded, c.Path) })
 }
 
-// readBack reads everything again after the file system was unmounted.
+// readBack mounts the file system again, and compares every file with what was written.
 func (a *Appliance) readBack(ctx context.Context, p Place, changes []Change, want map[string]attributes) error {
 	if err := a.do(ctx, func() error { return a.g.Mount_ro(p.Mountable, "/") }); err != nil {
 		return err

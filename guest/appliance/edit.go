@@ -60,8 +60,8 @@ func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan
 	return a.reopen(ctx, stack)
 }
 
-// joined makes one write of those that touch. Their order does not matter
-// here: an overlay that did not get all of them is thrown away.
+// joined joins adjacent writes. Their order does not matter: an overlay without all of
+// them is discarded.
 func joined(writes []table.Write) []table.Write {
 	sorted := slices.Clone(writes)
 	slices.SortFunc(sorted, func(a, b table.Write) int { return cmp.Compare(a.Offset, b.Offset) })
@@ -97,9 +97,9 @@ func (a *Appliance) VerifyTable(ctx context.Context) error {
 	return nil
 }
 
-// GrowCrypt has the container take its device's size: it does so when it is
-// opened. WriteTable opened it again already; after GrowLV it has to be. A
-// LUKS2 segment of fixed size shows in the size check that follows.
+// GrowCrypt makes the container use its device's new size, which it does when it is
+// opened. WriteTable has opened it again already; after GrowLV it is opened again here. The
+// size check that follows detects a LUKS2 segment of fixed size.
 func (a *Appliance) GrowCrypt(ctx context.Context, _ string) error {
 	if !a.stale {
 		return context.Cause(ctx)
@@ -111,16 +111,16 @@ func (a *Appliance) GrowCrypt(ctx context.Context, _ string) error {
 	return a.reopen(ctx, stack)
 }
 
-// GrowPV takes the PV to its device's end.
+// GrowPV grows the PV to its device's end.
 func (a *Appliance) GrowPV(ctx context.Context, device string) error {
 	return a.do(ctx, func() error { return a.g.Pvresize(path(device)) })
 }
 
-// GrowLV takes the volume to that size; the planner made it whole extents.
+// GrowLV grows the volume to a size, which the planner has rounded to whole extents.
 func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) error {
 	resize := func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) }
 	if to%size.MiB != 0 {
-		// Extents of no whole MiB: then it is all there is, or it was rounded.
+		// Extents are not whole MiB. The size is then all free space, or was rounded.
 		resize = func() error { return a.g.Lvresize_free(path(device), 100) }
 	}
 	if err := a.do(ctx, resize); err != nil {
@@ -130,7 +130,7 @@ func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) er
 	return nil
 }
 
-// GrowFS takes the file system to its device's end.
+// GrowFS grows the file system to its device's end.
 func (a *Appliance) GrowFS(ctx context.Context, device, content string) error {
 	switch content {
 	case "ext2", "ext3", "ext4":
@@ -160,12 +160,12 @@ func (a *Appliance) mounted(ctx context.Context, device string, call func() erro
 	return errors.Join(err, a.do(ctx, func() error { return a.g.Umount("/", nil) }))
 }
 
-// DeviceSize returns the device's size as the appliance's kernel has it.
+// DeviceSize returns the device's size according to the appliance's kernel.
 func (a *Appliance) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
 	return a.deviceSize(ctx, device)
 }
 
-// ContentSize returns a file system's or a PV's own idea of its size.
+// ContentSize returns the size that a file system or PV records of itself.
 func (a *Appliance) ContentSize(ctx context.Context, device, content string) (size.Bytes, error) {
 	switch content {
 	case plan.ContentPV:

@@ -8,8 +8,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// askExt refuses what e2fsck or the appliance's kernel would refuse after the guest
-// was stopped.
+// askExt refuses an ext file system that e2fsck or the appliance's kernel would refuse
+// later, when the guest has been stopped.
 func (a *Appliance) askExt(ctx context.Context, name string, e *superblock.Ext, c *plan.Content) (err error) {
 	if c.Problem, err = a.askMMP(ctx, name, c.Type, e); err != nil || c.Problem != nil {
 		return err
@@ -18,8 +18,8 @@ func (a *Appliance) askExt(ctx context.Context, name string, e *superblock.Ext, 
 	return err
 }
 
-// askMMP refuses an ext4 whose multiple mount protection reports that it is in use. What
-// a guest has mounted that runs looks like that; its shutdown ends it.
+// askMMP refuses an ext4 whose multiple mount protection reports that it is in use. The
+// file systems of a running guest look like that until it is shut down.
 func (a *Appliance) askMMP(ctx context.Context, name, kind string, e *superblock.Ext) (*plan.Refusal, error) {
 	at, ok := e.MMPAt()
 	if !ok {
@@ -41,8 +41,8 @@ func (a *Appliance) askMMP(ctx context.Context, name, kind string, e *superblock
 	return r, nil
 }
 
-// askMountable mounts an ext4 that e2fsprogs can grow and this kernel possibly cannot
-// mount, which the check after growing does.
+// askMountable tries to mount an ext4 that e2fsprogs can grow, but that this kernel may
+// not be able to mount: the check after the growth has to mount it.
 func (a *Appliance) askMountable(ctx context.Context, name, kind string, e *superblock.Ext) (*plan.Refusal, error) {
 	kernel := a.kernelOf(ctx)
 	lacks := e.MayLack(kernel)
@@ -58,5 +58,5 @@ func (a *Appliance) askMountable(ctx context.Context, name, kind string, e *supe
 	case a.loggedFeatures(ctx, kind):
 		return newer(kind, name, "the kernel "+kernel+" of this host's appliance", lacks), nil
 	}
-	return nil, nil // damage is e2fsck's
+	return nil, nil // e2fsck reports damage
 }

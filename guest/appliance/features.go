@@ -10,34 +10,33 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Facts are what this host's appliance is and can do.
+// Facts describe this host's appliance and what it supports.
 type Facts struct {
 	Used Accel
 	// KVMError is why Used is TCG although there is a /dev/kvm; else nil.
 	KVMError error
 	// Launch is how long it took to boot.
 	Launch time.Duration
-	// Version is libguestfs's, Kernel the appliance's.
+	// Version is the version of libguestfs, Kernel the release of the appliance's kernel.
 	Version, Kernel string
-	// Lacking are the file systems and containers it cannot handle, by the
-	// names people use.
+	// Lacking are the file systems and containers that it does not support.
 	Lacking []string
-	// NTFSError is why NTFS, though it seems to be there, does not work: some
-	// builds keep it for virt-v2v. Nil also where NTFS is in Lacking.
+	// NTFSError is why NTFS does not work although it seems to be supported: some builds
+	// reserve it for virt-v2v. It is nil if NTFS is in Lacking.
 	NTFSError error
 }
 
-// scratchSize is room enough for an NTFS.
+// scratchSize is large enough for an NTFS.
 const scratchSize = 32 * size.MiB
 
-// Features boots an appliance on an empty disk and asks it what it can do.
+// Features starts an appliance on an empty disk, and finds out what it supports.
 func Features(ctx context.Context, accel Accel, limit time.Duration) (_ *Facts, err error) {
 	begun := time.Now()
 	a, err := Launch(ctx, Options{Accel: accel, Limit: limit, scratch: scratchSize})
 	if err != nil {
 		return nil, err
 	}
-	defer a.Kill() // there is nothing on it to keep
+	defer a.Kill() // the disk is not needed any more
 	f := &Facts{Used: a.Used, KVMError: a.KVMError, Launch: time.Since(begun)}
 	for _, ask := range []func(context.Context, *Facts) error{a.askVersions, a.askFeatures} {
 		if err := ask(ctx, f); err != nil {
@@ -63,8 +62,8 @@ func (a *Appliance) askVersions(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-// featureOf names libguestfs's feature group (guestfs(3), "AVAILABILITY") for
-// what is more than a file system of the kernel's.
+// featureOf has the feature groups of libguestfs (guestfs(3), "AVAILABILITY") for content
+// that needs more than a file system in the kernel.
 var featureOf = []struct{ content, group string }{
 	{"xfs", "xfs"}, {"btrfs", "btrfs"}, {"ntfs", "ntfs3g"}, {"ntfs", "ntfsprogs"},
 	{"LUKS", "luks"}, {"LVM", "lvm2"},
@@ -98,7 +97,7 @@ func (a *Appliance) askFeatures(ctx context.Context, f *Facts) error {
 	return ctx.Err()
 }
 
-// tryNTFS does to an empty NTFS what an edit would: only a try tells.
+// tryNTFS edits an empty NTFS: no other check shows whether that works.
 func (a *Appliance) tryNTFS(ctx context.Context) error {
 	for _, call := range []func() error{
 		func() error { return a.g.Mkfs("ntfs", "/dev/sda", nil) },

@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// probeExt reads an ext2, ext3 or ext4's own numbers. tune2fs opens what it
-// knows all features of, so it reports whether the tools here know them.
+// probeExt reads the superblock of an ext2, ext3 or ext4. tune2fs fails for a file system
+// with a feature that it does not know, so it shows whether e2fsprogs supports all.
 func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) error {
 	var facts map[string]string
 	err := a.do(ctx, func() (e error) { facts, e = a.g.Tune2fs_l(path(name)); return })
@@ -61,13 +61,13 @@ func (a *Appliance) extHead(ctx context.Context, name string) (*superblock.Ext, 
 	return e, nil
 }
 
-// fewGroups is how many allocation groups' headers a probe reads: a read takes some
-// hundredths of a second. The check reads all, if it has to.
+// fewGroups is how many headers of allocation groups a probe reads: each read takes some
+// hundredths of a second. The check reads all of them if necessary.
 const fewGroups = 64
 
 func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) error {
-	// Mounting replays the log, which xfs_repair needs; norecovery would
-	// count wrong.
+	// Mounting replays the log, as xfs_repair needs; with norecovery the counts would
+	// be wrong.
 	u, err := a.measure(ctx, name, c)
 	if err != nil || c.Problem != nil {
 		return err
@@ -86,7 +86,7 @@ func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) 
 	}
 	counts, err := a.xfsCounts(ctx, name, x)
 	if err == nil && counts != x.Counts() {
-		c.Notes = append(c.Notes, fmt.Sprintf("the XFS's superblock has %d blocks free and %d inodes, %d of them free; its groups have %d, %d and %d, which is what it is set to, as after an unclean unmount",
+		c.Notes = append(c.Notes, fmt.Sprintf("the XFS's superblock has %d blocks free and %d inodes, %d of them free; its groups have %d, %d and %d; the superblock is corrected, as after an unclean unmount",
 			x.BlocksFree, x.Inodes, x.InodesFree, counts.BlocksFree, counts.Inodes, counts.InodesFree))
 	}
 	return ctx.Err()
@@ -120,7 +120,7 @@ func (a *Appliance) probeBtrfs(ctx context.Context, name string, c *plan.Content
 	case s.Seeding():
 		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "the btrfs on %s is a seed, which is read-only", name)
 	case s.DeviceID != 1:
-		// libguestfs's btrfs_filesystem_resize takes no number of a device.
+		// libguestfs's btrfs_filesystem_resize has no parameter for the device's number.
 		c.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is device %d of its btrfs, and offline only device 1 can be grown; --partition-only makes room, and in the guest it is then: btrfs filesystem resize %d:max MOUNTPOINT", name, s.DeviceID, s.DeviceID)
 	default:
 		c.Problem, err = a.askWritable(ctx, name, c.Type, s.Unknown(a.kernelOf(ctx)))
@@ -153,7 +153,7 @@ func (a *Appliance) askNTFSProbe(ctx context.Context, name string, c *plan.Conte
 	case ntfsUnclean:
 		c.Problem = plan.Refuse(plan.NTFSDirty, name, "the NTFS on %s was not cleanly unmounted: its journal has unwritten changes", name)
 	default:
-		c.Problem = plan.Refuse(plan.FSDamaged, name, "ntfs-3g cannot mount the NTFS on %s (ntfs-3g.probe says %d)", name, code)
+		c.Problem = plan.Refuse(plan.FSDamaged, name, "ntfs-3g cannot mount the NTFS on %s (ntfs-3g.probe exits with status %d)", name, code)
 	}
 	return nil
 }
@@ -182,14 +182,14 @@ func (a *Appliance) probeNTFS(ctx context.Context, name string, c *plan.Content)
 			return err
 		}
 	}
-	// A volume in use is dirty until Windows has shut down; bad clusters stay.
+	// A volume in use is dirty until Windows has shut down; bad clusters remain.
 	if c.Problem != nil && c.Problem.Reason != plan.NTFSDirty {
 		return nil
 	}
 	return a.askBadClusters(ctx, name, c)
 }
 
-// windowsRole tells Windows' own volumes by their top directory.
+// windowsRole recognises Windows' own volumes by the names in their top directory.
 func windowsRole(names []string) plan.Role {
 	has := func(name string) bool {
 		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
@@ -205,7 +205,7 @@ func windowsRole(names []string) plan.Role {
 	return ""
 }
 
-// probeNTFSAgain looks at what Windows does to its volume when it shuts down:
+// probeNTFSAgain reads what Windows may have changed on the volume at its shutdown:
 // hibernation, and the dirty flag.
 func (a *Appliance) probeNTFSAgain(ctx context.Context, name string, c *plan.Content, device size.Bytes) error {
 	if err := a.askNTFSProbe(ctx, name, c); err != nil || c.Problem != nil {
@@ -214,9 +214,9 @@ func (a *Appliance) probeNTFSAgain(ctx context.Context, name string, c *plan.Con
 	return a.askNTFSResize(ctx, name, c, sameNTFSSize(c.Size, a.ntfsCluster[name], device))
 }
 
-// askNTFSResize asks ntfsresize for the very size the volume has: it looks at
-// the dirty flag first, and then finds nothing to do. A flag it would pass on
-// to Windows is not set by that.
+// askNTFSResize runs ntfsresize with the size that the volume has: ntfsresize checks the
+// dirty flag first, and then has nothing to do. It does not set the flag that makes
+// Windows run chkdsk.
 func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Content, same size.Bytes) error {
 	err := a.do(ctx, func() error { return a.g.Ntfsresize_size(path(name), int64(same)) })
 	if err == nil || ctx.Err() != nil {
@@ -226,12 +226,11 @@ func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Cont
 	return nil
 }
 
-// sameNTFSSize returns a size that ntfsresize takes for the one a volume of whole
-// clusters has. It leaves a sector for the copy of the boot sector and rounds
-// the rest down to clusters (ntfsresize.c: new_size = (bytes - sector_size) /
-// cluster_size); so what is added has to be at least a sector, and less than
-// a sector and a cluster. Sectors are 512 or 4096 bytes, a cluster is at least
-// a sector.
+// sameNTFSSize returns a size that ntfsresize considers equal to the volume's. ntfsresize
+// subtracts a sector for the copy of the boot sector and rounds down to clusters
+// (ntfsresize.c: new_size = (bytes - sector_size) / cluster_size); so the size must exceed
+// the volume's by at least a sector, and by less than a sector and a cluster. Sectors have
+// 512 or 4096 bytes, a cluster has at least one sector.
 func sameNTFSSize(volume, cluster, device size.Bytes) size.Bytes {
 	if cluster >= 4096 && volume+4096 <= device {
 		return volume + 4096
@@ -243,10 +242,10 @@ func ntfsRefusal(name string, err error) *plan.Refusal {
 	if strings.Contains(err.Error(), "scheduled for check") {
 		return plan.Refuse(plan.NTFSDirty, name, "the NTFS on %s is marked for a check", name)
 	}
-	return plan.Refuse(plan.FSDamaged, name, "ntfsresize will not touch the NTFS on %s: %v", name, err)
+	return plan.Refuse(plan.FSDamaged, name, "ntfsresize refuses the NTFS on %s: %v", name, err)
 }
 
-// measure notes down the mounted file system's size and used space.
+// measure stores the file system's size and used space in the content.
 func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) (usage, error) {
 	u, err := a.statfs(ctx, name)
 	if ctx.Err() != nil {
@@ -266,8 +265,8 @@ func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) (
 func (a *Appliance) checkFS(ctx context.Context, device, content string) error {
 	switch content {
 	case "ext2", "ext3", "ext4":
-		// -p replays the journal and mends what is safe to; anything else
-		// is an error.
+		// -p replays the journal and makes safe repairs; any other damage is an
+		// error.
 		return a.do(ctx, func() error {
 			return a.g.E2fsck(path(device), &guestfs.OptargsE2fsck{Correct_is_set: true, Correct: true})
 		})
@@ -277,7 +276,7 @@ func (a *Appliance) checkFS(ctx context.Context, device, content string) error {
 		var code int
 		err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(device)); return })
 		if err == nil && code != ntfsOK {
-			err = fmt.Errorf("ntfs-3g.probe says %d", code)
+			err = fmt.Errorf("ntfs-3g.probe exits with status %d", code)
 		}
 		return err
 	case "btrfs":
@@ -286,7 +285,7 @@ func (a *Appliance) checkFS(ctx context.Context, device, content string) error {
 	return fmt.Errorf("no checker for %s", content)
 }
 
-var errXFS = errors.New("xfs_repair -n finds damage")
+var errXFS = errors.New("xfs_repair -n reports damage")
 
 func (a *Appliance) xfsRepairDry(ctx context.Context, device string) error {
 	var code int

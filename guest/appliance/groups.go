@@ -12,18 +12,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// pv is a PV on a device, as it describes itself.
+// pv is a PV, as its own metadata describes it.
 type pv struct {
 	device string
 	label  lvm.Label
 	// group is the newest description of its group; nil for a PV without one.
 	group *lvm.Group
-	// problem says why LVM in the appliance leaves it alone; nil for none.
+	// problem is why LVM in the appliance must not or cannot use the PV; nil for none.
 	problem *plan.Refusal
 }
 
-// readPVs reads what is on those devices. The description of a group is on some of
-// its PVs at least, and on all of them by default.
+// readPVs reads the PVs on the devices. Some PVs of a group, by default all, have the
+// description of the group.
 func (a *Appliance) readPVs(ctx context.Context, devices []string) ([]pv, error) {
 	var pvs []pv
 	newest := map[string]*lvm.Group{} // by UUID
@@ -48,8 +48,8 @@ func (a *Appliance) readPVs(ctx context.Context, devices []string) ([]pv, error)
 	return pvs, nil
 }
 
-// readPV reads one PV, and the description of its group, if there is one on it. What
-// cannot be read becomes the PV's problem.
+// readPV reads one PV, and the description of its group if the PV has one. An unreadable
+// description becomes the PV's problem.
 func (a *Appliance) readPV(ctx context.Context, device string) (pv, *lvm.Group, error) {
 	p := pv{device: device}
 	unreadable := func(err error) (pv, *lvm.Group, error) {
@@ -95,7 +95,7 @@ func (a *Appliance) readPV(ctx context.Context, device string) (pv, *lvm.Group, 
 	return p, nil, nil
 }
 
-// most is how much one call reads: libguestfs's messages have 4 MiB.
+// most is how much one call reads: a message of libguestfs has at most 4 MiB.
 const most = 2 * size.MiB
 
 // pread reads a part of a device.
@@ -120,7 +120,7 @@ func (a *Appliance) pread(ctx context.Context, device string, area lvm.Area) ([]
 	return all, nil
 }
 
-// judgePVs finds the PVs that LVM in the appliance must not touch, or will not.
+// judgePVs finds the PVs that LVM in the appliance must not change, or will refuse.
 func judgePVs(pvs []pv) {
 	devices, names := map[string][]string{}, map[string]string{}
 	for _, p := range pvs {
@@ -150,8 +150,7 @@ func judgePVs(pvs []pv) {
 	}
 }
 
-// foreign refuses a group that LVM leaves to another system, or that several systems
-// share.
+// foreign refuses a group that belongs to another system, or that several systems share.
 func foreign(g *lvm.Group) *plan.Refusal {
 	refuse := func(format string, args ...any) *plan.Refusal {
 		r := plan.Refuse(plan.UnsupportedLayout, g.Name, "volume group %s "+format, append([]any{g.Name}, args...)...)
@@ -162,21 +161,21 @@ func foreign(g *lvm.Group) *plan.Refusal {
 	case g.SystemID != "":
 		return refuse("belongs to another host: its system ID is %q, and the appliance has none", g.SystemID)
 	case g.LockType != "" && g.LockType != "none":
-		return refuse("is shared by several hosts (lock type %s), whose locks are not to be had here", g.LockType)
+		return refuse("is shared by several hosts (lock type %s), whose locks are not available here", g.LockType)
 	case g.Clustered:
-		return refuse("is clustered: shared by several hosts, whose locks are not to be had here")
+		return refuse("is clustered: shared by several hosts, whose locks are not available here")
 	case g.Exported:
 		r := refuse("is exported (vgexport): it cannot be used before vgimport is run")
 		r.Way = ""
 		return r
 	case g.ReadOnly:
-		return refuse("is read-only: LVM changes nothing in it")
+		return refuse("is read-only: LVM refuses to change it")
 	}
 	return nil
 }
 
-// openGroupsOf activates the groups of those PVs that LVM may touch. It does not get
-// to see the others: already that they are there makes its scan fail.
+// openGroupsOf activates the groups of the PVs that LVM may use. The other PVs are hidden
+// from LVM: their mere presence makes its scan fail.
 func (a *Appliance) openGroupsOf(ctx context.Context, pvs []pv) error {
 	var good []string
 	for _, p := range pvs {
@@ -205,7 +204,7 @@ func (a *Appliance) unfilter(ctx context.Context) error {
 	return a.do(ctx, a.g.Lvm_clear_filter)
 }
 
-// probeGroups activates the volume groups and looks at their volumes.
+// probeGroups activates the volume groups and probes their volumes.
 func (a *Appliance) probeGroups(ctx context.Context, l *plan.Layout) error {
 	var devices []string
 	for _, d := range l.Devices {
@@ -239,7 +238,7 @@ func (a *Appliance) probeGroups(ctx context.Context, l *plan.Layout) error {
 	return nil
 }
 
-// placePV notes a PV at its device.
+// placePV adds a PV to its device in the layout.
 func placePV(l *plan.Layout, p pv) {
 	d, _ := l.Find(p.device)
 	c := &d.Content
@@ -254,7 +253,7 @@ func placePV(l *plan.Layout, p pv) {
 	c.Size, c.Used, c.Free = extents(here.Count), extents(used), extents(here.Count-used)
 }
 
-// placeGroup notes a group and its volumes.
+// placeGroup adds a group and its volumes to the layout.
 func (a *Appliance) placeGroup(ctx context.Context, l *plan.Layout, g *lvm.Group, pvs []pv) error {
 	group := plan.Group{Name: g.Name, Extent: g.Extent, Missing: len(g.PVs)}
 	devices := map[string]string{} // by the PV's UUID
@@ -279,7 +278,7 @@ func (a *Appliance) placeGroup(ctx context.Context, l *plan.Layout, g *lvm.Group
 		problem = plan.RefuseMissing(group)
 		for _, name := range group.PVs {
 			d, _ := l.Find(name)
-			d.Content.Problem = problem // LVM changes nothing in such a group
+			d.Content.Problem = problem // LVM refuses to change such a group
 		}
 	}
 	for _, lv := range g.LVs {
@@ -293,7 +292,7 @@ func (a *Appliance) placeGroup(ctx context.Context, l *plan.Layout, g *lvm.Group
 	return nil
 }
 
-// placeLV notes a volume, and looks into it if it is active.
+// placeLV adds a volume to the layout, and probes its content if it is active.
 func (a *Appliance) placeLV(ctx context.Context, l *plan.Layout, g *lvm.Group, lv lvm.LV, devices map[string]string, problem *plan.Refusal) error {
 	name := g.Name + "/" + lv.Name
 	end, behind, last := g.End(lv)
@@ -320,16 +319,16 @@ func (a *Appliance) placeLV(ctx context.Context, l *plan.Layout, g *lvm.Group, l
 	case lv.Kind != "":
 		content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is %s, not a plain volume", name, lv.Kind)
 	case !active && lv.Skip:
-		content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is not activated: it is set to be left out (lvchange -ky)", name)
+		content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is not activated: its activation is skipped by a flag (lvchange -ky)", name)
 	case !active:
-		content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is not activated: LVM in the appliance left it out", name)
+		content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is not activated: LVM in the appliance did not activate it", name)
 	case lv.ReadOnly:
 		content.Problem = plan.Refuse(plan.UnsupportedLayout, name, "%s is set read-only in LVM (lvchange -pr)", name)
 	}
 	return nil
 }
 
-// pvSize returns a PV's size as the description of its group has it now.
+// pvSize returns a PV's size by the present description of its group.
 func (a *Appliance) pvSize(ctx context.Context, device string) (size.Bytes, error) {
 	pvs, err := a.readPVs(ctx, a.pvs)
 	if err != nil {

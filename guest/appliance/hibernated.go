@@ -11,11 +11,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/memory"
 )
 
-// held is what a device holds, in blkid's word.
+// held is a device and its content, by blkid's name.
 type held struct{ device, kind string }
 
-// FindMemoryImage looks for the memory of a hibernated system on the disk of a layout,
-// and notes it there. Of a disk that a running guest writes to it is not asked.
+// FindMemoryImage looks for the memory of a hibernated system on the disk, and adds it to
+// the layout. It is not called for the disk of a running guest.
 func (a *Appliance) FindMemoryImage(ctx context.Context, l *plan.Layout) error {
 	var devices []held
 	for _, d := range l.Devices {
@@ -23,7 +23,7 @@ func (a *Appliance) FindMemoryImage(ctx context.Context, l *plan.Layout) error {
 			l.Hibernated = p
 			return nil
 		}
-		// NTFS has been asked by Probe, and what it could not mount is not mounted here.
+		// Probe has checked NTFS. What Probe could not mount is not mounted here either.
 		p := d.Content.Problem
 		if d.Content.Type != "ntfs" && (p == nil || p.Reason != plan.FSDamaged && p.Reason != plan.NewerFeature) {
 			devices = append(devices, held{d.Name, d.Content.Type})
@@ -34,8 +34,8 @@ func (a *Appliance) FindMemoryImage(ctx context.Context, l *plan.Layout) error {
 	return err
 }
 
-// Hibernated refuses disks on which a system waits to be resumed: all that are in the
-// appliance are looked at. Nothing stays mounted.
+// Hibernated returns a refusal if one of the appliance's disks has a system that waits to
+// be resumed. Nothing stays mounted.
 func (a *Appliance) Hibernated(ctx context.Context) (*plan.Refusal, error) {
 	if _, _, err := a.openAll(ctx); err != nil {
 		return nil, err
@@ -61,10 +61,11 @@ func (a *Appliance) Hibernated(ctx context.Context) (*plan.Refusal, error) {
 	return a.memoryImage(ctx, devices)
 }
 
-// memoryImage looks at each device: its own header, its hiberfil.sys, and the swap files
-// in its file system.
+// memoryImage checks each device: its header, its hiberfil.sys, and the swap files in its
+// file system.
 func (a *Appliance) memoryImage(ctx context.Context, devices []held) (*plan.Refusal, error) {
-	// Where a boot loader reports that a swap file begins counts for any file system.
+	// A boot loader names the offset of a swap file, but not its file system: so the
+	// offset is checked on every file system.
 	var offsets []int64
 	var mounted []string
 	for _, d := range devices {
@@ -108,8 +109,8 @@ func (a *Appliance) asleep(device, where string) *plan.Refusal {
 	return plan.Refuse(plan.Hibernated, name, "a hibernated system waits to be resumed: %s on %s holds the image of its memory", where, name)
 }
 
-// Where swap files lie by custom, and what says where else; below the top of a file
-// system or of a subvolume that distributions make.
+// The usual places of swap files, and the configuration files that name others, in the
+// top directory of a file system or of a usual subvolume.
 const (
 	subvolumes  = "/{,@/,@rootfs/,root/,@swap/,swap/}"
 	customFiles = subvolumes + "{swapfile*,swap.img*,swap,*.swap,swap/swapfile*,swap/*.swap,var/swap,var/swapfile*,var/swap/swapfile*,var/cache/swap/*}"
@@ -119,8 +120,8 @@ const (
 )
 
 // suspendedFile looks for a swap file with a memory image in one file system, and for
-// what its boot loader says of others. One that cannot be mounted has none: whoever
-// needs it finds out why.
+// offsets of others in the configuration of its boot loader. A file system that cannot be
+// mounted is skipped: the steps that need it report why.
 func (a *Appliance) suspendedFile(ctx context.Context, device string) (offsets []int64, file string, err error) {
 	if err := a.do(ctx, func() error { return a.g.Mount_ro(path(device), "/") }); err != nil {
 		return nil, "", ctx.Err()
@@ -150,9 +151,9 @@ func (a *Appliance) suspendedFile(ctx context.Context, device string) (offsets [
 	return offsets, "", ctx.Err()
 }
 
-// anywhere returns the places where a file of the guest's tree may be in one of its file
-// systems: below the subvolume of whoever names it, and below every mount point that its
-// path may begin with.
+// anywhere returns the places in one file system where a file of the guest's tree may be:
+// below the subvolume of the file that names it, and with every possible mount point cut
+// off its path.
 func anywhere(files []string, namedBy string) []string {
 	top, _, _ := strings.Cut(namedBy, "/etc/")
 	var all []string
@@ -173,14 +174,14 @@ func anywhere(files []string, namedBy string) []string {
 	return all
 }
 
-// glob returns the files that match; none where that cannot be said.
+// glob returns the files that match; none after an error.
 func (a *Appliance) glob(ctx context.Context, pattern string) []string {
 	var names []string
 	_ = a.do(ctx, func() (e error) { names, e = a.g.Glob_expand(pattern, nil); return })
 	return slices.DeleteFunc(names, func(n string) bool { return strings.HasSuffix(n, "/") })
 }
 
-// What is read of a guest's configuration, and looked at because of it, is bounded.
+// Limits for reading a guest's configuration, which is not trusted.
 const (
 	maxText    = 256 << 10
 	maxFiles   = 300
@@ -189,7 +190,7 @@ const (
 
 func (a *Appliance) text(ctx context.Context, name string) []byte { return a.head(ctx, name, maxText) }
 
-// head returns the beginning of a plain file; nothing of anything else.
+// head returns the beginning of a plain file; nothing for other types of file.
 func (a *Appliance) head(ctx context.Context, name string, n int) []byte {
 	var plain bool
 	if err := a.do(ctx, func() (e error) { plain, e = a.g.Is_file(name, nil); return }); err != nil || !plain {
@@ -200,8 +201,8 @@ func (a *Appliance) head(ctx context.Context, name string, n int) []byte {
 	return head
 }
 
-// suspendedAt looks at a page of a device: a kernel counts resume_offset in its own
-// pages.
+// suspendedAt checks a page of a device, for each possible page size: a kernel counts
+// resume_offset in its own pages.
 func (a *Appliance) suspendedAt(ctx context.Context, device string, page int64) bool {
 	for _, bytes := range []int64{4 << 10, 16 << 10, 64 << 10} {
 		var head []byte

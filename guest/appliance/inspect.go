@@ -11,10 +11,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Inspect adds what libguestfs inspection knows to a probed layout: the
-// operating system, its mount points or drive letters. It takes seconds, so
-// Probe leaves it to whoever needs it. Of a disk without an operating system,
-// with several, or damaged so that inspection gives up, only the fstabs are read.
+// Inspect adds the results of libguestfs inspection to a probed layout: the operating
+// system, its mount points or drive letters. It takes seconds, so it is not part of Probe.
+// If the disk has no operating system or several, or inspection fails because of damage,
+// only the fstabs are read.
 func (a *Appliance) Inspect(ctx context.Context, l *plan.Layout) error {
 	defer func() { _ = silently(a.g, a.g.Umount_all) }()
 	roots, err := a.systems(ctx)
@@ -62,7 +62,7 @@ func (a *Appliance) describeOS(ctx context.Context, l *plan.Layout, root string)
 	return nil
 }
 
-// lookInside reads what inspection does not tell.
+// lookInside reads what inspection does not report.
 func (a *Appliance) lookInside(ctx context.Context, l *plan.Layout, root string) error {
 	if err := a.do(ctx, func() error { return a.g.Mount_ro(root, "/") }); err != nil {
 		return ctx.Err()
@@ -86,15 +86,15 @@ func (a *Appliance) findDrivers(ctx context.Context, os *plan.OS) error {
 	return ctx.Err()
 }
 
-// ReadFstabs looks into every file system that may be Linux's root for what it
-// mounts by its place on the disk. It takes a second for each, inspection many.
+// ReadFstabs reads the fstab of every file system that may be Linux's root, for mounts by
+// an offset on the disk. That takes a second for each; inspection takes many.
 func (a *Appliance) ReadFstabs(ctx context.Context, l *plan.Layout) error {
 	for _, d := range l.Devices {
 		if !d.Content.Growable() || d.Content.Type == "ntfs" || d.Content.Problem != nil {
 			continue
 		}
 		if err := a.do(ctx, func() error { return a.g.Mount_ro(path(d.Name), "/") }); err != nil {
-			continue // the check says why
+			continue // the check reports why
 		}
 		err := a.readFstab(ctx, l)
 		if err := errors.Join(err, a.do(ctx, a.g.Umount_all)); err != nil {
@@ -104,7 +104,7 @@ func (a *Appliance) ReadFstabs(ctx context.Context, l *plan.Layout) error {
 	return ctx.Err()
 }
 
-// fstabSize is as much as is read of it: the guest wrote it.
+// fstabSize limits how much is read of an fstab, which is not trusted.
 const fstabSize = 1 << 16
 
 func (a *Appliance) readFstab(ctx context.Context, l *plan.Layout) error {
@@ -116,9 +116,8 @@ func (a *Appliance) readFstab(ctx context.Context, l *plan.Layout) error {
 	return ctx.Err()
 }
 
-// byOffset finds what fstab(5) mounts from a whole disk by an offset, as the
-// mount(8) option offset= has it. Which of the guest's disks is meant nobody can
-// tell from here.
+// byOffset returns the lines of an fstab(5) that mount from a whole disk by an offset (the
+// option offset= of mount(8)). Which of the guest's disks is meant cannot be known here.
 func byOffset(fstab string) []plan.Offset {
 	var found []plan.Offset
 	for line := range strings.Lines(fstab) {
@@ -133,7 +132,7 @@ func byOffset(fstab string) []plan.Offset {
 			}
 			at, err := strconv.ParseInt(text, 0, 64)
 			if err != nil {
-				at = -1 // with a unit, maybe
+				at = -1 // perhaps a number with a unit
 			}
 			found = append(found, plan.Offset{MountPoint: fields[1], At: size.Bytes(at)})
 		}
@@ -141,7 +140,7 @@ func byOffset(fstab string) []plan.Offset {
 	return found
 }
 
-// noteMount writes a mount point or a drive letter to its device.
+// noteMount adds a mount point or a drive letter to its device.
 func (a *Appliance) noteMount(l *plan.Layout, where, device string) {
 	d, ok := l.Find(deviceOf(device))
 	if !ok {
@@ -156,8 +155,8 @@ func (a *Appliance) noteMount(l *plan.Layout, where, device string) {
 	}
 }
 
-// deviceOf is our name for what inspection calls a device; a btrfs subvolume
-// is "btrfsvol:/dev/sda2/root" there.
+// deviceOf returns the device's name for a name of inspection, which writes a btrfs
+// subvolume as "btrfsvol:/dev/sda2/root".
 func deviceOf(mountable string) string {
 	if rest, ok := strings.CutPrefix(mountable, "btrfsvol:/dev/"); ok {
 		device, _, _ := strings.Cut(rest, "/")

@@ -12,9 +12,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// judge returns why a file system that should have been mounted, or read by its tool,
-// was not: the host lacks what it takes, the file system is newer than the host or
-// not all here, or it is damaged. shown is the device's name for people.
+// judge returns why a file system could not be mounted, or read by its tool: the host
+// lacks a driver or tool, the file system has newer features or spans other disks, or it
+// is damaged. shown is the device's name for people.
 func (a *Appliance) judge(ctx context.Context, device, shown, kind string, failure error) *plan.Refusal {
 	if missing := a.lacks(ctx, kind); missing != "" {
 		return plan.Refuse(plan.NoDriver, kind, "this host's appliance has no %s, so %s cannot be read: %s is missing", kind, shown, missing)
@@ -34,8 +34,8 @@ func (a *Appliance) judge(ctx context.Context, device, shown, kind string, failu
 	return plan.Refuse(plan.FSDamaged, shown, "the %s on %s is damaged: %v", kind, shown, failure)
 }
 
-// lacks names what the appliance would need for a file system of that kind and does
-// not have; "" when it has it, or cannot be asked.
+// lacks returns what the appliance is missing for a kind of file system; "" if nothing is
+// missing, or that cannot be found out.
 func (a *Appliance) lacks(ctx context.Context, kind string) string {
 	if kind == "" || strings.Contains(kind, " ") {
 		return ""
@@ -51,7 +51,7 @@ func (a *Appliance) lacks(ctx context.Context, kind string) string {
 		}
 	}
 	if kind == "ntfs" {
-		return "" // ntfs-3g is no file system of the kernel's
+		return "" // ntfs-3g needs no file system in the kernel
 	}
 	var there bool
 	err := a.do(ctx, func() (e error) { there, e = a.g.Filesystem_available(kind); return })
@@ -135,26 +135,26 @@ func (a *Appliance) judgeBtrfs(ctx context.Context, device, shown string) *plan.
 	return nil
 }
 
-// blamesFeatures reports whether the kernel itself reports that it does not mount the
-// device because of features: a distribution's may know more of them than its release
-// tells, and what it does not mount then is damaged.
+// blamesFeatures reports whether the kernel names features as the reason for not mounting
+// the device. The kernel of a distribution may support more features than its release
+// suggests; what it does not mount is then damaged.
 func (a *Appliance) blamesFeatures(ctx context.Context, device, kind string) bool {
 	if _, err := a.statfs(ctx, device); err == nil {
-		return true // it can be read; only a tool gave up
+		return true // it can be mounted; only a tool failed
 	}
 	return a.loggedFeatures(ctx, kind)
 }
 
-// loggedFeatures looks for it in the kernel's messages; where there are none to be
-// had, it is taken to be so.
+// loggedFeatures reports whether the kernel's messages blame features. It returns true if
+// the messages cannot be read.
 func (a *Appliance) loggedFeatures(ctx context.Context, kind string) bool {
 	var log string
 	err := a.do(ctx, func() (e error) { log, e = a.g.Dmesg(); return })
 	return err != nil || superblock.BlamesFeatures(kind, log)
 }
 
-// askWritable refuses a file system that mounts read-only and has features that the
-// kernel may not write; the kernel is asked.
+// askWritable refuses a file system with features that allow only a read-only mount: it
+// tries to mount the file system for writing.
 func (a *Appliance) askWritable(ctx context.Context, device, kind string, maybe []superblock.Unknown) (*plan.Refusal, error) {
 	if len(maybe) == 0 {
 		return nil, nil
@@ -166,8 +166,8 @@ func (a *Appliance) askWritable(ctx context.Context, device, kind string, maybe 
 	return newer(kind, device, "the kernel "+a.kernelOf(ctx)+" of this host's appliance", maybe), nil
 }
 
-// xfsHead reads an XFS's superblock, and gives its sector. What was mounted has to be
-// unmounted before: a mounted XFS keeps it in memory.
+// xfsHead reads an XFS's superblock, and returns it with its sector. The XFS must not be
+// mounted: a mounted XFS keeps the superblock in memory.
 func (a *Appliance) xfsHead(ctx context.Context, device string) (*superblock.XFS, []byte, error) {
 	sector, err := a.block(ctx, device, 32<<10, 0)
 	if err != nil {
@@ -202,10 +202,10 @@ func (a *Appliance) xfsCounts(ctx context.Context, device string, x *superblock.
 	return c, nil
 }
 
-// xfsCheck is xfs_repair -n, which takes counters of the superblock that are off by a
-// few for damage: XFS in Linux 3.10 left them so, and the kernel corrects them only
-// after an unclean unmount. Where the groups' own headers add up to others, those are
-// written, as the kernel would write them, and the check has to find nothing then.
+// xfsCheck runs xfs_repair -n, which treats counters in the superblock that are off by a
+// few as damage. XFS in Linux 3.10 left such counters, and the kernel corrects them only
+// after an unclean unmount. So if the groups' headers add up to other counters, xfsCheck
+// writes those, as the kernel would, and repeats the check.
 func (a *Appliance) xfsCheck(ctx context.Context, device string) error {
 	failed := a.xfsRepairDry(ctx, device)
 	if !errors.Is(failed, errXFS) {

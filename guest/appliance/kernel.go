@@ -18,26 +18,25 @@ import (
 	"libguestfs.org/guestfs"
 )
 
-// A kernel unpacks itself when it boots. With software emulation that is a
-// quarter of an appliance's launch (4 of 16 s); the host does it in one second,
-// and keeps the result.
+// A kernel unpacks itself when it boots. With software emulation, that takes a quarter of
+// an appliance's launch (4 of 16 s). The host unpacks it in one second and keeps the result.
 
 // kernel is the appliance's kernel, unpacked.
 type kernel struct {
-	// packed is libguestfs's file, and sum what was in it.
+	// packed is the path of libguestfs's file, and sum the checksum of its content.
 	packed string
 	sum    [sha256.Size]byte
-	// unpacked is ours.
+	// unpacked is the path of the unpacked file.
 	unpacked string
 }
 
-// errOtherKernel is an appliance that libguestfs has built anew, after the host
-// got another kernel.
+// errOtherKernel reports that libguestfs has just built a new appliance, because the host
+// has a new kernel.
 var errOtherKernel = errors.New("the appliance's kernel has just changed")
 
-// unpack finds the kernel of the appliance that libguestfs keeps (guestfs(3),
-// "SUPERMIN APPLIANCE"), and unpacks it into the user's cache directory, unless it
-// is there. There is none before libguestfs has built its first appliance.
+// unpack finds the kernel of libguestfs's cached appliance (guestfs(3), "SUPERMIN
+// APPLIANCE"), and unpacks it into the user's cache directory, unless it is there already.
+// There is no kernel before libguestfs has built its first appliance.
 func unpack(ctx context.Context, g *guestfs.Guestfs) (*kernel, error) {
 	var cache string
 	if err := silently(g, func() (e error) { cache, e = g.Get_cachedir(); return }); err != nil {
@@ -65,12 +64,12 @@ func unpack(ctx context.Context, g *guestfs.Guestfs) (*kernel, error) {
 	return k, k.keep(dir, elf)
 }
 
-// applianceKernel returns where libguestfs keeps it.
+// applianceKernel returns the path of the kernel in libguestfs's cache.
 func applianceKernel(cache string) string {
 	return filepath.Join(cache, fmt.Sprintf(".guestfs-%d", os.Geteuid()), "appliance.d", "kernel")
 }
 
-// keep writes it down in the place of those of earlier kernels.
+// keep writes the unpacked kernel, and deletes those of earlier kernels.
 func (k *kernel) keep(dir string, content []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -83,8 +82,8 @@ func (k *kernel) keep(dir string, content []byte) error {
 	return renameio.WriteFile(k.unpacked, content, 0o600)
 }
 
-// unpackKernel has QEMU boot the unpacked kernel: -kernel is -machine kernel=, and
-// the last one counts.
+// unpackKernel makes QEMU boot the unpacked kernel: -machine kernel= overrides an earlier
+// -kernel.
 func (a *Appliance) unpackKernel(ctx context.Context) error {
 	k, err := unpack(ctx, a.g)
 	if err != nil {
@@ -95,7 +94,7 @@ func (a *Appliance) unpackKernel(ctx context.Context) error {
 	return silently(a.g, func() error { return a.g.Config("-machine", &option) })
 }
 
-// stale reports that libguestfs's kernel is another one by now.
+// stale reports whether libguestfs's kernel has changed since it was unpacked.
 func (k *kernel) stale() bool {
 	image, err := os.ReadFile(k.packed)
 	return err != nil || sha256.Sum256(image) != k.sum
@@ -111,9 +110,8 @@ const (
 	headerEnd     = 0x250
 )
 
-// unpackers are the programs for what a payload begins with, and how many bytes
-// of its length, appended by the kernel's build, are not the payload's own
-// (Linux, scripts/Makefile.lib).
+// unpackers has the program for each magic number of a payload, and how many bytes the
+// kernel's build appends to the payload (Linux, scripts/Makefile.lib).
 var unpackers = []struct {
 	magic, program string
 	appended       int
@@ -123,7 +121,7 @@ var unpackers = []struct {
 	{"\x28\xb5\x2f\xfd", "zstd", 4},
 }
 
-// vmlinux returns the ELF file within a bzImage, if QEMU can boot it.
+// vmlinux returns the ELF file in a bzImage, if QEMU can boot it.
 func vmlinux(ctx context.Context, image []byte) ([]byte, error) {
 	packed, err := payload(image)
 	if err != nil {
@@ -141,13 +139,13 @@ func vmlinux(ctx context.Context, image []byte) ([]byte, error) {
 		}
 		return out, bootable(out)
 	}
-	return nil, errors.New("the kernel is packed in a way that is not known here")
+	return nil, errors.New("unknown compression of the kernel")
 }
 
 func payload(image []byte) ([]byte, error) {
 	if len(image) < headerEnd || string(image[setupMagic:setupMagic+4]) != "HdrS" ||
 		binary.LittleEndian.Uint16(image[setupVersion:]) < 0x208 {
-		return nil, errors.New("no bzImage")
+		return nil, errors.New("the kernel is not a bzImage")
 	}
 	sectors := int(image[setupSectors])
 	if sectors == 0 {
@@ -157,7 +155,7 @@ func payload(image []byte) ([]byte, error) {
 	begin := code + int64(binary.LittleEndian.Uint32(image[payloadOffset:]))
 	end := begin + int64(binary.LittleEndian.Uint32(image[payloadLength:]))
 	if end > int64(len(image)) || end-begin < 16 {
-		return nil, errors.New("the bzImage is cut off")
+		return nil, errors.New("the bzImage is truncated")
 	}
 	return image[begin:end], nil
 }
@@ -166,7 +164,7 @@ func payload(image []byte) ([]byte, error) {
 // name (Xen, public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY).
 var pvhEntry = []byte("\x12\x00\x00\x00Xen\x00")
 
-// bootable reports whether QEMU can boot it without its packed form.
+// bootable returns an error if QEMU cannot boot the unpacked kernel.
 func bootable(vmlinux []byte) error {
 	file, err := elf.NewFile(bytes.NewReader(vmlinux))
 	if err != nil {

@@ -24,20 +24,20 @@ const (
 	kvmLimit      = time.Minute
 )
 
-// programName is what libguestfs takes this program for.
+// programName is the name of this program for libguestfs.
 const programName = "virt-grow"
 
-// ErrHung is an appliance that did not come up in time. It happens, seldom,
-// that one stops in the middle of its start; another one comes up.
+// ErrHung reports that an appliance did not start in time. Rarely, an appliance hangs
+// during its start; the next attempt works.
 var ErrHung = errors.New("the appliance did not start in time: its QEMU is running, but the appliance does not answer (--launch-timeout allows more time)")
 
-// kvmFailed is why a launch with KVM failed in this process, where one without
-// came up.
+// kvmFailed is why a launch with KVM failed in this process, if a launch without KVM
+// worked.
 var kvmFailed atomic.Pointer[error]
 
-// Launch starts the appliance. Where /dev/kvm is there but broken (nested
-// hosts), QEMU dies at once or stands still, and libguestfs does not fall back
-// by itself.
+// Launch starts the appliance, without KVM if that fails: if /dev/kvm exists but does not
+// work (nested hosts), QEMU exits at once or hangs, and libguestfs does not fall back by
+// itself.
 func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	if o.Accel == "" {
 		o.Accel = Auto
@@ -60,7 +60,7 @@ func Launch(ctx context.Context, o Options) (*Appliance, error) {
 	return launchWithout(ctx, o, err)
 }
 
-// launchWithout launches without KVM, which failed.
+// launchWithout launches without KVM, after a launch with KVM failed.
 func launchWithout(ctx context.Context, o Options, failed error) (*Appliance, error) {
 	o.Accel = TCG
 	a, err := launch(ctx, o)
@@ -80,8 +80,8 @@ func kvmPresent() bool {
 	return unix.Access("/dev/kvm", unix.R_OK|unix.W_OK) == nil
 }
 
-// launch launches with the kernel unpacked, where that helps, and without when
-// it does not work.
+// launch launches with the unpacked kernel if that is faster, and with the appliance's own
+// kernel if the unpacked one fails.
 func launch(ctx context.Context, o Options) (*Appliance, error) {
 	if o.Accel == TCG || !kvmPresent() {
 		a, err := launchKernel(ctx, o, true)
@@ -92,7 +92,7 @@ func launch(ctx context.Context, o Options) (*Appliance, error) {
 	return launchKernel(ctx, o, false)
 }
 
-// launchKernel launches with the appliance's own kernel, or with it unpacked.
+// launchKernel launches with the appliance's own kernel, or with the unpacked one.
 func launchKernel(ctx context.Context, o Options, unpacked bool) (*Appliance, error) {
 	g, err := guestfs.Create()
 	if err != nil {
@@ -127,13 +127,13 @@ func launchKernel(ctx context.Context, o Options, unpacked bool) (*Appliance, er
 func (a *Appliance) configure(o Options) error {
 	settings := []func() error{
 		func() error { return a.g.Set_backend("direct") },
-		// RHEL's libguestfs opens NTFS only for programs whose name begins with
-		// "virt-" (its patch to guestfs_available and mount); ours has to.
+		// RHEL's libguestfs supports NTFS only in programs whose name begins with
+		// "virt-" (its patch to guestfs_available and mount).
 		func() error { return a.g.Set_program(programName) },
-		// Ctrl-C at the terminal is for us, not for the appliance.
+		// Ctrl-C at the terminal must not reach the appliance.
 		func() error { return a.g.Set_pgroup(true) },
-		// The appliance boots a tenth faster with a second processor: udev uses
-		// it. More bring nothing.
+		// With a second processor the appliance boots 10 % faster: udev uses it. A third
+		// does not help.
 		func() error { return a.g.Set_smp(min(2, runtime.NumCPU())) },
 		func() error { return a.g.Set_autosync(false) },
 		func() error { return o.addDrives(a.g) },
@@ -169,8 +169,8 @@ func (d Drive) add(g *guestfs.Guestfs) error {
 		Protocol_is_set: true, Protocol: "nbd",
 		Server_is_set: true, Server: []string{"unix:" + d.Socket},
 		Format_is_set: true, Format: "raw",
-		// Flushes are left out on purpose: an overlay that did not reach its
-		// end is thrown away, and one that did is synced as a whole.
+		// Flushes are not needed: an incomplete overlay is discarded, and a complete
+		// one is synced as a whole.
 		Cachemode_is_set: true, Cachemode: "unsafe",
 	}
 	if d.Sector == 4096 {
@@ -179,8 +179,8 @@ func (d Drive) add(g *guestfs.Guestfs) error {
 	return g.Add_drive(d.Export, drive)
 }
 
-// boot launches. While it does, the appliance's QEMU is a child of the launching
-// thread, and libguestfs does not tell its number yet.
+// boot launches the appliance. During the launch, its QEMU is a child of the launching
+// thread, and libguestfs does not report its pid yet.
 func (a *Appliance) boot(ctx context.Context, o Options) error {
 	launching := make(chan int, 1)
 	done := make(chan error, 1)
@@ -232,8 +232,8 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 			}
 			time.Sleep(20 * time.Millisecond) // launch may start one more child, which sends no notice
 		case <-time.After(50 * time.Millisecond):
-			// One of them only tells libguestfs what QEMU can do; which one
-			// stays is known at the end.
+			// libguestfs starts one QEMU only to query its features; which one is the
+			// appliance's is known at the end.
 			for _, pid := range block.ChildrenOf(thread) {
 				tell(pid)
 			}
@@ -241,8 +241,8 @@ func (a *Appliance) boot(ctx context.Context, o Options) error {
 	}
 }
 
-// openQEMU opens the QEMU of an appliance that has just come up. libguestfs waits for
-// its child in later calls only, so the pid is still QEMU's.
+// openQEMU opens the QEMU of an appliance that has just started. libguestfs waits for its
+// child only in later calls, so the pid is still QEMU's.
 func (a *Appliance) openQEMU() (*block.Process, error) {
 	var pid int
 	if err := silently(a.g, func() (e error) { pid, e = a.g.Get_pid(); return }); err != nil {
@@ -255,9 +255,8 @@ func (a *Appliance) openQEMU() (*block.Process, error) {
 	return qemu, nil
 }
 
-// kill ends a child of the thread with what it has started itself, if it leads a
-// process group of its own: LIBGUESTFS_HV may name a script that runs QEMU. There is
-// no pidfd of a group.
+// kill ends a child of the thread, with all its process group if it leads one:
+// LIBGUESTFS_HV may name a script that runs QEMU. There is no pidfd for a group.
 func kill(thread, pid int) {
 	child, err := block.Open("appliance", pid)
 	if err != nil {
@@ -265,7 +264,7 @@ func kill(thread, pid int) {
 	}
 	defer child.Close()
 	if !slices.Contains(block.ChildrenOf(thread), pid) {
-		return // libguestfs has waited for it, and what was opened may be another process
+		return // libguestfs has waited for it, so the pid may be another process
 	}
 	if group, err := unix.Getpgid(pid); err == nil && group == pid {
 		_ = unix.Kill(-pid, unix.SIGKILL)

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Make makes what is inside a new, empty disk, and gives what is there then.
+// Make creates the content of a new, empty disk, and returns the resulting layout.
 func (a *Appliance) Make(ctx context.Context, d plan.NewDisk) (*plan.Layout, error) {
 	for _, make := range []func(context.Context, plan.NewDisk) error{a.makeTable, a.makeVolume, a.makeFS} {
 		if err := make(ctx, d); err != nil {
@@ -21,7 +21,7 @@ func (a *Appliance) Make(ctx context.Context, d plan.NewDisk) (*plan.Layout, err
 	return a.verifyMade(ctx, d)
 }
 
-// makeTable writes the table with its one partition.
+// makeTable writes a table with one partition.
 func (a *Appliance) makeTable(ctx context.Context, d plan.NewDisk) error {
 	if d.Table == plan.TableNone {
 		return nil
@@ -56,7 +56,7 @@ func (a *Appliance) each(ctx context.Context, calls []func() error) error {
 	return nil
 }
 
-// makeVolume makes the volume group and its one volume, with all there is.
+// makeVolume creates the volume group, with one volume that fills it.
 func (a *Appliance) makeVolume(ctx context.Context, d plan.NewDisk) error {
 	if d.Group == "" {
 		return nil
@@ -74,7 +74,7 @@ func (a *Appliance) makeFS(ctx context.Context, d plan.NewDisk) error {
 	return a.do(ctx, func() error { return a.g.Mkfs(d.FS, path(d.Device()), options) })
 }
 
-// verifyMade reads the disk anew.
+// verifyMade reads the disk again, and checks its content.
 func (a *Appliance) verifyMade(ctx context.Context, d plan.NewDisk) (*plan.Layout, error) {
 	if err := a.do(ctx, a.g.Sync); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (a *Appliance) verifyMade(ctx context.Context, d plan.NewDisk) (*plan.Layou
 	return l, a.VerifyFS(ctx, d.Device(), d.FS)
 }
 
-// judgeMade compares what is on the disk with what was to be.
+// judgeMade compares the layout with the request.
 func judgeMade(l *plan.Layout, d plan.NewDisk) error {
 	device, ok := l.Find(d.Device())
 	if !ok {

@@ -8,25 +8,25 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// ntfsPlace is what a boot sector of an NTFS says of the MFT. The names and offsets
+// ntfsPlace has the fields of an NTFS boot sector that describe the MFT. Names and offsets
 // are those of ntfs-3g's layout.h, NTFS_BOOT_SECTOR.
 type ntfsPlace struct {
-	mft    int64 // where it begins, in bytes
-	record int64 // size of a record in it, in bytes
+	mft    int64 // offset of the MFT, in bytes
+	record int64 // size of a record in the MFT, in bytes
 }
 
-// badClusterRecord is $BadClus's number in the MFT. The first sixteen records are in
-// one piece.
+// badClusterRecord is the number of $BadClus in the MFT. The first sixteen records are
+// contiguous.
 const badClusterRecord = 8
 
-// readNTFSPlace reads a boot sector; false reports that it is none.
+// readNTFSPlace reads a boot sector; ok is false if it is not one of an NTFS.
 func readNTFSPlace(boot []byte) (p ntfsPlace, ok bool) {
 	if len(boot) < 512 || !bytes.Equal(boot[3:11], []byte("NTFS    ")) {
 		return p, false
 	}
 	sector := int64(binary.LittleEndian.Uint16(boot[11:]))
 	cluster := sector * int64(boot[13])
-	if boot[13] > 0x80 { // clusters of more than 64 KiB: 2 to the power of what is missing to 256
+	if boot[13] > 0x80 { // clusters of more than 64 KiB: the size is 2^(256-n) sectors
 		cluster = sector << min(256-int(boot[13]), 16)
 	}
 	p.record = int64(int8(boot[64])) * cluster
@@ -39,9 +39,8 @@ func readNTFSPlace(boot []byte) (p ntfsPlace, ok bool) {
 	return p, ok
 }
 
-// badClusters counts the clusters that $BadClus holds as bad, from its record in the
-// MFT. Its stream $Bad is as large as the volume and a hole where clusters are good. A
-// record that is something else has none.
+// badClusters counts the bad clusters in the MFT record of $BadClus. Its stream $Bad is as
+// large as the volume, with holes for good clusters. Any other record counts as none.
 func badClusters(record []byte) int64 {
 	record = mended(record)
 	if len(record) < 48 || !bytes.Equal(record[:4], []byte("FILE")) {
@@ -54,7 +53,7 @@ func badClusters(record []byte) int64 {
 		}
 		attribute := record[at : at+length]
 		switch {
-		case kind == 0x20: // an attribute list: there are so many runs that they lie elsewhere
+		case kind == 0x20: // an attribute list: the runs do not fit into this record
 			return 1
 		case kind == 0x80 && attributeName(attribute) == "$\x00B\x00a\x00d\x00" && length >= 64 && attribute[8] != 0:
 			return allocated(attribute[min(int(binary.LittleEndian.Uint16(attribute[32:])), length):])
@@ -64,7 +63,7 @@ func badClusters(record []byte) int64 {
 	return 0
 }
 
-// attributeName is in UTF-16.
+// attributeName decodes the attribute's name, which is in UTF-16.
 func attributeName(attribute []byte) string {
 	from := int(binary.LittleEndian.Uint16(attribute[10:]))
 	to := from + 2*int(attribute[9])
@@ -74,9 +73,9 @@ func attributeName(attribute []byte) string {
 	return string(attribute[from:to])
 }
 
-// allocated counts the clusters in mapping pairs that are no holes. Each run is a byte
-// with the lengths of two numbers, then how many clusters it has, then where they are,
-// if they are anywhere.
+// allocated counts the clusters in mapping pairs that are not holes. A run is a byte with
+// the lengths of two numbers, then the number of clusters, then their place; a hole has no
+// place.
 func allocated(runs []byte) (n int64) {
 	for len(runs) > 0 && runs[0] != 0 {
 		count, place := int(runs[0]&15), int(runs[0]>>4)
@@ -93,7 +92,7 @@ func allocated(runs []byte) (n int64) {
 	return n
 }
 
-// mended returns a record with the last two bytes of each sector put back from its update
+// mended returns a record with the last two bytes of each sector restored from its update
 // sequence array.
 func mended(record []byte) []byte {
 	if len(record) < 48 {
@@ -110,8 +109,8 @@ func mended(record []byte) []byte {
 	return record
 }
 
-// askBadClusters: ntfsresize grows no volume with bad clusters, but does not say so
-// until it is asked for another size.
+// askBadClusters refuses a volume with bad clusters. ntfsresize refuses it, too, but only
+// when it is run with a new size.
 func (a *Appliance) askBadClusters(ctx context.Context, name string, c *plan.Content) error {
 	var boot, record []byte
 	if err := a.do(ctx, func() (e error) { boot, e = a.g.Pread_device(path(name), 512, 0); return }); err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// On returns the file systems on one of the disks, by its place, with type, UUID and
-// label. Called before OpenTree.
+// On returns the file systems on the disk with an index, with type, UUID and label. It
+// must be called before OpenTree.
 func (a *Appliance) On(ctx context.Context, disk int) ([]plan.Content, error) {
 	found, _, err := a.openAll(ctx)
 	if err != nil {

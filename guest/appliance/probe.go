@@ -13,10 +13,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Probe finds out what is on the disk, whose guest-visible size is disk: the
-// gate may be bigger already. It opens LUKS containers that there is a key for
-// and activates volume groups. A file system with an unclean journal gets it
-// replayed, as at the next boot; so Probe wants an overlay below.
+// Probe reads the layout of the disk. disk is the size that the guest sees: the gate may
+// be larger already. Probe opens LUKS containers for which there is a key, and activates
+// volume groups. It replays unclean journals, as the next boot would, so the gate must
+// export an overlay.
 func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, error) {
 	l := &plan.Layout{Size: disk, Sector: a.sector}
 	t, err := table.Read(a.reader(ctx), disk, a.sector)
@@ -44,18 +44,17 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 	return l, a.probeHeld(ctx, l)
 }
 
-// ProbeAgain is Probe for a disk that was probed a moment ago, when its guest
-// still ran. The table and the volume groups are read again; of what the
-// devices hold it is taken for granted that it is still there and of the same
-// size: the steps that check and grow it find out otherwise. What a guest's end
-// may have changed is looked at on the devices named.
+// ProbeAgain is Probe for a disk that was probed a moment ago, while its guest still ran.
+// It reads the table and the volume groups again. It assumes that the devices have the
+// same content and sizes as before: the steps that check and grow them detect a change. On
+// the named devices it checks what a shutdown may have changed.
 func (a *Appliance) ProbeAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error) {
 	a.known, a.closer = was, devices
 	defer func() { a.known, a.closer = nil, nil }()
 	return a.Probe(ctx, was.Size)
 }
 
-// recall is probeContent for a device that is known.
+// recall returns the content of a device that is known from the earlier probe.
 func (a *Appliance) recall(ctx context.Context, name string) (c plan.Content, known bool, err error) {
 	if a.known == nil {
 		return c, false, nil
@@ -82,7 +81,7 @@ func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout) error {
 		})
 	}
 	if slices.ContainsFunc(l.Table.Problems, func(p table.Problem) bool { return p.Fatal }) {
-		return nil // the kernel may see other partitions than the table says
+		return nil // the kernel may find other partitions than the table has
 	}
 	if err := a.probeEnds(ctx, l); err != nil {
 		return err
@@ -104,13 +103,12 @@ func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout) error {
 	return nil
 }
 
-// empty are partition types that hold nothing a probe could find.
+// empty has the partition types without content that can be probed.
 var empty = map[string]bool{
 	table.GPTMSR: true, table.GPTBIOSBoot: true, table.GPTPReP: true, table.MBRPReP: true,
 }
 
-// byType refuses what the partition's type says is part of something that only
-// Windows can grow.
+// byType refuses a partition whose type says that only Windows can grow its content.
 func byType(name string, kind table.Kind, partType string) *plan.Refusal {
 	switch {
 	case partType == table.GPTLDMMetadata, partType == table.GPTLDMData,
@@ -122,8 +120,8 @@ func byType(name string, kind table.Kind, partType string) *plan.Refusal {
 	return nil
 }
 
-// probeContent fills in what a device holds. It is called once a device; the
-// layout's slice may grow while it runs.
+// probeContent adds a device's content to the layout. It is called once for each device;
+// the layout's slice may grow meanwhile.
 func (a *Appliance) probeContent(ctx context.Context, l *plan.Layout, name string) error {
 	content, known, err := a.recall(ctx, name)
 	if !known && err == nil {
@@ -147,7 +145,7 @@ func (a *Appliance) probeContent(ctx context.Context, l *plan.Layout, name strin
 	return nil
 }
 
-// identify asks blkid what is there.
+// identify returns a device's content according to blkid.
 func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, error) {
 	var tags map[string]string
 	err := a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(name)); return })
@@ -165,8 +163,7 @@ func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, er
 		return c, nil
 	}
 	if err != nil && tags == nil {
-		// blkid exits with 8 when it finds more than one signature
-		// (blkid(8)): nobody can say what it is.
+		// blkid exits with 8 if it finds more than one signature (blkid(8)).
 		c := plan.Content{Type: plan.ContentUnknown}
 		c.Problem, err = a.ambiguous(ctx, name, err)
 		return c, err
@@ -178,7 +175,7 @@ func bitLocker(name string) *plan.Refusal {
 	return plan.Refuse(plan.BitLocker, name, "%s is encrypted with BitLocker", name)
 }
 
-// identifyByBytes tells nothing from something unknown.
+// identifyByBytes distinguishes an empty device from unknown content.
 func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Content, error) {
 	var head []byte
 	err := a.do(ctx, func() (e error) { head, e = a.g.Pread_device(path(name), 64<<10, 0); return })
@@ -190,7 +187,7 @@ func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Cont
 	}
 	c := plan.Content{Type: plan.ContentUnknown}
 	if len(head) > 516 && string(head[512:516]) == "\x57\x45\x56\x82" {
-		c.Type = "bsd" // blkid's word for it
+		c.Type = "bsd" // blkid's name
 		c.Problem = plan.Refuse(plan.UnknownContent, name, "%s holds a BSD label with partitions of its own", name)
 		return c, nil
 	}
@@ -202,13 +199,13 @@ func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Cont
 	return c, nil
 }
 
-// probes look closer at what blkid named.
+// probes has the probes for the types that need more than blkid.
 var probes = map[string]func(*Appliance, context.Context, string, *plan.Content) error{
 	"ext2": (*Appliance).probeExt, "ext3": (*Appliance).probeExt, "ext4": (*Appliance).probeExt,
 	"xfs": (*Appliance).probeXFS, "btrfs": (*Appliance).probeBtrfs, "ntfs": (*Appliance).probeNTFS,
 }
 
-// probeCrypt opens the container when there is a key, and looks inside.
+// probeCrypt opens the container if there is a key, and probes its content.
 func (a *Appliance) probeCrypt(ctx context.Context, l *plan.Layout, name string) error {
 	d, _ := l.Find(name)
 	problem, err := a.openCrypt(ctx, name, d.Content.UUID)
@@ -229,7 +226,7 @@ func (a *Appliance) probeCrypt(ctx context.Context, l *plan.Layout, name string)
 	return a.probeContent(ctx, l, inner)
 }
 
-// nameOf turns the appliance's path of a device into our name for it.
+// nameOf turns a device's path in the appliance into the device's name.
 func nameOf(devicePath string) string {
 	devicePath = strings.TrimPrefix(devicePath, "/dev/mapper/")
 	return strings.TrimPrefix(devicePath, "/dev/")

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// guestRoots returns the roots of the systems that the disks have, out of those that inspection
-// found: it calls every subvolume of a btrfs with a system in it a root, and so every
-// snapshot. Of several on one btrfs it is the default subvolume, which boots; else
-// the only one that is no snapshot.
+// guestRoots returns the roots of the installed systems. Inspection returns every btrfs
+// subvolume with a system as a root, snapshots included. Of several on one btrfs,
+// guestRoots returns the default subvolume, which is booted; else the only one that is not
+// a snapshot.
 func (a *Appliance) guestRoots(ctx context.Context, roots []string) ([]string, error) {
 	var kept []string
 	for _, root := range roots {
@@ -27,8 +27,8 @@ func (a *Appliance) guestRoots(ctx context.Context, roots []string) ([]string, e
 	return kept, nil
 }
 
-// rootsOf is guestRoots for the roots on one btrfs. libguestfs names the default subvolume by
-// the device alone, any other by its path.
+// rootsOf is guestRoots for the roots on one btrfs. libguestfs names the default subvolume
+// by the device alone, others by their path.
 func (a *Appliance) rootsOf(ctx context.Context, device string, roots []string) ([]string, error) {
 	if slices.Contains(roots, device) {
 		return []string{device}, nil
@@ -48,10 +48,10 @@ func (a *Appliance) rootsOf(ctx context.Context, device string, roots []string) 
 	return left, nil
 }
 
-// deviceHere returns the device that a mountable is on, under the name that calls take. The
-// kernel may have found the appliance's own disk before ours, which it then calls sdb:
-// libguestfs 1.48 translates the names of devices, but not those within the name of a
-// btrfs subvolume. Only of a single disk can it be told which one is meant.
+// deviceHere returns the device of a mountable, by the name that libguestfs calls accept.
+// If the kernel finds the appliance's own disk first, it calls the guest's disk sdb:
+// libguestfs 1.48 translates the names of devices, but not those in the name of a btrfs
+// subvolume. The device is only known if there is a single disk.
 func (a *Appliance) deviceHere(mountable string) string {
 	device := deviceOf(mountable)
 	if m := ofDisk.FindStringSubmatch(device); m != nil && a.disks == 1 && strings.HasPrefix(mountable, subvolume) {
@@ -79,7 +79,7 @@ func isSnapshot(subvolume string) bool {
 
 // noteCopies notes the subvolumes that were made as snapshots of another one of them.
 func (a *Appliance) noteCopies(ctx context.Context, device string, paths map[string]string, snapshots map[string]bool) error {
-	// The top of the file system has the number 5, whatever the default is.
+	// The top subvolume always has the ID 5.
 	if err := a.do(ctx, func() error { return a.g.Mount_options("ro,subvolid=5", device, "/") }); err != nil {
 		return ctx.Err()
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// openCrypt opens the LUKS container on a device. The refusal says why it
-// stays locked.
+// openCrypt opens the LUKS container on a device. If it cannot be opened, the refusal says
+// why.
 func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.Refusal, error) {
 	keys, err := a.keysFor(device, uuid)
 	if err != nil {
@@ -41,9 +41,9 @@ func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.R
 	return plan.Refuse(plan.LUKSLocked, device, "%s is encrypted with LUKS, and none of the %d key(s) given opens it", device, len(keys)), nil
 }
 
-// luksKey returns a key as that version of libguestfs wants it. Since 1.60, a key that
-// begins with "base64:" is decoded and "text:" is taken off (guestfs(3),
-// cryptsetup-open), so a key that is not to be changed is given with "text:".
+// luksKey returns a key in the form of that version of libguestfs. Since 1.60, libguestfs
+// decodes a key that begins with "base64:" and removes the prefix "text:" (guestfs(3),
+// cryptsetup-open), so the key is passed with "text:".
 func luksKey(version guestfs.Version, key string) string {
 	if version.Major > 1 || version.Major == 1 && version.Minor >= 60 {
 		return "text:" + key
@@ -67,7 +67,7 @@ func (a *Appliance) keysFor(device, uuid string) ([]string, error) {
 
 // openLVM finds the volume groups and activates them.
 func (a *Appliance) openLVM(ctx context.Context) error {
-	a.groups = true // some may be active even if it fails
+	a.groups = true // some may be active even after an error
 	if err := a.do(ctx, func() error { return a.g.Lvm_scan(true) }); err != nil {
 		return err
 	}
@@ -83,8 +83,8 @@ func (a *Appliance) deactivate(ctx context.Context) error {
 	return a.do(ctx, func() error { return a.g.Vg_activate_all(false) })
 }
 
-// closeStack closes what was opened, last first: the kernel re-reads a
-// partition table only when nothing on the disk is in use.
+// closeStack closes everything that was opened, in reverse order: the kernel reads a
+// partition table again only if nothing on the disk is in use.
 func (a *Appliance) closeStack(ctx context.Context) error {
 	for _, o := range slices.Backward(a.open) {
 		var err error
@@ -101,7 +101,7 @@ func (a *Appliance) closeStack(ctx context.Context) error {
 	return nil
 }
 
-// reopen opens again what was.
+// reopen opens again what closeStack closed.
 func (a *Appliance) reopen(ctx context.Context, was []opened) error {
 	a.stale = false
 	for _, o := range was {

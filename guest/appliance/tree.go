@@ -20,25 +20,25 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Tree is a guest's files as the guest itself names them, to be read. Paths of
-// Windows begin with a drive letter; one without is on the drive of the system.
-// Symbolic links are followed in the appliance: they end within the guest.
+// Tree reads a guest's files by the paths that the guest itself uses. A path of Windows
+// begins with a drive letter; without one, it is on the system's drive. The appliance
+// follows symbolic links, so they cannot lead to files of the host.
 type Tree struct {
 	a *Appliance
-	// drives are the volumes of a Windows, by letter; nil for anything else.
+	// drives has the volumes of Windows, by letter; nil for other systems.
 	drives map[string]string
-	// system is the volume that paths without a letter are on.
+	// system is the volume for paths without a letter.
 	system string
-	// mounts are what is mounted, the longest path first; failed what could not be.
+	// mounts has the mounts, the longest path first; failed those that did not work.
 	mounts []mount
 	failed map[string]error
 }
 
 type mount struct{ point, mountable string }
 
-// OpenTree finds the guest's root and mounts what its fstab does. With a device,
-// that file system alone is at /. So is the only file system of disks without a
-// system.
+// OpenTree finds the guest's root and mounts what its fstab mounts. With a device, it
+// mounts only that file system, at /. On disks without an operating system, it mounts the
+// only file system at /.
 func (a *Appliance) OpenTree(ctx context.Context, device string) (*Tree, error) {
 	all, locked, err := a.openAll(ctx)
 	if err != nil {
@@ -52,7 +52,7 @@ func (a *Appliance) OpenTree(ctx context.Context, device string) (*Tree, error) 
 	return t, t.mount(ctx, mounts)
 }
 
-// choose decides what is mounted where.
+// choose returns what is mounted where.
 func (t *Tree) choose(ctx context.Context, all []volume, locked map[string]*plan.Refusal, device string) (map[string]string, error) {
 	if device != "" {
 		v, err := t.a.find(ctx, all, device)
@@ -76,14 +76,14 @@ func (t *Tree) choose(ctx context.Context, all []volume, locked map[string]*plan
 	return t.chooseData(all, locked, roots)
 }
 
-// chooseData takes the only file system of disks without a system.
+// chooseData chooses the only file system of disks without an operating system.
 func (t *Tree) chooseData(all []volume, locked map[string]*plan.Refusal, roots []string) (map[string]string, error) {
 	open := slices.DeleteFunc(slices.Clone(all), func(v volume) bool {
 		return v.kind == plan.ContentLUKS || strings.HasPrefix(v.mountable, subvolume)
 	})
 	switch {
 	case len(roots) > 1:
-		return nil, plan.Refuse(plan.AmbiguousTarget, "", "there are %d systems on it, on %s, and each has a / of its own", len(roots), t.a.namesOf(roots))
+		return nil, plan.Refuse(plan.AmbiguousTarget, "", "%d operating systems are installed, on %s, and each has its own /", len(roots), t.a.namesOf(roots))
 	case len(open) > 1:
 		return nil, plan.Refuse(plan.AmbiguousTarget, "", "no installed system was found that defines /, and there are several file systems: %s", t.a.list(open))
 	case len(open) == 1:
@@ -92,7 +92,7 @@ func (t *Tree) chooseData(all []volume, locked map[string]*plan.Refusal, roots [
 	for _, refusal := range locked {
 		return nil, refusal
 	}
-	return nil, plan.Refuse(plan.NotFound, "", "there is no file system on it")
+	return nil, plan.Refuse(plan.NotFound, "", "the disks have no file system")
 }
 
 func (a *Appliance) namesOf(mountables []string) string {
@@ -103,8 +103,8 @@ func (a *Appliance) namesOf(mountables []string) string {
 	return strings.Join(names, ", ")
 }
 
-// mount mounts read-only, / first. A journal that was not replayed is, into the
-// overlay below. What cannot be mounted is missed only by who wants a file of it.
+// mount mounts read-only, / first. Unclean journals are replayed into the overlay. A mount
+// that fails is only an error if one of its files is needed.
 func (t *Tree) mount(ctx context.Context, mounts map[string]string) error {
 	if err := t.a.do(ctx, t.a.g.Umount_all); err != nil {
 		return err
@@ -136,8 +136,8 @@ func within(p, root string) bool {
 	return p == root || root == "/" || strings.HasPrefix(p, root+"/")
 }
 
-// reach mounts the drive that a path of Windows is on, and gives the path from
-// there, in the appliance's words.
+// reach mounts the drive of a Windows path, and returns the path on that drive, in the
+// appliance's syntax.
 func (t *Tree) reach(ctx context.Context, p string) (string, error) {
 	letter, rest := SplitDrive(p)
 	if letter == "" && t.drives == nil {
@@ -167,7 +167,7 @@ func (t *Tree) letters() string {
 	return "it has " + strings.Join(slices.Sorted(maps.Keys(t.drives)), ":, ") + ":"
 }
 
-// explain makes a refusal of "no such file".
+// explain turns the error "no such file" into a refusal.
 func (t *Tree) explain(p string, err error) error {
 	var e *Error
 	if errors.As(err, &e) && (e.Errno == syscall.ENOENT || e.Errno == syscall.ENOTDIR) {
@@ -201,8 +201,8 @@ func entry(name string, s guestfs.StatNS) Entry {
 		Changed: time.Unix(s.St_mtime_sec, s.St_mtime_nsec).UTC(), names: s.St_nlink}
 }
 
-// stat looks at what a path of the guest leads to, and gives the path without
-// links and in the appliance's words.
+// stat returns the entry of a path of the guest, and the path without links in the
+// appliance's syntax.
 func (t *Tree) stat(ctx context.Context, p string) (real string, e Entry, err error) {
 	inside, err := t.reach(ctx, p)
 	if err != nil {
@@ -218,8 +218,8 @@ func (t *Tree) stat(ctx context.Context, p string) (real string, e Entry, err er
 	return real, entry(filepath.Base(strings.ReplaceAll(p, `\`, "/")), *s), t.missed(p, real, nil)
 }
 
-// missed reports that a path is on a file system that could not be mounted; else it
-// gives err.
+// missed returns a refusal if the path is on a file system that could not be mounted, else
+// err.
 func (t *Tree) missed(p, inside string, err error) error {
 	for point, why := range t.failed {
 		if within(inside, point) {
@@ -229,13 +229,14 @@ func (t *Tree) missed(p, inside string, err error) error {
 	return err
 }
 
-// Stat looks at what a path leads to.
+// Stat returns the entry of a path. It follows links.
 func (t *Tree) Stat(ctx context.Context, p string) (Entry, error) {
 	_, e, err := t.stat(ctx, p)
 	return e, err
 }
 
-// List lists a directory, by name; of anything else it gives that alone.
+// List returns the entries of a directory, sorted by name; for a path that is not a
+// directory, its own entry.
 func (t *Tree) List(ctx context.Context, p string) ([]Entry, error) {
 	dir, e, err := t.stat(ctx, p)
 	if err != nil || !e.IsDir() {
@@ -259,7 +260,7 @@ func (t *Tree) List(ctx context.Context, p string) ([]Entry, error) {
 	return all, t.links(ctx, dir, all)
 }
 
-// links fills in where the links of a directory point to.
+// links adds the targets of the symbolic links in a directory.
 func (t *Tree) links(ctx context.Context, dir string, all []Entry) error {
 	var names []string
 	for _, e := range all {
@@ -296,8 +297,7 @@ func (t *Tree) file(ctx context.Context, p string) (string, Entry, error) {
 	return real, e, nil
 }
 
-// Read writes a file's content to w as it comes: however large it is, it is never
-// in memory as a whole.
+// Read copies a file's content to w. The file is never in memory as a whole.
 func (t *Tree) Read(ctx context.Context, p string, w io.Writer) error {
 	real, _, err := t.file(ctx, p)
 	if err != nil {
@@ -306,7 +306,7 @@ func (t *Tree) Read(ctx context.Context, p string, w io.Writer) error {
 	return t.a.stream(ctx, w, func(file string) error { return t.a.g.Download(real, file) })
 }
 
-// Archive writes a directory to w as a tar stream, its names relative to it.
+// Archive writes a directory to w as a tar stream, with names relative to the directory.
 func (t *Tree) Archive(ctx context.Context, p string, w io.Writer) error {
 	real, e, err := t.stat(ctx, p)
 	if err != nil {
@@ -320,7 +320,7 @@ func (t *Tree) Archive(ctx context.Context, p string, w io.Writer) error {
 	})
 }
 
-// stream has a call that writes into a file write into w.
+// stream runs a call that writes to a file, and copies that file's content to w.
 func (a *Appliance) stream(ctx context.Context, w io.Writer, call func(file string) error) error {
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -329,7 +329,7 @@ func (a *Appliance) stream(ctx context.Context, w io.Writer, call func(file stri
 	copied := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(w, out)
-		// The other end gets an error when nobody reads any more.
+		// If w fails, closing the pipe makes the call fail.
 		copied <- errors.Join(err, out.Close())
 	}()
 	err = a.do(ctx, func() error { return call(fmt.Sprintf("/dev/fd/%d", in.Fd())) })
@@ -340,8 +340,8 @@ func (a *Appliance) stream(ctx context.Context, w io.Writer, call func(file stri
 	return errors.Join(err, closed)
 }
 
-// SplitDrive splits a path of Windows into its letter and the rest, with slashes.
-// Without a letter it is "".
+// SplitDrive splits a path of Windows into its letter ("" if it has none) and the rest,
+// with slashes.
 func SplitDrive(p string) (letter, rest string) {
 	if len(p) < 2 || p[1] != ':' || !isLetter(p[0]) {
 		return "", p

@@ -18,33 +18,33 @@ import (
 
 // FileSystem is one file system of a guest, with how full it is.
 type FileSystem struct {
-	// Device is its name as the guest's disks have it: "vda2", "vg/root".
+	// Device is its name by the names of the guest's disks: "vda2", "vg/root".
 	Device string `json:"device"`
 	Type   string `json:"type"`
 	Label  string `json:"label,omitempty"`
 	UUID   string `json:"uuid,omitempty"`
-	// Size is the size of the file system, as statvfs(2) has it.
+	// Size is the size of the file system, from statvfs(2).
 	Size size.Bytes `json:"size"`
 	// Used is how much of it is in use.
 	Used size.Bytes `json:"used"`
-	// Free is what users other than root can still use: Used and Free together may be
+	// Free is the space that users other than root can still use: Used plus Free may be
 	// less than Size.
 	Free size.Bytes `json:"free"`
-	// Mounted is where the guest has it, if that was asked for: "/", "C:".
+	// Mounted is where the guest mounts it, if requested: "/", "C:".
 	Mounted []string `json:"mounted,omitempty"`
-	// Problem says why nothing else is known.
+	// Problem is why the sizes are not known.
 	Problem *plan.Refusal `json:"problem,omitempty"`
 }
 
-// volume is a file system, or a LUKS container, in libguestfs's words: its
-// mountable is a device, or a btrfs subvolume.
+// volume is a file system or a LUKS container. Its mountable, as libguestfs calls it, is a
+// device or a btrfs subvolume.
 type volume struct{ mountable, kind string }
 
 func (v volume) device() string { return deviceOf(v.mountable) }
 
-// openAll opens the LUKS containers that there are keys for, and activates the
-// volume groups, in whatever order they lie on each other. It gives what there is
-// to mount, and the containers that stay locked.
+// openAll opens the LUKS containers for which there are keys, and activates the volume
+// groups, however they are stacked. It returns what can be mounted, and the containers that
+// stay locked.
 func (a *Appliance) openAll(ctx context.Context) ([]volume, map[string]*plan.Refusal, error) {
 	locked := map[string]*plan.Refusal{}
 	if err := a.openGroups(ctx, false); err != nil {
@@ -85,9 +85,9 @@ func (a *Appliance) isOpen(device string) bool {
 	return slices.ContainsFunc(a.open, func(o opened) bool { return o.crypt != "" && o.device == device })
 }
 
-// openGroups activates the volume groups there are, if any; anew looks for those that
-// an opened container has brought. One that LVM leaves to others makes its scan fail
-// for all: then it gets to see the others alone.
+// openGroups activates the volume groups; anew looks for groups in containers that were
+// just opened. If a group that belongs to another system makes LVM's scan fail, that
+// group's PVs are hidden from LVM.
 func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
 	var names []string
 	if !anew {
@@ -104,7 +104,7 @@ func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
 	}
 	var devices []string
 	for _, name := range names {
-		if strings.HasPrefix(name, "/dev/") { // LVM has a word in brackets for one that is missing
+		if strings.HasPrefix(name, "/dev/") { // for a missing PV, LVM prints a word in brackets
 			devices = append(devices, nameOf(name))
 		}
 	}
@@ -118,7 +118,7 @@ func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
 	return a.openGroupsOf(ctx, pvs)
 }
 
-// volumes lists what has a file system or is encrypted, by name.
+// volumes lists the file systems and LUKS containers, by name.
 func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
 	var all map[string]string
 	if err := a.do(ctx, func() (e error) { all, e = a.g.List_filesystems(); return }); err != nil {
@@ -134,8 +134,8 @@ func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
 	return append(found, containers...), err
 }
 
-// containers lists the LUKS containers. List_filesystems leaves them out, as it does
-// PVs, and lists what it does not know: so they are among what it does not list.
+// containers lists the LUKS containers. List_filesystems lists all devices, even those with
+// unknown content, except LUKS containers and PVs: so they are among the others.
 func (a *Appliance) containers(ctx context.Context, listed map[string]string) ([]volume, error) {
 	var found []volume
 	for _, list := range []func() ([]string, error){a.g.List_devices, a.g.List_partitions, a.g.Lvs} {
@@ -159,8 +159,8 @@ func (a *Appliance) containers(ctx context.Context, listed map[string]string) ([
 	return found, nil
 }
 
-// Usage returns how full every file system is. where also says where the guest mounts
-// each, which needs a look at its system and takes longer.
+// Usage returns how full every file system is. where adds the mount points, which requires
+// an inspection and takes longer.
 func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error) {
 	found, locked, err := a.openAll(ctx)
 	if err != nil {
@@ -175,7 +175,7 @@ func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error)
 	var all []FileSystem
 	for _, v := range found {
 		if strings.HasPrefix(v.mountable, subvolume) || a.isOpen(v.device()) {
-			continue // counted with the file system it is of, or in it
+			continue // it is counted with its file system
 		}
 		fs, err := a.howFull(ctx, v, locked[v.device()])
 		if err != nil {
@@ -187,7 +187,7 @@ func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error)
 	return all, nil
 }
 
-// subvolume begins libguestfs's name for a btrfs subvolume.
+// subvolume is the prefix of libguestfs's name for a btrfs subvolume.
 const subvolume = "btrfsvol:"
 
 func (a *Appliance) howFull(ctx context.Context, v volume, locked *plan.Refusal) (FileSystem, error) {
@@ -244,8 +244,8 @@ func (a *Appliance) guestMounts(ctx context.Context) (map[string][]string, error
 	return where, nil
 }
 
-// systems returns the roots of the operating systems on the disks. Disks that
-// inspection gives up on have none.
+// systems returns the roots of the operating systems on the disks; none if inspection
+// fails.
 func (a *Appliance) systems(ctx context.Context) ([]string, error) {
 	var roots []string
 	_ = a.do(ctx, func() (e error) { roots, e = a.g.Inspect_os(); return })
@@ -256,7 +256,7 @@ func (a *Appliance) systems(ctx context.Context) ([]string, error) {
 	return a.guestRoots(ctx, roots)
 }
 
-// system is one operating system: where it mounts its volumes, or their letters.
+// system is one operating system, with its mount points or drive letters.
 type system struct {
 	windows bool
 	mounts  map[string]string
@@ -284,7 +284,7 @@ func (a *Appliance) system(ctx context.Context, root string) (system, error) {
 	return s, err
 }
 
-// diskName is libguestfs's name for a disk by its place: sda, sdb, …, sdz, sdaa.
+// diskName returns libguestfs's name for the disk with an index: sda, sdb, …, sdz, sdaa.
 func diskName(i int) string {
 	letters := ""
 	for i++; i > 0; i = (i - 1) / 26 {
@@ -295,7 +295,7 @@ func diskName(i int) string {
 
 var ofDisk = regexp.MustCompile(`^(luks-)?(sd[a-z]+)(\d*)$`)
 
-// shown returns what people call a device: a guest's disks have their own names.
+// shown returns a device's name for people: a guest's disks have their own names.
 func (a *Appliance) shown(device string) string {
 	m := ofDisk.FindStringSubmatch(device)
 	for i, name := range a.names {
@@ -306,7 +306,7 @@ func (a *Appliance) shown(device string) string {
 	return device
 }
 
-// find finds a file system by what people call its device, or by UUID=… or LABEL=….
+// find finds a file system by its device's name for people, or by UUID=… or LABEL=….
 func (a *Appliance) find(ctx context.Context, all []volume, name string) (volume, error) {
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "/dev/mapper/"), "/dev/")
 	for _, v := range all {
@@ -327,7 +327,7 @@ func (a *Appliance) find(ctx context.Context, all []volume, name string) (volume
 	return volume{}, plan.Refuse(plan.NotFound, name, "there is no file system %s; the file systems are %s", name, a.list(all))
 }
 
-// list names file systems in a sentence.
+// list returns the names of file systems, for a message.
 func (a *Appliance) list(all []volume) string {
 	var words []string
 	for _, v := range all {
