@@ -178,7 +178,7 @@ func TestDiskList(t *testing.T) {
 		h.define(t, "twin", "", disk("vda", "type='raw'", raw, "")+disk("vdb", "type='raw'", shared, "<shareable/>"))
 		h.define(t, "one", "", disk("vda", "type='raw'", raw, "")+disk("vdb", "type='raw'", shared, "<shareable/>")+disk("vdc", "type='raw'", raw, ""))
 		l, _ := h.lists(t, "one")
-		wants(t, l, "vda", "disk-shared: is disk vdb of domain plain", "disk-shared: is disk vda of domain twin")
+		wants(t, l, "vda", "disk-shared: is also disk vdb of domain plain", "disk-shared: is also disk vda of domain twin")
 		wants(t, l, "vdb")
 		wants(t, l, "vdc", "disk-shared: of domain plain", "disk-shared: of domain twin", "disk-shared: is also disk vda")
 		h.undefine(t, "one", "twin")
@@ -196,10 +196,10 @@ func TestDiskList(t *testing.T) {
 		}
 		h.redefine(t, "runs", "cache='unsafe'", "cache='none'")
 		l, text := h.lists(t, "runs")
-		wants(t, l, "vda", "cache-unsafe: when the host goes down", "definitions-differ: cache unsafe, then none")
-		wants(t, l, "vdb", "definitions-differ: in the running guest alone")
-		wants(t, l, "vdc", "definitions-differ: in the running guest alone")
-		wants(t, l, "vdd", "definitions-differ: in the definition alone")
+		wants(t, l, "vda", "cache-unsafe: if the host crashes", "definitions-differ: cache unsafe, then none")
+		wants(t, l, "vdb", "definitions-differ: only in the running guest")
+		wants(t, l, "vdc", "definitions-differ: only in the running guest")
+		wants(t, l, "vdd", "definitions-differ: only in the persistent definition")
 		t.Logf("\n%s", text)
 		t.Run("convert", func(t *testing.T) { h.cannotConvert(t, raw, lone) })
 		if _, err := h.Virsh(ctx, "destroy", "runs"); err != nil {
@@ -237,7 +237,7 @@ func TestDiskListTransient(t *testing.T) {
 func (h *env) cannotConvert(t *testing.T, images ...string) {
 	t.Helper()
 	for _, image := range images {
-		h.refused(t, []string{"disk", "convert", image, filepath.Join(h.dir, "copy.vmdk"), "--to", "vmdk"}, 5, "in-use", "of domain runs, which runs")
+		h.refused(t, []string{"disk", "convert", image, filepath.Join(h.dir, "copy.vmdk"), "--to", "vmdk"}, 5, "in-use", "of domain runs, which is running")
 	}
 }
 

@@ -58,7 +58,7 @@ func TestDomainRefusals(t *testing.T) {
 		{"cdrom", "", disk("vda", qcow2, lone, "") + "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='" + raw + "'/><target dev='sdb' bus='sata'/><readonly/></disk>", []string{"--disk", raw}, 3, "disk-readonly", "is read-only"},
 		{"gone", "", disk("vda", qcow2, filepath.Join(h.dir, "no.qcow2"), ""), nil, 3, "not-found", "there is no image"},
 		{"second", "", disk("vda", qcow2, plain, ""), nil, 3, "disk-shared", "is also disk vda of domain twin"},
-		{"below", "", disk("vda", qcow2, base, ""), nil, 3, "chain-shared", "below disk vda of domain user"},
+		{"below", "", disk("vda", qcow2, base, ""), nil, 3, "chain-shared", "is a backing file of disk vda of domain user"},
 		{"reboots", "<on_poweroff>restart</on_poweroff>", disk("vda", qcow2, lone, ""), nil, 3, "domain-state", "does not stay off"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
