@@ -11,15 +11,15 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Bitmap is a persistent bitmap of a qcow2: it has a bit for every piece of the disk that
-// was written since a backup.
+// Bitmap is a persistent bitmap of a qcow2: it marks the parts of the disk that were
+// written since a backup.
 type Bitmap struct {
 	Name        string
 	Granularity size.Bytes
 	// Recording reports that the bitmap records writes.
 	Recording bool
-	// InUse reports that a QEMU has the bitmap open, or had it open when it crashed. In the
-	// second case its content is lost, and QEMU does not resize the image.
+	// InUse reports that a QEMU has the bitmap open, or had it open when it crashed. After
+	// a crash, the bitmap's content is lost, and QEMU does not resize the image.
 	InUse bool
 }
 
@@ -28,8 +28,8 @@ func (i Info) sound() []Bitmap {
 	return slices.DeleteFunc(slices.Clone(i.Bitmaps), func(b Bitmap) bool { return b.InUse })
 }
 
-// Bitmaps returns the file in which the image's bitmaps are kept while the image is written
-// to; "" for an overlay without a way back.
+// Bitmaps returns the path of the file that keeps the image's bitmaps during a commit; ""
+// for an overlay without an undo file.
 func (o Overlay) Bitmaps() string {
 	if o.Undo == "" {
 		return ""
@@ -37,9 +37,9 @@ func (o Overlay) Bitmaps() string {
 	return o.Undo + ".bitmaps"
 }
 
-// SaveBitmaps keeps the image's bitmaps as they are before the commit. A commit that is
-// killed leaves them in use: without the copy the image could neither be grown nor get its
-// old size back, and incremental backups would begin anew.
+// SaveBitmaps copies the image's bitmaps before the commit. A commit that is killed leaves
+// them in use: without the copy, the image could not be resized any more, and incremental
+// backups would have to begin with a full backup.
 func (o Overlay) SaveBitmaps(ctx context.Context) error {
 	if err := o.DropBitmaps(); err != nil || o.Format != "qcow2" || o.Bitmaps() == "" {
 		return err
@@ -62,7 +62,7 @@ func (o Overlay) SaveBitmaps(ctx context.Context) error {
 	return syncFile(o.Bitmaps())
 }
 
-// copyBitmap makes a bitmap like one of another qcow2 of the same size.
+// copyBitmap copies a bitmap to another qcow2 of the same size.
 func copyBitmap(ctx context.Context, b Bitmap, from, to string) error {
 	args := []string{"bitmap", "--add", "-g", bytesOf(b.Granularity)}
 	if !b.Recording {
@@ -80,9 +80,9 @@ func (o Overlay) DropBitmaps() error {
 	return remove(o.Bitmaps())
 }
 
-// mendBitmaps puts the kept bitmaps into the place of those that a killed commit left in
-// use. The image gets the size they are for: what it had beyond is in the overlay, if it
-// is of use. It can be repeated after a crash.
+// mendBitmaps replaces the bitmaps that a killed commit left in use with the saved ones.
+// It first gives the image the size that the bitmaps are for: bytes beyond that size are
+// still in the overlay. It can be repeated after a crash.
 func (o Overlay) mendBitmaps(ctx context.Context) error {
 	if o.Bitmaps() == "" {
 		return nil

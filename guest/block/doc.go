@@ -1,7 +1,6 @@
-// Package block works with disk images on the host through QEMU's own tools:
-// qemu-img for what exists as a file, qemu-storage-daemon for the gate.
+// Package block works with disk images on the host through QEMU's tools: qemu-img for
+// files, qemu-storage-daemon for the gate.
 //
-// It never guesses a format, never writes to an image but through qemu-img
-// commit, and leaves no process behind: what it starts can be found again by
-// pid and start time after a crash.
+// It never guesses a format, and writes to an existing image only by qemu-img commit. The
+// processes that it starts can be found by pid and start time after a crash.
 package block

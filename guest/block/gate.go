@@ -19,12 +19,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Gate is an NBD export on a Unix socket that begins as an empty disk of the
-// final size and is later pointed at the overlay. An appliance can boot on it
-// while the real disk is still in use, or not made yet: its boot costs no
-// outage.
+// Gate is an NBD export on a Unix socket. It begins as an empty disk of the final size,
+// and is later pointed to the overlay. So an appliance can boot on it while the guest still
+// uses the real disk, and its boot adds nothing to the outage.
 type Gate struct {
-	// Socket is the path that the export listens on, Name the export's name.
+	// Socket is the path of the export's socket, Name the export's name.
 	Socket, Name string
 
 	dir     string
@@ -42,8 +41,8 @@ const (
 	imageNode  = "image"
 )
 
-// StartGate starts the storage daemon with the gate closed. dir is a short
-// path of the job's own: a socket's path must stay under 108 bytes (unix(7)).
+// StartGate starts the storage daemon with the gate closed. dir is a directory of the job
+// with a short path: a socket's path must stay under 108 bytes (unix(7)).
 func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 	g := &Gate{Socket: filepath.Join(dir, "gate.sock"), Name: gateNode, dir: dir, size: to, exited: make(chan struct{})}
 	control := filepath.Join(dir, "qmp.sock")
@@ -55,14 +54,14 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 		"--blockdev", fmt.Sprintf("driver=raw,node-name=%s,file=%s", gateNode, closedNode),
 		"--nbd-server", "addr.type=unix,addr.path="+option(g.Socket),
 		"--export", fmt.Sprintf("type=nbd,id=export,node-name=%s,writable=on,name=%s", gateNode, g.Name),
-		// With wait=off, a client that comes while the monitor is being set up
-		// loses the greeting, or the daemon the beginning of its command.
+		// With wait=off, the greeting or the beginning of a command is lost if the
+		// client connects while the monitor is being set up.
 		"--chardev", "socket,id=control,server=on,wait=on,path="+option(control),
 		"--monitor", "chardev=control")
 	g.cmd.Stderr = &g.stderr
-	// The kernel ends the daemon with us, however we end.
+	// The kernel kills the daemon when this process ends, even by SIGKILL.
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	// A left-over socket of a run that was killed might still be answered.
+	// A killed run may have left a socket on which a daemon still listens.
 	g.removeSockets()
 	if err := g.start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
@@ -77,9 +76,8 @@ func StartGate(ctx context.Context, dir string, to size.Bytes) (*Gate, error) {
 	return g, nil
 }
 
-// start starts the daemon and waits for its end, both from one thread: its
-// parent-death signal comes when the thread that started it ends
-// (PR_SET_PDEATHSIG(2const)).
+// start starts the daemon and waits for its end in one thread: the parent-death signal is
+// sent when the thread that started the daemon ends (PR_SET_PDEATHSIG(2const)).
 func (g *Gate) start() error {
 	started := make(chan error)
 	go func() {
@@ -148,7 +146,8 @@ func (g *Gate) died() error {
 	return fmt.Errorf("qemu-storage-daemon ended: %s", bytes.TrimSpace(g.stderr.Bytes()))
 }
 
-// lost ends a daemon whose monitor is gone, and returns what it wrote as an error.
+// lost ends a daemon whose monitor connection has ended, and returns its messages as an
+// error.
 func (g *Gate) lost(err error) error {
 	g.kill()
 	return fmt.Errorf("%w (%w)", g.died(), err)
@@ -159,14 +158,14 @@ func (g *Gate) Process() (journal.Proc, error) {
 	return Identify("qemu-storage-daemon", g.cmd.Process.Pid)
 }
 
-// Open points the gate at the overlay. Caches on the other side are stale
-// after that.
+// Open points the gate to the overlay. After that, the caches of the export's clients are
+// stale.
 func (g *Gate) Open(ctx context.Context, overlay string) error {
 	return g.add(ctx, overlayNode(overlay))
 }
 
-// OpenShared points the gate at an overlay whose image a guest writes to at the
-// same time, for a first look at it.
+// OpenShared points the gate to an overlay on the image of a running guest. The image may
+// change meanwhile: this is only good for an estimate.
 func (g *Gate) OpenShared(ctx context.Context, o Overlay) error {
 	node := overlayNode(o.Path)
 	node["backing"] = map[string]any{
@@ -176,14 +175,14 @@ func (g *Gate) OpenShared(ctx context.Context, o Overlay) error {
 	return g.add(ctx, node)
 }
 
-// OpenNew points the gate at an image that is being made.
+// OpenNew points the gate to a new image.
 func (g *Gate) OpenNew(ctx context.Context, path, format string) error {
 	node := overlayNode(path)
 	node["driver"] = format
 	return g.add(ctx, node)
 }
 
-// driverOf is QEMU's driver for a path: a block device has its own.
+// driverOf returns QEMU's driver for a path: file, or host_device for a block device.
 func driverOf(path string) string {
 	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeDevice != 0 {
 		return "host_device"
@@ -191,9 +190,8 @@ func driverOf(path string) string {
 	return "file"
 }
 
-// overlayNode describes the overlay. Flushes are left out: until it is complete
-// the overlay is thrown away after any failure, and Overlay.Sync puts it on the
-// disk in the end.
+// overlayNode describes the overlay. Flushes are ignored: an incomplete overlay is
+// discarded after any failure, and Overlay.Sync flushes a complete one.
 func overlayNode(path string) map[string]any {
 	lazy := map[string]any{"no-flush": true}
 	return map[string]any{
@@ -209,7 +207,7 @@ func (g *Gate) add(ctx context.Context, node map[string]any) error {
 	return g.point(ctx, imageNode)
 }
 
-// Shut points the gate at the empty disk again and closes the overlay.
+// Shut points the gate to the empty disk again and closes the overlay.
 func (g *Gate) Shut(ctx context.Context) error {
 	if err := g.point(ctx, closedNode); err != nil {
 		return err
@@ -223,8 +221,8 @@ func (g *Gate) point(ctx context.Context, node string) error {
 	})
 }
 
-// run runs one command. The daemon is killed when ctx ends first, because the
-// command may still be under way, and when its monitor is gone.
+// run runs one command. The daemon is killed if ctx ends first, because the command may
+// still run, or if the monitor connection has ended.
 func (g *Gate) run(ctx context.Context, command string, args any) error {
 	err := g.monitor.Execute(ctx, command, args, nil)
 	switch {
@@ -239,8 +237,7 @@ func (g *Gate) run(ctx context.Context, command string, args any) error {
 	return fmt.Errorf("qemu-storage-daemon: %s: %w", command, err)
 }
 
-// Stop ends the daemon, which writes out what it still holds, and removes the
-// sockets.
+// Stop ends the daemon, which flushes its caches, and removes the sockets.
 func (g *Gate) Stop() error {
 	if g == nil {
 		return nil
@@ -259,9 +256,9 @@ func (g *Gate) Stop() error {
 	return nil
 }
 
-// terminate asks the daemon to end until it does. Its signal handler only sets a
-// flag, so a signal that comes between the look at the flag and the wait for
-// events is not noticed before the next one (QEMU 7.2, storage-daemon).
+// terminate sends SIGTERM until the daemon ends. Its signal handler only sets a flag, and
+// misses a signal that arrives between the check of the flag and the wait for events (QEMU
+// 7.2, storage-daemon).
 func (g *Gate) terminate(limit time.Duration) bool {
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()

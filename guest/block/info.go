@@ -20,32 +20,31 @@ type Info struct {
 	VirtualSize size.Bytes
 	// Allocated is the space that the file occupies on its file system.
 	Allocated size.Bytes
-	// Version is qcow2's: 2 ("compat 0.10") or 3 ("compat 1.1").
+	// Version is the version of qcow2: 2 ("compat 0.10") or 3 ("compat 1.1").
 	Version int
 	// Snapshots counts internal snapshots.
 	Snapshots int
 	// Encrypted reports that qcow2 encryption is on.
 	Encrypted bool
-	// DataFile is set where a qcow2 keeps its data in another file.
+	// DataFile is the external data file of a qcow2; "" if it has none.
 	DataFile string
 	// Corrupt and Dirty are qcow2 header flags.
 	Corrupt, Dirty bool
-	// Backing and BackingFormat are the next image of the chain.
+	// Backing and BackingFormat are the path and format of the next image of the chain.
 	Backing, BackingFormat string
-	// Cluster, RefcountBits and ExtendedL2 are what a qcow2's largest size depends on;
-	// 0 if not known.
+	// Cluster, RefcountBits and ExtendedL2 determine a qcow2's largest size; 0 if not
+	// known.
 	Cluster      size.Bytes
 	RefcountBits int
 	ExtendedL2   bool
-	// Inconsistent are the persistent bitmaps that a QEMU which did not end well has
-	// left marked as in use. Those of a running QEMU are marked so as well.
+	// Inconsistent are the persistent bitmaps that are marked as in use: by a QEMU that
+	// crashed, or by one that runs.
 	Inconsistent []string
 	// Bitmaps are all persistent bitmaps.
 	Bitmaps []Bitmap
 }
 
-// imgInfo is the JSON of qemu-img info (QEMU 2.x to 9.x; fields that are not
-// read here are left out).
+// imgInfo has the fields of qemu-img info's JSON that are used here (QEMU 2.x to 9.x).
 type imgInfo struct {
 	Filename    string            `json:"filename"`
 	Format      string            `json:"format"`
@@ -107,11 +106,11 @@ func parseInfo(data []byte) (Info, error) {
 	return info, nil
 }
 
-// Access is how an image is opened with regard to QEMU's locks.
+// Access says whether QEMU's locks are respected when an image is opened.
 type Access bool
 
-// Exclusive respects the image's lock. Shared reads in spite of it, and what it
-// finds may be wrong by then: it is good for a first look, never for a change.
+// Exclusive respects the image's lock. Shared ignores it, so the result may be outdated:
+// it is good for an estimate, never for a change.
 const (
 	Exclusive Access = false
 	Shared    Access = true
@@ -134,8 +133,8 @@ func Inspect(ctx context.Context, path, format string, a Access) (Info, error) {
 	return parseInfo(out)
 }
 
-// ReadHead reads the guest-visible first n bytes of an image, n a multiple of
-// 512, through qemu-img.
+// ReadHead reads the first n bytes of an image as the guest sees it, through qemu-img. n
+// is a multiple of 512.
 func ReadHead(ctx context.Context, path, format string, n size.Bytes, a Access) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
@@ -152,8 +151,7 @@ func ReadHead(ctx context.Context, path, format string, n size.Bytes, a Access) 
 	return os.ReadFile(out)
 }
 
-// Free returns how much an unprivileged program can still write to the file system
-// of dir.
+// Free returns how much an unprivileged user can still write to the file system of dir.
 func Free(dir string) (size.Bytes, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -162,13 +160,13 @@ func Free(dir string) (size.Bytes, error) {
 	return size.Bytes(s.Bavail) * size.Bytes(s.Bsize), nil
 }
 
-// Allocated returns what a file takes on the disk.
+// Allocated returns the space that a file takes on the disk.
 func Allocated(path string) (size.Bytes, error) {
 	var s unix.Stat_t
 	if err := unix.Stat(path, &s); err != nil {
 		return 0, err
 	}
-	return size.Bytes(s.Blocks) * 512, nil // in 512 bytes whatever the file system, stat(2)
+	return size.Bytes(s.Blocks) * 512, nil // in units of 512 bytes on every file system, stat(2)
 }
 
 // SameFS reports whether two paths are on one file system.

@@ -18,9 +18,8 @@ import (
 // ErrTooBig reports that a container cannot have the requested size.
 var ErrTooBig = errors.New("too large for its file or file system")
 
-// CanResize asks QEMU whether a qcow2 like that one can become so big: it resizes an
-// empty image that was made with the same options. The error is ErrTooBig with
-// QEMU's words if it cannot.
+// CanResize checks whether a qcow2 with the same options can have a size: it lets QEMU
+// resize an empty image. If that fails, the error is ErrTooBig with QEMU's message.
 func (i Info) CanResize(ctx context.Context, to size.Bytes) error {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
@@ -41,8 +40,8 @@ func (i Info) CanResize(ctx context.Context, to size.Bytes) error {
 
 func bytesOf(n size.Bytes) string { return strconv.FormatInt(int64(n), 10) }
 
-// options returns those of qemu-img create that the image was made with, as far as its
-// largest size depends on them.
+// options returns the options of qemu-img create with which the image was made, as far as
+// they determine its largest size.
 func (i Info) options() string {
 	options := []string{"compat=1.1"}
 	if i.Version == 2 {
@@ -72,9 +71,9 @@ func (i Info) Largest() size.Bytes {
 	return i.Cluster / entry * i.Cluster * l1Entries
 }
 
-// CanHold asks the file system of a directory whether a sparse file of that size can be
-// there: its own limit, and this process's (setrlimit(2), RLIMIT_FSIZE). Where this
-// process may not make a file, only its own limit is known.
+// CanHold checks whether the file system of a directory allows a sparse file of a size,
+// and whether this process may have such a file (setrlimit(2), RLIMIT_FSIZE). If the
+// process may not create a file there, only the limit of the process is checked.
 func CanHold(dir string, n size.Bytes) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err == nil && limit.Cur < uint64(n) {

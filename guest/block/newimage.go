@@ -20,7 +20,7 @@ import (
 
 // Watch reports the progress of a long-running program.
 type Watch struct {
-	// Started is told of the process, Percent of how far it is; both may be nil.
+	// Started is called with the process, Percent with its progress; both may be nil.
 	Started func(journal.Proc)
 	Percent func(float64)
 }
@@ -34,14 +34,13 @@ func CreateImage(ctx context.Context, w Watch, path, format string, to size.Byte
 	return runWatched(ctx, w, "qemu-img", append(args, path, strconv.FormatInt(int64(to), 10))...)
 }
 
-// Copy is a copy of a whole image, with what lies below it, in another format.
+// Copy is a copy of a whole image, backing files included, in another format.
 type Copy struct {
 	Source, From string
 	Target, To   string
 }
 
-// Make writes the copy to the disk. Empty parts of the source take no space in the
-// copy.
+// Make writes the copy. Empty parts of the source take no space in the copy.
 func (c Copy) Make(ctx context.Context, w Watch) error {
 	err := runWatched(ctx, w, "qemu-img", "convert", "-p", "-f", c.From, "-O", c.To, c.Source, c.Target)
 	if err != nil {
@@ -51,7 +50,7 @@ func (c Copy) Make(ctx context.Context, w Watch) error {
 }
 
 // Compare reads both images, and returns ErrCopyDiffers if a guest would see different
-// bytes. One of them may be longer, if the rest is zeros.
+// bytes. One of them may be longer if the additional bytes are zeros.
 func (c Copy) Compare(ctx context.Context, w Watch) error {
 	err := runWatched(ctx, w, "qemu-img", "compare", "-p", "-f", c.From, "-F", c.To, c.Source, c.Target)
 	var exit *ExecError
@@ -61,8 +60,8 @@ func (c Copy) Compare(ctx context.Context, w Watch) error {
 	return asInUse(err)
 }
 
-// Needs is about how much the copy will take. qemu-img measures for raw and
-// qcow2; the other formats keep clusters as qcow2 does.
+// Needs returns approximately how much space the copy will take. qemu-img measures it for
+// raw and qcow2; other formats have clusters like qcow2.
 func (c Copy) Needs(ctx context.Context) (size.Bytes, error) {
 	to := "qcow2"
 	if c.To == "raw" {
@@ -79,8 +78,8 @@ func (c Copy) Needs(ctx context.Context) (size.Bytes, error) {
 	return needs.Required, nil
 }
 
-// runWatched runs a program to its end. It does not outlive this process: what
-// it writes would no longer be anybody's.
+// runWatched runs a program to its end. The program is killed when this process ends,
+// because nothing would use its output.
 func runWatched(ctx context.Context, w Watch, name string, args ...string) error {
 	cmd := command(ctx, name, args...)
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
@@ -88,7 +87,7 @@ func runWatched(ctx context.Context, w Watch, name string, args ...string) error
 	cmd.Stdout, cmd.Stderr = &percents{tell: w.Percent}, &stderr
 	ended := make(chan error)
 	go func() {
-		// The signal comes when the thread ends that started it
+		// The signal is sent when the thread that started the program ends
 		// (PR_SET_PDEATHSIG(2const)).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -104,7 +103,7 @@ func runWatched(ctx context.Context, w Watch, name string, args ...string) error
 	return failed(ctx, cmd, <-ended, stderr.String())
 }
 
-// percents reads what qemu-img -p prints: "    (12.34/100%)\r", over and over.
+// percents reads the progress that qemu-img -p prints: "    (12.34/100%)\r", repeatedly.
 type percents struct {
 	tell func(float64)
 	rest []byte
@@ -112,7 +111,7 @@ type percents struct {
 
 var percent = regexp.MustCompile(`\((\d{1,3}\.\d\d)/100%\)`)
 
-// Write makes it an io.Writer.
+// Write implements io.Writer.
 func (p *percents) Write(data []byte) (int, error) {
 	if p.tell == nil {
 		return len(data), nil
@@ -125,7 +124,7 @@ func (p *percents) Write(data []byte) (int, error) {
 		}
 		end = found[1]
 	}
-	// What is not complete yet is no longer than this.
+	// An incomplete message is not longer than this.
 	p.rest = bytes.Clone(p.rest[max(end, len(p.rest)-32):])
 	return len(data), nil
 }
@@ -135,7 +134,7 @@ func (p *percents) Write(data []byte) (int, error) {
 func RenameNew(from, to, dir string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// Some network file systems have no such rename.
+		// Some network file systems do not support this rename.
 		if err = os.Link(from, to); err == nil {
 			err = os.Remove(from)
 		}
@@ -146,5 +145,5 @@ func RenameNew(from, to, dir string) error {
 	return syncFile(dir)
 }
 
-// SyncFile puts a file's bytes, or a directory's names, on the disk.
+// SyncFile flushes a file's bytes, or a directory's names, to the disk.
 func SyncFile(path string) error { return syncFile(path) }

@@ -24,11 +24,11 @@ import (
 type Overlay struct {
 	// Image and Format are the image below: a path, or nbd+unix:///EXPORT?socket=PATH.
 	Image, Format string
-	// Path is the overlay's own file, Undo the file of the way back.
+	// Path is the path of the overlay, Undo that of the undo file.
 	Path, Undo string
 }
 
-// protocol is QEMU's node for the image's bytes, to be read.
+// protocol returns QEMU's read-only node for the image's bytes.
 func (o Overlay) protocol() map[string]any {
 	if u, err := url.Parse(o.Image); err == nil && u.Scheme == "nbd+unix" {
 		return map[string]any{"driver": "nbd", "export": strings.TrimPrefix(u.Path, "/"), "read-only": true,
@@ -49,8 +49,8 @@ func (o Overlay) Create(ctx context.Context, to size.Bytes) error {
 	return copyAttributes(o.Image, o.Path)
 }
 
-// CreateShared makes an overlay on an image that a guest writes to, which only
-// Gate.OpenShared opens, or on an NBD export. Nothing is read of the image.
+// CreateShared creates an overlay on the image of a running guest, for Gate.OpenShared, or
+// on an NBD export. It does not open the image.
 func (o Overlay) CreateShared(ctx context.Context, to size.Bytes) error {
 	if err := remove(o.Path); err != nil {
 		return err
@@ -77,8 +77,8 @@ func copyAttributes(image, path string) error {
 		return err
 	}
 	stat := info.Sys().(*syscall.Stat_t)
-	// Only root can give a file away; for anybody else the overlay is theirs,
-	// as the image must be for them to write to it.
+	// Only root can change a file's owner. Other users own the overlay, and must own
+	// the image to write to it.
 	if err := os.Chown(path, int(stat.Uid), int(stat.Gid)); err != nil && os.Geteuid() == 0 {
 		return err
 	}
@@ -114,10 +114,10 @@ func remove(path string) error {
 	return nil
 }
 
-// SaveUndo writes down what a commit will overwrite: a qcow2 on top of the
-// image that holds the image's bytes of now, wherever the overlay has clusters
-// of its own. qemu-io reads those ranges with copy-on-read, which copies them
-// into the file. Nothing else of the image is read, however large it is.
+// SaveUndo saves the bytes that a commit will overwrite, in a qcow2 on top of the image:
+// wherever the overlay has clusters of its own, the qcow2 gets a copy of the image's
+// bytes. qemu-io reads these ranges with copy-on-read, which copies them into the file.
+// Nothing else of the image is read.
 func (o Overlay) SaveUndo(ctx context.Context, now size.Bytes) error {
 	if err := remove(o.Undo); err != nil {
 		return err
@@ -148,11 +148,12 @@ func (o Overlay) SaveUndo(ctx context.Context, now size.Bytes) error {
 	return syncFile(o.Undo)
 }
 
-// copyOnRead reads ranges of a qcow2 so that it has them itself afterwards.
+// copyOnRead reads ranges of a qcow2 with copy-on-read, so that the qcow2 contains them
+// afterwards.
 func copyOnRead(ctx context.Context, path string, extents []Extent) error {
 	var commands bytes.Buffer
 	for _, e := range extents {
-		// One request is less than 2 GiB in QEMU.
+		// A request in QEMU must be smaller than 2 GiB.
 		for at := e.Start; at < e.End(); at += size.GiB {
 			fmt.Fprintf(&commands, "read -q %d %d\n", at, min(size.GiB, e.End()-at))
 		}
@@ -183,8 +184,8 @@ func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	if _, err := os.Stat(o.Undo); err != nil {
 		return fmt.Errorf("the saved bytes are missing: %w", err)
 	}
-	// The overlay is of no more use, and the room it takes may be what the
-	// commit ran out of.
+	// The overlay is not needed any more, and a lack of space may have failed the
+	// commit.
 	if err := o.Drop(); err != nil {
 		return err
 	}
@@ -200,8 +201,7 @@ func (o Overlay) Revert(ctx context.Context, was size.Bytes) error {
 	return o.verifyReverted(ctx, was)
 }
 
-// shrinkBack takes away what the commit had added at the end: all of it was
-// beyond the image's old size.
+// shrinkBack restores the image's old size: the commit added everything beyond it.
 func (o Overlay) shrinkBack(ctx context.Context, was size.Bytes) error {
 	now, err := Inspect(ctx, o.Image, o.Format, Exclusive)
 	if err != nil {
@@ -217,7 +217,7 @@ func (o Overlay) shrinkBack(ctx context.Context, was size.Bytes) error {
 	return syncFile(o.Image)
 }
 
-// verifyReverted compares every byte that was saved with the image.
+// verifyReverted compares every saved byte with the image.
 func (o Overlay) verifyReverted(ctx context.Context, was size.Bytes) error {
 	extents, err := ownExtents(ctx, o.Undo, was)
 	if err != nil {
@@ -239,8 +239,8 @@ func (o Overlay) verifyReverted(ctx context.Context, was size.Bytes) error {
 	return nil
 }
 
-// window describes a part of an image as one of its own, in JSON, which no
-// character of a path can break.
+// window describes a part of an image as an image, in JSON: so the path may contain any
+// character.
 func window(path, format string, e Extent) (string, error) {
 	options, err := json.Marshal(map[string]any{
 		"driver": "raw", "offset": e.Start, "size": e.Size,
@@ -249,14 +249,14 @@ func window(path, format string, e Extent) (string, error) {
 	return "json:" + string(options), err
 }
 
-// Extent is a run of bytes of a disk.
+// Extent is a range of bytes of a disk.
 type Extent struct{ Start, Size size.Bytes }
 
-// End returns where it ends, exclusive.
+// End returns the exclusive end of the extent.
 func (e Extent) End() size.Bytes { return e.Start + e.Size }
 
-// ownExtents returns the runs that a qcow2 holds itself, not through its backing
-// file, up to a limit; runs that touch are one.
+// ownExtents returns the ranges that a qcow2 itself contains, not its backing file, up to
+// a limit. Adjacent ranges are joined.
 func ownExtents(ctx context.Context, path string, limit size.Bytes) ([]Extent, error) {
 	out, err := Run(ctx, "qemu-img", "map", "--output=json", "-f", "qcow2", path)
 	if err != nil {
@@ -265,9 +265,9 @@ func ownExtents(ctx context.Context, path string, limit size.Bytes) ([]Extent, e
 	return parseMap(out, limit)
 }
 
-// parseMap reads qemu-img map's JSON. "present" (QEMU 6.1 and later) is false
-// where no image of the chain has anything; without it such a run counts as
-// the image's own, which is safe.
+// parseMap parses the JSON of qemu-img map. "present" (QEMU 6.1 and later) is false for
+// ranges that no image of the chain contains; without this field, such ranges count as the
+// image's own, which is safe.
 func parseMap(out []byte, limit size.Bytes) ([]Extent, error) {
 	var runs []struct {
 		Start   size.Bytes `json:"start"`
@@ -293,8 +293,8 @@ func parseMap(out []byte, limit size.Bytes) ([]Extent, error) {
 	return extents, nil
 }
 
-// uncovered finds the first of the wanted runs that is not all inside one that
-// is there.
+// uncovered returns the first wanted range that is not completely within one of the other
+// ranges.
 func uncovered(want, have []Extent) *Extent {
 	for _, w := range want {
 		if !slices.ContainsFunc(have, func(h Extent) bool { return h.Start <= w.Start && w.End() <= h.End() }) {

@@ -14,28 +14,27 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Process is a process that is held by a pidfd (pidfd_open(2)): a signal reaches
-// this process or none, although the kernel gives the pid of a process that has
-// ended to another one.
+// Process is a process with a pidfd (pidfd_open(2)): a signal never reaches another
+// process, even if the kernel has reused the pid.
 type Process struct {
 	journal.Proc
-	// pidfd is nil where the kernel has no pidfds, which came with Linux 5.3. There
-	// the process is compared with Proc right before each signal, and a pid that
-	// changes hands between the two is not noticed.
+	// pidfd is nil on kernels before Linux 5.3, which have no pidfds. There, the process
+	// is compared with Proc right before each signal; a pid that is reused in between is
+	// not detected.
 	pidfd *os.File
 }
 
-// pidfdOpen is the system call; a test has one that fails.
+// pidfdOpen is the system call; a test replaces it with one that fails.
 var pidfdOpen = unix.PidfdOpen
 
-// Open opens the process that has the pid now. The error is os.ErrProcessDone if
-// there is none, or none that still runs.
+// Open opens the process that has the pid now. The error is os.ErrProcessDone if no
+// running process has the pid.
 func Open(role string, pid int) (*Process, error) {
 	p := &Process{}
 	fd, err := pidfdOpen(pid, 0)
 	switch {
 	case err == nil:
-		// The runtime waits for the end of what does not block.
+		// Only on a non-blocking file can the runtime wait with a deadline.
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, errors.Join(err, unix.Close(fd))
 		}
@@ -45,7 +44,7 @@ func Open(role string, pid int) (*Process, error) {
 	case !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM): // EPERM is a sandbox's ENOSYS
 		return nil, fmt.Errorf("pidfd_open of %d: %w", pid, err)
 	}
-	// Only now: what is read before pidfd_open may be another process's.
+	// This must come after pidfd_open: before it, the pid could be another process's.
 	if p.Proc, err = Identify(role, pid); err != nil {
 		p.Close()
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -56,8 +55,8 @@ func Open(role string, pid int) (*Process, error) {
 	return p, nil
 }
 
-// OpenProcess opens the process that was identified. The error is
-// os.ErrProcessDone if it no longer runs, also where another one has its pid.
+// OpenProcess opens the process that was identified. The error is os.ErrProcessDone if the
+// process no longer runs, even if another process has its pid.
 func OpenProcess(identified journal.Proc) (*Process, error) {
 	p, err := Open(identified.Role, identified.Pid)
 	if err != nil {
@@ -73,7 +72,7 @@ func OpenProcess(identified journal.Proc) (*Process, error) {
 // Close releases the process. It may be called while Signal runs.
 func (p *Process) Close() {
 	if p.pidfd != nil {
-		_ = p.pidfd.Close() // nothing is written to it
+		_ = p.pidfd.Close() // a pidfd has no data to flush
 	}
 }
 

@@ -29,9 +29,9 @@ func Identify(role string, pid int) (journal.Proc, error) {
 	return journal.Proc{Role: role, Pid: pid, Start: start, Boot: strings.TrimSpace(string(boot))}, nil
 }
 
-// startTime is field 22 of /proc/PID/stat (proc(5)): clock ticks since boot.
-// The second field is the program's name in parentheses, which may itself hold
-// parentheses and spaces.
+// startTime returns field 22 of /proc/PID/stat (proc(5)): clock ticks since boot. The
+// second field is the program's name in parentheses, which may contain parentheses and
+// spaces.
 func startTime(pid int) (uint64, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -46,7 +46,7 @@ func startTime(pid int) (uint64, error) {
 		return 0, fmt.Errorf("cannot read /proc/%d/stat", pid)
 	}
 	if fields[0] == "Z" {
-		return 0, os.ErrNotExist // ended, only not waited for yet
+		return 0, os.ErrNotExist // the process is a zombie
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }
@@ -84,9 +84,9 @@ func End(ctx context.Context, p journal.Proc, grace time.Duration) error {
 	return fmt.Errorf("the left-over %s (pid %d) does not end", p.Role, p.Pid)
 }
 
-// ChildrenOf returns the processes that a thread of this process started and that
-// run another program. Names do not matter: QEMU is called qemu-system-x86_64,
-// qemu-kvm (RHEL), or whatever LIBGUESTFS_HV says.
+// ChildrenOf returns the children of a thread of this process that run another program. It
+// does not check names: QEMU is called qemu-system-x86_64, qemu-kvm (RHEL), or as
+// LIBGUESTFS_HV says.
 func ChildrenOf(thread int) []int {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", thread))
 	if err != nil {
@@ -102,8 +102,8 @@ func ChildrenOf(thread int) []int {
 		if err != nil {
 			continue
 		}
-		// A child that still is this program is about to run another one, or
-		// belongs to libguestfs, which ends it itself.
+		// A child that still runs this program is about to run another one, or belongs
+		// to libguestfs, which ends it.
 		program, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 		if err == nil && !os.SameFile(program, own) {
 			pids = append(pids, pid)

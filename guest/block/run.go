@@ -47,7 +47,7 @@ func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	return RunInput(ctx, nil, name, args...)
 }
 
-// RunInput is Run with something on the program's standard input.
+// RunInput is Run with data for the program's standard input.
 func RunInput(ctx context.Context, input io.Reader, name string, args ...string) ([]byte, error) {
 	cmd := command(ctx, name, args...)
 	cmd.Stdin = input
@@ -61,16 +61,16 @@ func RunInput(ctx context.Context, input io.Reader, name string, args ...string)
 
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
-	// A Ctrl-C at the terminal is ours to handle, not the program's.
+	// Ctrl-C at the terminal must not reach the program.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 3 * time.Second
-	// Messages are parsed for the lock's error: keep them in one language.
+	// The error of the lock is found by its text, so messages must be in English.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	return cmd
 }
 
-// failed is how the command failed; nil if it did not.
+// failed returns the error of a command that failed, nil if it succeeded.
 func failed(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error {
 	switch {
 	case err == nil:
@@ -83,15 +83,14 @@ func failed(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error 
 	return &ExecError{Argv: cmd.Args, Err: err, Stderr: stderr}
 }
 
-// RunShell runs a person's own command line. What it prints is part of the
-// error when it fails.
+// RunShell runs a command line of the user. If it fails, the error includes its output.
 func RunShell(ctx context.Context, command string, env []string) error {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Env = &said, &said, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// The shell's children end with it, as its process group. A shell that has been
-	// waited for has no group of that number any more.
+	// The process group is killed, so that the shell's children end, too. After the
+	// shell has been waited for, another group may have the number.
 	cmd.Cancel = func() error {
 		if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 			return err

@@ -15,24 +15,23 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// A window is a part of a disk that qemu-img reads or writes as if it were all
-// there is. Sectors go from window to window on the host: nothing interprets
-// them, holes stay holes, and it is many times faster than through the
-// appliance.
+// A window is a part of a disk that qemu-img reads or writes like a whole disk. Copying
+// from window to window on the host keeps holes, and is many times faster than copying in
+// the appliance.
 
-// window returns the part of an export of the gate that begins at an offset, for
-// qemu-img's --image-opts.
+// window returns the image options (--image-opts of qemu-img) for n bytes of an export of
+// the gate, from at on.
 func (g *Gate) window(export string, at, n size.Bytes) string {
 	return fmt.Sprintf("driver=raw,offset=%d,size=%d,file.driver=nbd,file.export=%s,file.server.type=unix,file.server.path=%s",
 		int64(at), int64(n), export, option(g.Socket))
 }
 
-// fileWindow returns a whole raw file.
+// fileWindow returns the image options for a whole raw file.
 func fileWindow(path string) string {
 	return "driver=raw,file.driver=file,file.filename=" + option(path)
 }
 
-// option doubles the commas of a value: a single one ends it.
+// option doubles the commas of a value: a single comma would end it.
 func option(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
 func convert(ctx context.Context, from, to string) error {
@@ -40,8 +39,8 @@ func convert(ctx context.Context, from, to string) error {
 	return err
 }
 
-// Read reads n bytes of the export, fewer at its end, as a client of it: what
-// was written through the gate and flushed.
+// Read reads n bytes of the export, fewer at its end, as a client. It sees what other
+// clients have written and flushed.
 func (g *Gate) Read(ctx context.Context, n, at size.Bytes) ([]byte, error) {
 	n = min(n, g.size-at)
 	if n <= 0 {
@@ -55,8 +54,7 @@ func (g *Gate) Read(ctx context.Context, n, at size.Bytes) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-// Write writes whole sectors to the export. What other clients of it have in
-// their caches is theirs to drop.
+// Write writes whole sectors to the export. Other clients must drop their caches.
 func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 	if n := size.Bytes(len(data)); at < 0 || at+n > g.size {
 		return fmt.Errorf("bytes %d to %d are outside the disk of %d bytes", at, at+n, g.size)
@@ -72,9 +70,9 @@ func (g *Gate) Write(ctx context.Context, data []byte, at size.Bytes) error {
 // ErrCopyDiffers reports that a copy differs from its original.
 var ErrCopyDiffers = errors.New("the copy differs from the original")
 
-// CopyIn copies n bytes of the overlay's image to another place of the export,
-// and reads them back. They come from the image, which nobody writes to: so the
-// two places may overlap, and doing it again does no harm.
+// CopyIn copies n bytes of the overlay's image to another offset of the export, and reads
+// them back. Nothing writes to the image: so the two ranges may overlap, and the copy can be
+// repeated.
 func (g *Gate) CopyIn(ctx context.Context, o Overlay, n, from, to size.Bytes) (err error) {
 	source, done, err := g.source(ctx, o)
 	if err != nil {
@@ -90,8 +88,8 @@ func (g *Gate) CopyIn(ctx context.Context, o Overlay, n, from, to size.Bytes) (e
 	})
 }
 
-// inParts does the work on parts of n bytes at the same time: qemu-img compare waits
-// for one read after the other. The first error ends it.
+// inParts does the work on several parts of n bytes at the same time, because qemu-img
+// compare reads without parallelism. The first error ends it.
 func inParts(ctx context.Context, n size.Bytes, work func(ctx context.Context, at, part size.Bytes) error) error {
 	part := max((n / 4).Up(size.MiB), 16*size.MiB)
 	parts, ctx := errgroup.WithContext(ctx)
@@ -110,10 +108,9 @@ func compare(ctx context.Context, a, b string) error {
 	return err
 }
 
-// source returns windows on the overlay's image: straight on the file, or where that
-// does not do through an export of the gate's. A window straight on an image with a
-// backing file is one: there qemu-img compare takes for zeros what only the backing
-// file has (QEMU 7.2).
+// source returns a function for windows on the overlay's image: directly on the file, or,
+// if the image has a backing file, on an export of the gate. On a direct window, qemu-img
+// compare reads zeros for bytes that only the backing file contains (QEMU 7.2).
 func (g *Gate) source(ctx context.Context, o Overlay) (window func(at, n size.Bytes) string, done func() error, err error) {
 	if o.protocol()["driver"] != "nbd" && o.alone(ctx) {
 		straight := func(at, n size.Bytes) string {
@@ -129,16 +126,16 @@ func (g *Gate) source(ctx context.Context, o Overlay) (window func(at, n size.By
 	return exported, func() error { return g.withdraw(ctx) }, nil
 }
 
-// alone reports that the image has no backing file.
+// alone reports whether the image has no backing file.
 func (o Overlay) alone(ctx context.Context) bool {
 	info, err := Inspect(ctx, o.Image, o.Format, Shared)
 	return err == nil && info.Backing == ""
 }
 
-// sourceNode is the overlay's image as an export of its own.
+// sourceNode is the name of the overlay's image as an export.
 const sourceNode = "source"
 
-// offer exports the overlay's image, to be read.
+// offer exports the overlay's image read-only.
 func (g *Gate) offer(ctx context.Context, o Overlay) error {
 	err := g.run(ctx, "blockdev-add", map[string]any{
 		"driver": o.Format, "node-name": sourceNode, "read-only": true,
@@ -150,8 +147,7 @@ func (g *Gate) offer(ctx context.Context, o Overlay) error {
 	return g.run(ctx, "block-export-add", map[string]any{"type": "nbd", "id": sourceNode, "node-name": sourceNode, "name": sourceNode})
 }
 
-// withdraw ends the export and lets the image go, as soon as the last client's
-// connection is over.
+// withdraw ends the export, and closes the image when the last client has disconnected.
 func (g *Gate) withdraw(ctx context.Context) error {
 	if err := g.run(ctx, "block-export-del", map[string]any{"id": sourceNode, "mode": "hard"}); err != nil {
 		return err

@@ -14,9 +14,9 @@ import (
 // unitDirs are where systemd looks for units (systemd.unit(5)).
 var unitDirs = []string{"etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
 
-// daemon returns the libvirt daemon of the host for QEMU: virtqemud where libvirt is
-// split into one daemon a driver (RHEL 9, Fedora 35 and later), else libvirtd. Where
-// both are installed, the enabled one is meant.
+// daemon returns the host's libvirt daemon for QEMU: virtqemud if libvirt has one daemon
+// per driver (RHEL 9, Fedora 35 and later), else libvirtd. If both are installed, it
+// returns the enabled one.
 func daemon(root string) string {
 	switch {
 	case hasUnit(root, "sockets.target.wants/virtqemud.socket"), hasUnit(root, "multi-user.target.wants/virtqemud.service"):
@@ -31,14 +31,15 @@ func daemon(root string) string {
 
 func hasUnit(root, unit string) bool {
 	return slices.ContainsFunc(unitDirs, func(dir string) bool {
-		// A link that enables a unit names a path that is only true from /.
+		// A link that enables a unit has an absolute target, which does not exist
+		// below root.
 		_, err := os.Lstat(filepath.Join(root, dir, unit))
 		return err == nil
 	})
 }
 
-// examineConfinement returns what keeps a guest's QEMU from files that are not its own:
-// it explains a "permission denied" that the modes of the files do not.
+// examineConfinement reports which security drivers keep a guest's QEMU from other files:
+// they explain a "permission denied" that the files' modes do not.
 func examineConfinement(ctx context.Context, uri string) (Finding, bool) {
 	conn, err := domain.Connect(uri)
 	if err != nil {
@@ -52,7 +53,7 @@ func examineConfinement(ctx context.Context, uri string) (Finding, bool) {
 	return judgeConfinement("/", drivers), true
 }
 
-// judgeConfinement holds what the host's kernel enforces against what libvirt uses.
+// judgeConfinement compares what the host's kernel enforces with what libvirt uses.
 func judgeConfinement(root string, drivers []string) Finding {
 	var active []string
 	if read(root, "sys/module/apparmor/parameters/enabled") == "Y" {

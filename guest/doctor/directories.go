@@ -15,21 +15,21 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// directory is a place that virt-grow writes to.
+// directory is a directory that virt-grow writes to.
 type directory struct {
 	name, path string
-	// want is how much should be free, use what it is for.
+	// want is how much space should be free, use what the directory is for.
 	want size.Bytes
 	use  string
-	// sockets is the path of a guest's second gate below it, the longest one of a
-	// Unix socket; "" if there is none.
+	// sockets is the longest path of a Unix socket in the directory (the second gate of
+	// a guest); "" if it has none.
 	sockets string
-	// set is how to take another directory.
+	// set says how to choose another directory.
 	set string
 }
 
-// directories returns those for the options and the environment. The rules for
-// libguestfs are in guestfs(3), "ENVIRONMENT VARIABLES".
+// directories returns the directories that follow from the options and the environment.
+// The rules for libguestfs are in guestfs(3), "ENVIRONMENT VARIABLES".
 func directories(o Options) []directory {
 	temp := os.TempDir()
 	list := []directory{{
@@ -46,14 +46,14 @@ func directories(o Options) []directory {
 		},
 		directory{
 			name: "appliance cache", path: cmp.Or(os.Getenv("LIBGUESTFS_CACHEDIR"), os.Getenv("TMPDIR"), "/var/tmp"),
-			// Built on Debian 12 it takes 680 MiB, and an upgrade builds the
-			// new one beside the old.
+			// On Debian 12 an appliance takes 680 MiB, and an upgrade builds the
+			// new one before it deletes the old one.
 			want: size.GiB, use: "the appliance that libguestfs builds", set: "LIBGUESTFS_CACHEDIR",
 		})
 }
 
-// examine looks at the directory, or, where it is not made yet, at the one it
-// will be made in.
+// examine checks the directory, or, if it does not exist yet, the one in which it will be
+// created.
 func (f directory) examine() Finding {
 	at, err := existing(f.path)
 	if err != nil {
@@ -91,7 +91,7 @@ func (f directory) another() string {
 	return "export " + f.set + "=DIRECTORY   # another directory"
 }
 
-// existing returns the first directory on the way up that is there.
+// existing returns the directory, or the nearest parent that exists.
 func existing(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("no directory is set")

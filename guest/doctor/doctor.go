@@ -1,9 +1,9 @@
-// Package doctor finds out whether this host can do what virt-grow needs, and
-// says what to install or change where it cannot.
+// Package doctor checks whether this host has what virt-grow needs, and says what to
+// install or change.
 //
-// It changes nothing on the host: it creates no directory and installs nothing.
-// The appliance it boots has an empty disk of its own. Every finding that is
-// not ok comes with the command that mends it, where a command can.
+// It changes nothing on the host: it creates no directory and installs nothing. The
+// appliance that it starts has an empty disk. Findings that are not ok come with the
+// command that fixes the problem, if there is one.
 package doctor
 
 import (
@@ -15,43 +15,42 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 )
 
-// Level is how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
-// The levels: Warn is slow or incomplete, with Fail virt-grow does not work.
+// The levels: with Warn virt-grow is slow or incomplete, with Fail it does not work.
 const (
 	OK   Level = "ok"
 	Warn Level = "warn"
 	Fail Level = "fail"
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Name  string `json:"name"`
 	Level Level  `json:"level"`
 	Text  string `json:"text"`
-	// Mend is a shell command for the host's distribution; "" where none would
-	// help, and Text says what would.
+	// Mend is a shell command for the host's distribution that fixes the problem; "" if
+	// there is none, and Text says what to do.
 	Mend string `json:"mend,omitempty"`
 }
 
-// Options are what to look at.
+// Options say what to check.
 type Options struct {
-	// StateDir is where jobs are kept. ScratchDir is where overlays go; ""
-	// leaves it out, as they lie beside the image then.
+	// StateDir is the directory of the jobs. ScratchDir is the directory for overlays; ""
+	// if they are created in the image's directory, which is not checked.
 	StateDir, ScratchDir string
 	Accel                appliance.Accel
 	// LaunchTimeout is how long the appliance may take to start; 0 is
 	// appliance.LaunchTimeout.
 	LaunchTimeout time.Duration
-	// Connect is libvirt's URI.
+	// Connect is the URI of libvirt.
 	Connect string
-	// Quick leaves the appliance out: no launch, and nothing about what is
-	// inside it.
+	// Quick skips the checks that need the appliance.
 	Quick bool
 }
 
-// Examine looks at everything, in an order to be read from top to bottom.
+// Examine runs all checks, and returns the findings in the order in which they are shown.
 func Examine(ctx context.Context, o Options) []Finding {
 	system := readSystem()
 	findings := []Finding{
@@ -76,7 +75,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	return findings
 }
 
-// system is the kind of distribution, as far as commands differ.
+// system is a family of distributions with the same commands.
 type system int
 
 const (
@@ -94,7 +93,7 @@ func readSystem() system {
 	return parseSystem(string(text))
 }
 
-// parseSystem goes by ID and ID_LIKE (os-release(5)).
+// parseSystem reads ID and ID_LIKE (os-release(5)).
 func parseSystem(osRelease string) system {
 	ids := map[string]bool{}
 	for line := range strings.Lines(osRelease) {

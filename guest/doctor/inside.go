@@ -14,12 +14,12 @@ import (
 	"github.com/virt-grow/virt-grow/guest/appliance"
 )
 
-// kvm is the state of /dev/kvm as seen from outside.
+// kvm is the state of /dev/kvm on the host.
 type kvm int
 
 const (
 	kvmMissing kvm = iota
-	kvmDenied      // there, but not for this user
+	kvmDenied      // it exists, but this user may not open it
 	kvmThere
 )
 
@@ -33,8 +33,8 @@ func lookAtKVM() kvm {
 	return kvmMissing
 }
 
-// judgeKVM holds what is there against what the appliance used; facts is nil
-// when it was not launched.
+// judgeKVM compares the state of /dev/kvm with what the appliance used; facts is nil if
+// the appliance was not launched.
 func judgeKVM(state kvm, wanted appliance.Accel, facts *appliance.Facts) Finding {
 	const slow = "the appliance is emulated (TCG) and 5 to 10 times slower"
 	f := Finding{Name: "KVM", Level: Warn}
@@ -58,10 +58,10 @@ func judgeKVM(state kvm, wanted appliance.Accel, facts *appliance.Facts) Finding
 	return f
 }
 
-// judgeAppliance returns what the appliance said, or why it did not launch.
+// judgeAppliance returns the findings on the appliance, or why it did not launch.
 func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 	if err != nil {
-		// libguestfs goes on with advice for people who write to its list.
+		// libguestfs appends advice for reports to its mailing list.
 		text, _, _ := strings.Cut(err.Error(), " This usually means")
 		mend := "libguestfs-test-tool   # shows where the launch ends; see also the finding on the kernel"
 		if errors.Is(err, appliance.ErrHung) {
@@ -85,8 +85,8 @@ func judgeAppliance(s system, facts *appliance.Facts, err error) []Finding {
 }
 
 func judgeNTFS(s system, facts *appliance.Facts) Finding {
-	// RHEL has NTFS in a package of its own, and keeps it for programs whose name
-	// begins with "virt-", as ours does.
+	// RHEL has NTFS in a separate package, and allows it only for programs whose name
+	// begins with "virt-".
 	mend := s.install("ntfs-3g", "ntfs-3g ntfsprogs")
 	if s == rhel {
 		mend = s.install("", "libguestfs-winsupport")
@@ -101,7 +101,7 @@ func judgeNTFS(s system, facts *appliance.Facts) Finding {
 	return Finding{Name: "NTFS", Level: OK, Text: "created, resized and mounted a file system"}
 }
 
-// packages are what the appliance is built from on the host.
+// packages are the host's packages from which the appliance is built.
 var packages = map[string]struct{ debian, fedora string }{
 	"ext4":  {"e2fsprogs", "e2fsprogs"},
 	"xfs":   {"libguestfs-xfs", "libguestfs-xfs"},
@@ -127,11 +127,11 @@ func judgeFileSystems(s system, lacking []string) Finding {
 		s.install(strings.Join(onDebian, " "), strings.Join(onFedora, " "))}
 }
 
-// kernels are the host's kernels that the appliance could boot.
+// kernels are the host's kernels, of which the appliance boots one.
 type kernels struct{ readable, denied []string }
 
-// findKernels looks where supermin(1) does: Debian keeps kernels in /boot,
-// Fedora among their modules.
+// findKernels looks in the same places as supermin(1): Debian has kernels in /boot, Fedora
+// in the directories of their modules.
 func findKernels(root string) kernels {
 	var k kernels
 	for _, pattern := range []string{"boot/vmlinuz-*", "lib/modules/*/vmlinuz"} {
@@ -147,7 +147,8 @@ func findKernels(root string) kernels {
 	return k
 }
 
-// judgeKernels knows that a launch proves more than file modes.
+// judgeKernels returns the finding on the kernels. An appliance that was launched proves
+// that one is readable, whatever the file modes are.
 func judgeKernels(s system, k kernels, launched bool) Finding {
 	f := Finding{Name: "kernel", Level: OK}
 	switch {

@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// examineLibvirt reports whether domains can be grown. Images can without.
+// examineLibvirt checks whether domains can be grown. Images can be grown without libvirt.
 func examineLibvirt(ctx context.Context, s system, uri string) Finding {
 	const name = "libvirt"
 	conn, err := domain.Connect(uri)

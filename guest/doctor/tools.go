@@ -10,12 +10,12 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 )
 
-// tool is a program that has to be there.
+// tool is a program that must be installed.
 type tool struct {
 	name           string
 	debian, fedora string // packages
-	// least is the oldest version that works, and why says what it lacks
-	// before.
+	// least is the oldest version that works, and why the feature that older versions
+	// lack.
 	least version
 	why   string
 }
@@ -53,7 +53,7 @@ func judgeTool(s system, t tool, output string) Finding {
 	return Finding{Name: t.name, Level: OK, Text: "version " + v.String()}
 }
 
-// version is major and minor.
+// version is a major and a minor version number.
 type version [2]int
 
 func (v version) before(w version) bool {
@@ -64,8 +64,7 @@ func (v version) String() string { return fmt.Sprintf("%d.%d", v[0], v[1]) }
 
 var versionWords = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
-// parseVersion reads what QEMU's tools print for --version; see the test for
-// who prints what.
+// parseVersion parses the output of --version of QEMU's tools; the test has examples.
 func parseVersion(output string) (version, bool) {
 	m := versionWords.FindStringSubmatch(output)
 	if m == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// addresses says where the guest sees what libvirt attaches.
+// addresses translates libvirt's addresses of controllers into the guest's.
 type addresses struct {
 	// buses are the guest's numbers of the PCI buses, by the index of the controller.
 	buses map[uint]uint
@@ -29,7 +29,7 @@ func newAddresses(controllers []libvirtxml.DomainController) addresses {
 	return a
 }
 
-// of returns the address of a disk, "" if the guest cannot tell it.
+// of returns the address of a disk in the guest, "" if it is not known.
 func (a addresses) of(x libvirtxml.DomainDisk) string {
 	switch {
 	case x.Address == nil || x.Target == nil:
@@ -70,11 +70,11 @@ func number(n *uint) uint {
 	return *n
 }
 
-// guestBuses numbers the PCI buses as SeaBIOS and OVMF do, and guests keep it: a bridge's
-// bus gets the next number when the bridge is found, in the order of slots and functions
-// and below each bridge first. libvirt's number is the index of the controller, which is
-// another one where a bridge was added late or stands on a bridge (pcie-to-pci-bridge).
-// An expander's bus has the number that its definition says.
+// guestBuses numbers the PCI buses as SeaBIOS and OVMF do; guests keep these numbers. The
+// firmware searches depth first, in the order of slots and functions, and gives the bus of
+// each bridge that it finds the next number. libvirt's number is the index of the
+// controller, which differs if a bridge was added late or is on another bridge
+// (pcie-to-pci-bridge). The bus of an expander has the number in its definition.
 func guestBuses(controllers []libvirtxml.DomainController) map[uint]uint {
 	below := map[uint][]libvirtxml.DomainController{}
 	for _, c := range controllers {

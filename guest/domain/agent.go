@@ -15,12 +15,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// agentChannel leads to the guest's agent.
+// agentChannel sends commands to the guest's agent.
 type agentChannel interface {
 	QemuAgentCommand(command string, timeout libvirt.DomainQemuAgentCommandTimeout, flags uint32) (string, error)
 }
 
-// FS is a mounted file system as the guest's agent sees it.
+// FS is a mounted file system, as the guest's agent reports it.
 type FS struct {
 	Name       string     `json:"name"` // "vda2", "dm-0"; Windows: a volume's path
 	MountPoint string     `json:"mountpoint"`
@@ -29,11 +29,11 @@ type FS struct {
 	Used       size.Bytes `json:"used-bytes"`
 }
 
-// maxAnswer bounds what is read of an agent's answer: the guest writes it.
+// maxAnswer limits the size of an agent's answer, which is not trusted.
 const maxAnswer = 1 << 20
 
-// agentLimit is how long an agent may take to answer; the call before it may
-// have been answered late.
+// agentLimit is how long an agent may take to answer. It may still be busy with an earlier
+// command.
 const agentLimit = 5 * time.Second
 
 // command sends one command to the agent and decodes what it returns. The command is
@@ -58,7 +58,7 @@ func (d *Domain) send(ctx context.Context, ask func(context.Context, *Domain, fu
 		return err
 	}
 	if len(text) > maxAnswer {
-		return fmt.Errorf("the guest agent's answer to %s has %d bytes", name, len(text))
+		return fmt.Errorf("the guest agent's answer to %s is too long: %d bytes", name, len(text))
 	}
 	var answer struct {
 		Return json.RawMessage `json:"return"`
@@ -142,7 +142,7 @@ func (d *Domain) Exec(ctx context.Context, command []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return said(ran.Out), nil
+	return firstOutput(ran.Out), nil
 }
 
 // ExecResult is the result of a program in the guest. Nothing in it can be trusted.
@@ -152,12 +152,12 @@ type ExecResult struct {
 	Out, Err []byte
 }
 
-// Failure returns an *ExecError if the program, which is named so, did not succeed.
+// Failure returns an *ExecError if the program failed. program is its name for the error.
 func (r ExecResult) Failure(program string) error {
 	if r.Status == 0 {
 		return nil
 	}
-	return &ExecError{Program: program, Status: r.Status, Output: said(r.Err, r.Out)}
+	return &ExecError{Program: program, Status: r.Status, Output: firstOutput(r.Err, r.Out)}
 }
 
 // Run runs a program in the guest through the agent, as the administrator, with input on
@@ -202,16 +202,16 @@ func (d *Domain) Run(ctx context.Context, command []string, input string) (ExecR
 	return ran, nil
 }
 
-// OS returns the guest's system as its agent names it (guest-get-osinfo): "mswindows",
-// "debian"; "" if the agent does not tell.
+// OS returns the name that the agent reports for the guest's system (guest-get-osinfo):
+// "mswindows", "debian"; "" if it reports none.
 func (d *Domain) OS(ctx context.Context) string {
 	var info struct{ ID string }
 	_ = d.command(ctx, "guest-get-osinfo", nil, &info)
 	return info.ID
 }
 
-// said returns the first line that is not empty, or words for none.
-func said(texts ...[]byte) string {
+// firstOutput returns the first line that is not empty, or says that there is none.
+func firstOutput(texts ...[]byte) string {
 	if line := FirstLine(texts...); line != "" {
 		return line
 	}

@@ -17,11 +17,11 @@ func TestSaid(t *testing.T) {
 		{"\x1b[2J\x1b]0;title\x07evil\u202e", "", "[2J]0;titleevil"},
 		{"\xff\xfe broken", "", "\ufffd\ufffd broken"},
 	} {
-		if got := said([]byte(c.stderr), []byte(c.stdout)); got != c.want {
+		if got := firstOutput([]byte(c.stderr), []byte(c.stdout)); got != c.want {
 			t.Errorf("%q, %q: %q, want %q", c.stderr, c.stdout, got, c.want)
 		}
 	}
-	if got := said([]byte(strings.Repeat("ü", 1000))); len(got) != 300 {
+	if got := firstOutput([]byte(strings.Repeat("ü", 1000))); len(got) != 300 {
 		t.Errorf("%d bytes", len(got))
 	}
 }
@@ -41,7 +41,7 @@ func TestRun(t *testing.T) {
 			return failure(libvirt.ERR_INTERNAL_ERROR, "unable to execute QEMU agent command 'guest-exec': Command guest-exec has been disabled")
 		}}, "", ErrMayNotExec.Error()},
 		{"no JSON", "?", "", nil, "", "the guest agent's answer to guest-exec"},
-		{"too much", strings.Repeat("x", maxAnswer+1), "", nil, "", "has 1048577 bytes"},
+		{"too much", strings.Repeat("x", maxAnswer+1), "", nil, "", "too long: 1048577 bytes"},
 		{"lost on the way", started, "?", nil, "", "the guest agent's answer to guest-exec-status"},
 	} {
 		d, v := fake(t, c.hooks)

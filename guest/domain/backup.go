@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/poll"
 )
 
-// backups is what begins and ends a backup job.
+// backups begins and ends a backup job.
 type backups interface {
 	BackupBegin(backupXML, checkpointXML string, flags libvirt.DomainBackupBeginFlags) error
 	BackupGetXMLDesc(flags uint32) (string, error)
@@ -91,13 +91,13 @@ func (d *Domain) exists(ctx context.Context, v DiskSnapshot) (bool, error) {
 	return strings.Contains(text, escaped(v.Socket)), err
 }
 
-// Freeze has the agent flush and freeze all file systems, until Thaw.
+// Freeze makes the agent flush all file systems and freeze them until Thaw.
 func (d *Domain) Freeze(ctx context.Context) error {
 	var frozen int
 	return d.command(ctx, "guest-fsfreeze-freeze", nil, &frozen)
 }
 
-// Thaw has the agent thaw the file systems.
+// Thaw makes the agent thaw the file systems.
 func (d *Domain) Thaw(ctx context.Context) error {
 	var thawed int
 	return d.command(ctx, "guest-fsfreeze-thaw", nil, &thawed)

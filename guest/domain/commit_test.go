@@ -61,8 +61,8 @@ func TestCommitLive(t *testing.T) {
 		{"begun, and the answer is lost", onOverlay, nil, map[string]hook{
 			"commit": sequence(func(v *vm, _ int) error { v.job = running; v.restart(0); return nil }, noAgent),
 			"job":    from(3, ready), "pivot": pivots}, "commit commit pivot", ""},
-		{"the job fails", onOverlay, nil, map[string]hook{"job": at(4, vanish)}, "commit", "ended without the guest going over"},
-		{"cancelled by somebody", onOverlay, nil, map[string]hook{"job": sequence(ignored, ready, vanish), "pivot": notReady}, "commit pivot", "ended without the guest going over"},
+		{"the job fails", onOverlay, nil, map[string]hook{"job": at(4, vanish)}, "commit", "ended without a pivot"},
+		{"cancelled by somebody", onOverlay, nil, map[string]hook{"job": sequence(ignored, ready, vanish), "pivot": notReady}, "commit pivot", "ended without a pivot"},
 		{"pivoted by somebody", onOverlay, nil, map[string]hook{"job": at(4, pivots)}, "commit", ""},
 		{"the pivot fails", onOverlay, nil, map[string]hook{"job": from(2, ready), "pivot": noAgent}, "commit pivot", "not responding"},
 		{"the daemon restarts in the middle", onOverlay, nil, map[string]hook{

@@ -19,7 +19,7 @@ import (
 // DefaultURI is the host's own libvirt.
 const DefaultURI = "qemu:///system"
 
-// Conn is a connection that is made anew when libvirtd has been restarted.
+// Conn is a connection that is opened again after a restart of libvirtd.
 type Conn struct {
 	uri  string
 	dial func(uri string) (connection, error)
@@ -58,9 +58,9 @@ func Connect(uri string) (*Conn, error) {
 	if err := events(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", plain(err))
 	}
-	// Unless an output is named, libvirt's client writes warnings to standard error,
-	// between our own lines. Where one is named, it also logs the errors that its
-	// functions return, so the output is one that drops everything.
+	// Without a named output, libvirt's client writes warnings to standard error,
+	// between the lines of this program. With one, it also logs the errors that its
+	// functions return. So the output is a file that drops everything.
 	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
 		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 	}
@@ -99,7 +99,7 @@ func (c *Conn) About(ctx context.Context) (version string, domains int, err erro
 	return version, domains, err
 }
 
-// SecurityDrivers returns what libvirt confines guests with: "apparmor", "selinux", "dac".
+// SecurityDrivers returns libvirt's security drivers: "apparmor", "selinux", "dac".
 func (c *Conn) SecurityDrivers(ctx context.Context) (drivers []string, err error) {
 	var text string
 	err = c.do(ctx, func(l connection) (err error) { text, err = l.GetCapabilities(); return err })
@@ -130,9 +130,9 @@ func (c *Conn) Close() error {
 	return plain(err)
 }
 
-// do makes libvirt calls on the connection, and makes them again on a new one if the
-// connection broke. A call for which that is unsafe returns a sentError. libvirt calls
-// take no context: do does not wait for one that hangs when ctx ends.
+// do makes libvirt calls on the connection, and repeats them on a new one if the
+// connection broke. A call that must not be repeated returns a sentError. libvirt calls
+// take no context: when ctx ends, do returns without waiting for a call that hangs.
 func (c *Conn) do(ctx context.Context, call func(connection) error) error {
 	err := c.once(ctx, call)
 	if c.again(ctx, err) {
@@ -153,12 +153,12 @@ func (c *Conn) do(ctx context.Context, call func(connection) error) error {
 	return err
 }
 
-// again reports whether a call is to be made again.
+// again reports whether a call must be repeated.
 func (c *Conn) again(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() == nil && !errors.As(err, new(*sentError)) && c.broken()
 }
 
-// sentError is the failure of a call that may have had its effect: it is not repeated.
+// sentError is the failure of a call that may have had an effect: it is not repeated.
 type sentError struct{ err error }
 
 func (e *sentError) Error() string { return e.err.Error() }
@@ -191,8 +191,8 @@ func (c *Conn) broken() bool {
 	return err != nil || !alive
 }
 
-// stillAlive returns an error if the connection is dead. It ends a series of calls of
-// which some may fail: those that failed because of the connection have to be made again.
+// stillAlive returns an error if the connection is dead. It is called after a series of
+// calls that may fail: calls that failed because of the connection must be repeated.
 func stillAlive(l connection) error {
 	alive, err := l.IsAlive()
 	if err == nil && !alive {
@@ -211,8 +211,8 @@ func (c *Conn) reopen() {
 	_ = c.open() // kept in c.lost
 }
 
-// plain keeps libvirt's message and the code that isCode compares, and leaves out the
-// numbers in libvirt's own text.
+// plain returns an error with libvirt's message and code, without the numbers that
+// libvirt's own text has.
 func plain(err error) error {
 	var e libvirt.Error
 	if !errors.As(err, &e) {

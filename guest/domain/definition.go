@@ -13,8 +13,8 @@ import (
 )
 
 // DefinitionXML is the text of a domain's persistent definition, with its secrets, as
-// libvirt gave it. "" is none. A method that returns another text changes the disk that
-// it names and nothing else: comments, metadata and qemu:commandline stay byte for byte.
+// libvirt returned it; "" if there is none. Methods that return another text change one
+// disk and nothing else: comments, metadata and qemu:commandline stay byte for byte.
 type DefinitionXML string
 
 // LoadDefinition reads a definition that Save has written.
@@ -34,15 +34,15 @@ func (d *Domain) XML(ctx context.Context) (DefinitionXML, error) {
 	return DefinitionXML(text), err
 }
 
-// Define gives the domain a definition.
+// Define replaces the domain's definition.
 func (d *Domain) Define(ctx context.Context, x DefinitionXML) error {
 	return d.conn.do(ctx, func(l connection) error { return l.Define(string(x)) })
 }
 
 // RestoreDisk returns the definition with one disk as it is in original. It fails if
-// somebody has edited that disk: if it is neither as in trial, which is the definition
-// with the disk on its overlay, nor what libvirt makes of original's disk when it pivots
-// to the image. Without a trial ("") the disk is not checked.
+// another user has edited that disk: if the disk is neither as in trial (the definition
+// with the disk on its overlay) nor what libvirt makes of original's disk when it pivots to
+// the image. If trial is "", the disk is not checked.
 func (x DefinitionXML) RestoreDisk(original, trial DefinitionXML, target, image string) (DefinitionXML, error) {
 	now, err := x.disk(target)
 	if err != nil {
@@ -59,7 +59,7 @@ func (x DefinitionXML) RestoreDisk(original, trial DefinitionXML, target, image 
 	during, err := trial.disk(target)
 	asInTrial := err == nil && is == during.in(string(trial))
 	if trial != "" && !asInTrial && !pivotedTo(is, want, image) {
-		return "", fmt.Errorf("somebody edited disk %s in the domain's definition during the trial", target)
+		return "", fmt.Errorf("another user edited disk %s in the domain's definition during the trial", target)
 	}
 	return DefinitionXML(apply(string(x), edit{now.from, now.to, want})), nil
 }
@@ -82,9 +82,9 @@ func (x DefinitionXML) disk(target string) (element, error) {
 	return element{}, fmt.Errorf("disk %s is no longer in the domain's definition", target)
 }
 
-// pivotedTo reports whether a disk is what a pivot to the image makes of the disk it
-// was: libvirt names the image by its resolved path, may call it a file or a block
-// device, and leaves an empty <backingStore/>.
+// pivotedTo reports whether is is what a pivot to the image makes of the disk was: libvirt
+// names the image by its resolved path, may call it a file or a block device, and leaves
+// an empty <backingStore/>.
 func pivotedTo(is, was, image string) bool {
 	sources, err := find(is, "disk", "source")
 	if err != nil || len(sources) != 1 || cmp.Or(sources[0].attr("file"), sources[0].attr("dev")) != image {
@@ -95,8 +95,8 @@ func pivotedTo(is, was, image string) bool {
 	return err == nil && failed == nil && now == then
 }
 
-// withoutSource returns a disk without what says where its image is: its type, the start
-// tag of its source, and an empty backing store.
+// withoutSource returns a disk's XML without the parts that name its image: its type, the
+// start tag of its source, and an empty backing store.
 func withoutSource(disk string) (string, error) {
 	edits, err := setType(disk, "")
 	sources, bad := find(disk, "disk", "source")
@@ -112,8 +112,8 @@ func withoutSource(disk string) (string, error) {
 	return apply(disk, edits...), errors.Join(err, bad, worse)
 }
 
-// Alike reports whether two definitions are the same but for their controllers, which
-// libvirt adds by itself, and for the way in which the same disks are written.
+// Alike reports whether two definitions are equal, except for their controllers, which
+// libvirt adds by itself, and for different spellings of the same disks.
 func (x DefinitionXML) Alike(y DefinitionXML) bool {
 	a, err := x.withoutDevices()
 	b, failed := y.withoutDevices()
@@ -146,7 +146,7 @@ func (x DefinitionXML) withoutDevices() (string, error) {
 	return apply(text, edits...) + strings.Join(lines, "\n"), nil
 }
 
-// WithMedium returns a drive's element with another medium in it, "" for none.
+// WithMedium returns a drive's element with another medium; path is "" for none.
 func WithMedium(drive, path string) (string, error) {
 	edits, err := setType(drive, "file")
 	sources, bad := find(drive, "disk", "source")

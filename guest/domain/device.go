@@ -12,7 +12,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// devices is what adds, removes and changes devices.
+// devices adds, removes and changes devices.
 type devices interface {
 	AttachDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error
 	DetachDeviceFlags(xml string, flags libvirt.DomainDeviceModifyFlags) error
@@ -35,7 +35,7 @@ func (s Scope) flags() libvirt.DomainDeviceModifyFlags {
 	return libvirt.DOMAIN_DEVICE_MODIFY_CONFIG
 }
 
-// DiskSpec describes a disk that is to be added to a domain, in libvirt's words.
+// DiskSpec describes a disk to add to a domain, in libvirt's terms.
 type DiskSpec struct {
 	Path          string `json:"path"`
 	Format        string `json:"format"`
@@ -77,8 +77,8 @@ func (n DiskSpec) XML() string {
 	return b.String() + "</disk>"
 }
 
-// SCSIController is the controller to add where there is none: by default libvirt adds a
-// model that few guests have a driver for.
+// SCSIController is added to a domain without a SCSI controller: libvirt's default model
+// has a driver in few guests.
 const SCSIController = "<controller type='scsi' index='0' model='virtio-scsi'/>"
 
 // Device is a disk of a definition, and its text.
@@ -163,7 +163,7 @@ func (d *Domain) Update(ctx context.Context, xml string, s Scope, force bool) er
 }
 
 // ErrHeld means that a running guest did not release a device.
-var ErrHeld = errors.New("the guest did not release it")
+var ErrHeld = errors.New("the guest did not release the device")
 
 // Unplug asks the running guest to release the device and waits until QEMU has removed it
 // (libvirt: VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED), because libvirt's call returns before.
@@ -200,7 +200,7 @@ func (d *Domain) Unplug(ctx context.Context, device Device, limit time.Duration)
 	}
 }
 
-// gone reports whether the domain runs without the device, or not at all.
+// gone reports whether the domain runs without the device, or is off.
 func (d *Domain) gone(ctx context.Context, device Device) (bool, error) {
 	state, err := d.State(ctx)
 	if err != nil || state == Off {
@@ -210,8 +210,8 @@ func (d *Domain) gone(ctx context.Context, device Device) (bool, error) {
 	return !slices.ContainsFunc(live, func(o Device) bool { return o.Target == device.Target }), err
 }
 
-// removals returns a channel that gets true when the device has been removed, and false
-// when the guest has refused.
+// removals returns a channel that receives true when the device has been removed, and
+// false when the guest has refused.
 func (d *Domain) removals(ctx context.Context, alias string) (events chan bool, stop func(), err error) {
 	events = make(chan bool, 4)
 	tell := func(name string, gone bool) {

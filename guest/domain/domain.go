@@ -20,7 +20,7 @@ type Domain struct {
 	conn       *Conn
 }
 
-// power is what starts and stops a domain.
+// power starts and stops a domain.
 type power interface {
 	GetID() (uint, error) // of a running domain; each start gives another
 	GetState() (libvirt.DomainState, int, error)
@@ -30,7 +30,7 @@ type power interface {
 	ShutdownFlags(libvirt.DomainShutdownFlags) error
 }
 
-// State tells whether a domain runs.
+// State says whether a domain runs.
 type State string
 
 // The states that matter. Held stands for every other one: paused, suspended, being
@@ -88,7 +88,7 @@ func (d *Domain) call(ctx context.Context, f func(handle) error) error {
 	})
 }
 
-// ask is call for an f that returns an answer.
+// ask is call for an f with a result.
 func ask[T any](ctx context.Context, d *Domain, f func(handle) (T, error)) (T, error) {
 	var answer, none T
 	err := d.call(ctx, func(l handle) (err error) {
@@ -195,9 +195,9 @@ var ErrStillRuns = errors.New("the guest did not shut down")
 // errStartedAgain means that the guest stopped, and that another user started it again.
 var errStartedAgain = fmt.Errorf("%w: it was started again meanwhile", ErrStillRuns)
 
-// ShutDown tries the methods in their order until the guest is off, and announces each
-// with said. When a method fails, the next one is tried at once. A guest that another user
-// starts again is left alone.
+// ShutDown tries the methods in order until the guest is off, and announces each with
+// said. When a method fails, it tries the next one at once. It does not stop a guest that
+// another user starts again.
 func (d *Domain) ShutDown(ctx context.Context, methods []ShutdownAttempt, said func(string)) error {
 	run, err := d.run(ctx)
 	if err != nil || run == 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// GuestDisk is a whole disk as the guest's agent names it. Nothing in it can be trusted.
+// GuestDisk is a whole disk, as the guest's agent describes it. Nothing in it can be trusted.
 type GuestDisk struct {
 	Name string // "/dev/vdb", `\\.\PhysicalDrive1`
 	live.Identity
@@ -88,8 +88,8 @@ func (d *Domain) GuestDisks(ctx context.Context) ([]GuestDisk, error) {
 	return disks, nil
 }
 
-// IsWhole reports whether a disk is one that the host gave to the guest, by its name:
-// not one that the guest makes of others or of memory, and no drive for media.
+// IsWhole reports whether the name is that of a disk from the host: not of a disk that the
+// guest makes from others or from memory, and not of a drive for media.
 func (g GuestDisk) IsWhole() bool {
 	for _, prefix := range []string{"/dev/loop", "/dev/dm-", "/dev/md", "/dev/ram", "/dev/zram", "/dev/sr", "/dev/fd", "/dev/nbd"} {
 		if strings.HasPrefix(g.Name, prefix) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// infoBlock reads what HMP's "info block" prints. There are three shapes of it:
+// infoBlock parses the output of HMP's "info block", which has three forms:
 //
 //	ide0-hd0: type=hd removable=0 file=/a.img ro=0 drv=raw encrypted=0      QEMU 0.10
 //	drive-virtio-disk1: removable=0 io-status=ok file=/a.img ro=0 drv=raw … QEMU 0.14 to 1.4
@@ -15,16 +15,16 @@ import (
 //	libvirt-1-format: /a.img (qcow2)                                        with -blockdev
 //	    Attached to:      /machine/peripheral/virtio-disk1/virtio-backend   QEMU 2.10
 //
-// A path is printed as it is, whatever is in it. Lines that are none of these are
-// left out, and so are drives without a medium.
+// Paths are printed without quoting. Other lines are ignored, and so are drives without a
+// medium.
 func infoBlock(text string) []Drive {
 	var drives []Drive
 	inserted := false // the last head was of a drive with a medium
 	for line := range strings.Lines(strings.ReplaceAll(text, "\r", "")) {
 		line = strings.TrimRight(line, "\n")
 		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-			// Since QEMU tells what a drive is attached to, every node has a name:
-			// one that is called by its node's alone was made with -blockdev.
+			// QEMU versions that print this line give every node a name: a drive that
+			// has only a node's name was made with -blockdev.
 			if last := len(drives) - 1; inserted && strings.HasPrefix(strings.TrimSpace(line), "Attached to:") && drives[last].Node == "" {
 				drives[last].Node, drives[last].Alias = drives[last].Alias, ""
 			}

@@ -17,8 +17,8 @@ type connection interface {
 	Domains() ([]handle, error)
 	Define(xml string) error
 	PoolByName(name string) (pool, error)
-	// WatchRemovals calls tell when a device of the domain was removed (gone is true) or
-	// when the guest refused to release it, until stop is called or the connection ends.
+	// WatchRemovals calls tell when a device of the domain was removed (gone is true), or
+	// the guest refused to release it, until stop is called or the connection ends.
 	WatchRemovals(h handle, tell func(alias string, gone bool)) (stop func(), err error)
 }
 
@@ -65,7 +65,7 @@ func dialLibvirt(uri string) (connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A daemon that hangs is noticed after a quarter of a minute.
+	// A daemon that hangs is detected after 15 s.
 	_ = live.SetKeepAlive(5, 3)
 	return libvirtConnection{live}, nil
 }

@@ -26,12 +26,12 @@ type Drive struct {
 	ReadOnly     bool
 }
 
-// monitorChannel leads to QEMU's monitor.
+// monitorChannel sends commands to QEMU's monitor.
 type monitorChannel interface {
 	QemuMonitorCommand(command string, flags libvirt.DomainQemuMonitorCommandFlags) (string, error)
 }
 
-// maxMonitor bounds what is read of a monitor's reply.
+// maxMonitor limits the size of a monitor's reply.
 const maxMonitor = 8 << 20
 
 // Drives asks QEMU for its disks (QMP query-block). libvirt marks the domain as tainted,
@@ -106,16 +106,16 @@ func (d *Domain) hmp(ctx context.Context, line string) (string, error) {
 func (d *Domain) monitor(ctx context.Context, text string, flags libvirt.DomainQemuMonitorCommandFlags) (string, error) {
 	reply, err := ask(ctx, d, func(l handle) (string, error) { return l.QemuMonitorCommand(text, flags) })
 	if err == nil && len(reply) > maxMonitor {
-		err = fmt.Errorf("QEMU's reply to %.40s has %d bytes", text, len(reply))
+		err = fmt.Errorf("QEMU's reply to %.40s is too long: %d bytes", text, len(reply))
 	}
 	return reply, err
 }
 
-// MonitorError is a monitor's refusal of a command.
+// MonitorError is the error with which the monitor refused a command.
 type MonitorError struct{ Command, Message string }
 
 func (e *MonitorError) Error() string {
-	return fmt.Sprintf("QEMU says to %s: %s", e.Command, e.Message)
+	return fmt.Sprintf("QEMU refuses %s: %s", e.Command, e.Message)
 }
 
 // InconsistentBitmaps asks QEMU which persistent bitmaps of an image it found to be

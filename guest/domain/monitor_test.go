@@ -54,7 +54,7 @@ func TestResize(t *testing.T) {
 		{"QMP refuses", qmp, `{"error":{"class":"GenericError","desc":"Cannot grow device files"}}`, "Cannot grow device files"},
 		{"QMP, no JSON", qmp, `?`, "QEMU's reply to block_resize"},
 		{"HMP", hmp, "\r\n", ""},
-		{"HMP refuses", hmp, "Error: Cannot find device\r\n", "QEMU says to block_resize drive0 2147483648B: Error: Cannot find device"},
+		{"HMP refuses", hmp, "Error: Cannot find device\r\n", "QEMU refuses block_resize drive0 2147483648B: Error: Cannot find device"},
 		{"HMP, no name", Resize{Via: ViaHMP}, "", ErrNoAlias.Error()},
 		{"libvirt", Resize{Via: ViaLibvirt, Target: "vda", To: 2 * size.GiB}, "", ""},
 		{"no channel", Resize{}, "", `no channel ""`},

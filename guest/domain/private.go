@@ -11,13 +11,12 @@ import (
 )
 
 // PrivateDir returns the directory that libvirt made for the running domain, for
-// example /var/lib/libvirt/qemu/domain-3-dev7. QEMU may create files and sockets in it
-// however it is confined: virt-aa-helper writes the AppArmor rule, libvirt sets the
-// SELinux label. In the directory for temporary files, AppArmor's
-// abstractions/libvirt-qemu only lets QEMU read.
+// example /var/lib/libvirt/qemu/domain-3-dev7. A confined QEMU may create files and sockets
+// there: virt-aa-helper writes the AppArmor rule, libvirt sets the SELinux label. In the
+// directory for temporary files, AppArmor's abstractions/libvirt-qemu lets QEMU only read.
 //
-// It returns "" if there is none that both this process and QEMU see. That is so for
-// users who may not look at QEMU's process, and for a libvirt in a mount namespace.
+// It returns "" if there is no directory that both this process and QEMU can reach: for
+// users who may not read QEMU's entry in /proc, and for a libvirt in a mount namespace.
 func (d *Domain) PrivateDir() string { return privateDir("/proc", d.UUID) }
 
 func privateDir(proc, uuid string) string {
@@ -71,8 +70,8 @@ func dirOfQEMU(args []string, uuid string) string {
 // terminating one).
 const socketLimit = 107
 
-// PlaceSocket returns the path for a socket of that name in the domain's private
-// directory, or an error if that cannot hold it.
+// PlaceSocket returns the path for a socket in the domain's private directory, or an error
+// if there is no such directory or the path is too long.
 func (d *Domain) PlaceSocket(name string) (string, error) {
 	dir := d.PrivateDir()
 	if dir == "" {

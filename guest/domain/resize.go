@@ -11,13 +11,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sizes is what reads and changes the size of a running disk.
+// sizes reads and changes the size of a running disk.
 type sizes interface {
 	BlockResize(disk string, size uint64, flags libvirt.DomainBlockResizeFlags) error
 	GetBlockInfo(disk string, flags uint32) (*libvirt.DomainBlockInfo, error)
 }
 
-// Channel is the way on which QEMU is told to resize a running disk.
+// Channel is the interface through which QEMU resizes a running disk.
 type Channel string
 
 // The channels to the guest's QEMU.
@@ -39,7 +39,7 @@ type Resize struct {
 	To     size.Bytes `json:"to"`
 }
 
-// Sent returns what is sent, as people read it.
+// Sent returns the command that is sent, for people.
 func (r Resize) Sent() string {
 	switch r.Via {
 	case ViaQMP:
@@ -61,7 +61,7 @@ func (r Resize) qmp() any {
 // hmp returns the monitor's line. A number without a unit would be MiB.
 func (r Resize) hmp() string { return fmt.Sprintf("block_resize %s %dB", r.Alias, int64(r.To)) }
 
-// ErrNoAlias means that HMP has no name for a disk.
+// ErrNoAlias means that a disk has no name in HMP.
 var ErrNoAlias = errors.New("the disk has no name in HMP")
 
 // Resize resizes the disk.
@@ -106,7 +106,7 @@ func (d *Domain) SizeSeen(ctx context.Context, r Resize) (size.Bytes, error) {
 	return drives[i].Size, nil
 }
 
-// HMPDrives lists the disks through the human monitor, which does not tell their sizes.
+// HMPDrives lists the disks through the human monitor, which does not report their sizes.
 func (d *Domain) HMPDrives(ctx context.Context) ([]Drive, error) {
 	text, err := d.hmp(ctx, "info block")
 	if err != nil {

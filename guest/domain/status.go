@@ -7,7 +7,7 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// Status is the status of a domain: what has to be known before it is changed.
+// Status is the status of a domain, which is checked before a change.
 type Status struct {
 	Definition
 	State      State
@@ -15,7 +15,7 @@ type Status struct {
 	Autostart  bool
 	// Saved means that the memory is saved and that a start would resume the guest.
 	Saved bool
-	// Checkpoints and Snapshots are the numbers of libvirt's own.
+	// Checkpoints and Snapshots are the numbers of libvirt's checkpoints and snapshots.
 	Checkpoints, Snapshots int
 	// Job means that a job runs on the domain: backup, migration, save.
 	Job bool
@@ -27,7 +27,7 @@ type Status struct {
 	Exec bool
 }
 
-// properties is what libvirt knows of a domain besides its definition.
+// properties reads what libvirt knows of a domain besides its definition.
 type properties interface {
 	IsActive() (bool, error)
 	IsPersistent() (bool, error)
@@ -64,8 +64,8 @@ func (d *Domain) Status(ctx context.Context, agent bool) (Status, error) {
 	return s, nil
 }
 
-// inspect is call for an f that ignores the failure of some of its calls: they are made
-// again if they failed because the connection broke.
+// inspect is call for an f that ignores the failure of some of its calls: f is repeated if
+// they failed because the connection broke.
 func (d *Domain) inspect(ctx context.Context, f func(handle) error) error {
 	return d.conn.do(ctx, func(l connection) error {
 		found, err := l.DomainByUUID(d.UUID)

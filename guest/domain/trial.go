@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/poll"
 )
 
-// blockJobs is what puts a disk on an overlay and commits that.
+// blockJobs points a disk to an overlay, and commits the overlay.
 type blockJobs interface {
 	Snapshot(xml string, flags libvirt.DomainSnapshotCreateFlags) error
 	BlockCommit(disk, base, top string, bandwidth uint64, flags libvirt.DomainBlockCommitFlags) error
@@ -24,8 +24,8 @@ type blockJobs interface {
 // Overlay is a qcow2 file that was created for one disk.
 type Overlay struct{ Target, Path string }
 
-// Redirect puts the disks of a domain that is off on overlays. It uses libvirt's snapshot
-// call, which changes only the sources of the disks in the definition.
+// Redirect points the disks of a domain that is off to overlays. It uses libvirt's
+// snapshot call, which changes only the sources of the disks in the definition.
 func (d *Domain) Redirect(ctx context.Context, overlays []Overlay) error {
 	def, err := d.Read(ctx)
 	if err != nil {
@@ -101,8 +101,8 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 	})
 }
 
-// beginCommit starts the job if none runs on the disk. SHALLOW means the overlay's own
-// backing image, not the last image of the chain.
+// beginCommit starts the job unless one runs on the disk already. SHALLOW commits into the
+// overlay's backing image, not into the last image of the chain.
 func (d *Domain) beginCommit(ctx context.Context, target string) error {
 	info, err := d.blockJob(ctx, target)
 	if err != nil {
@@ -133,27 +133,28 @@ func (d *Domain) blockJob(ctx context.Context, target string) (*libvirt.DomainBl
 	return ask(ctx, d, func(l handle) (*libvirt.DomainBlockJobInfo, error) { return l.GetBlockJobInfo(target, 0) })
 }
 
-// pivot ends the job on the image. It reports false if the job is not ready for that.
+// pivot ends the job and moves the guest to the image. It returns false if the job is not
+// ready.
 func (d *Domain) pivot(ctx context.Context, target, image string) (bool, error) {
 	err := d.call(ctx, func(l handle) error { return l.BlockJobAbort(target, libvirt.DOMAIN_BLOCK_JOB_ABORT_PIVOT) })
 	if isCode(err, libvirt.ERR_BLOCK_COPY_ACTIVE) {
 		return false, nil
 	}
 	now := d.pivoted(ctx, target, image)
-	if err == nil || now == nil { // a pivot whose answer was lost fails when it is asked for again
+	if err == nil || now == nil { // a pivot whose answer was lost fails when it is repeated
 		return true, now
 	}
 	return false, err
 }
 
-// pivoted returns an error unless the guest is on the image now.
+// pivoted returns an error unless the guest uses the image now.
 func (d *Domain) pivoted(ctx context.Context, target, image string) error {
 	live, err := d.Live(ctx)
 	if err != nil {
 		return err
 	}
 	if now := live.SourceOf(target); now != image {
-		return fmt.Errorf("the live commit of %s ended without the guest going over to %s: it is on %s", target, image, now)
+		return fmt.Errorf("the live commit of %s ended without a pivot to %s: the guest uses %s", target, image, now)
 	}
 	return nil
 }

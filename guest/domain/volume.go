@@ -35,14 +35,14 @@ type volume interface {
 // location is the place of a volume on this host.
 type location struct {
 	kind, path string
-	// why is the reason if the volume is no file or block device, "" if it is one.
+	// why is the reason if the volume is not a file or block device, else "".
 	why string
-	// asleep means that the reason is a pool that is not active.
+	// asleep means that the pool is not active.
 	asleep bool
 }
 
 // findVolumes sets the paths of disks that are named by pool and volume, as libvirt does
-// when it starts a guest (virStorageVolGetPath). A disk that is no file or block device,
+// when it starts a guest (virStorageVolGetPath). A disk that is not a file or block device,
 // or whose pool is not active, keeps its kind "volume" and gets a reason.
 func findVolumes(l connection, disks []*Disk) {
 	found := map[Volume]location{}
@@ -138,8 +138,8 @@ func pointers(disks []Disk) []*Disk {
 	return all
 }
 
-// RefreshPool has libvirt read a storage pool again. Until then libvirt reports the sizes
-// that the volumes had before.
+// RefreshPool makes libvirt read a storage pool again. Until then, libvirt reports the old
+// sizes of the volumes.
 func (d *Domain) RefreshPool(ctx context.Context, name string) error {
 	return d.conn.do(ctx, func(l connection) error {
 		p, err := l.PoolByName(name)

@@ -24,23 +24,22 @@ type Disk struct {
 	// the reason.
 	Kind   string
 	Source string // path, for file and block
-	Remote string // where it is, for network and volume
+	Remote string // the source's address, for network and volume
 	Volume Volume // what the definition names in a pool
 	Why    string
-	Asleep bool   // because the pool is not active
-	Format string // driver type; "" where the definition has none
+	Asleep bool   // the pool is not active
+	Format string // driver type; "" if the definition has none
 	Lower  []string
 	// Fixed means that the guest cannot write to the disk, Shared that other guests may.
 	Fixed, Shared, Transient bool
 	// Sector is the logical sector size in the definition; 0 if there is none.
 	Sector uint
-	// Serial and Place are what the guest can tell the disk by: the serial number, and
-	// the address as live.Identity has it. Alias is what a running domain's QEMU calls
-	// the device.
+	// Serial and Place identify the disk in the guest: the serial number, and the address
+	// in the form of live.Identity. Alias is the device's name in a running domain's QEMU.
 	Serial, Place, Alias string
-	// Cache is the host's cache mode; "" where the definition has none.
+	// Cache is the host's cache mode; "" if the definition has none.
 	Cache string
-	// Snapshot is libvirt's own attribute: "no" keeps it out of snapshots.
+	// Snapshot is libvirt's attribute: "no" excludes the disk from snapshots.
 	Snapshot string
 }
 
@@ -54,7 +53,7 @@ type Definition struct {
 	Disks []Disk
 	// Channel means that there is a channel for the guest agent.
 	Channel bool
-	// Windows means that the definition is made for Windows.
+	// Windows means that the definition is for a Windows guest.
 	Windows bool
 	// AfterPowerOff is libvirt's action when the guest powers off, for example "destroy".
 	AfterPowerOff string
@@ -66,7 +65,7 @@ func (d *Domain) Read(ctx context.Context) (Definition, error) {
 	if err != nil {
 		return Definition{}, err
 	}
-	return d.conn.understand(ctx, text)
+	return d.conn.parse(ctx, text)
 }
 
 // Live reads the definition that the domain runs with.
@@ -75,11 +74,11 @@ func (d *Domain) Live(ctx context.Context) (Definition, error) {
 	if err != nil {
 		return Definition{}, err
 	}
-	return d.conn.understand(ctx, text)
+	return d.conn.parse(ctx, text)
 }
 
-// understand parses a definition, and finds the volumes that it names.
-func (c *Conn) understand(ctx context.Context, text string) (Definition, error) {
+// parse parses a definition, and finds the volumes that it names.
+func (c *Conn) parse(ctx context.Context, text string) (Definition, error) {
 	def, err := parse(text)
 	if err != nil {
 		return def, err
@@ -108,8 +107,8 @@ func parse(text string) (Definition, error) {
 	return def, nil
 }
 
-// isForWindows goes by the system that virt-install and virt-manager note in the metadata
-// (libosinfo), and by the enlightenments of Hyper-V, which only Windows makes use of.
+// isForWindows checks the system that virt-install and virt-manager store in the metadata
+// (libosinfo), and the enlightenments of Hyper-V, which only Windows uses.
 func isForWindows(text string, x libvirtxml.Domain) bool {
 	var noted struct {
 		OS struct {
@@ -153,7 +152,7 @@ func readDisk(x libvirtxml.DomainDisk, at addresses) Disk {
 	return d
 }
 
-// Identity returns what tells the disk from the others in the guest.
+// Identity returns what identifies the disk in the guest.
 func (d Disk) Identity() live.Identity { return live.Identity{Serial: d.Serial, Address: d.Place} }
 
 func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
@@ -180,7 +179,7 @@ func source(s *libvirtxml.DomainDiskSource) (kind, path string) {
 	return "unknown", ""
 }
 
-// remote returns the address of a source that is no path on this host.
+// remote returns the address of a source that is not a path on this host.
 func remote(s *libvirtxml.DomainDiskSource) string {
 	switch {
 	case s == nil:

@@ -13,7 +13,7 @@ import (
 // protocol carries (remote_protocol.x: REMOTE_STRING_MAX).
 const maxXML = 4 << 20
 
-// element is where an element stands in an XML text, in bytes.
+// element is the place of an element in an XML text, in bytes.
 type element struct {
 	// from is where the start tag begins, tag where it ends, to where the element ends.
 	from, tag, to int
@@ -33,8 +33,8 @@ func (e element) attr(name string) string {
 }
 
 // find returns the elements at a path that begins at the root, for example domain,
-// devices, disk. Elements in a namespace are not libvirt's and are never found; a
-// document type is refused, because entities could be declared in it.
+// devices, disk. It ignores elements in a namespace, which are not libvirt's, and refuses a
+// document type, which could declare entities.
 func find(text string, path ...string) ([]element, error) {
 	if len(text) > maxXML {
 		return nil, fmt.Errorf("an XML text of %d bytes, more than %d", len(text), maxXML)
@@ -78,7 +78,7 @@ func (f *finder) start(e element, name xml.Name) {
 	if f.depth == f.matched && f.matched < len(f.path) && name == (xml.Name{Local: f.path[f.matched]}) {
 		f.matched++
 		if f.matched == len(f.path) {
-			e.attrs = slices.Clone(e.attrs) // the decoder's own until the next token
+			e.attrs = slices.Clone(e.attrs) // the decoder reuses them for the next token
 			f.found = append(f.found, e)
 		}
 	}
@@ -120,8 +120,8 @@ func remove(text string, from, to int) edit {
 	return edit{from: len(strings.TrimRight(text[:from], " \t\r\n")), to: to}
 }
 
-// attrValue returns where the value of an attribute stands in a start tag that a decoder
-// has accepted: encoding/xml gives the value, but not its place.
+// attrValue returns the place of an attribute's value in a start tag that a decoder has
+// accepted: encoding/xml returns the value, but not its place.
 func attrValue(tag, name string) (from, to int, ok bool) {
 	const space = " \t\r\n"
 	at := strings.IndexAny(tag, space)

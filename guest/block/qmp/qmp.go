@@ -2,8 +2,8 @@
 // QEMU Machine Protocol (QEMU: docs/interop/qmp-spec.rst).
 //
 // Each line from the server is one JSON object: the greeting, an event, or the
-// reply to a command, which carries the command's ID. Nothing of it is trusted: a
-// line that is none of these ends the connection.
+// reply to a command, with the command's ID. The server is not trusted: any other line
+// ends the connection.
 package qmp
 
 import (
@@ -18,26 +18,26 @@ import (
 	"time"
 )
 
-// Error is a command that the server refused. Its text is the server's own.
+// Error is the error with which the server refused a command. Its text is the server's.
 type Error struct {
-	// Class is "GenericError" for nearly all of them.
+	// Class is "GenericError" for nearly all errors.
 	Class string `json:"class"`
 	Desc  string `json:"desc"`
 }
 
 func (e *Error) Error() string { return e.Desc }
 
-// ErrClosed is in the error of a command that got no reply because the connection
-// has ended. The error also wraps the cause, io.EOF where the server closed it.
+// ErrClosed is wrapped by the error of a command that got no reply because the connection
+// has ended. The error also wraps the cause: io.EOF if the server closed the connection.
 var ErrClosed = errors.New("the connection to the monitor is closed")
 
-// Event is something that the server reports of itself.
+// Event is an event from the server.
 type Event struct {
 	Name string
 	Data json.RawMessage
 }
 
-// maxLine bounds a line from the server.
+// maxLine limits the length of a line from the server.
 const maxLine = 16 << 20
 
 // Client is a connection to a monitor. Several goroutines may use it.
@@ -45,8 +45,8 @@ type Client struct {
 	conn  net.Conn
 	event func(Event)
 
-	// greeted is closed when the greeting has come, ended when nothing more can
-	// come; err says why, and is set before.
+	// greeted is closed when the greeting has arrived, ended when the connection has
+	// ended; err is set before that, and says why.
 	greeted, ended chan struct{}
 	err            error
 
@@ -54,7 +54,7 @@ type Client struct {
 	// because waiting for it ends with a context.
 	writing chan struct{}
 
-	mu      sync.Mutex // for what follows
+	mu      sync.Mutex // guards the fields below
 	last    uint64
 	pending map[uint64]chan reply
 }
@@ -64,8 +64,8 @@ type reply struct {
 	err    *Error
 }
 
-// New takes conn over, waits for the server's greeting, and enters command mode. If
-// it fails, conn is closed.
+// New takes ownership of conn, waits for the server's greeting, and enters command mode. If
+// it fails, it closes conn.
 //
 // event, which may be nil, is called for each event, in their order. No reply is
 // read while it runs, so it must not call the client.
@@ -94,8 +94,8 @@ func (c *Client) handshake(ctx context.Context) error {
 	}
 }
 
-// Close ends the connection and returns when nothing of the client runs any more.
-// Commands under way fail with ErrClosed.
+// Close ends the connection and waits for the client's goroutine. Running commands fail
+// with ErrClosed.
 func (c *Client) Close() {
 	_ = c.conn.Close() // also called by read, where it fails the second time
 	<-c.ended
@@ -105,8 +105,8 @@ func (c *Client) Close() {
 // command's arguments and may be nil; the result is decoded into the pointer into,
 // unless that is nil.
 //
-// A refusal is an *Error. When ctx ends first, its cause is returned, and the
-// command may still be carried out: there is no way to take it back.
+// A refusal is an *Error. When ctx ends first, Execute returns its cause, and the server
+// may still run the command: it cannot be cancelled.
 func (c *Client) Execute(ctx context.Context, command string, args, into any) error {
 	id, answer := c.register()
 	defer c.forget(id)
@@ -158,9 +158,9 @@ func (c *Client) forget(id uint64) {
 	delete(c.pending, id)
 }
 
-// send writes the command. A server that does not read it may block the write for
-// ever. When ctx ends meanwhile, the connection ends as well if a part of the command
-// is written, because what follows would be taken for the rest of it.
+// send writes the command. The write may block for ever if the server does not read. If
+// ctx ends when a part of the command is written, the connection is closed, because the
+// server would take the next command for the rest of this one.
 func (c *Client) send(ctx context.Context, command string, args any, id uint64) error {
 	line, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
@@ -235,7 +235,7 @@ type message struct {
 	ID       *uint64         `json:"id"`
 }
 
-// handle passes on one line.
+// handle handles one line.
 func (c *Client) handle(line []byte) error {
 	var m message
 	if err := json.Unmarshal(line, &m); err != nil {
@@ -258,7 +258,7 @@ func (c *Client) handle(line []byte) error {
 	case m.ID != nil && (m.Return != nil || m.Error != nil):
 		c.answer(*m.ID, reply{m.Return, m.Error})
 	case m.Error != nil:
-		// The server could not tell which command it is about.
+		// The server could not read the command's ID.
 		return fmt.Errorf("the monitor did not understand a command: %w", m.Error)
 	default:
 		return fmt.Errorf("the monitor sent %s, which is neither an event nor a reply", quoted(line))
