@@ -6,7 +6,10 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 )
 
-func (p *program) acceptCommand() *cli.Command {
+// acceptCommand is virt-grow accept.
+type acceptCommand struct{ *program }
+
+func (p acceptCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "accept", Usage: "commit a job that waits for a decision, or close a job as it is",
 		ArgsUsage: "JOB", Action: func(c *cli.Context) error {

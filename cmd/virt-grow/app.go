@@ -18,13 +18,13 @@ func newApp(p *program) *cli.App {
 		Description: "Changes are made on an overlay and verified before the image is written to.\n" +
 			"   Every run is a job: after a crash, resume finishes it and rollback undoes it.",
 		Flags: globalFlags(),
-		Commands: []*cli.Command{
-			p.inspectCommand(), p.planCommand(), p.rehearseCommand(), p.growCommand(), p.applyCommand(), p.onlineCommand(),
-			p.jobsCommand(), p.statusCommand(), p.resumeCommand(), p.acceptCommand(), p.rollbackCommand(),
-			p.diskCommand(), p.mediaCommand(),
-			p.dfCommand(), p.lsCommand(), p.catCommand(), p.copyOutCommand(), p.copyInCommand(), p.editCommand(),
-			p.doctorCommand(), p.completionCommand(), p.thawCommand(),
-		},
+		Commands: commands(
+			inspectCommand{p}, planCommand{p}, rehearseCommand{p}, growCommand{p}, applyCommand{p}, onlineCommand{p},
+			jobsCommand{p}, statusCommand{p}, resumeCommand{p}, acceptCommand{p}, rollbackCommand{p},
+			diskCommands(p), mediaCommands(p),
+			dfCommand{p}, lsCommand{p}, catCommand{p}, copyOutCommand{p}, copyInCommand{p}, editCommand{p},
+			doctorCommand{p}, completionCommand{p}, thawCommand{p},
+		),
 		Before: p.apply,
 		Action: p.unknownCommand,
 		Writer: p.out, ErrWriter: p.err,
@@ -35,7 +35,6 @@ func newApp(p *program) *cli.App {
 		OnUsageError:              onUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {}, // finish decides
 	}
-	ours(app.Commands)
 	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version", DisableDefaultText: true}
 	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help", DisableDefaultText: true}
 	cli.FlagStringer = flagText
@@ -43,13 +42,19 @@ func newApp(p *program) *cli.App {
 	return app
 }
 
-// ours sets what all commands and subcommands have in common.
-func ours(commands []*cli.Command) {
-	for _, c := range commands {
+// command is one command of the program.
+type command interface{ command() *cli.Command }
+
+// commands returns the commands with what all of them have in common.
+func commands(list ...command) []*cli.Command {
+	var all []*cli.Command
+	for _, one := range list {
+		c := one.command()
 		c.HideHelpCommand = true
 		c.OnUsageError = onUsageError
-		ours(c.Subcommands)
+		all = append(all, c)
 	}
+	return all
 }
 
 func globalFlags() []cli.Flag {
@@ -97,7 +102,7 @@ func (p *program) unknownCommand(c *cli.Context) error {
 		return cli.ShowAppHelp(c)
 	}
 	name := c.Args().First()
-	p.command = "" // the hint must not name its help
+	p.name = "" // the hint must not name its help
 	if like := cli.SuggestCommand(c.App.Commands, name); like != "" {
 		return usage("unknown command %s. %s", name, like) // "Did you mean …?"
 	}
@@ -111,16 +116,21 @@ func help(c *cli.Command, text string, examples ...string) *cli.Command {
 	return c
 }
 
-// group returns a command with subcommands.
-func (p *program) group(name, usage, text string, commands ...*cli.Command) *cli.Command {
+// group is a command that has only subcommands.
+type group struct {
+	name, usage, text string
+	subcommands       []command
+}
+
+func (g group) command() *cli.Command {
 	return &cli.Command{
-		Name: name, Usage: usage, Description: text, Subcommands: commands,
-		Action: p.unknownSecond, CustomHelpTemplate: groupHelp,
+		Name: g.name, Usage: g.usage, Description: g.text, Subcommands: commands(g.subcommands...),
+		Action: g.action, CustomHelpTemplate: groupHelp,
 	}
 }
 
-// unknownSecond runs when a group does not have the subcommand.
-func (p *program) unknownSecond(c *cli.Context) error {
+// action runs when a group does not have the subcommand.
+func (g group) action(c *cli.Context) error {
 	if !c.Args().Present() {
 		return cli.ShowSubcommandHelp(c)
 	}
@@ -189,4 +199,4 @@ EXAMPLES:
 func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.schema(), now) }
 
 // schema returns the command's name in the names of its JSON schemas: "disk-create".
-func (p *program) schema() string { return strings.ReplaceAll(p.command, " ", "-") }
+func (p *program) schema() string { return strings.ReplaceAll(p.name, " ", "-") }

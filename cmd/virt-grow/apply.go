@@ -13,17 +13,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) applyCommand() *cli.Command {
+// applyCommand is virt-grow apply.
+type applyCommand struct{ *program }
+
+func (p applyCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "apply", Usage: "carry out a reviewed plan, or refuse if the disk has changed",
-		ArgsUsage: "PLAN.json", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.applyPlan,
+		ArgsUsage: "PLAN.json", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.action,
 	}, "The plan is computed again from the disk and compared. If it differs in anything\n   that matters, nothing is changed.",
 		"virt-grow apply win.plan.json",
 		"virt-grow apply win.plan.json --yes --json",
 		"virt-grow apply safe.plan.json --key all:file:/root/safe.key")
 }
 
-func (p *program) applyPlan(c *cli.Context) error {
+func (p applyCommand) action(c *cli.Context) error {
 	path, err := operand(c, "plan file")
 	if err != nil {
 		return err
@@ -59,7 +62,7 @@ func (p *program) applyPlan(c *cli.Context) error {
 }
 
 // planned opens the disk that a plan was made for.
-func (p *program) planned(c *cli.Context, saved *plan.Plan) (*disk.Disk, error) {
+func (p applyCommand) planned(c *cli.Context, saved *plan.Plan) (*disk.Disk, error) {
 	t := saved.Target
 	if g := t.Guest; g != nil {
 		p.connect = g.Connect

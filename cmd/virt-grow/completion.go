@@ -12,17 +12,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) completionCommand() *cli.Command {
+// completionCommand is virt-grow completion.
+type completionCommand struct{ *program }
+
+func (p completionCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "completion", Usage: "print the completion script of a shell",
-		ArgsUsage: "bash|zsh|fish", Action: p.completion,
+		ArgsUsage: "bash|zsh|fish", Action: p.action,
 	}, "The script completes commands, flags, flag values and job names.",
 		"source <(virt-grow completion bash)",
 		"virt-grow completion zsh > \"${fpath[1]}/_virt-grow\"",
 		"virt-grow completion fish > ~/.config/fish/completions/virt-grow.fish")
 }
 
-func (p *program) completion(c *cli.Context) error {
+func (p completionCommand) action(c *cli.Context) error {
 	shell, err := operand(c, "shell")
 	if err != nil {
 		return err

@@ -13,17 +13,20 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 )
 
-func (p *program) copyOutCommand() *cli.Command {
+// copyOutCommand is virt-grow copy-out.
+type copyOutCommand struct{ *program }
+
+func (p copyOutCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "copy-out", Usage: "copy files and directories out of a guest, running or not",
-		ArgsUsage: "TARGET:PATH... DEST", Flags: fileFlags(), Action: p.copyOut,
+		ArgsUsage: "TARGET:PATH... DEST", Flags: fileFlags(), Action: p.action,
 	}, "The disks are only read, and nothing on this host is overwritten. DEST is a\n   directory, or the new name of a single PATH. You own the copies; devices, sockets\n   and pipes are left out.\n\n   "+spotHelp,
 		"virt-grow copy-out dev7:/etc/fstab .",
 		"virt-grow copy-out web.qcow2:/var/log web.qcow2:/etc/nginx /tmp/web",
 		"virt-grow copy-out 'win7:C:/Users/ann/Documents' /backup/ann")
 }
 
-func (p *program) copyOut(c *cli.Context) error {
+func (p copyOutCommand) action(c *cli.Context) error {
 	words := c.Args().Slice()
 	if len(words) < 2 {
 		return usage("copy-out: TARGET:PATH or DEST is missing")
@@ -65,17 +68,20 @@ func (p *program) copyOut(c *cli.Context) error {
 	})
 }
 
-func (p *program) copyInCommand() *cli.Command {
+// copyInCommand is virt-grow copy-in.
+type copyInCommand struct{ *program }
+
+func (p copyInCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "copy-in", Usage: "copy files into a guest that is off",
-		ArgsUsage: "FILE... TARGET:DIR", Flags: fileFlags(scratchFlag()), Action: p.copyIn,
+		ArgsUsage: "FILE... TARGET:DIR", Flags: fileFlags(scratchFlag()), Action: p.action,
 	}, "This is a job, like a growth: the files are written into an overlay and read back,\n   and the file system is checked, before the image is written to. An existing file\n   gets the new content and keeps its owner, mode and label; root owns a new file.\n\n   "+spotHelp,
 		"virt-grow copy-in authorized_keys dev7:/root/.ssh",
 		"virt-grow copy-in a.conf b.conf web.qcow2:/etc/nginx/conf.d",
 		"virt-grow copy-in netkvm.inf win7:C:/drivers")
 }
 
-func (p *program) copyIn(c *cli.Context) error {
+func (p copyInCommand) action(c *cli.Context) error {
 	words := c.Args().Slice()
 	if len(words) < 2 {
 		return usage("copy-in: FILE or TARGET:DIR is missing")

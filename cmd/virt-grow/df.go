@@ -11,18 +11,21 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 )
 
-func (p *program) dfCommand() *cli.Command {
+// dfCommand is virt-grow df.
+type dfCommand struct{ *program }
+
+func (p dfCommand) command() *cli.Command {
 	mounts := &cli.BoolFlag{Name: "mounts", Usage: "also show where the guest mounts them, which takes longer", DisableDefaultText: true}
 	return help(&cli.Command{
 		Name: "df", Usage: "show how full the guests' file systems are",
-		ArgsUsage: "TARGET...", Flags: append([]cli.Flag{mounts}, targetFlags()...), Action: p.df,
+		ArgsUsage: "TARGET...", Flags: append([]cli.Flag{mounts}, targetFlags()...), Action: p.action,
 	}, "The disks are only read. Guests may be running; the figures are then those of this\n   moment, and may be inconsistent. All disks of one domain are read in one appliance;\n   disks of two domains never share an appliance.",
 		"virt-grow df dev7",
 		"virt-grow df dev7 dev8 web.qcow2",
 		"virt-grow df dev7 --mounts --json")
 }
 
-func (p *program) df(c *cli.Context) error {
+func (p dfCommand) action(c *cli.Context) error {
 	names := c.Args().Slice()
 	if len(names) == 0 {
 		return usage("df: TARGET is missing")
@@ -68,7 +71,7 @@ func (p *program) df(c *cli.Context) error {
 }
 
 // usage reads how full one guest's file systems are.
-func (p *program) usage(ctx context.Context, t target, where bool) (view.GuestUsage, error) {
+func (p dfCommand) usage(ctx context.Context, t target, where bool) (view.GuestUsage, error) {
 	p.subject = t.name()
 	u := view.GuestUsage{Target: p.subject}
 	g, err := t.disks(ctx)

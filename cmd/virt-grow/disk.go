@@ -12,11 +12,11 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
-// diskCommand groups the commands for data disks.
-func (p *program) diskCommand() *cli.Command {
-	return p.group("disk", "list, create, attach, detach and convert disks",
+// diskCommands returns the group of the commands for data disks.
+func diskCommands(p *program) group {
+	return group{"disk", "list, create, attach, detach and convert disks",
 		"A new image gets its name only when it is complete, and no existing file is\n   overwritten.",
-		p.diskListCommand(), p.diskCreateCommand(), p.diskAddCommand(), p.diskAttachCommand(), p.diskDetachCommand(), p.diskConvertCommand())
+		[]command{diskListCommand{p}, diskCreateCommand{p}, diskAddCommand{p}, diskAttachCommand{p}, diskDetachCommand{p}, diskConvertCommand{p}}}
 }
 
 // operands returns the operands of a command that takes more than one.
@@ -48,7 +48,7 @@ func honestName(path, format string) error {
 
 // anyLibvirt connects to libvirt. It returns nil if there is none, and --connect names
 // none.
-func (p *program) anyLibvirt(ctx context.Context, c *cli.Context) (*domain.Conn, error) {
+func (p diskConvertCommand) anyLibvirt(ctx context.Context, c *cli.Context) (*domain.Conn, error) {
 	conn, err := domain.Connect(p.connect)
 	if err != nil && !c.IsSet("connect") {
 		return nil, context.Cause(ctx)

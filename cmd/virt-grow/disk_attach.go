@@ -14,14 +14,17 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) diskAttachCommand() *cli.Command {
+// diskAttachCommand is virt-grow disk attach.
+type diskAttachCommand struct{ *program }
+
+func (p diskAttachCommand) command() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's ending, .qcow2 or .raw; never by content)"},
 		&cli.BoolFlag{Name: "shareable", Usage: "let several guests use it, if it is raw", DisableDefaultText: true},
 	}, placeFlags(), mountFlags(), windowsFlags(), whereFlags())
 	return help(&cli.Command{
 		Name: "attach", Usage: "attach a disk to a domain, running or not, and mount it if asked",
-		ArgsUsage: "DOMAIN PATH", Flags: flags, Action: p.diskAttach,
+		ArgsUsage: "DOMAIN PATH", Flags: flags, Action: p.action,
 	}, "The disk is attached to the running guest and added to its persistent definition.\n   If the guest has an agent, the command waits until the guest sees the disk. --mount\n   adds a line to the guest's /etc/fstab (by UUID, with nofail) and mounts the disk. If\n   the guest is off, its fstab is edited on an overlay and committed once verified.",
 		"virt-grow disk attach dev7 /img/data.qcow2",
 		"virt-grow disk attach dev7 /img/data.qcow2 --mount /data",
@@ -82,7 +85,7 @@ func where(c *cli.Context) (device.Scope, error) {
 	return device.Scope(strings.Join(given, "")), nil
 }
 
-func (p *program) diskAttach(c *cli.Context) error {
+func (p diskAttachCommand) action(c *cli.Context) error {
 	given, err := operands(c, "DOMAIN", "PATH")
 	if err != nil {
 		return err
@@ -179,13 +182,16 @@ func windowsDisk(c *cli.Context) (*plan.WindowsDisk, error) {
 	return &plan.WindowsDisk{Label: c.String("label"), Letter: letter}, nil
 }
 
-func (p *program) diskAddCommand() *cli.Command {
+// diskAddCommand is virt-grow disk add.
+type diskAddCommand struct{ *program }
+
+func (p diskAddCommand) command() *cli.Command {
 	flags := slices.Concat(newDiskFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "path", Usage: "put the image at `PATH`", DefaultText: "DOMAIN-TARGET.FORMAT in the directory of the domain's first disk"},
 	}, placeFlags(), mountFlags(), whereFlags())
 	return help(&cli.Command{
 		Name: "add", Usage: "create, attach and mount a disk, in one job",
-		ArgsUsage: "DOMAIN", Flags: flags, Action: p.diskAdd,
+		ArgsUsage: "DOMAIN", Flags: flags, Action: p.action,
 	}, "This is disk create, disk attach and --mount in one job: all of it is done, or\n   nothing. A rollback deletes the image again.",
 		"virt-grow disk add dev7 --size 20G --fs xfs --mount /data",
 		"virt-grow disk add dev7 --size 20G --fs ext4 --lvm vg1/data --mount /data",
@@ -193,7 +199,7 @@ func (p *program) diskAddCommand() *cli.Command {
 		"virt-grow disk add dev7 --size 20G --fs xfs --mount /data --fs-options noatime --json")
 }
 
-func (p *program) diskAdd(c *cli.Context) error {
+func (p diskAddCommand) action(c *cli.Context) error {
 	name, err := operand(c, "DOMAIN")
 	if err != nil {
 		return err

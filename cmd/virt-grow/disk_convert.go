@@ -11,10 +11,13 @@ import (
 	"github.com/virt-grow/virt-grow/guest/job"
 )
 
-func (p *program) diskConvertCommand() *cli.Command {
+// diskConvertCommand is virt-grow disk convert.
+type diskConvertCommand struct{ *program }
+
+func (p diskConvertCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "convert", Usage: "copy an image into another format, and compare the copy",
-		ArgsUsage: "SRC DST", Action: p.diskConvert,
+		ArgsUsage: "SRC DST", Action: p.action,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "the new image's `FORMAT`: " + strings.Join(create.Formats, ", ")},
 			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's ending, .qcow2 or .raw; never by content)"},
@@ -25,7 +28,7 @@ func (p *program) diskConvertCommand() *cli.Command {
 		"virt-grow disk convert appliance.vmdk /img/app.qcow2 --from vmdk --to qcow2 --json")
 }
 
-func (p *program) diskConvert(c *cli.Context) error {
+func (p diskConvertCommand) action(c *cli.Context) error {
 	given, err := operands(c, "SRC", "DST")
 	if err != nil {
 		return err

@@ -14,10 +14,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-func (p *program) diskCreateCommand() *cli.Command {
+// diskCreateCommand is virt-grow disk create.
+type diskCreateCommand struct{ *program }
+
+func (p diskCreateCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "create", Usage: "create an image, and a file system inside if asked",
-		ArgsUsage: "PATH", Flags: newDiskFlags(), Action: p.diskCreate,
+		ArgsUsage: "PATH", Flags: newDiskFlags(), Action: p.action,
 	}, "The file system is created in the appliance, on a partition that spans the disk,\n   or on an LVM volume in that partition. PATH must not exist yet.",
 		"virt-grow disk create /img/data.qcow2 --size 20G",
 		"virt-grow disk create /img/data.qcow2 --size 20G --fs xfs --label data",
@@ -39,7 +42,7 @@ func newDiskFlags() []cli.Flag {
 	}
 }
 
-func (p *program) diskCreate(c *cli.Context) error {
+func (p diskCreateCommand) action(c *cli.Context) error {
 	path, err := operand(c, "PATH")
 	if err != nil {
 		return err

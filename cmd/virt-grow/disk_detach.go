@@ -10,7 +10,10 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
-func (p *program) diskDetachCommand() *cli.Command {
+// diskDetachCommand is virt-grow disk detach.
+type diskDetachCommand struct{ *program }
+
+func (p diskDetachCommand) command() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
 		&cli.BoolFlag{Name: "unmount", Usage: "unmount the disk in the guest, and remove its lines from the guest's fstab", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "delete", Usage: "delete the image afterwards", DisableDefaultText: true},
@@ -19,14 +22,14 @@ func (p *program) diskDetachCommand() *cli.Command {
 	}, whereFlags())
 	return help(&cli.Command{
 		Name: "detach", Usage: "detach a disk from a domain once the guest has released it",
-		ArgsUsage: "DOMAIN DISK", Flags: flags, Action: p.diskDetach,
+		ArgsUsage: "DOMAIN DISK", Flags: flags, Action: p.action,
 	}, "DISK is a target (vdb) or the path of its image. The guest must have unmounted it,\n   which is checked through the guest's agent. The image is kept, unless --delete.",
 		"virt-grow disk detach dev7 vdb",
 		"virt-grow disk detach dev7 vdb --unmount",
 		"virt-grow disk detach dev7 vdb --unmount --delete")
 }
 
-func (p *program) diskDetach(c *cli.Context) error {
+func (p diskDetachCommand) action(c *cli.Context) error {
 	given, err := operands(c, "DOMAIN", "DISK")
 	if err != nil {
 		return err

@@ -12,10 +12,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) diskListCommand() *cli.Command {
+// diskListCommand is virt-grow disk list.
+type diskListCommand struct{ *program }
+
+func (p diskListCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "list", Usage: "list a domain's disks, and warn about problems",
-		ArgsUsage: "DOMAIN", Action: p.diskList,
+		ArgsUsage: "DOMAIN", Action: p.action,
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "inspect", Usage: "inspect the content of the disks now, in one appliance", DisableDefaultText: true},
 		}, keyFlags()...),
@@ -25,7 +28,7 @@ func (p *program) diskListCommand() *cli.Command {
 		"virt-grow disk list dev7 --json")
 }
 
-func (p *program) diskList(c *cli.Context) error {
+func (p diskListCommand) action(c *cli.Context) error {
 	name, err := operand(c, "DOMAIN")
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func (p *program) diskList(c *cli.Context) error {
 	return view.Disks(p.out, p.style(), list, p.hintFor)
 }
 
-func (p *program) disksOf(ctx context.Context, name string, look bool, o session.Options) (*plan.DiskList, error) {
+func (p diskListCommand) disksOf(ctx context.Context, name string, look bool, o session.Options) (*plan.DiskList, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err

@@ -9,10 +9,13 @@ import (
 	"github.com/virt-grow/virt-grow/guest/doctor"
 )
 
-func (p *program) doctorCommand() *cli.Command {
+// doctorCommand is virt-grow doctor.
+type doctorCommand struct{ *program }
+
+func (p doctorCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "doctor", Usage: "check this host, and show what to install if something is missing",
-		Action: p.doctor,
+		Action: p.action,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "quick", Usage: "skip the slow checks: the appliance is not started", DisableDefaultText: true},
 			&cli.StringFlag{Name: "scratch-dir", Usage: "also check the free space in `DIRECTORY`"},
@@ -22,7 +25,7 @@ func (p *program) doctorCommand() *cli.Command {
 		"virt-grow doctor --quick --json")
 }
 
-func (p *program) doctor(c *cli.Context) error {
+func (p doctorCommand) action(c *cli.Context) error {
 	if err := noOperand(c); err != nil {
 		return err
 	}

@@ -16,13 +16,16 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 )
 
-func (p *program) editCommand() *cli.Command {
+// editCommand is virt-grow edit.
+type editCommand struct{ *program }
+
+func (p editCommand) command() *cli.Command {
 	flags := fileFlags(
 		&cli.StringSliceFlag{Name: "expr", Aliases: []string{"e"}, Usage: "apply `EXPR` to each line: s/REGEXP/REPLACEMENT/ with the flags g and i, repeatable; without it, $VISUAL or $EDITOR is started"},
 		scratchFlag())
 	return help(&cli.Command{
 		Name: "edit", Usage: "change a text file inside a guest that is off",
-		ArgsUsage: "TARGET:PATH", Flags: flags, Action: p.edit,
+		ArgsUsage: "TARGET:PATH", Flags: flags, Action: p.action,
 	}, "This is a job, like a growth: the file is changed in an overlay and read back, and\n   the file system is checked, before the image is written to. The file keeps its\n   owner, mode and label. If the text does not change, nothing is done.\n\n"+
 		"   In EXPR, REGEXP has the syntax of Go's regexp package (RE2: like Perl's, without\n   look-around and back references). In REPLACEMENT, & is the whole match, \\1 to \\9\n   are its groups, \\n and \\t are a newline and a tab. Another character may replace /.\n\n   "+spotHelp,
 		"virt-grow edit dev7:/etc/fstab",
@@ -31,7 +34,7 @@ func (p *program) editCommand() *cli.Command {
 		"virt-grow edit dev7:/etc/hosts --expr 's/10\\.0\\.0\\.1/10.0.0.2/g' --json")
 }
 
-func (p *program) edit(c *cli.Context) error {
+func (p editCommand) action(c *cli.Context) error {
 	word, err := operand(c, "TARGET:PATH")
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func (p *program) edit(c *cli.Context) error {
 }
 
 // changer returns the function that makes the new text, with the expressions or an editor.
-func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, error), error) {
+func (p editCommand) changer(c *cli.Context, path string) (func([]byte) ([]byte, error), error) {
 	var all []substitution
 	for _, text := range c.StringSlice("expr") {
 		s, err := parseSubstitution(text)
@@ -75,7 +78,7 @@ func (p *program) changer(c *cli.Context, path string) (func([]byte) ([]byte, er
 }
 
 // editor returns the user's editor, as a shell command.
-func (p *program) editor() (string, error) {
+func (p editCommand) editor() (string, error) {
 	for _, name := range []string{"VISUAL", "EDITOR"} {
 		if editor := p.env(name); editor != "" {
 			return editor, nil
@@ -88,7 +91,7 @@ func (p *program) editor() (string, error) {
 }
 
 // inEditor starts the editor on a copy that only the user can read.
-func (p *program) inEditor(ctx context.Context, editor, path string, text []byte) (_ []byte, err error) {
+func (p editCommand) inEditor(ctx context.Context, editor, path string, text []byte) (_ []byte, err error) {
 	p.hold()
 	defer p.release()
 	dir, err := os.MkdirTemp("", "virt-grow-edit-")

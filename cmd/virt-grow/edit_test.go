@@ -12,7 +12,7 @@ import (
 // guest's file, which is never a part of a shell's line.
 func TestEditor(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	p := &program{console: quiet(map[string]string{"EDITOR": "ed"})}
+	p := editCommand{&program{console: quiet(map[string]string{"EDITOR": "ed"})}}
 	for _, c := range []struct{ editor, path, want string }{
 		{"sed -i s/one/two/", "/etc/fstab", "two\n"},
 		{"sed -i s/one/two/", `C:\Windows\a; touch $(pwned) 'x'.ini`, "two\n"},

@@ -160,7 +160,7 @@ func (p *program) finish(err error) int {
 	}
 	t := p.trouble(err)
 	switch {
-	case p.json && runs[p.command]:
+	case p.json && runs[p.name]:
 		p.result(err, t)
 	case p.json:
 		_ = view.TroubleJSON(p.out, t)
@@ -233,9 +233,9 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 		return "The image itself was not written to."
 	case job && failure.Begun:
 		return "Everything was restored and verified."
-	case job && strings.HasPrefix(p.command, "disk "):
+	case job && strings.HasPrefix(p.name, "disk "):
 		return "The new image was removed, and nothing else was changed."
-	case job, t.Exit == exitInterrupted, t.Exit == exitFailed && runs[p.command]:
+	case job, t.Exit == exitInterrupted, t.Exit == exitFailed && runs[p.name]:
 		return "Nothing was changed."
 	}
 	return ""

@@ -148,10 +148,13 @@ func parentOf(path string) string {
 	return path[:i+1]
 }
 
-func (p *program) catCommand() *cli.Command {
+// catCommand is virt-grow cat.
+type catCommand struct{ *program }
+
+func (p catCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "cat", Usage: "print a file of a guest, running or not",
-		ArgsUsage: "TARGET:PATH", Flags: fileFlags(), Action: p.cat,
+		ArgsUsage: "TARGET:PATH", Flags: fileFlags(), Action: p.action,
 	}, "The disks are only read. The file is written to standard output unchanged.\n\n   "+spotHelp,
 		"virt-grow cat dev7:/etc/fstab",
 		"virt-grow cat web.qcow2:/var/log/syslog | tail",
@@ -159,7 +162,7 @@ func (p *program) catCommand() *cli.Command {
 		"virt-grow cat data.qcow2:/list.txt --mount sda2")
 }
 
-func (p *program) cat(c *cli.Context) error {
+func (p catCommand) action(c *cli.Context) error {
 	t, path, err := p.spot(c)
 	if err != nil {
 		return err

@@ -5,24 +5,22 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/growth"
-	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/apply"
-	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-func (p *program) growCommand() *cli.Command {
+// growCommand is virt-grow grow.
+type growCommand struct{ *program }
+
+func (p growCommand) command() *cli.Command {
 	flags := slices.Concat(requestFlags(), runFlags(), targetFlags(), domainFlags(), outageFlags())
 	return help(&cli.Command{
 		Name: "grow", Usage: "plan, ask for confirmation, and grow the disk and what is inside",
-		ArgsUsage: "TARGET", Flags: flags, Action: p.grow,
+		ArgsUsage: "TARGET", Flags: flags, Action: p.action,
 	}, "Every change is made on an overlay; the image is only read until the result is\n   verified. A domain is shut down, started again on the overlay, and checked. If the\n   check passes, the overlay is committed into the image. Ctrl-C undoes the run.",
 		"virt-grow grow dev7 --disk vda --size +10G",
 		"virt-grow grow dev7 --disk vda --size +10G --yes --window-end 04:00 --accept manual",
@@ -42,7 +40,7 @@ func runFlags() []cli.Flag {
 	}
 }
 
-func (p *program) grow(c *cli.Context) error {
+func (p growCommand) action(c *cli.Context) error {
 	r, err := request(c)
 	if err != nil {
 		return err
@@ -123,123 +121,3 @@ func (p *program) confirm(ctx context.Context, made *plan.Plan) error {
 	}
 	return nil
 }
-
-// ask asks a question. Any answer but the agreed ones is a refusal.
-func (p *program) ask(ctx context.Context, question string, agreed ...string) error {
-	fmt.Fprint(p.human(), question)
-	answer, ok := p.answer(ctx.Done())
-	if !ok {
-		return context.Cause(ctx)
-	}
-	if !slices.Contains(agreed, answer) {
-		return growth.ErrDeclined
-	}
-	return nil
-}
-
-// run runs a job, and shows its progress and its result.
-func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error {
-	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
-	stop := p.watch(o)
-	shown := o.Emit
-	o.Emit = func(e apply.Event) { p.decides(e); shown(e) }
-	out, err := work()
-	stop()
-	if err != nil {
-		return err
-	}
-	return p.ended(out)
-}
-
-// watch connects a run's events to the view.
-func (p *program) watch(o *job.Options) (stop func()) {
-	if p.json {
-		p.events = p.newEvents()
-		o.Emit, o.Note, o.Listed = p.events.Event, p.events.Note, p.events.Listed
-		o.Opened = func(id string) { p.job = id; p.events.Opened(id) }
-		return func() {}
-	}
-	p.progress = view.NewProgress(p.out, p.style(), p.outLive, now)
-	o.Emit, o.Note, o.Listed = p.progress.Event, p.progress.Note, p.progress.Listed
-	o.Opened = func(id string) { p.job = id }
-	if !p.outLive {
-		return p.progress.Stop
-	}
-	halt := ticking(p.progress)
-	return func() { halt(); p.progress.Stop() }
-}
-
-// runGrowth is run for a growth: the plan is shown beforehand.
-func (p *program) runGrowth(o *growth.Options, work func() (*guest.Outcome, error)) error {
-	o.Cache = p.cache()
-	o.Planned = func(made *plan.Plan) { p.showPlanned(o, made) }
-	return p.run(&o.Options, work)
-}
-
-// showPlanned shows the plan, as text or as an event.
-func (p *program) showPlanned(o *growth.Options, made *plan.Plan) {
-	if p.json {
-		p.events.Planned(made)
-		if o.Confirm != nil { // the user confirms on standard error
-			p.present(o, made)
-		}
-		return
-	}
-	p.progress.Hold()
-	p.present(o, made)
-	p.progress.Release()
-	p.progress.Listed(made.Steps)
-}
-
-// present shows the plan as text.
-func (p *program) present(o *growth.Options, made *plan.Plan) {
-	if !made.Changes() {
-		return // the result says so
-	}
-	_ = view.Plan(p.human(), p.style(), view.PlanText{
-		Plan: made, Overlay: p.overlayDir(made.Target, o.Scratch), Keep: o.Keep, Rehearsed: p.command == "rehearse", Exact: p.verbose})
-	fmt.Fprintln(p.human())
-}
-
-// outcomes name the states a job can end a run in.
-var outcomes = map[journal.JobState]view.Outcome{
-	journal.Finished: view.Done, journal.Waiting: view.Waiting,
-	journal.RolledBack: view.RolledBack, journal.Cancelled: view.Unchanged,
-	journal.Closed: view.Closed,
-}
-
-// ended shows the result of a run without an error.
-func (p *program) ended(out *guest.Outcome) error {
-	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
-		ManualSteps: out.ManualSteps, Messages: out.Messages, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
-	if out.State == journal.Cancelled && out.Plan == nil && out.Messages == nil {
-		r.Outcome = view.Cancelled
-	}
-	if out.State == journal.Waiting {
-		r.Overlay = p.overlayOf(out.Job)
-	}
-	if !p.json {
-		if p.outLive || out.Took > 0 {
-			fmt.Fprintln(p.out)
-		}
-		return view.Results(p.out, p.style(), r)
-	}
-	e := view.ResultEvent{Job: out.Job, Changed: out.Changed, Outcome: r.Outcome, Seconds: out.Took.Seconds(), Overlay: r.Overlay, ManualSteps: r.ManualSteps, Messages: r.Messages, Commands: out.Commands}
-	if out.State == journal.Waiting {
-		e.Next = r.Accept
-	}
-	p.events.Result(e)
-	return nil
-}
-
-// overlayOf returns the path of a job's overlay.
-func (p *program) overlayOf(job string) string {
-	s, err := p.engine().Status(job)
-	if err != nil {
-		return ""
-	}
-	return s.Details.Overlay
-}
-
-// now returns the time for the views.
-func now() time.Time { return time.Now() }

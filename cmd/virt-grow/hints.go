@@ -161,7 +161,7 @@ var attachHints = map[plan.Reason]string{
 func (p *program) hint(err error) string {
 	text := p.hintAlone(err)
 	r, refused := refusal(err)
-	if p.job == "" || !isOneOf(p.command, "resume", "rollback") || isInterrupt(err) || refused && isOneOf(string(r.Reason), string(plan.JobState), string(plan.JobActive), string(plan.Locked)) {
+	if p.job == "" || !isOneOf(p.name, "resume", "rollback") || isInterrupt(err) || refused && isOneOf(string(r.Reason), string(plan.JobState), string(plan.JobActive), string(plan.Locked)) {
 		return text
 	}
 	if text != "" {
@@ -188,7 +188,7 @@ func (p *program) hintAlone(err error) string {
 	case errors.Is(err, journal.ErrDamaged):
 		return "keep the job's directory and its overlay; virt-grow status shows where they are, and accept JOB --as-is moves the directory away"
 	case errors.As(err, new(*usageError)):
-		return strings.TrimSpace("virt-grow "+p.command) + " --help shows the usage"
+		return strings.TrimSpace("virt-grow "+p.name) + " --help shows the usage"
 	}
 	return ""
 }
@@ -216,7 +216,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 		return p.hintOnline(r)
 	case r.Way != "":
 		return strings.ReplaceAll(hintsOfWay[r.Way], "SUBJECT", quoted(r.Subject))
-	case r.Reason == plan.AmbiguousTarget && isOneOf(p.command, inFiles...):
+	case r.Reason == plan.AmbiguousTarget && isOneOf(p.name, inFiles...):
 		return "choose one with --mount DEVICE, and its files are below /; virt-grow df " + quoted(p.subject) + " lists them"
 	}
 	if r.Reason == plan.FSLimit && r.Size > 0 {
@@ -232,7 +232,7 @@ func (p *program) hintFor(r *plan.Refusal) string {
 	if r.Reason == plan.UnknownContent && !aPartition.MatchString(subject) {
 		subject = "WHERE"
 	}
-	hint, ok := hintsOf[p.command][r.Reason]
+	hint, ok := hintsOf[p.name][r.Reason]
 	if !ok {
 		hint = hints[r.Reason]
 	}
@@ -258,13 +258,13 @@ func argument(n size.Bytes) string {
 // not found; which of them is known from the command.
 func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
-	case isOneOf(p.command, "resume", "accept", "rollback") && p.job != "":
+	case isOneOf(p.name, "resume", "accept", "rollback") && p.job != "":
 		return "restore " + quoted(r.Subject) + ", and run the command again" // a file of the job is missing
-	case isOneOf(p.command, "status", "resume", "accept", "rollback"):
+	case isOneOf(p.name, "status", "resume", "accept", "rollback"):
 		return p.line("jobs") + " lists the jobs"
-	case p.command == "disk list" && r.Subject != p.subject:
+	case p.name == "disk list" && r.Subject != p.subject:
 		return "restore " + quoted(r.Subject) + ", or remove the disk from the domain: virsh detach-disk " + quoted(p.subject) + " DISK --config"
-	case isOneOf(p.command, "disk create", "disk convert"):
+	case isOneOf(p.name, "disk create", "disk convert"):
 		return "give the path of an image in an existing directory"
 	case r.Subject != "" && r.Subject == p.path:
 		return p.line("ls", p.subject+":"+parentOf(r.Subject)) + " lists the directory"

@@ -9,10 +9,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-func (p *program) inspectCommand() *cli.Command {
+// inspectCommand is virt-grow inspect.
+type inspectCommand struct{ *program }
+
+func (p inspectCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "inspect", Usage: "show what is on the disk, and what prevents it from growing",
-		ArgsUsage: "TARGET", Flags: append(targetFlags(), diskFlag()), Action: p.inspect,
+		ArgsUsage: "TARGET", Flags: append(targetFlags(), diskFlag()), Action: p.action,
 	}, "The image is only read.",
 		"virt-grow inspect web.qcow2",
 		"virt-grow inspect dev7 --disk vda",
@@ -20,7 +23,7 @@ func (p *program) inspectCommand() *cli.Command {
 		"virt-grow inspect safe.qcow2 --key sda2:file:/root/safe.key")
 }
 
-func (p *program) inspect(c *cli.Context) error {
+func (p inspectCommand) action(c *cli.Context) error {
 	t, err := p.target(c)
 	if err != nil {
 		return err

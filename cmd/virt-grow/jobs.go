@@ -13,15 +13,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-func (p *program) jobsCommand() *cli.Command {
+// jobsCommand is virt-grow jobs.
+type jobsCommand struct{ *program }
+
+func (p jobsCommand) command() *cli.Command {
 	return help(&cli.Command{
-		Name: "jobs", Usage: "list the jobs, oldest first, with what to run next", Action: p.jobs,
+		Name: "jobs", Usage: "list the jobs, oldest first, with what to run next", Action: p.action,
 	}, "The last column shows the command to run next; it is empty if the job has ended.",
 		"virt-grow jobs",
 		"virt-grow jobs --json")
 }
 
-func (p *program) jobs(c *cli.Context) error {
+func (p jobsCommand) action(c *cli.Context) error {
 	if err := noOperand(c); err != nil {
 		return err
 	}

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 )
@@ -104,28 +101,6 @@ func keyFromFile(path string) (string, error) {
 	return string(line), nil
 }
 
-// askKey prompts for a key at the terminal, without echo.
-func (p *program) askKey(id string) (string, error) {
-	if p.json || !p.asks {
-		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
-	}
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
-	}
-	defer tty.Close()
-	fmt.Fprintf(tty, "Key for %s: ", p.style().Clean(id))
-	value, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
-	if err != nil {
-		return "", err
-	}
-	if len(value) == 0 {
-		return "", errors.New("the key is empty")
-	}
-	return string(value), nil
-}
-
 // guestDisk matches the names that guests use for a partition of a disk. The appliance
 // calls the disk sda.
 var guestDisk = regexp.MustCompile(`^(?:(?:[shv]|xv)d[a-z]+|(?:nvme\d+n|mmcblk)\d+p)(\d+)$`)
@@ -158,32 +133,5 @@ func (p *program) finder(keys keyring) appliance.KeyFinder {
 			return nil, nil // the container stays locked, which is reported later
 		}
 		return []string{value}, nil
-	}
-}
-
-func (p *program) hold() {
-	if p.progress != nil {
-		p.progress.Hold()
-	}
-}
-
-func (p *program) release() {
-	if p.progress != nil {
-		p.progress.Release()
-	}
-}
-
-// answer reads a line from standard input; it returns false when done is closed.
-func (p *program) answer(done <-chan struct{}) (string, bool) {
-	line := make(chan string, 1)
-	go func() {
-		text, _ := bufio.NewReader(p.in).ReadString('\n')
-		line <- text
-	}()
-	select {
-	case text := <-line:
-		return strings.ToLower(strings.TrimSpace(text)), true
-	case <-done:
-		return "", false
 	}
 }

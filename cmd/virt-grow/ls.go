@@ -7,11 +7,14 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 )
 
-func (p *program) lsCommand() *cli.Command {
+// lsCommand is virt-grow ls.
+type lsCommand struct{ *program }
+
+func (p lsCommand) command() *cli.Command {
 	long := &cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "also show mode, owner, size and time", DisableDefaultText: true}
 	return help(&cli.Command{
 		Name: "ls", Usage: "list a directory of a guest, running or not",
-		ArgsUsage: "TARGET:PATH", Flags: fileFlags(long), Action: p.ls,
+		ArgsUsage: "TARGET:PATH", Flags: fileFlags(long), Action: p.action,
 	}, "The disks are only read. Owners are shown as numbers.\n\n   "+spotHelp,
 		"virt-grow ls dev7:/var/log",
 		"virt-grow ls -l web.qcow2:/etc",
@@ -19,7 +22,7 @@ func (p *program) lsCommand() *cli.Command {
 		"virt-grow ls data.qcow2:/ --mount sda2")
 }
 
-func (p *program) ls(c *cli.Context) error {
+func (p lsCommand) action(c *cli.Context) error {
 	t, path, err := p.spot(c)
 	if err != nil {
 		return err

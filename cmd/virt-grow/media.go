@@ -10,11 +10,11 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 )
 
-// mediaCommand groups the commands for a domain's CD-ROM drives.
-func (p *program) mediaCommand() *cli.Command {
-	return p.group("media", "insert and eject media in a domain's CD-ROM drives",
+// mediaCommands returns the group of the commands for a domain's CD-ROM drives.
+func mediaCommands(p *program) group {
+	return group{"media", "insert and eject media in a domain's CD-ROM drives",
 		"Both the running guest and its persistent definition are changed.",
-		p.mediaInsertCommand(), p.mediaEjectCommand())
+		[]command{mediaInsertCommand{p}, mediaEjectCommand{p}}}
 }
 
 func driveFlags() []cli.Flag {
@@ -24,30 +24,24 @@ func driveFlags() []cli.Flag {
 	}, whereFlags()...)
 }
 
-func (p *program) mediaInsertCommand() *cli.Command {
+// mediaInsertCommand is virt-grow media insert.
+type mediaInsertCommand struct{ *program }
+
+func (p mediaInsertCommand) command() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
 		&cli.BoolFlag{Name: "virtio-win", Usage: "use the ISO with the virtio drivers for Windows, and show how to install them", DisableDefaultText: true},
 		&cli.StringFlag{Name: "bus", Usage: "the `BUS` of a drive that is added: ide, sata, scsi or usb", DefaultText: "sata where there is one, else ide"},
 	}, driveFlags())
 	return help(&cli.Command{
 		Name: "insert", Usage: "insert an ISO image into a domain's drive",
-		ArgsUsage: "DOMAIN [ISO]", Flags: flags, Action: p.mediaInsert,
+		ArgsUsage: "DOMAIN [ISO]", Flags: flags, Action: p.action,
 	}, "A domain without a drive gets one. A running guest gets it at once on scsi or usb,\n   and at its next start on other buses.",
 		"virt-grow media insert dev7 /iso/debian-12.iso",
 		"virt-grow media insert dev7 /iso/debian-12.iso --target hdb",
 		"virt-grow media insert win7 --virtio-win")
 }
 
-func (p *program) mediaEjectCommand() *cli.Command {
-	return help(&cli.Command{
-		Name: "eject", Usage: "eject the medium from a domain's drive",
-		ArgsUsage: "DOMAIN", Flags: driveFlags(), Action: p.mediaEject,
-	}, "The drive itself is kept.",
-		"virt-grow media eject dev7",
-		"virt-grow media eject dev7 --target sda --force")
-}
-
-func (p *program) mediaInsert(c *cli.Context) error {
+func (p mediaInsertCommand) action(c *cli.Context) error {
 	name, iso, err := p.medium(c)
 	if err != nil {
 		return err
@@ -66,7 +60,7 @@ func (p *program) mediaInsert(c *cli.Context) error {
 }
 
 // medium reads the domain and the ISO from the command line.
-func (p *program) medium(c *cli.Context) (name, iso string, err error) {
+func (p mediaInsertCommand) medium(c *cli.Context) (name, iso string, err error) {
 	if !c.Bool("virtio-win") {
 		given, err := operands(c, "DOMAIN", "ISO")
 		if err != nil {
@@ -91,7 +85,19 @@ func driveRequest(c *cli.Context) (device.MediaRequest, error) {
 	return r, err
 }
 
-func (p *program) mediaEject(c *cli.Context) error {
+// mediaEjectCommand is virt-grow media eject.
+type mediaEjectCommand struct{ *program }
+
+func (p mediaEjectCommand) command() *cli.Command {
+	return help(&cli.Command{
+		Name: "eject", Usage: "eject the medium from a domain's drive",
+		ArgsUsage: "DOMAIN", Flags: driveFlags(), Action: p.action,
+	}, "The drive itself is kept.",
+		"virt-grow media eject dev7",
+		"virt-grow media eject dev7 --target sda --force")
+}
+
+func (p mediaEjectCommand) action(c *cli.Context) error {
 	name, err := operand(c, "DOMAIN")
 	if err != nil {
 		return err

@@ -16,10 +16,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) onlineCommand() *cli.Command {
+// onlineCommand is virt-grow online.
+type onlineCommand struct{ *program }
+
+func (p onlineCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "online", Usage: "grow a running guest's disk without an outage, and what is inside",
-		ArgsUsage: "DOMAIN", Action: p.online,
+		ArgsUsage: "DOMAIN", Action: p.action,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vdb), the path of its source, or the alias of a drive that libvirt does not know; required if there are several"},
 			&cli.StringFlag{Name: "size", Usage: "the disk's new `SIZE`: 30G, +10G, or fill (the disk has grown already: use the space)"},
@@ -38,7 +41,7 @@ func (p *program) onlineCommand() *cli.Command {
 		"virt-grow online rhel9 --disk vdb --size 30G --in-guest print")
 }
 
-func (p *program) online(c *cli.Context) error {
+func (p onlineCommand) action(c *cli.Context) error {
 	o, err := onlineOptions(c)
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func onlineOptions(c *cli.Context) (online.Options, error) {
 }
 
 // planOnline finds the domain and makes the plan. Closing the plan closes the connection.
-func (p *program) planOnline(ctx context.Context, name string, o online.Options) (*online.Plan, error) {
+func (p onlineCommand) planOnline(ctx context.Context, name string, o online.Options) (*online.Plan, error) {
 	d, err := p.domainNamed(ctx, name)
 	if err != nil {
 		return nil, err
@@ -113,7 +116,7 @@ func (p *program) planOnline(ctx context.Context, name string, o online.Options)
 }
 
 // growOnline shows the plan, asks for confirmation, and carries the plan out.
-func (p *program) growOnline(c *cli.Context, made *online.Plan) error {
+func (p onlineCommand) growOnline(c *cli.Context, made *online.Plan) error {
 	ask := !c.Bool("dry-run") && !p.agreed
 	if p.json {
 		p.events = p.newEvents()
@@ -142,7 +145,7 @@ func (p *program) growOnline(c *cli.Context, made *online.Plan) error {
 }
 
 // nothingDone ends a run that changed nothing.
-func (p *program) nothingDone(outcome view.Outcome) error {
+func (p onlineCommand) nothingDone(outcome view.Outcome) error {
 	if p.json {
 		p.events.Result(view.ResultEvent{Outcome: outcome})
 		return nil

@@ -17,7 +17,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) planCommand() *cli.Command {
+// planCommand is virt-grow plan.
+type planCommand struct{ *program }
+
+func (p planCommand) command() *cli.Command {
 	flags := append(requestFlags(),
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the plan to `FILE` for apply; - is standard output"},
 		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is not a plan", DisableDefaultText: true},
@@ -25,7 +28,7 @@ func (p *program) planCommand() *cli.Command {
 		scratchFlag())
 	return help(&cli.Command{
 		Name: "plan", Usage: "compute and show the steps; nothing is changed",
-		ArgsUsage: "TARGET", Flags: slices.Concat(flags, rehearseFlags(), targetFlags(), domainFlags()), Action: p.plan,
+		ArgsUsage: "TARGET", Flags: slices.Concat(flags, rehearseFlags(), targetFlags(), domainFlags()), Action: p.action,
 	}, "The checks that precede the edit are run, too: a plan that is shown can be carried\n   out.",
 		"virt-grow plan web.qcow2 --size +10G",
 		"virt-grow plan dev7 --disk vda --size +10G -o dev7.plan.json",
@@ -33,7 +36,7 @@ func (p *program) planCommand() *cli.Command {
 		"virt-grow plan /dev/vg0/guest --size fill --json")
 }
 
-func (p *program) plan(c *cli.Context) error {
+func (p planCommand) action(c *cli.Context) error {
 	if c.Bool("rehearse") {
 		return p.planRehearsed(c)
 	}
@@ -67,7 +70,7 @@ func (p *program) plan(c *cli.Context) error {
 }
 
 // planRehearsed makes the plan in a rehearsal.
-func (p *program) planRehearsed(c *cli.Context) error {
+func (p planCommand) planRehearsed(c *cli.Context) error {
 	output := c.String("output")
 	if err := mayWrite(output, c.Args().First(), c.Bool("force")); err != nil {
 		return err
@@ -83,7 +86,7 @@ func (p *program) planRehearsed(c *cli.Context) error {
 	})
 }
 
-func (p *program) showPlan(text view.PlanText, output string) error {
+func (p planCommand) showPlan(text view.PlanText, output string) error {
 	made := text.Plan
 	toOut := p.json || output == "-"
 	w, s := p.out, p.style()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest/appliance"
@@ -20,36 +18,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// console has the streams of a run, and what is known of the terminal.
-type console struct {
-	in       io.Reader
-	out, err io.Writer
-	// asks reports that standard input is a terminal; outLive and errLive report it of
-	// the outputs.
-	asks, outLive, errLive bool
-	width                  int
-	env                    func(string) string
-}
-
-func standard() console {
-	c := console{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv,
-		asks: isTerminal(os.Stdin), outLive: isTerminal(os.Stdout), errLive: isTerminal(os.Stderr)}
-	for _, f := range []*os.File{os.Stdout, os.Stderr, os.Stdin} {
-		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
-			c.width = n
-			break
-		}
-	}
-	return c
-}
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-
-// program is one run of a command.
+// program is what all commands share in a run: the console, the global flags, and what
+// the hints need. Each command is a type around it, in a file of its own.
 type program struct {
 	console
-	command string // "grow", "disk create"
-	json    bool
+	name    string // the command's: "grow", "disk create"
 	verbose bool
 	state   string
 	connect string // libvirt's URI
@@ -66,11 +39,10 @@ type program struct {
 	atRunTime string
 	// path is the PATH of TARGET:PATH, if there is one.
 	path string
-	// job is the ID of this run's job, once there is one. The run is shown with events
-	// if --json is given, else with progress.
-	job      string
-	events   *view.Events
-	progress *view.Progress
+	// job is the ID of this run's job, once there is one.
+	job string
+	// events shows the run if --json is given; without it, the console's progress does.
+	events *view.Events
 	// agreed reports that --yes was given: the user is asked nothing.
 	agreed bool
 	// final reports that a run cannot be undone any more, and ignores signals.
@@ -90,7 +62,7 @@ func execute(args []string, c console) int {
 		return exitDone
 	}
 	line := arrange(app, args)
-	p.command = line.name()
+	p.name = line.name()
 	p.json = slices.Contains(line.globals, "--json")
 	ctx, stop := p.interruptible(context.Background())
 	defer stop()
@@ -140,44 +112,6 @@ func (p *program) store() journal.Store { return journal.Store{Dir: p.state} }
 
 func (p *program) timings() *job.Timings { return job.LoadTimings(p.state) }
 
-// human returns the stream for people: standard output, or standard error with --json.
-func (p *program) human() io.Writer {
-	if p.json {
-		return p.err
-	}
-	return p.out
-}
-
-// live reports whether the stream for people is a terminal.
-func (p *program) live() bool {
-	if p.json {
-		return p.errLive
-	}
-	return p.outLive
-}
-
-func (p *program) style() view.Style { return p.styleFor(p.live()) }
-
-func (p *program) styleFor(terminal bool) view.Style {
-	s := view.Style{Width: p.width, Unicode: p.utf8()}
-	s.Color = terminal && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb"
-	if !terminal {
-		s.Width = 0
-	}
-	return s
-}
-
-// utf8 reports whether the locale has UTF-8, by the variables of locale(7) in their order.
-func (p *program) utf8() bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if v := p.env(name); v != "" {
-			v = strings.ToUpper(v)
-			return strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8")
-		}
-	}
-	return false
-}
-
 // line returns a command line for the user, with the global flags of this run.
 func (p *program) line(words ...string) string {
 	line := []string{"virt-grow"}
@@ -197,33 +131,4 @@ func quoted(word string) string {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// ticking updates the time in the live line until the returned function is called.
-func ticking(line *view.Progress) (stop func()) {
-	ticker := time.NewTicker(200 * time.Millisecond)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-ticker.C:
-				line.Tick()
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() { ticker.Stop(); close(done) }
-}
-
-// looking shows on a terminal that a read-only command is working, until the returned
-// function is called.
-func (p *program) looking(text string) (stop func()) {
-	if !p.errLive {
-		return func() {}
-	}
-	p.progress = view.NewProgress(p.err, p.styleFor(true), true, time.Now)
-	p.progress.Note(text)
-	end := ticking(p.progress)
-	return func() { end(); p.progress.Clear() }
 }

@@ -22,11 +22,14 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-func (p *program) rehearseCommand() *cli.Command {
+// rehearseCommand is virt-grow rehearse.
+type rehearseCommand struct{ *program }
+
+func (p rehearseCommand) command() *cli.Command {
 	flags := slices.Concat(requestFlags(), []cli.Flag{scratchFlag()}, rehearseFlags(), targetFlags(), domainFlags())
 	return help(&cli.Command{
 		Name: "rehearse", Usage: "try the whole edit on a snapshot of the disk, while the guest keeps running",
-		ArgsUsage: "TARGET", Flags: flags, Action: p.rehearse,
+		ArgsUsage: "TARGET", Flags: flags, Action: p.action,
 	}, "The edit is made on a temporary overlay on a snapshot of the disk. The result shows\n   whether the edit works, how long each step takes, and how long the outage will be.\n   Nothing is changed, and nothing is left behind.",
 		"virt-grow rehearse dev7 --disk vda --size +10G",
 		"virt-grow rehearse dev7 --size +10G --grow /data --quiesce yes",
@@ -42,7 +45,7 @@ func rehearseFlags() []cli.Flag {
 	}
 }
 
-func (p *program) rehearse(c *cli.Context) error {
+func (p rehearseCommand) action(c *cli.Context) error {
 	return p.withRehearsal(c, func(o *growth.Options, work func() (*growth.Rehearsal, error)) error {
 		o.Planned = func(made *plan.Plan) { p.showPlanned(o, made) }
 		stop := p.watch(&o.Options)
@@ -97,7 +100,7 @@ func (p *program) rehearseOptions(c *cli.Context) (growth.RehearseOptions, error
 }
 
 // rehearsed shows the result.
-func (p *program) rehearsed(out *growth.Rehearsal) error {
+func (p rehearseCommand) rehearsed(out *growth.Rehearsal) error {
 	if p.json {
 		p.events.Rehearsed(p.rehearsalEvent(out))
 		return nil
@@ -117,9 +120,12 @@ func (p *program) rehearsalEvent(out *growth.Rehearsal) view.RehearsalEvent {
 	return e
 }
 
+// thawCommand is virt-grow thaw.
+type thawCommand struct{ *program }
+
 // thawCommand returns the hidden command that guardFrozen starts.
-func (p *program) thawCommand() *cli.Command {
-	return &cli.Command{Name: thaw, Hidden: true, ArgsUsage: "DOMAIN", Action: p.thawUnlessTold}
+func (p thawCommand) command() *cli.Command {
+	return &cli.Command{Name: thaw, Hidden: true, ArgsUsage: "DOMAIN", Action: p.action}
 }
 
 const thaw = "thaw-unless-told"
@@ -159,9 +165,9 @@ func guardFrozen(uri, uuid string) (end func(thawed bool), err error) {
 	return end, nil
 }
 
-// thawUnlessTold thaws a guest when standard input ends without a line. It prints a line
+// action thaws a guest when standard input ends without a line. It prints a line
 // when it has connected to libvirt.
-func (p *program) thawUnlessTold(c *cli.Context) error {
+func (p thawCommand) action(c *cli.Context) error {
 	name, err := operand(c, "DOMAIN")
 	if err != nil {
 		return err

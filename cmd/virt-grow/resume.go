@@ -10,7 +10,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-func (p *program) resumeCommand() *cli.Command {
+// resumeCommand is virt-grow resume.
+type resumeCommand struct{ *program }
+
+func (p resumeCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "resume", Usage: "finish a job that was interrupted",
 		ArgsUsage: "JOB", Flags: keyFlags(), Action: p.onJob(guest.Resume),

@@ -6,7 +6,10 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 )
 
-func (p *program) rollbackCommand() *cli.Command {
+// rollbackCommand is virt-grow rollback.
+type rollbackCommand struct{ *program }
+
+func (p rollbackCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "rollback", Usage: "undo an unfinished job",
 		ArgsUsage: "JOB", Action: p.onJob(guest.Rollback),

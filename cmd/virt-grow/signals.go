@@ -60,9 +60,9 @@ func (p *program) say(again bool) {
 	switch {
 	case p.final.Load():
 		text = "it is too late to undo: finishing"
-	case runs[p.command] && again:
+	case runs[p.name] && again:
 		text = "still undoing; the undo cannot be interrupted"
-	case runs[p.command]:
+	case runs[p.name]:
 		text = "interrupted: undoing…"
 	case again:
 		text = "still stopping"

@@ -46,7 +46,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // The first signal ends the context, further ones only get an answer.
 func TestSignals(t *testing.T) {
 	said := &shared{}
-	p := &program{console: quiet(nil), command: "grow"}
+	p := &program{console: quiet(nil), name: "grow"}
 	p.err = said
 	ctx, stop := p.interruptible(context.Background())
 	defer stop()

@@ -15,16 +15,19 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-func (p *program) statusCommand() *cli.Command {
+// statusCommand is virt-grow status.
+type statusCommand struct{ *program }
+
+func (p statusCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "status", Usage: "show what a job did, and what to run next",
-		ArgsUsage: "JOB", Action: p.status,
+		ArgsUsage: "JOB", Action: p.action,
 	}, "JOB is a job's name, or a beginning or end of it that is unique.",
 		"virt-grow status 20260131-101500-3f2a",
 		"virt-grow status 3f2a --json")
 }
 
-func (p *program) status(c *cli.Context) error {
+func (p statusCommand) action(c *cli.Context) error {
 	name, err := operand(c, "JOB")
 	if err != nil {
 		return err
@@ -41,7 +44,7 @@ func (p *program) status(c *cli.Context) error {
 }
 
 // statusOf returns the status of a job in any state.
-func (p *program) statusOf(j job.Status) view.Status {
+func (p statusCommand) statusOf(j job.Status) view.Status {
 	s := view.Status{Job: p.listed(j), Changed: j.Record.Changed, Error: j.Record.Error, Commands: p.commands(j)}
 	if j.Err != nil {
 		return p.unreadable(s, j.Err)
@@ -71,7 +74,7 @@ func (p *program) statusOf(j job.Status) view.Status {
 }
 
 // unreadable returns the status of a job whose journal cannot be read.
-func (p *program) unreadable(s view.Status, err error) view.Status {
+func (p statusCommand) unreadable(s view.Status, err error) view.Status {
 	s.Error, s.Next = err.Error(), ""
 	if errors.As(err, new(*journal.SchemaError)) {
 		s.Text, s.Commands = p.foreignText(s.ID), nil
@@ -88,14 +91,14 @@ func file(path string) *view.File {
 }
 
 // foreignText says what the user can do about a job of another version.
-func (p *program) foreignText(id string) string {
+func (p statusCommand) foreignText(id string) string {
 	return fmt.Sprintf("Another version of virt-grow began the job, and its format is unknown to this version. Its directory is %s; nothing in it is changed. Use the version that began the job, or a later one.",
 		p.store().DirOf(id))
 }
 
 // damagedText says what the user can do about a job whose journal is damaged. All that is
 // known of the job comes from its plan.
-func (p *program) damagedText(id string) string {
+func (p statusCommand) damagedText(id string) string {
 	text := fmt.Sprintf("The job's journal is damaged and cannot be read. Its directory is %s.", p.store().DirOf(id))
 	saved, err := p.planOf(id)
 	if err != nil {
