@@ -559,7 +559,7 @@ func (b *builder) growFS(d *Device) error {
 	}
 	from := d.Content.Size
 	now.Content.Size = to
-	b.steps = append(b.steps, Step{Kind: StepFS, Device: d.Name, Content: d.Content.Type, From: from, To: to,
+	b.steps = append(b.steps, Step{Kind: StepFS, Device: d.Name, Content: d.Content.Type, From: from, To: to, Mounted: d.Content.growsMounted(to),
 		Summary: fmt.Sprintf("grow %s on %s %s → %s", d.Content.Type, d.Name, from, to)})
 	return nil
 }
@@ -577,6 +577,9 @@ func refuseLimit(d *Device, asked size.Bytes) *Refusal {
 
 // check puts checks of the file systems before the steps that change them, and a
 // verify of each after the last. One that moves is checked at its new place.
+//
+// resize2fs wants an e2fsck before it, in every mode. What ntfs-3g says of an NTFS takes
+// the same time however many files there are.
 func (b *builder) check(goals []goal) {
 	if len(b.steps) == 0 {
 		return
@@ -586,9 +589,10 @@ func (b *builder) check(goals []goal) {
 		now := b.now(g.Name)
 		verify := Step{Kind: StepVerify, Device: g.Name, From: g.Size, To: now.Size, Summary: "verify: table, sizes"}
 		if g.Content.Growable() && !b.request.PartitionOnly && !b.byGuest(g.Device) {
-			verify.Content, verify.To = g.Content.Type, now.Content.Size
-			verify.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", g.Content.Type)
-			check := Step{Kind: StepCheck, Device: g.Name, Content: g.Content.Type, Summary: fmt.Sprintf("check %s on %s", g.Content.Type, g.Name)}
+			mounted := g.Content.growsMounted(now.Content.Size)
+			verify = verifyFS(verify, g.Content.Type, b.request.Check == CheckFull || b.request.Check != CheckQuick && !mounted)
+			verify.To = now.Content.Size
+			check := checkFS(g.Device, b.request.Check != CheckQuick || !mounted)
 			if slices.ContainsFunc(g.stack, func(d *Device) bool { return b.now(d.Name).Start != d.Start }) {
 				moved = append(moved, check)
 			} else {
@@ -599,6 +603,26 @@ func (b *builder) check(goals []goal) {
 	}
 	table := slices.IndexFunc(b.steps, func(s Step) bool { return s.Kind == StepTable }) + 1
 	b.steps = slices.Concat(before, slices.Insert(b.steps, table, moved...), after)
+}
+
+// checkFS is a check of the file system on a device.
+func checkFS(d *Device, full bool) Step {
+	s := Step{Kind: StepCheck, Device: d.Name, Content: d.Content.Type, Full: full}
+	s.Summary = fmt.Sprintf("compare the superblock of the %s on %s with the plan", s.Content, s.Device)
+	if full {
+		s.Summary = fmt.Sprintf("check %s on %s", s.Content, s.Device)
+	}
+	return s
+}
+
+// verifyFS is the verification of a device that has a file system.
+func verifyFS(s Step, content string, full bool) Step {
+	s.Content, s.Full = content, full
+	s.Summary = "verify: table, sizes, read-only mount"
+	if full {
+		s.Summary = fmt.Sprintf("verify: table, sizes, %s check, read-only mount", content)
+	}
+	return s
 }
 
 func (b *builder) warn(text string) { b.warnings = append(b.warnings, text) }

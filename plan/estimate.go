@@ -19,6 +19,9 @@ var usualFS = map[StepKind]map[string]float64{
 	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},
 }
 
+// usualQuick is how many seconds steps take that check no file system in full.
+var usualQuick = map[StepKind]float64{StepCheck: 0.1, StepVerify: 0.8}
+
 // moveRate is how fast a partition is copied and read back, or committed, in
 // bytes a second, when all of it is data; holes cost nothing.
 const moveRate = 150 * float64(size.MiB)
@@ -29,6 +32,9 @@ func estimate(steps []Step) {
 		s.Seconds = usual[s.Kind]
 		if fs, ok := usualFS[s.Kind][s.Content]; ok {
 			s.Seconds = fs
+		}
+		if quick, ok := usualQuick[s.Kind]; ok && s.Content != "" && !s.Full {
+			s.Seconds = quick
 		}
 		s.Seconds += float64(s.Bytes) / moveRate
 	}

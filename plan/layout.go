@@ -167,6 +167,18 @@ var growable = []string{"ext2", "ext3", "ext4", "xfs", "ntfs", "btrfs"}
 // Growable reports whether the content is a file system that can be grown.
 func (c Content) Growable() bool { return slices.Contains(growable, c.Type) }
 
+// growsMounted reports whether the kernel grows the file system to that size while it is
+// mounted.
+func (c Content) growsMounted(to size.Bytes) bool {
+	switch c.Type {
+	case "xfs", "btrfs":
+		return true
+	case "ext4":
+		return c.Ext != nil && c.Ext.GrowsMounted(to)
+	}
+	return false
+}
+
 // Group is a volume group.
 type Group struct {
 	Name string `json:"name"`

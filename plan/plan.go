@@ -108,6 +108,12 @@ type Step struct {
 	Device string   `json:"device,omitempty"`
 	// Content is the file system a check, fs or verify step deals with.
 	Content string `json:"content,omitempty"`
+	// Full reports that a check or verify step runs the file system's own checker over
+	// all of it. A check step without it compares the superblock with the plan.
+	Full bool `json:"full,omitempty"`
+	// Mounted reports that an fs step is carried out by the kernel, while the file system
+	// is mounted.
+	Mounted bool `json:"mounted,omitempty"`
 	// From is the device's size before the step; of a move, where on the disk the
 	// device begins before it.
 	From size.Bytes `json:"from,omitempty"`

@@ -28,6 +28,7 @@ const (
 	NTFSDirty         Reason = "ntfs-dirty"
 	NTFSBadClusters   Reason = "ntfs-bad-clusters"
 	FSDamaged         Reason = "fs-damaged"
+	CheckUnfinished   Reason = "check-unfinished"
 	FSLimit           Reason = "fs-limit"
 	TableDamaged      Reason = "table-damaged"
 	ImmovableNeighbor Reason = "immovable-neighbour"

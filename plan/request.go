@@ -157,7 +157,21 @@ type Request struct {
 	NoMove bool `json:"no_move,omitempty"`
 	// NTFS is who grows an NTFS; "" is virt-grow.
 	NTFS NTFSWay `json:"ntfs,omitempty"`
+	// Check is how closely file systems are checked; "" is CheckAuto.
+	Check CheckMode `json:"check,omitempty"`
 }
+
+// CheckMode says how closely file systems are checked before and after they grow.
+type CheckMode string
+
+// The modes. CheckAuto has a full check before the growth, and another one afterwards only
+// where a tool has grown the file system and not the kernel. CheckFull has both. CheckQuick
+// has none but those without which a file system cannot be grown.
+const (
+	CheckAuto  CheckMode = "auto"
+	CheckFull  CheckMode = "full"
+	CheckQuick CheckMode = "quick"
+)
 
 // ContainerOnly reports that nothing on the disk is to be touched.
 func (r Request) ContainerOnly() bool {

@@ -88,7 +88,7 @@ func (p *program) complete(app *cli.App, words []string) {
 // values are the possible values of flags.
 var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
-	"accel": {"auto", "kvm", "tcg"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
+	"accel": {"auto", "kvm", "tcg"}, "check": {"auto", "full", "quick"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
 	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
 	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
 	"from": create.Formats, "to": create.Formats,

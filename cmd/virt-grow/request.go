@@ -13,6 +13,7 @@ func requestFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "delete", Usage: "delete `PARTITION` (for example sda4) with everything on it, instead of moving it"},
 		&cli.BoolFlag{Name: "no-move", Usage: "refuse if partitions behind the target would have to move", DisableDefaultText: true},
 		&cli.StringFlag{Name: "ntfs", Value: string(plan.NTFSOffline), Usage: "how an NTFS is grown: `offline` by ntfsresize, or guest (by Windows itself after its start)"},
+		&cli.StringFlag{Name: "check", Value: string(plan.CheckAuto), Usage: "how closely file systems are checked: `auto` (in full before they grow, and afterwards those that a tool has grown), full (both times) or quick (only where growing needs it)"},
 		&cli.BoolFlag{Name: "partition-only", Usage: "grow the partition, but not its content", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "even-unknown", Usage: "with --partition-only: also if the content is unknown and may keep data at the end of the partition", DisableDefaultText: true},
 	}
@@ -58,6 +59,13 @@ func request(c *cli.Context) (plan.Request, error) {
 	}
 	if r.PartitionOnly && len(r.Grow) == 0 {
 		return r, usage("--partition-only needs --grow to name the partition, for example --grow sda3")
+	}
+	switch mode := plan.CheckMode(c.String("check")); mode {
+	case plan.CheckAuto:
+	case plan.CheckFull, plan.CheckQuick:
+		r.Check = mode
+	default:
+		return r, usage("--check must be %s, %s or %s, not %q", plan.CheckAuto, plan.CheckFull, plan.CheckQuick, mode)
 	}
 	switch way := plan.NTFSWay(c.String("ntfs")); way {
 	case plan.NTFSOffline:

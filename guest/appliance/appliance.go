@@ -42,6 +42,8 @@ type Options struct {
 	// Socket and Export name the NBD export that becomes /dev/sda.
 	Socket, Export string
 	Sector         size.Bytes
+	// Disks is the size of all disks together. The appliance's memory depends on it.
+	Disks size.Bytes
 	// More are the guest's other disks, /dev/sdb and so on. Names are the names of all
 	// disks for people, for example "vda"; without Names they are sda, sdb.
 	More  []Drive
@@ -96,6 +98,9 @@ type Appliance struct {
 	keys KeyFinder
 	// kernel is the unpacked kernel that the appliance boots; nil for its own.
 	kernel *kernel
+
+	// memory is how much memory it has, in MiB.
+	memory int
 
 	sector size.Bytes
 	// table is the table that the disk has: read by Probe, or written. disk is the size

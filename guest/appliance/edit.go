@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Check refuses a damaged file system.
+// Check refuses a damaged file system, by the file system's own checker.
 func (a *Appliance) Check(ctx context.Context, device, content string) error {
 	err := a.checkFS(ctx, device, content)
 	if content == "xfs" && err != nil && ctx.Err() == nil {
@@ -25,6 +25,9 @@ func (a *Appliance) Check(ctx context.Context, device, content string) error {
 	}
 	if err == nil || ctx.Err() != nil {
 		return err
+	}
+	if r := a.unfinished(ctx, device, content, err); r != nil {
+		return r
 	}
 	return refuse(plan.FSDamaged, device, "the check of the "+content, err)
 }
@@ -141,6 +144,19 @@ func (a *Appliance) GrowFS(ctx context.Context, device, content string) error {
 			return ntfsRefusal(device, err)
 		}
 		return err
+	}
+	return fmt.Errorf("cannot grow %s", content)
+}
+
+// GrowMounted has the kernel grow the file system. It refuses some that resize2fs grows,
+// which the planner leaves to that. XFS and btrfs fill their device; the size of an ext4
+// is given, because kernels differ in how small a last group they make.
+func (a *Appliance) GrowMounted(ctx context.Context, device, content string, to size.Bytes) error {
+	switch content {
+	case "ext4":
+		// Without this option the kernel begins to write inode tables, which the guest's
+		// own kernel does later.
+		return a.mountedWith(ctx, "noinit_itable", device, func() error { return a.g.Resize2fs_size(path(device), int64(to)) })
 	case "xfs":
 		return a.mounted(ctx, device, func() error {
 			return a.g.Xfs_growfs("/", &guestfs.OptargsXfs_growfs{Datasec_is_set: true, Datasec: true})
@@ -148,12 +164,17 @@ func (a *Appliance) GrowFS(ctx context.Context, device, content string) error {
 	case "btrfs":
 		return a.mounted(ctx, device, func() error { return a.g.Btrfs_filesystem_resize("/", nil) })
 	}
-	return fmt.Errorf("cannot grow %s", content)
+	return fmt.Errorf("the kernel cannot grow %s", content)
 }
 
 // mounted runs a call with the device mounted on /, and unmounts it again.
 func (a *Appliance) mounted(ctx context.Context, device string, call func() error) error {
-	if err := a.do(ctx, func() error { return a.g.Mount(path(device), "/") }); err != nil {
+	return a.mountedWith(ctx, "", device, call)
+}
+
+// mountedWith is mounted with options of mount(8).
+func (a *Appliance) mountedWith(ctx context.Context, options, device string, call func() error) error {
+	if err := a.do(ctx, func() error { return a.g.Mount_options(options, path(device), "/") }); err != nil {
 		return err
 	}
 	err := a.do(ctx, call)
@@ -201,8 +222,18 @@ func (a *Appliance) ContentSize(ctx context.Context, device, content string) (si
 // top directory.
 func (a *Appliance) VerifyFS(ctx context.Context, device, content string) error {
 	if err := a.checkFS(ctx, device, content); err != nil {
-		return fmt.Errorf("the check after growing: %w", err)
+		if ctx.Err() == nil {
+			if r := a.unfinished(ctx, device, content, err); r != nil {
+				return r
+			}
+		}
+		return fmt.Errorf("the check after the change: %w", err)
 	}
+	return a.MountReadOnly(ctx, device)
+}
+
+// MountReadOnly mounts the file system, lists its top directory, and unmounts it.
+func (a *Appliance) MountReadOnly(ctx context.Context, device string) error {
 	u, err := a.statfs(ctx, device)
 	if err == nil {
 		a.measured[device] = u.total

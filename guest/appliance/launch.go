@@ -136,6 +136,13 @@ func (a *Appliance) configure(o Options) error {
 		// does not help.
 		func() error { return a.g.Set_smp(min(2, runtime.NumCPU())) },
 		func() error { return a.g.Set_autosync(false) },
+		func() (err error) {
+			if a.memory, err = a.g.Get_memsize(); err != nil {
+				return err
+			}
+			a.memory = memoryFor(a.memory, o.Disks, availableMemory())
+			return a.g.Set_memsize(a.memory)
+		},
 		func() error { return o.addDrives(a.g) },
 	}
 	switch o.Accel {

@@ -98,7 +98,7 @@ func TestSame(t *testing.T) {
 
 // TestChecks: a disk that a guest writes to is not checked when a plan is made.
 func TestChecks(t *testing.T) {
-	p := &plan.Plan{Steps: []plan.Step{{Kind: plan.StepOverlay}, {Kind: plan.StepCheck, Device: "sda1"}, {Kind: plan.StepFS, Device: "sda1"}}}
+	p := &plan.Plan{Steps: []plan.Step{{Kind: plan.StepOverlay}, {Kind: plan.StepCheck, Device: "sda1", Full: true}, {Kind: plan.StepCheck, Device: "sda2"}, {Kind: plan.StepFS, Device: "sda1"}}}
 	if got := checks(p, block.Exclusive); len(got) != 1 || got[0].Kind != plan.StepCheck {
 		t.Errorf("%v", got)
 	}

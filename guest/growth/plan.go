@@ -59,12 +59,13 @@ func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, tim
 	return p, nil
 }
 
-// checks returns the steps that only look. There are none on a disk that a guest writes to.
+// checks returns the full checks of file systems. There are none on a disk that a guest
+// writes to.
 func checks(p *plan.Plan, access block.Access) []plan.Step {
 	if access == block.Shared {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(p.Steps), func(s plan.Step) bool { return s.Kind != plan.StepCheck })
+	return slices.DeleteFunc(slices.Clone(p.Steps), func(s plan.Step) bool { return s.Kind != plan.StepCheck || !s.Full })
 }
 
 // checkRoom refuses when the host has too little space for what the plan writes:

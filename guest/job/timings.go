@@ -45,7 +45,14 @@ func timingKey(g *plan.Guest, s plan.Step) string {
 			return strings.TrimSuffix(string(s.Kind)+"/"+g.UUID+"/"+s.Content, "/")
 		}
 	}
-	return string(s.Kind) + "/" + s.Content
+	key := string(s.Kind) + "/" + s.Content
+	switch {
+	case s.Mounted && s.Content == "ext4": // the others are always grown mounted
+		return key + "/mounted"
+	case !s.Full && s.Content != "" && (s.Kind == plan.StepCheck || s.Kind == plan.StepVerify):
+		return key + "/quick"
+	}
+	return key
 }
 
 // byBytes reports whether a step's time depends on how much it copies, of which only

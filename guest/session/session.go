@@ -185,6 +185,7 @@ func (s *Session) startGate(ctx context.Context, h *host, i int, o *appliance.Op
 	}
 	o.Started(p)
 	s.gates = append(s.gates, g)
+	o.Disks += d.Size
 	if export.Sector = d.Sector; i == 0 {
 		o.Socket, o.Export, o.Sector, o.Disk = export.Socket, export.Export, d.Sector, g
 	} else {

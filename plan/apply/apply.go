@@ -43,9 +43,12 @@ type Image interface {
 // Editor changes what is in the overlay. Devices are named as in the plan's
 // layout. Methods are called in the order of the plan's steps, at most once.
 type Editor interface {
-	// Check looks for damage, and repairs what an unclean shutdown leaves
-	// (a journal to replay) and nothing else.
+	// Check looks for damage in all of a file system, and repairs what an unclean
+	// shutdown leaves (a journal to replay) and nothing else.
 	Check(ctx context.Context, device, content string) error
+	// Compare refuses a file system whose superblock is damaged, or is not that of the
+	// content that was planned for.
+	Compare(ctx context.Context, device string, planned plan.Content) error
 	// Move copies a partition to its new place, which may overlap the old
 	// one, reads it back, and has the volumes' boot sectors name the new place.
 	Move(ctx context.Context, s plan.Step) error
@@ -54,15 +57,20 @@ type Editor interface {
 	GrowCrypt(ctx context.Context, device string) error
 	GrowPV(ctx context.Context, device string) error
 	GrowLV(ctx context.Context, device string, to size.Bytes) error
+	// GrowFS has a tool grow an unmounted file system to its device's end, GrowMounted
+	// the kernel a mounted one to that size.
 	GrowFS(ctx context.Context, device, content string) error
+	GrowMounted(ctx context.Context, device, content string, to size.Bytes) error
 	// DeviceSize and ContentSize are read afresh from the appliance.
 	DeviceSize(ctx context.Context, device string) (size.Bytes, error)
 	ContentSize(ctx context.Context, device, content string) (size.Bytes, error)
 	// VerifyTable compares the table on the overlay with the expected one,
 	// byte by byte.
 	VerifyTable(ctx context.Context) error
-	// VerifyFS checks the file system again and mounts it read-only.
+	// VerifyFS checks the file system again and mounts it read-only; MountReadOnly only
+	// mounts it, and unmounts it again.
 	VerifyFS(ctx context.Context, device, content string) error
+	MountReadOnly(ctx context.Context, device string) error
 }
 
 // Guest is the domain whose disk it is. Every method may be called again after

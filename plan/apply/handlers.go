@@ -64,7 +64,14 @@ func (g *Growth) pivotedSize(ctx context.Context, s plan.Step) error {
 }
 
 func (g *Growth) check(ctx context.Context, s plan.Step) error {
-	return g.Editor.Check(ctx, s.Device, s.Content)
+	if s.Full {
+		return g.Editor.Check(ctx, s.Device, s.Content)
+	}
+	d, ok := g.Plan.Before.Find(s.Device)
+	if !ok {
+		return fmt.Errorf("the plan has no %s", s.Device)
+	}
+	return g.Editor.Compare(ctx, s.Device, d.Content)
 }
 
 func (g *Growth) move(ctx context.Context, s plan.Step) error { return g.Editor.Move(ctx, s) }
@@ -112,6 +119,9 @@ func (g *Growth) growLV(ctx context.Context, s plan.Step) error {
 }
 
 func (g *Growth) growFS(ctx context.Context, s plan.Step) error {
+	if s.Mounted {
+		return g.Editor.GrowMounted(ctx, s.Device, s.Content, s.To)
+	}
 	return g.Editor.GrowFS(ctx, s.Device, s.Content)
 }
 
@@ -162,8 +172,15 @@ func (g *Growth) verifyAll(ctx context.Context, s plan.Step) error {
 	if s.Content == "" {
 		return nil
 	}
-	if err := g.Editor.VerifyFS(ctx, s.Device, s.Content); err != nil {
+	if err := g.verifyFS(ctx, s); err != nil {
 		return err
 	}
 	return g.fills(ctx, s.Device, s.Content, s.To)
+}
+
+func (g *Growth) verifyFS(ctx context.Context, s plan.Step) error {
+	if s.Full {
+		return g.Editor.VerifyFS(ctx, s.Device, s.Content)
+	}
+	return g.Editor.MountReadOnly(ctx, s.Device)
 }

@@ -37,6 +37,7 @@ type Btrfs struct {
 	DeviceID   uint64
 	Incompat   uint64
 	ROCompat   uint64
+	UUID       string
 	seeding    bool
 	sound      bool
 }
@@ -52,6 +53,7 @@ func ReadBtrfs(b []byte) (*Btrfs, error) {
 		Size: size.Bytes(le.Uint64(b[0x70:]) & (1<<62 - 1)), Devices: le.Uint64(b[0x88:]), Sector: size.Bytes(le.Uint32(b[0x90:])),
 		ROCompat: le.Uint64(b[0xb4:]), Incompat: le.Uint64(b[0xbc:]),
 		DeviceID: le.Uint64(b[0xc9:]), DeviceSize: size.Bytes(le.Uint64(b[0xd1:]) & (1<<62 - 1)),
+		UUID:    uuid(b[0x20:]),
 		seeding: le.Uint64(b[0x38:])&(1<<32) != 0,
 	}
 	// Type 0 is CRC-32C; the others are left to the kernel.

@@ -30,6 +30,10 @@ const (
 	extCompatHasJournal   = 0x0004
 )
 
+// extErrors is the bit of the state that the kernel sets when it finds an error, and
+// e2fsck clears (fs/ext4/ext4.h, EXT4_ERROR_FS).
+const extErrors = 0x2
+
 var extCompat = []bit{
 	{0x1, "dir_prealloc"}, {0x2, "imagic_inodes"}, {0x4, "has_journal"}, {0x8, "ext_attr"},
 	{0x10, "resize_inode"}, {0x20, "dir_index"}, {0x200, "sparse_super2"}, {0x400, "fast_commit"},
@@ -68,9 +72,12 @@ type Ext struct {
 	Compat         uint32 `json:"compat"`                  // bits of compatible features
 	Incompat       uint32 `json:"incompat"`                // bits of incompatible features
 	ROCompat       uint32 `json:"ro_compat"`               // bits of read-only compatible features
+	Errors         bool   `json:"errors,omitempty"`        // a kernel found an error since the last e2fsck
 
 	// Revision and what follows are for the probe alone.
 	Revision     uint32 `json:"-"`
+	UUID         string `json:"-"`
+	Inodes       int64  `json:"-"` // how many are in use
 	FreeBlocks   int64  `json:"-"`
 	JournalInode uint32 `json:"-"`
 	MMPBlock     int64  `json:"-"`
@@ -87,6 +94,8 @@ func ReadExt(b []byte) (*Ext, error) {
 		Blocks: int64(le.Uint32(b[4:])), FreeBlocks: int64(le.Uint32(b[0xc:])), FirstDataBlock: int64(le.Uint32(b[0x14:])),
 		BlocksPerGroup: int64(le.Uint32(b[0x20:])), InodesPerGroup: int64(le.Uint32(b[0x28:])),
 		InodeSize: 128, DescSize: 32, Revision: le.Uint32(b[0x4c:]),
+		Errors: le.Uint16(b[0x3a:])&extErrors != 0, UUID: uuid(b[0x68:]),
+		Inodes: max(0, int64(le.Uint32(b[0:]))-int64(le.Uint32(b[0x10:]))),
 	}
 	logBlock := le.Uint32(b[0x18:])
 	if logBlock > 6 {
@@ -257,6 +266,37 @@ func (e *Ext) canMoveResizeInode() bool {
 		return true
 	}
 	return e.FreeBlocks > e.FlexGroups*(2+e.tableBlocks())
+}
+
+// Features with which every kernel in use, since 3.10, grows a mounted ext4. Those that
+// a kernel may be built without (quota, casefold, verity) are not among them, and MMP,
+// which has a mount wait.
+const (
+	extMountedCompat   = 0x4 | 0x8 | 0x10 | 0x20 | 0x400 | 0x1000
+	extMountedIncompat = 0x2 | 0x4 | 0x40 | 0x80 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000
+	extMountedRO       = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x400 | 0x10000
+)
+
+// extMaxFlexGroups bounds the groups that the kernel adds at a time: before Linux 6.8 it
+// asks for memory for all groups of a flex group, and fails when there are too many.
+const extMaxFlexGroups = 1 << 10
+
+// GrowsMounted reports whether the kernel grows the file system to that size while it is
+// mounted, without changing more than resize2fs would: beyond the blocks that are
+// reserved for group descriptors it turns on meta_bg (fs/ext4/resize.c,
+// ext4_resize_fs). It refuses a file system with errors (ext4_resize_begin). One
+// without a journal is left to e2fsck, which mends what an unclean unmount leaves.
+func (e *Ext) GrowsMounted(to size.Bytes) bool {
+	groups := e.groups(int64(to) / e.BlockSize)
+	switch {
+	case e.Errors, !e.resizeInode(), e.Compat&extCompatHasJournal == 0:
+		return false
+	case e.Compat&^extMountedCompat != 0, e.Incompat&^extMountedIncompat != 0, e.ROCompat&^extMountedRO != 0:
+		return false
+	case e.FlexGroups > extMaxFlexGroups:
+		return false
+	}
+	return e.descBlocks(groups) <= e.descBlocks(e.groups(e.Blocks))+e.ReservedGDT
 }
 
 // CannotGrow names a feature with which resize2fs does not grow the file system, and

@@ -40,6 +40,7 @@ type XFS struct {
 	Incompat, ROCompat    uint32
 	Inodes, InodesFree    uint64
 	BlocksFree            uint64
+	UUID                  string
 	realtimeBlocks        uint64
 }
 
@@ -55,7 +56,7 @@ func ReadXFS(b []byte) (*XFS, error) {
 		LogStart: be.Uint64(b[48:]), GroupBlocks: int64(be.Uint32(b[84:])), Groups: int64(be.Uint32(b[88:])),
 		Version: uint32(be.Uint16(b[100:])) & 0xf, SectorSize: int64(be.Uint16(b[102:])),
 		Inodes: be.Uint64(b[xfsInodes:]), InodesFree: be.Uint64(b[xfsInodesFree:]), BlocksFree: be.Uint64(b[xfsBlocksFree:]),
-		Features2: be.Uint32(b[200:]),
+		Features2: be.Uint32(b[200:]), UUID: uuid(b[32:]),
 	}
 	if x.Version >= 5 {
 		x.ROCompat, x.Incompat = be.Uint32(b[212:]), be.Uint32(b[216:])

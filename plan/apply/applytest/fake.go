@@ -53,6 +53,18 @@ func (e *Editor) Check(ctx context.Context, device, _ string) error {
 	return nil
 }
 
+// Compare refuses what was made damaged, and content of another size.
+func (e *Editor) Compare(ctx context.Context, device string, planned plan.Content) error {
+	d, err := e.find(ctx, device)
+	if err != nil {
+		return err
+	}
+	if e.Damaged || d.Content.Size != planned.Size {
+		return plan.Refuse(plan.FSDamaged, device, "%s is damaged", device)
+	}
+	return nil
+}
+
 // Move has nothing to copy.
 func (e *Editor) Move(ctx context.Context, s plan.Step) error {
 	_, err := e.find(ctx, s.Device)
@@ -153,6 +165,15 @@ func (e *Editor) GrowFS(ctx context.Context, device, _ string) error {
 	return err
 }
 
+// GrowMounted grows the file system to that size.
+func (e *Editor) GrowMounted(ctx context.Context, device, _ string, to size.Bytes) error {
+	d, err := e.find(ctx, device)
+	if err == nil {
+		d.Content.Size = to
+	}
+	return err
+}
+
 // DeviceSize returns the device's size now.
 func (e *Editor) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
 	d, err := e.find(ctx, device)
@@ -177,6 +198,11 @@ func (e *Editor) VerifyTable(ctx context.Context) error { return context.Cause(c
 // VerifyFS refuses what was made damaged.
 func (e *Editor) VerifyFS(ctx context.Context, device, content string) error {
 	return e.Check(ctx, device, content)
+}
+
+// MountReadOnly refuses what was made damaged.
+func (e *Editor) MountReadOnly(ctx context.Context, device string) error {
+	return e.Check(ctx, device, "")
 }
 
 // Image is an apply.Image in memory. Bytes stands for the image's content:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // Suite is what every Editor must do, on a disk for which p is a plan. It ends
@@ -40,6 +41,9 @@ func Suite(t *testing.T, e apply.Editor, p *plan.Plan) {
 		if err := e.GrowFS(ctx, "sda99", "xfs"); err == nil {
 			t.Error("sda99 grew")
 		}
+		if err := e.GrowMounted(ctx, "sda99", "xfs", size.GiB); err == nil {
+			t.Error("sda99 grew, mounted")
+		}
 	})
 }
 
@@ -47,7 +51,11 @@ func Suite(t *testing.T, e apply.Editor, p *plan.Plan) {
 func do(ctx context.Context, e apply.Editor, p *plan.Plan, s plan.Step) error {
 	switch s.Kind {
 	case plan.StepCheck:
-		return e.Check(ctx, s.Device, s.Content)
+		if s.Full {
+			return e.Check(ctx, s.Device, s.Content)
+		}
+		d, _ := p.Before.Find(s.Device)
+		return e.Compare(ctx, s.Device, d.Content)
 	case plan.StepTable:
 		return e.WriteTable(ctx, p.NewSize, s.Ends)
 	case plan.StepCrypt:
@@ -57,10 +65,16 @@ func do(ctx context.Context, e apply.Editor, p *plan.Plan, s plan.Step) error {
 	case plan.StepLV:
 		return e.GrowLV(ctx, s.Device, s.To)
 	case plan.StepFS:
+		if s.Mounted {
+			return e.GrowMounted(ctx, s.Device, s.Content, s.To)
+		}
 		return e.GrowFS(ctx, s.Device, s.Content)
 	case plan.StepVerify:
 		if err := e.VerifyTable(ctx); err != nil || s.Content == "" {
 			return err
+		}
+		if !s.Full {
+			return e.MountReadOnly(ctx, s.Device)
 		}
 		return e.VerifyFS(ctx, s.Device, s.Content)
 	}

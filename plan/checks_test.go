@@ -1,0 +1,72 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/superblock"
+)
+
+// plainExt4 is an ext4 as mkfs.ext4 makes it.
+func plainExt4() *superblock.Ext {
+	return &superblock.Ext{Blocks: int64(10*GiB-129*MiB) / 4096, BlockSize: 4096, BlocksPerGroup: 32768, InodesPerGroup: 8192,
+		InodeSize: 256, DescSize: 64, ReservedGDT: 1024, FlexGroups: 16, Compat: 0x103c, Incompat: 0x2c2, ROCompat: 0x46b}
+}
+
+// TestCheckModes: which file systems are checked in full before and after they grow, and
+// which the kernel grows.
+func TestCheckModes(t *testing.T) {
+	withErrors := plainExt4()
+	withErrors.Errors = true
+	for name, c := range map[string]struct {
+		content string
+		ext     *superblock.Ext
+		mode    plan.CheckMode
+		want    string
+	}{
+		"ext4":               {"ext4", plainExt4(), "", "check fs mounted verify"},
+		"ext4, full":         {"ext4", plainExt4(), plan.CheckFull, "check fs mounted verify check"},
+		"ext4, quick":        {"ext4", plainExt4(), plan.CheckQuick, "compare fs mounted verify"},
+		"ext4 by resize2fs":  {"ext4", withErrors, "", "check fs verify check"},
+		"likewise, quick":    {"ext4", withErrors, plan.CheckQuick, "check fs verify"},
+		"ext3":               {"ext3", plainExt4(), "", "check fs verify check"},
+		"xfs":                {"xfs", nil, "", "check fs mounted verify"},
+		"xfs, full":          {"xfs", nil, plan.CheckFull, "check fs mounted verify check"},
+		"btrfs, quick":       {"btrfs", nil, plan.CheckQuick, "compare fs mounted verify"},
+		"ntfs":               {"ntfs", nil, "", "check fs verify check"},
+		"ntfs, quick":        {"ntfs", nil, plan.CheckQuick, "check fs verify"},
+		"ext4, not examined": {"ext4", nil, "", "check fs verify check"},
+	} {
+		l := cloud()
+		d, _ := l.Find("sda1")
+		d.Content.Type, d.Content.Ext = c.content, c.ext
+		r := request("+10G")
+		r.Check = c.mode
+		p, err := plan.Build(l, target, r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := checksOf(p); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// checksOf are the steps that deal with the file system.
+func checksOf(p *plan.Plan) string {
+	var words []string
+	add := func(word string, holds bool) {
+		if holds {
+			words = append(words, word)
+		}
+	}
+	for _, s := range p.Steps {
+		add("compare", s.Kind == plan.StepCheck && !s.Full)
+		add("fs", s.Kind == plan.StepFS)
+		add("mounted", s.Mounted)
+		add("verify", s.Kind == plan.StepVerify)
+		add("check", s.Full)
+	}
+	return strings.Join(words, " ")
+}
