@@ -7,8 +7,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// growers say how a content takes the room of a partition that has grown without it.
-// PART stands for the partition as its system calls it.
+// growers has the commands with which the guest grows a content whose partition has grown
+// without it. PART stands for the partition's name in the guest.
 var growers = map[string]string{
 	"ext2": "resize2fs PART", "ext3": "resize2fs PART", "ext4": "resize2fs PART",
 	"xfs":   "xfs_growfs where it is mounted",
@@ -31,8 +31,8 @@ var growers = map[string]string{
 	"hfsplus":   "diskutil resizeVolume PART R",
 }
 
-// afterwards returns what is left to be done in the guest for partitions that have grown
-// without what they hold.
+// afterwards returns what the user has to do in the guest for partitions that have grown
+// without their content.
 func (b *builder) afterwards(goals []goal) (todo []string) {
 	for _, g := range goals {
 		if !b.request.PartitionOnly || g.Kind != Partition || b.now(g.Name).Size == g.Size {

@@ -10,28 +10,28 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Neighbours that stand between a partition and the room behind them move to
-// the end of that room: their order, numbers and identities stay, and the next
-// growth finds what is left of the room right behind the partition that grew.
+// Partitions between the one that grows and the free space behind them move to the end of
+// that space. Their order, numbers and identities stay, and the next growth finds the rest
+// of the space right behind the partition that grew.
 //
-// What moves does so by a multiple of Granule, so that it keeps its alignment,
-// whatever that is: what begins two sectors before a MiB will do so again, and
-// with it the logical partition that stands two sectors behind it, on a MiB.
+// Partitions move by multiples of Granule, so they keep their alignment: an extended
+// partition that begins two sectors before a MiB does so again, and its logical partition,
+// two sectors behind it, stays aligned to a MiB.
 
-// unit is what has a place among others: a partition, or the extended one with
-// all that is in it.
+// unit is what is placed as a whole: a partition, or the extended partition with all its
+// logical ones.
 type unit struct {
 	device *Device
-	// lead is what a logical partition takes in front of it, from its EBR on.
+	// lead is the space before a logical partition, from its EBR on.
 	lead size.Bytes
-	// grows reports that it is to have need bytes, or all there is for 0.
+	// grows reports that the unit needs need bytes; 0 is all the free space.
 	grows bool
 	need  size.Bytes
-	// weight is its part of what is left, of all units' together; share says
-	// that it was given, in percent.
+	// weight is the unit's part of the remaining space, relative to the weights of the
+	// others; share reports that the request gives it, in percent.
 	weight size.Bytes
 	share  bool
-	// start and end are where it will be.
+	// start and end are the unit's new place.
 	start, end size.Bytes
 }
 
@@ -44,19 +44,18 @@ func (u unit) from(at size.Bytes) size.Bytes {
 	return u.device.Start + (at - u.device.Start).Up(Granule)
 }
 
-// upTo returns the last place that a unit of n bytes can move to if it is to end at
-// limit or before.
+// upTo returns the last offset that a unit of n bytes can move to, if it must end at limit
+// or before.
 func (u unit) upTo(limit, n size.Bytes) size.Bytes {
 	return u.device.Start + (limit - n - u.device.Start).Down(Granule)
 }
 
-// pageSize is what file systems, LUKS and the kernel's page cache count in. A size
-// that is no multiple of it is of no use to them.
+// pageSize is the unit of file systems, LUKS and the kernel's page cache, which cannot use
+// a fraction of it.
 const pageSize = 4 * size.KiB
 
-// fill returns the end of a unit that takes all there is before limit. That is on a
-// whole Granule, or behind the last one in whole pages; an extended partition is
-// only a frame.
+// fill returns the end of a unit that takes all the space before limit: a multiple of
+// Granule or, behind the last one, of pageSize. An extended partition need not be aligned.
 func (u unit) fill(limit size.Bytes) size.Bytes {
 	if u.device.Extended {
 		return max(u.end, limit)
@@ -64,9 +63,9 @@ func (u unit) fill(limit size.Bytes) size.Bytes {
 	return max(u.end, limit.Down(Granule), u.start+(limit-u.start).Down(pageSize))
 }
 
-// line puts the units behind each other, with their parts of room more for those
-// that fill, and each as far to the left as it can be without moving left. It says where
-// the last one ends.
+// line places the units one after the other. Units that fill get their parts of room in
+// addition. Each unit is as far to the left as possible, but never left of its old place.
+// It returns the end of the last unit.
 func line(units []unit, room, weights size.Bytes) size.Bytes {
 	at := size.Bytes(0)
 	for i := range units {
@@ -88,9 +87,9 @@ func line(units []unit, room, weights size.Bytes) size.Bytes {
 	return at
 }
 
-// weigh returns the weights of the units that fill: a share in percent, or an equal part
-// of what the shares leave. given is the sum of the weights, all is what they are parts
-// of; all is larger if the shares do not add up to 100 percent and no unit takes the rest.
+// weigh sets the weights of the units that fill: a share in percent, or an equal part of
+// what the shares leave. given is the sum of the weights. all is the weight of the whole
+// space: it is larger than given if no unit takes what the shares leave.
 func weigh(units []unit) (given, all size.Bytes) {
 	var filling size.Bytes
 	for _, u := range units {
@@ -116,9 +115,9 @@ func weigh(units []unit) (given, all size.Bytes) {
 	return 100 * filling, 100 * filling
 }
 
-// place finds places before limit for units in the order of their places: those
-// that fill get equal shares of what is left, and what has to move goes as far
-// to the right as it can. missing is what there is too little of.
+// place finds places before limit for units, which are in the order of their offsets.
+// Units that fill get equal shares of the remaining space, and units that move go as far
+// to the right as possible. missing is how many bytes are missing.
 func place(units []unit, limit size.Bytes) (missing size.Bytes) {
 	given, all := weigh(units)
 	if end := line(units, 0, all); end > limit {
@@ -173,7 +172,7 @@ func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
 				if u.moves() {
 					return nil, Refuse(UnsupportedLayout, u.device.Name, "cannot grow the content of %s in the same run as a partition before it, because %[1]s has to move. Grow one, then the other", u.device.Name)
 				}
-				continue // it grows along with what is in it
+				continue // it grows with its logical partitions
 			}
 			placed = append(placed, u)
 		}
@@ -181,7 +180,7 @@ func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
 	return b.ends(placed)
 }
 
-// grower returns the last unit that was to grow: the one there was too little for.
+// grower returns the last unit that grows: there was not enough space for it.
 func grower(units []unit) *Device {
 	for _, u := range slices.Backward(units) {
 		if u.grows {
@@ -191,7 +190,7 @@ func grower(units []unit) *Device {
 	return units[0].device
 }
 
-// ends returns the places that change.
+// ends returns the new places of the partitions that change.
 func (b *builder) ends(placed []unit) ([]End, error) {
 	var ends []End
 	for _, u := range placed {
@@ -208,9 +207,8 @@ func (b *builder) ends(placed []unit) ([]End, error) {
 	return ends, nil
 }
 
-// units returns the partitions in the container, nil for those straight on the disk,
-// in the order of their places, from the first that is to grow on. None when
-// none is.
+// units returns the partitions in the container (nil for the disk), in the order of their
+// offsets, from the first that grows on; none if none grows.
 func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit {
 	var units []unit
 	for i := range b.before.Devices {
@@ -236,7 +234,7 @@ func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit 
 	return units[first:]
 }
 
-// holds reports whether a logical partition of the extended one is to grow.
+// holds reports whether a logical partition in the extended one must grow.
 func (b *builder) holds(extended *Device, needs map[*Device]size.Bytes) bool {
 	for d := range needs {
 		if b.containerOf(d) == extended {
@@ -264,7 +262,7 @@ func (b *builder) containerOf(d *Device) *Device {
 	return b.extended()
 }
 
-// movable refuses to move what would not be found at its new place.
+// movable refuses to move a partition that would not be found at its new place.
 func (b *builder) movable(neighbour *Device) error {
 	refuse := func(format string, args ...any) error {
 		why := fmt.Sprintf(format, args...)
@@ -295,8 +293,8 @@ func (b *builder) movable(neighbour *Device) error {
 	return nil
 }
 
-// bootsWindows reports whether Windows' boot configuration refers to the volume.
-// One that cannot be read counts when the BIOS starts from it.
+// bootsWindows reports whether Windows' boot configuration refers to the volume. It
+// assumes so for an unreadable volume from which the BIOS boots.
 func (d *Device) bootsWindows(p table.Partition) bool {
 	switch d.Content.Role {
 	case RoleWindowsSystem, RoleWindowsBoot:
@@ -305,7 +303,8 @@ func (d *Device) bootsWindows(p table.Partition) bool {
 	return d.Content.Type == "BitLocker" || d.Content.Type == "ntfs" && d.Content.Problem != nil && p.Bootable
 }
 
-// carried returns the volumes that move with a partition: itself, or those in it.
+// carried returns the volumes that move with a partition: the partition itself, or its
+// logical partitions.
 func (b *builder) carried(d *Device) []*Device {
 	if !d.Extended {
 		return []*Device{d}
@@ -340,8 +339,8 @@ func (b *builder) move(ends []End) {
 	}
 }
 
-// namesItsPlace reports whether such a volume's boot sector holds the sector it
-// begins at.
+// namesItsPlace reports whether the boot sector of such a volume contains the number of
+// the volume's first sector.
 func namesItsPlace(content string) bool { return content == "ntfs" || content == "vfat" }
 
 // String returns the device's name, with its type and mount point or label.
@@ -353,7 +352,7 @@ func (d Device) String() string {
 	return fmt.Sprintf("%s (%s, %s)", d.Name, what, d.Size)
 }
 
-// drop takes the partitions that are to be deleted out of the layout.
+// drop removes the partitions that the request deletes from the layout.
 func (b *builder) drop(goals []goal) error {
 	for _, name := range b.request.Delete {
 		d, err := b.before.only(name)

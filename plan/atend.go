@@ -8,11 +8,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// EndRoom is how much of a device's end FormatAtEnd wants to see.
+// EndRoom is how many bytes of a device's end FormatAtEnd needs.
 const EndRoom = 132 * size.KiB
 
-// FormatAtEnd names what keeps its metadata in a device's last sectors, and looks for
-// it there; "" for nothing known. tail are the last bytes of a device of that size.
+// FormatAtEnd returns the format whose metadata is in a device's last sectors; "" for no
+// known format. tail has the last bytes of the device.
 func FormatAtEnd(tail []byte, device size.Bytes) string {
 	at := func(offset size.Bytes, n int) []byte {
 		from := offset - (device - size.Bytes(len(tail)))
@@ -36,8 +36,9 @@ func FormatAtEnd(tail []byte, device size.Bytes) string {
 			return "NVIDIA RAID"
 		}
 	}
-	// md(4): version 1.0 is at least 8 KiB from the end, at a multiple of 4 KiB; 0.90
-	// at least 64 KiB, at a multiple of that. A number says which one it is.
+	// md(4): the superblock of version 1.0 is at least 8 KiB from the end, at a multiple
+	// of 4 KiB; that of 0.90 is at least 64 KiB from it, at a multiple of 64 KiB. Both
+	// contain their version.
 	if isMD(at((device-8*size.KiB).Down(4*size.KiB), 8), 1) {
 		return "md RAID, metadata 1.0"
 	}
@@ -63,26 +64,26 @@ func isMD(sb []byte, major uint32) bool {
 		binary.BigEndian.Uint32(sb) == magic && binary.BigEndian.Uint32(sb[4:]) == major
 }
 
-// bearsLength are contents that are known to keep nothing at the partition's end, or
-// to find it by their own numbers once the partition is longer.
+// bearsLength has the contents that can be in a longer partition: they keep no metadata
+// at the partition's end, or find it by their own numbers.
 var bearsLength = map[string]bool{
 	ContentNone: true, ContentPV: true, ContentLUKS: true, "BitLocker": true, "swap": true,
 	"ext2": true, "ext3": true, "ext4": true, "jbd": true, "xfs": true, "btrfs": true, "ntfs": true, "vfat": true, "exfat": true,
 	"f2fs": true, "reiserfs": true, "jfs": true, "ufs": true, "zfs_member": true, "hfsplus": true, "hfs": true, "apfs": true, "ReFS": true,
 	"squashfs": true, "iso9660": true, "erofs": true, "cramfs": true, "romfs": true, "minix": true, "ocfs2": true, "gfs2": true,
-	"linux_raid_member": true, // 1.1 and 1.2: FormatAtEnd finds the others
+	"linux_raid_member": true, // versions 1.1 and 1.2: FormatAtEnd finds the others
 	"bcache":            true, "stratis": true, "DM_integrity": true, "bsd": true,
 }
 
-// endsWell refuses to make a partition longer without its content where that content
-// would no longer find what it keeps at the end.
+// endsWell refuses to make a partition longer without its content if the content would no
+// longer find its metadata at the end.
 func (b *builder) endsWell(goals []goal) error {
 	if !b.request.PartitionOnly {
 		return nil
 	}
 	for _, g := range goals {
 		if b.now(g.Name).Size == g.Size {
-			continue // moved, at most
+			continue // the partition may move, but does not become longer
 		}
 		kind := g.Content.Type
 		switch {
@@ -91,7 +92,7 @@ func (b *builder) endsWell(goals []goal) error {
 		case strings.HasSuffix(kind, "_raid_member") && kind != "linux_raid_member", kind == "drbd":
 			return refuseEnd(g.Name, "%s is part of a %s, which keeps its metadata in the partition's last sectors and does not find it once the partition is longer", g.Name, strings.TrimSuffix(kind, "_member"))
 		case !bearsLength[kind] && !b.request.EvenUnknown:
-			r := Refuse(UnsupportedLayout, g.Name, "%s holds %s, which may keep something in the partition's last sectors and not find it once the partition is longer", g.Name, contentName(kind))
+			r := Refuse(UnsupportedLayout, g.Name, "%s holds %s, which may keep metadata in the partition's last sectors and not find it once the partition is longer", g.Name, contentName(kind))
 			r.Way = WayEvenUnknown
 			return r
 		}
@@ -99,7 +100,7 @@ func (b *builder) endsWell(goals []goal) error {
 	return nil
 }
 
-// diskEndsWell refuses to make a disk larger whose own last sectors are looked for.
+// diskEndsWell refuses to make a disk larger if there is metadata in its last sectors.
 func (b *builder) diskEndsWell() error {
 	disk := b.before.Devices[0]
 	if b.newSize == b.before.Size || disk.AtEnd == "" {

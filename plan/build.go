@@ -10,9 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Build computes the plan that answers the request on this layout. A plan
-// without steps means that everything is as asked already. A *Refusal says why
-// there is none.
+// Build computes the plan for a request on a layout. A plan without steps means that
+// everything has the requested size already. A *Refusal says why there is no plan.
 func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	newSize, err := r.NewSize(l.Size)
 	if err != nil {
@@ -49,13 +48,13 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 		}
 	}
 	p.drivers()
-	p.wrap(b.extend())
+	p.addSafetySteps(b.extend())
 	return p, nil
 }
 
-// wrap puts the steps that make the edit safe around those that make it. extend
-// are those that are the guest's.
-func (p *Plan) wrap(extend []Step) {
+// addSafetySteps adds the steps around the edit: overlay, undo file, commit, or those for
+// a guest. extend are the steps that the guest carries out.
+func (p *Plan) addSafetySteps(extend []Step) {
 	if len(p.Steps) == 0 && len(extend) == 0 && p.NewSize == p.OldSize {
 		return
 	}
@@ -73,7 +72,7 @@ func (p *Plan) wrap(extend []Step) {
 		Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", p.NewSize)}}
 	steps = append(steps, p.Steps...)
 	if g := p.Target.Guest; g != nil {
-		steps = g.around(steps, extend, p.OldSize, p.NewSize)
+		steps = g.withGuestSteps(steps, extend, p.OldSize, p.NewSize)
 		for _, target := range g.Unprotected {
 			p.Warnings = append(p.Warnings, target+" gets no overlay: a rollback does not undo what the guest writes to it during the trial")
 		}
@@ -91,7 +90,7 @@ func (p *Plan) wrap(extend []Step) {
 	estimate(p.Steps)
 }
 
-// commitSteps write the overlay into an image that nobody uses.
+// commitSteps returns the steps that commit the overlay into an image that is not in use.
 func commitSteps(from, to size.Bytes) []Step {
 	return []Step{
 		{Kind: StepUndo, Summary: "save the bytes that the commit will overwrite"},
@@ -99,7 +98,7 @@ func commitSteps(from, to size.Bytes) []Step {
 	}
 }
 
-// builder walks from the disk up to each target and notes what changes.
+// builder walks from the disk up to each target and collects the steps.
 type builder struct {
 	before, after *Layout
 	request       Request
@@ -107,30 +106,29 @@ type builder struct {
 	deleted       []*Device
 	steps         []Step
 	warnings      []string
-	// todo is what is left to a person.
+	// todo is what the user has to do afterwards.
 	todo []string
-	// extensions are what Windows is to do.
+	// extensions are the partitions that Windows extends.
 	extensions []extension
-	// recoveries find the recovery partitions that move, in the terms of the
-	// extensions' scripts.
+	// recoveries are PowerShell expressions that find the recovery partitions that move.
 	recoveries []string
-	// shares are what partitions get of what is left, in percent.
+	// shares has the partitions' shares of the remaining space, in percent.
 	shares map[*Device]int
-	// room is what is left of a group for those with a share.
+	// room is the space of a group that is left for volumes with a share.
 	room map[string]size.Bytes
-	// sharing counts the targets that still want what is left of a group.
+	// sharing counts the targets that still take a part of a group's remaining space.
 	sharing map[string]int
-	// grown is the volume of each group that grew last.
+	// grown has the last volume of each group that has grown.
 	grown map[string]*Device
 }
 
-// goal is one target: the device, what it lies on from the disk up, and how big
-// it is to be, 0 for all there is.
+// goal is one target: the device, the devices below it from the disk up, and the size that
+// it should get, 0 for all the free space.
 type goal struct {
 	*Device
 	stack []*Device
 	want  size.Bytes
-	share int // of what is left, in percent
+	share int // share of the remaining space, in percent
 }
 
 func (b *builder) build(chosen []*Device) error {
@@ -212,8 +210,7 @@ func (b *builder) goals(chosen []*Device) ([]goal, error) {
 	return slices.Concat(sized, sharing, filling), nil
 }
 
-// sound refuses when anything the target lies on, or the target itself, has a
-// problem.
+// sound refuses if the target, or a device below it, has a problem.
 func (b *builder) sound(stack []*Device) error {
 	last := stack[len(stack)-1]
 	for _, d := range stack {
@@ -236,11 +233,11 @@ func (b *builder) sound(stack []*Device) error {
 	return Refuse(UnknownContent, last.Name, "cannot grow the content of %s (%s)", last.Name, contentName(last.Content.Type))
 }
 
-// windowsCan reports whether a problem is one of ntfsresize's, and none for Windows.
+// windowsCan reports whether a problem stops ntfsresize, but not Windows.
 func windowsCan(p *Refusal) bool { return p.Reason == NTFSDirty || p.Reason == NTFSBadClusters }
 
-// readable refuses a damaged table: what the partitions hold was not even
-// looked at, because the kernel may see others than the table says.
+// readable refuses a damaged table. The content of its partitions was not probed, because
+// the kernel may see other partitions.
 func readable(l *Layout) error {
 	if l.Table == nil {
 		return nil
@@ -253,7 +250,7 @@ func readable(l *Layout) error {
 	return nil
 }
 
-// alwaysStops reports whether a problem forbids even moving the partition's end.
+// alwaysStops reports whether a problem forbids even to grow the partition alone.
 func alwaysStops(p *Refusal) bool {
 	return p != nil && (p.Reason == DynamicDisk || p.Reason == StorageSpaces)
 }
@@ -268,7 +265,7 @@ func contentName(t string) string {
 	return t
 }
 
-// want returns the size the target should get; 0 for all there is.
+// want returns the size that the target should get; 0 for all the free space.
 func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
 	if len(b.request.Grow) == 0 || b.request.Grow[i].Amount.takesRest() {
 		return 0, nil
@@ -284,7 +281,7 @@ func (b *builder) want(i int, chosen *Device) (size.Bytes, error) {
 	return to, nil
 }
 
-// grow grows one device of a stack but a partition, and then what it holds.
+// grow grows one device of a stack, unless it is a partition, and then its content.
 func (b *builder) grow(d *Device, target bool, g goal) error {
 	switch d.Kind {
 	case Crypt:
@@ -303,14 +300,14 @@ func (b *builder) grow(d *Device, target bool, g goal) error {
 	return nil
 }
 
-// now returns the device as it will be after the steps so far.
+// now returns the device as it is after the steps so far.
 func (b *builder) now(name string) *Device {
 	d, _ := b.after.Find(name)
 	return d
 }
 
-// growPartitions moves the ends of the partitions the targets lie on, and what
-// is in their way.
+// growPartitions grows the partitions below the targets, and moves the partitions in
+// their way.
 func (b *builder) growPartitions(goals []goal) error {
 	b.shares = map[*Device]int{}
 	var grow []*Device
@@ -318,7 +315,7 @@ func (b *builder) growPartitions(goals []goal) error {
 	for _, g := range goals {
 		i := slices.IndexFunc(g.stack, func(d *Device) bool { return d.Kind == Partition })
 		if i < 0 || slices.Contains(grow, g.stack[i]) {
-			continue // two volumes of one group: it takes all there is
+			continue // two volumes of one group: their PV takes all the free space
 		}
 		grow = append(grow, g.stack[i])
 		needs[g.stack[i]] = b.needed(g.stack[i:], g.want)
@@ -339,13 +336,13 @@ func (b *builder) growPartitions(goals []goal) error {
 		ends = append(ends, End{Number: d.Number, Delete: true})
 	}
 	if len(ends) == 0 && b.newSize == b.before.Size {
-		return nil // the last sectors are where they were: nothing to write
+		return nil // the disk's end does not change: there is nothing to write
 	}
 	return b.writeTable(ends)
 }
 
-// places grows the partitions where they are if they get there what they need,
-// or else has what is behind them move.
+// places grows the partitions in place if there is enough free space behind them;
+// otherwise the partitions behind them move.
 func (b *builder) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, error) {
 	var blocked error
 	if len(b.deleted) == 0 && len(b.shares) == 0 {
@@ -370,8 +367,8 @@ func (b *builder) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, e
 	return nil, Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s is in the way", grow[0].Name, neighbour)
 }
 
-// inPlace grows the partitions into what is free behind each. blocked says which
-// of them gets too little there, because of a neighbour.
+// inPlace grows the partitions into the free space behind each. blocked is the refusal for
+// one that does not get enough because of a neighbour.
 func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []End, blocked *Refusal, err error) {
 	for _, d := range grow {
 		maxEnd, next, err := b.before.Table.Room(d.Number, b.newSize)
@@ -397,8 +394,8 @@ func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []
 	return ends, nil, nil
 }
 
-// missing returns how much too little room there is up to maxEnd; 0 when the
-// partition gets there what the user came for.
+// missing returns how many bytes are missing if the partition can grow up to maxEnd; 0 if
+// that is enough for the request.
 func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partition) size.Bytes {
 	switch {
 	case need == 0:
@@ -409,14 +406,13 @@ func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partit
 	return 0
 }
 
-// onGroup reports that a volume group is in the stack: it takes all it can get.
+// onGroup reports whether a volume group is in the stack. A group takes all the free space.
 func onGroup(stack []*Device) bool {
 	return slices.ContainsFunc(stack, func(d *Device) bool { return d.Content.Type == ContentPV })
 }
 
-// needed returns how big the partition has to be for a target of want bytes on top of
-// the stack that begins with it; 0 for "as big as it can be", which is also what
-// a volume group gets.
+// needed returns the size of the partition at the bottom of the stack that a target of
+// want bytes at the top requires; 0 for all the free space, also below a volume group.
 func (b *builder) needed(stack []*Device, want size.Bytes) size.Bytes {
 	if want == 0 {
 		return 0
@@ -431,9 +427,9 @@ func (b *builder) needed(stack []*Device, want size.Bytes) size.Bytes {
 	return need
 }
 
-// missed returns the room that the disk has or gets, and that a partition that can
-// grow by reach would not have: a neighbour, or the table's own limit, is in
-// the way. 0 when the partition gets what the user came for.
+// missed returns the free space of the disk that a partition cannot use if it can only
+// grow by reach, because of a neighbour or the table's limit; 0 if reach is enough for the
+// request.
 func (b *builder) missed(reach size.Bytes, next *table.Partition) size.Bytes {
 	if added := b.newSize - b.before.Size; added > 0 {
 		if reach < added-slack {
@@ -444,14 +440,14 @@ func (b *builder) missed(reach size.Bytes, next *table.Partition) size.Bytes {
 	if next == nil {
 		return 0
 	}
-	// With fill, the room behind the neighbours may be what was added.
+	// With fill, the space behind the neighbours may have been added before.
 	if tail := b.newSize - b.lastEnd(); tail > slack && reach < tail {
 		return tail
 	}
 	return 0
 }
 
-// slack is what alignment and the backup table may take of the new room.
+// slack is the space that alignment and the backup table may take.
 const slack = 4 * Granule
 
 func (b *builder) lastEnd() size.Bytes {
@@ -462,31 +458,31 @@ func (b *builder) lastEnd() size.Bytes {
 	return end
 }
 
-// refuseNeighbour names what is in the way.
+// refuseNeighbour returns the refusal that names the partition in the way.
 func (b *builder) refuseNeighbour(d *Device, missing, maxEnd size.Bytes, next *table.Partition) *Refusal {
 	room := maxEnd - d.End()
 	neighbour := b.now(fmt.Sprintf("sda%d", next.Number))
 	return Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s needed, %s free; %s is behind it", d.Name, room+missing, room, neighbour)
 }
 
-// refuseSpace reports that the disk, or what its table reaches, is too small.
+// refuseSpace returns the refusal for a disk, or a table's limit, that is too small.
 func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 	t := b.before.Table
 	if t.Kind == table.MBR && b.newSize > mbrReach(t) {
-		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table with sectors of %d bytes reaches no further, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
+		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table with sectors of %d bytes cannot use more, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
 	}
-	return Refuse(NoRoom, d.Name, "cannot grow %s: %s too little on a disk of %s", d.Name, missing, b.newSize)
+	return Refuse(NoRoom, d.Name, "cannot grow %s: %s are missing on a disk of %s", d.Name, missing, b.newSize)
 }
 
-// mbrReach returns the first byte that an MBR's 32-bit sector numbers cannot name.
+// mbrReach returns the first byte beyond the reach of an MBR's 32-bit sector numbers.
 func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 
-// writeTable gives the partitions their new places.
+// writeTable adds the step that writes the table with the partitions' new places.
 func (b *builder) writeTable(ends []End) error {
 	grown, err := b.before.Table.Grown(b.newSize, Changes(ends))
 	for _, unable := range []error{table.ErrUnusualEBR, table.ErrRenumber, table.ErrNotEmpty, table.ErrNoTable} {
 		if errors.Is(err, unable) {
-			return Refuse(UnsupportedLayout, "sda", "cannot write such a partition table: %v", err)
+			return Refuse(UnsupportedLayout, "sda", "cannot write the partition table: %v", err)
 		}
 	}
 	if err != nil {
@@ -524,7 +520,7 @@ func (b *builder) writeTable(ends []End) error {
 	return nil
 }
 
-// growCrypt gives an opened LUKS container the size of what it lies on.
+// growCrypt grows an open LUKS container to the size of its device.
 func (b *builder) growCrypt(d *Device) {
 	parent := b.now(d.Parent)
 	to := (parent.Size - parent.Content.Offset).Down(b.before.Sector)
@@ -537,8 +533,7 @@ func (b *builder) growCrypt(d *Device) {
 		Summary: fmt.Sprintf("grow LUKS %s %s → %s", d.Parent, d.Size, to)})
 }
 
-// growFS grows the file system when its device grew, or when it does not fill
-// its device already.
+// growFS grows the file system if it does not fill its device.
 func (b *builder) growFS(d *Device) error {
 	if !d.Content.Growable() {
 		return nil
@@ -564,7 +559,7 @@ func (b *builder) growFS(d *Device) error {
 	return nil
 }
 
-// refuseLimit names the largest size that works.
+// refuseLimit returns the refusal that names the largest possible size.
 func refuseLimit(d *Device, asked size.Bytes) *Refusal {
 	text := fmt.Sprintf("the %s on %s can grow to %s at most, and %s were requested", d.Content.Type, d.Name, d.Content.Max, asked)
 	if d.Content.MaxWhy != "" {
@@ -575,11 +570,11 @@ func refuseLimit(d *Device, asked size.Bytes) *Refusal {
 	return r
 }
 
-// check puts checks of the file systems before the steps that change them, and a
-// verify of each after the last. One that moves is checked at its new place.
+// check adds a check of each file system before the steps that change it, and a verify
+// step for each at the end. A file system that moves is checked at its new place.
 //
-// resize2fs wants an e2fsck before it, in every mode. What ntfs-3g says of an NTFS takes
-// the same time however many files there are.
+// resize2fs requires an e2fsck before it, in every mode. The checks of NTFS take the same
+// time for any number of files.
 func (b *builder) check(goals []goal) {
 	if len(b.steps) == 0 {
 		return

@@ -193,7 +193,7 @@ func TestBuildRefuses(t *testing.T) {
 		"damaged table":          {damaged, request("+1G"), plan.TableDamaged, "overlap"},
 		"a target twice":         {volumes(), request("+1G", "vg/root", "/dev/vg/root"), plan.AmbiguousTarget, "twice"},
 		"container and more":     {volumes(), request("+1G", "none", "sda1"), plan.AmbiguousTarget, "none"},
-		"two, too much":          {volumes(), request("+1G", "vg/root=+2G", "sda1=+2G"), plan.NoRoom, "too little"},
+		"two, too much":          {volumes(), request("+1G", "vg/root=+2G", "sda1=+2G"), plan.NoRoom, "are missing"},
 		"partition-only of a LV": {volumes(), plan.Request{Size: amount("+1G"), Grow: request("+1G", "vg/root").Grow, PartitionOnly: true}, plan.UnsupportedLayout, "is not a partition"},
 	} {
 		t.Run(name, func(t *testing.T) {

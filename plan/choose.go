@@ -10,19 +10,19 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Closeness is how closely a disk has to be looked at.
+// Closeness says how much of a disk must be read.
 type Closeness int
 
-// The ways to look, each with those before it.
+// The levels; each includes those before it.
 const (
 	LookAtContents Closeness = iota // tables, volumes, file systems
-	LookAtFstab                     // what Linux mounts by its place on the disk
+	LookAtFstab                     // mounts by an offset on the disk in an fstab
 	LookAtSystem                    // the operating system, mount points, drive letters
 )
 
-// Look returns how closely to look at a disk to answer the request. Mount points
-// and drive letters have to be known where it asks for one, or leaves the choice
-// between several file systems to us; fstab where something has to move.
+// Look returns how much of a disk must be read for a request: mount points and drive
+// letters if the request names one, or if it names no target and there are several file
+// systems; the fstab if partitions have to move.
 func Look(l *Layout, r Request) Closeness {
 	if r.NeedsInspection() || len(r.Grow) == 0 && len(l.fileSystems()) > 1 {
 		return LookAtSystem
@@ -44,7 +44,7 @@ func (l *Layout) fileSystems() []*Device {
 	return found
 }
 
-// choose finds the devices the request is about; none means the container only.
+// choose returns the devices that the request grows; none means the container only.
 func choose(l *Layout, r Request) ([]*Device, error) {
 	if len(r.Grow) == 0 {
 		d, err := chooseAlone(l)
@@ -70,7 +70,7 @@ func choose(l *Layout, r Request) ([]*Device, error) {
 	return chosen, nil
 }
 
-// chooseAlone returns the one sensible answer, if there is exactly one.
+// chooseAlone returns the device for a request without --grow, if exactly one is sensible.
 func chooseAlone(l *Layout) (*Device, error) {
 	found := l.fileSystems()
 	if l.OS != nil && l.OS.Root != "" {
@@ -87,8 +87,8 @@ func chooseAlone(l *Layout) (*Device, error) {
 	return nil, Refuse(AmbiguousTarget, "", "several file systems could grow: %s", describe(found))
 }
 
-// refuseNothingToGrow explains why a disk has no candidate, by the content
-// that most likely was meant.
+// refuseNothingToGrow returns the refusal for a disk without a candidate. It names the
+// content that was most likely meant.
 func refuseNothingToGrow(l *Layout) error {
 	var blocked *Device
 	for i := range l.Devices {
@@ -116,8 +116,8 @@ func refuseNothingToGrow(l *Layout) error {
 	return Refuse(UnknownContent, foreign.Name, "nothing on the disk can grow by itself: %s; %s can grow without its content, with --partition-only", strings.Join(held, ", "), foreign.Name)
 }
 
-// foreign returns the largest partition with a content that only its own system can grow,
-// nil if there is none.
+// foreign returns the largest partition with a content that only the guest can grow, nil if
+// there is none.
 func (l *Layout) foreign() *Device {
 	var found *Device
 	for i := range l.Devices {
@@ -132,7 +132,7 @@ func (l *Layout) foreign() *Device {
 	return found
 }
 
-// describe lists devices with what tells them apart.
+// describe lists devices with their type, size and mount points or labels.
 func describe(devices []*Device) string {
 	var parts []string
 	for _, d := range devices {
@@ -156,13 +156,13 @@ func isDriveLetter(name string) bool {
 	return len(name) == 2 && name[1] == ':' && (name[0]|0x20 >= 'a' && name[0]|0x20 <= 'z')
 }
 
-// diskName matches how guests name the disk or a partition of it: sda3, vda3,
-// xvda3, nvme0n1p3, mmcblk0p3. The appliance and the guest rarely agree on the
-// letters; on one disk the number says which partition is meant.
+// diskName matches the names that guests use for the disk or a partition: sda3, vda3,
+// xvda3, nvme0n1p3, mmcblk0p3. The letters often differ from those in the appliance; with
+// one disk, the number identifies the partition.
 var diskName = regexp.MustCompile(`^(?:/dev/)?(?:(?:[shv]|xv)d[a-z]+|(?:nvme\d+n|mmcblk)\d+(?:p|$))(\d*)$`)
 
-// chooseNamed finds what WHERE names. A container (LUKS, and nothing else)
-// stands for what is in it.
+// chooseNamed returns the device that WHERE names. The name of a LUKS container stands for
+// its content.
 func chooseNamed(l *Layout, name string) (*Device, error) {
 	d, err := l.only(name)
 	if err != nil {
@@ -171,7 +171,7 @@ func chooseNamed(l *Layout, name string) (*Device, error) {
 	return l.innermost(d), nil
 }
 
-// only returns the one device of that name.
+// only returns the device with a name, or a refusal if there is none or several.
 func (l *Layout) only(name string) (*Device, error) {
 	match := l.matching(name)
 	switch len(match) {
@@ -183,8 +183,8 @@ func (l *Layout) only(name string) (*Device, error) {
 	return nil, Refuse(AmbiguousTarget, name, "%s is ambiguous: %s", name, describe(match))
 }
 
-// refuseNotFound reports that nothing has the name, or that it may be inside what
-// is locked.
+// refuseNotFound returns the refusal for a name that was not found, or that may be in a
+// locked container.
 func (l *Layout) refuseNotFound(name string) error {
 	for _, d := range l.Devices {
 		if p := d.Content.Problem; p != nil && p.Reason == LUKSLocked {
@@ -205,7 +205,7 @@ func (l *Layout) matching(name string) []*Device {
 	return found
 }
 
-// matcher turns WHERE into a test of one device.
+// matcher returns a function that tests whether WHERE names a device.
 func (l *Layout) matcher(name string) func(*Device) bool {
 	if guid, ok := strings.CutPrefix(name, "PARTUUID="); ok {
 		return func(d *Device) bool {
@@ -242,7 +242,7 @@ func (l *Layout) matcher(name string) func(*Device) bool {
 	}
 }
 
-// entry is a partition's in the table.
+// entry returns a partition's entry in the table.
 func (l *Layout) entry(d *Device) (p table.Partition, ok bool) {
 	if d.Kind != Partition || l.Table == nil {
 		return p, false
@@ -250,8 +250,8 @@ func (l *Layout) entry(d *Device) (p table.Partition, ok bool) {
 	return l.Table.Partition(d.Number)
 }
 
-// partUUID returns what Linux calls a partition by: its GUID, or on an MBR disk the disk's
-// signature and its number in hexadecimal.
+// partUUID returns Linux's PARTUUID of a partition: its GUID, or on an MBR disk the disk's
+// signature and the partition's number in hexadecimal.
 func partUUID(t *table.Table, p table.Partition) string {
 	if t.Kind == table.MBR {
 		return fmt.Sprintf("%s-%02x", strings.TrimPrefix(t.ID, "0x"), p.Number)
@@ -259,14 +259,15 @@ func partUUID(t *table.Table, p table.Partition) string {
 	return p.GUID
 }
 
-// mapperName returns how device-mapper writes vg/lv: hyphens doubled, joined by one.
+// mapperName returns device-mapper's name of vg/lv: hyphens are doubled, and a single one
+// joins the names.
 func mapperName(lv string) string {
 	vg, name, _ := strings.Cut(lv, "/")
 	double := strings.NewReplacer("-", "--")
 	return double.Replace(vg) + "-" + double.Replace(name)
 }
 
-// innermost follows LUKS to what it holds.
+// innermost returns the device in a LUKS container, or d itself.
 func (l *Layout) innermost(d *Device) *Device {
 	for d.Content.Type == ContentLUKS {
 		i := slices.IndexFunc(l.Devices, func(c Device) bool { return c.Kind == Crypt && c.Parent == d.Name })

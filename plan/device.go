@@ -7,11 +7,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// The kinds of step of a data disk's life, and of a medium's.
+// The kinds of step that attach, detach and initialise disks and change media.
 const (
-	StepController StepKind = "controller" // in the definition, or the running guest
-	StepDefine     StepKind = "define"     // in the definition the guest is started with
-	StepPlug       StepKind = "plug"       // into the running guest
+	StepController StepKind = "controller" // add a SCSI controller
+	StepDefine     StepKind = "define"     // change the definition for the next start
+	StepPlug       StepKind = "plug"       // attach to the running guest
 	StepSeen       StepKind = "seen"       // by the guest
 	StepInitialise StepKind = "initialise" // by Windows
 	StepFstab      StepKind = "fstab"      // a line that comes or goes
@@ -23,17 +23,17 @@ const (
 	StepMedium     StepKind = "medium" // in the definition, or the running guest
 )
 
-// WindowsDisk is what Windows is to make of a new disk.
+// WindowsDisk says how Windows initialises a new disk.
 type WindowsDisk struct {
 	Label string `json:"label,omitempty"`
-	// Letter is the drive's, "E"; "" is the next free one.
+	// Letter is the drive letter, "E"; "" is the next free one.
 	Letter string `json:"letter,omitempty"`
 }
 
-// Script has Windows bring the disk online and, if there is nothing on it, make one
-// NTFS. It is the one that is not among those known before, by number, and has that
-// size. What it prints is the drive's letter. Run a second time it does what is
-// left: a volume that has a file system is not formatted.
+// Script returns a script for PowerShell that brings the new disk online and, if the disk is
+// empty, creates one NTFS. The new disk is the one with that size whose number is not among
+// the known ones. The script prints the drive letter. It can be repeated: it does not format
+// a volume that has a file system.
 func (w WindowsDisk) Script(known []int, disk size.Bytes) string {
 	letter := "-AssignDriveLetter"
 	if w.Letter != "" {

@@ -6,28 +6,28 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// DiskList are a domain's disks.
+// DiskList has a domain's disks.
 type DiskList struct {
 	Domain string `json:"domain"`
 	UUID   string `json:"uuid"`
-	// State is the domain's.
+	// State is the state of the domain.
 	State string       `json:"state" jsonschema:"enum=running,enum=off,enum=crashed,enum=paused"`
 	Disks []ListedDisk `json:"disks"`
 }
 
-// ListedDisk is one of them: what the domain's definition says, and what its files
-// are. Of a domain that runs it is what it runs with.
+// ListedDisk is a disk of a domain, from the domain's definition and from the disk's
+// files. For a running domain, the definition is the one that the domain runs with.
 type ListedDisk struct {
 	Target string `json:"target"`
 	Bus    string `json:"bus"`
 	Device string `json:"device" jsonschema:"enum=disk,enum=cdrom,enum=floppy,enum=lun"`
 	// Kind is "file", "block", "network", "volume", …; "" for an empty drive.
 	Kind string `json:"kind"`
-	// Source is a path, or where on the network it is.
+	// Source is a path, or an address in the network.
 	Source string `json:"source"`
-	// Volume is "POOL/VOLUME" where the definition names it so.
+	// Volume is "POOL/VOLUME" if the definition names a volume.
 	Volume string `json:"volume,omitempty"`
-	// Format is the definition's, which the guest's view depends on.
+	// Format is the format in the definition, which determines what the guest sees.
 	Format    string `json:"format"`
 	Serial    string `json:"serial,omitempty"`
 	Cache     string `json:"cache,omitempty"`
@@ -35,14 +35,14 @@ type ListedDisk struct {
 	Shareable bool   `json:"shareable,omitempty"`
 	// Size is the virtual size.
 	Size size.Bytes `json:"size,omitempty"`
-	// Allocated is what the image takes on the host, without its backing files.
+	// Allocated is the space that the image takes on the host, without its backing files.
 	Allocated size.Bytes `json:"allocated,omitempty"`
 	// Backing is the chain below the image, nearest first.
 	Backing []Link `json:"backing,omitempty"`
-	// Depth is how many images the chain has, with the disk's own.
+	// Depth is the number of images in the chain, including the disk's own.
 	Depth  int     `json:"depth,omitempty"`
 	Inside *Inside `json:"inside,omitempty"`
-	// Warnings are what is wrong with it.
+	// Warnings are the problems of the disk.
 	Warnings []*Refusal `json:"warnings"`
 }
 
@@ -51,11 +51,11 @@ func (d *ListedDisk) Warn(reason Reason, subject, format string, args ...any) {
 	d.Warnings = append(d.Warnings, Refuse(reason, subject, format, args...))
 }
 
-// Inside is what an image held when it was last looked at.
+// Inside is the content of an image at its last inspection.
 type Inside struct {
 	// At is when the image was inspected.
 	At time.Time `json:"at"`
-	// Current reports that nobody has written to the image since.
+	// Current reports that the image has not been written to since.
 	Current bool `json:"current"`
 	// Table is the kind of partition table, if there is one.
 	Table string `json:"table,omitempty" jsonschema:"enum=gpt,enum=mbr"`
@@ -64,7 +64,7 @@ type Inside struct {
 	Contents []InsideThing `json:"contents"`
 }
 
-// InsideThing is a file system, or what else a device of the disk holds.
+// InsideThing is a file system, or another content of a device.
 type InsideThing struct {
 	Device  string     `json:"device"`
 	Type    string     `json:"type"`
@@ -75,7 +75,7 @@ type InsideThing struct {
 	Mounted []string   `json:"mounted,omitempty"`
 }
 
-// longest is how much is kept of a text that a guest chose.
+// longest limits the length of texts from a guest.
 const longest = 200
 
 // InsideOf returns a summary of a layout.
@@ -84,7 +84,7 @@ func InsideOf(l *Layout, at time.Time) *Inside {
 	if l.Table != nil {
 		in.Table = string(l.Table.Kind)
 	}
-	if l.OS != nil && l.OS.Product != "unknown" { // libguestfs' word
+	if l.OS != nil && l.OS.Product != "unknown" { // libguestfs's name for an unknown product
 		in.OS = clip(l.OS.Product)
 	}
 	for _, d := range l.Devices {

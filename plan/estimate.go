@@ -2,9 +2,9 @@ package plan
 
 import "github.com/virt-grow/virt-grow/plan/size"
 
-// usual is how many seconds a step takes under software emulation (QEMU TCG),
-// measured on two cores; with KVM they are a fraction. Content matters more
-// than size: what grows is metadata.
+// usual has the seconds that a step takes under software emulation (QEMU TCG), measured on
+// two cores; with KVM a step takes a fraction of it. The type of content matters more than
+// the size, because only metadata is written.
 var usual = map[StepKind]float64{
 	StepOverlay: 0.1, StepTable: 0.8, StepCrypt: 3, StepPV: 0.5, StepLV: 0.5,
 	StepVerify: 0.3, StepMove: 0.2, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
@@ -19,11 +19,11 @@ var usualFS = map[StepKind]map[string]float64{
 	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},
 }
 
-// usualQuick is how many seconds steps take that check no file system in full.
+// usualQuick has the seconds of check and verify steps without a full check.
 var usualQuick = map[StepKind]float64{StepCheck: 0.1, StepVerify: 0.8}
 
-// moveRate is how fast a partition is copied and read back, or committed, in
-// bytes a second, when all of it is data; holes cost nothing.
+// moveRate is how many bytes of a partition are copied and read back, or committed, per
+// second. Holes cost nothing.
 const moveRate = 150 * float64(size.MiB)
 
 func estimate(steps []Step) {
@@ -40,8 +40,8 @@ func estimate(steps []Step) {
 	}
 }
 
-// writes is about how many bytes the steps put into the overlay, on the safe
-// side: its clusters are 64 KiB, so every small write counts for one.
+// writes estimates how many bytes the steps write into the overlay, rather too many: its
+// clusters have 64 KiB, so every small write counts as one.
 func writes(l *Layout, steps []Step) size.Bytes {
 	if len(steps) == 0 {
 		return size.MiB
@@ -49,7 +49,7 @@ func writes(l *Layout, steps []Step) size.Bytes {
 	total := 8 * size.MiB // tables, superblocks, replayed journals
 	for _, s := range steps {
 		if s.Kind == StepMove {
-			total += s.Bytes // holes count as well: nobody has looked
+			total += s.Bytes // holes count as well, because they are not known
 		}
 		if s.Kind != StepFS {
 			continue

@@ -5,8 +5,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// Filled returns the size that the content's own tool gives it on a device of that size;
-// never less than it has.
+// Filled returns the size that the content has after its tool has grown it on a device of
+// that size; never less than its present size.
 func (c Content) Filled(device size.Bytes) size.Bytes {
 	return max(c.filled(device), c.Size)
 }
@@ -35,6 +35,5 @@ func (c Content) filled(device size.Bytes) size.Bytes {
 	return device
 }
 
-// Fills reports whether the content would be no larger after growing it on a device
-// of that size.
+// Fills reports whether the content cannot grow on a device of that size.
 func (c Content) Fills(device size.Bytes) bool { return c.Filled(device) == c.Size }

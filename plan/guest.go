@@ -9,18 +9,17 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Guest is the domain around the disk, and how it is treated: what it was when
-// the plan was made, and what was asked for. It holds nothing of the domain's
-// XML.
+// Guest is the domain of the disk when the plan was made, and how the job treats it. It
+// contains nothing of the domain's XML.
 type Guest struct {
 	Connect string `json:"connect"` // libvirt's URI
 	Name    string `json:"name"`
 	UUID    string `json:"uuid"`
-	// Disk is the disk that grows, by its target in the domain: "vda".
+	// Disk is the target of the disk that grows: "vda".
 	Disk string `json:"disk"`
-	// Bus is what the disk is on: "virtio", "scsi", "sata", "ide".
+	// Bus is the bus of the disk: "virtio", "scsi", "sata", "ide".
 	Bus string `json:"bus,omitempty"`
-	// Pool is the storage pool in whose words its definition names the disk; "" where
+	// Pool is the storage pool if the definition names the disk by pool and volume; "" if
 	// it names a path.
 	Pool string `json:"pool,omitempty"`
 	// Running reports that the guest runs and is shut down for the edit.
@@ -28,13 +27,13 @@ type Guest struct {
 	// Trial boots the guest on overlays before anything is written into an
 	// image.
 	Trial bool `json:"trial"`
-	// Disks are those that get an overlay for the trial, the growing one
-	// first.
+	// Disks are the disks that get an overlay for the trial, beginning with the one that
+	// grows.
 	Disks []TrialDisk `json:"disks,omitempty"`
-	// Unprotected are writable disks without one: what the guest writes there
+	// Unprotected are writable disks without an overlay: what the guest writes to them
 	// during the trial stays after a rollback.
 	Unprotected []string `json:"unprotected,omitempty"`
-	// Manual waits for a person to accept after the check has passed.
+	// Manual waits for accept or rollback after the check has passed.
 	Manual bool `json:"manual,omitempty"`
 	// Shutdown lists the shutdown methods, in the order in which they are tried.
 	Shutdown []ShutdownAttempt `json:"shutdown,omitempty"`
@@ -57,15 +56,15 @@ type ShutdownAttempt struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Health is how a guest proves itself after its start.
+// Health is the health check of a guest after its start.
 type Health struct {
 	// Agent waits for the guest's agent and compares the file system's size.
 	Agent bool `json:"agent"`
-	// Settle is for how many seconds the guest has to run, if the agent is not asked.
+	// Settle is how many seconds the guest must keep running, if the agent is not used.
 	Settle float64 `json:"settle,omitempty"`
 	// Limit is how long the agent may take to answer, in seconds.
 	Limit float64 `json:"limit,omitempty"`
-	// Command is run on the host and has to succeed.
+	// Command is run on the host and must succeed.
 	Command string `json:"command,omitempty"`
 }
 
@@ -80,16 +79,16 @@ const (
 	StepRestore  StepKind = "restore"
 )
 
-// The kinds of step that grow the disk of a running guest: its container through
-// QEMU, what is in it by the guest itself.
+// The kinds of step that grow the disk of a running guest: QEMU grows the container, the
+// guest its content.
 const (
 	StepContainer StepKind = "container"
 	StepInside    StepKind = "inside"
 )
 
-// around puts the steps that deal with the guest around those of the edit, and
-// those that the guest does itself behind its start.
-func (g *Guest) around(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
+// withGuestSteps returns the steps of the edit, with the steps for the guest around them,
+// and the steps that the guest itself carries out after its start.
+func (g *Guest) withGuestSteps(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	var steps []Step
 	if g.Running {
 		steps = append(steps, g.shutdown())
@@ -143,8 +142,8 @@ func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	return append(steps, Step{Kind: StepRestore, Summary: "restore the domain's XML"})
 }
 
-// health returns the check; after ntfsresize, Windows is only there when its chkdsk is
-// done.
+// health returns the step of the health check. After ntfsresize, it takes as long as the
+// chkdsk of Windows.
 func (g *Guest) health(edit []Step) Step {
 	s := Step{Kind: StepHealth, Summary: "health check: " + g.Health.text()}
 	if slices.ContainsFunc(edit, func(e Step) bool { return e.Kind == StepFS && e.Content == "ntfs" }) {
@@ -185,8 +184,8 @@ func (p *Plan) Outage() time.Duration {
 	})
 }
 
-// Reserve returns how long a rollback takes until the guest is there again: it is
-// stopped, and boots from the untouched image.
+// Reserve returns how long a rollback takes: the guest is stopped, and boots from its
+// untouched image.
 func (p *Plan) Reserve() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
@@ -194,5 +193,5 @@ func (p *Plan) Reserve() time.Duration {
 	return rollbackTime + p.total(func(s Step) bool { return s.Kind == StepStart || s.Kind == StepHealth })
 }
 
-// rollbackTime is what taking a trial back costs beside the boot.
+// rollbackTime is how long the rollback of a trial takes, without the boot.
 const rollbackTime = 2 * time.Second

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Layout is what is on a disk, as it was found.
+// Layout is the content of a disk as it was probed.
 type Layout struct {
 	// Size is the disk's virtual size.
 	Size size.Bytes `json:"size"`
@@ -19,18 +19,18 @@ type Layout struct {
 	Sector size.Bytes `json:"sector"`
 	// Table is the partition table; nil when there is none.
 	Table *table.Table `json:"-"`
-	// Devices are the disk itself first, then every block device on it, a
-	// device after those it lies on.
+	// Devices are the disk itself, then every block device on it, each after the devices
+	// below it.
 	Devices []Device `json:"devices"`
 	Groups  []Group  `json:"groups,omitempty"`
 	OS      *OS      `json:"os,omitempty"`
 	// ByOffset are the places on the disk that an fstab mounts by their offset.
 	ByOffset []Offset `json:"by_offset,omitempty"`
-	// Hibernated says where on the disk a system's memory waits to be resumed. It is
-	// left out if it does not, or if nobody looked.
+	// Hibernated says where on the disk the memory of a hibernated system is. It is left
+	// out if there is none, or if that was not checked.
 	Hibernated *Refusal `json:"hibernated,omitempty"`
-	// Held says what holds partitions of the disk in the appliance and cannot be
-	// stopped, so that no other table can be written.
+	// Held says what uses partitions of the disk in the appliance and cannot be stopped,
+	// so that the table cannot be changed.
 	Held *Refusal `json:"held,omitempty"`
 }
 
@@ -42,7 +42,7 @@ type OS struct {
 	Product string `json:"product"`
 	// Root is the device of / or C:.
 	Root string `json:"root"`
-	// Virtio are the drivers for virtio disks that a Windows has: "viostor",
+	// Virtio are the installed drivers of a Windows for virtio disks: "viostor",
 	// "vioscsi".
 	Virtio []string `json:"virtio,omitempty"`
 }
@@ -55,30 +55,30 @@ type Offset struct {
 	At size.Bytes `json:"at"`
 }
 
-// DeviceKind says what makes a block device.
+// DeviceKind is the kind of a block device.
 type DeviceKind string
 
 // The kinds of block device on a disk.
 const (
 	Disk      DeviceKind = "disk"
 	Partition DeviceKind = "partition"
-	Crypt     DeviceKind = "crypt" // what an opened LUKS container shows
+	Crypt     DeviceKind = "crypt" // the content of an open LUKS container
 	LV        DeviceKind = "lv"
 )
 
 // Device is one block device: the disk, a partition, an opened LUKS
 // container, a logical volume.
 type Device struct {
-	// Name is what people call it: "sda", "sda3", "vg0/root", "luks-sda3".
+	// Name is the name for people: "sda", "sda3", "vg0/root", "luks-sda3".
 	Name string     `json:"name"`
 	Kind DeviceKind `json:"kind"`
-	// Parent is the device it lies on. An LV has none: it has a group.
+	// Parent is the device below. An LV has a group instead.
 	Parent string `json:"parent,omitempty"`
 	// Group is the volume group of an LV.
 	Group string `json:"group,omitempty"`
 	// Number is a partition's number in its table, from 1.
 	Number int `json:"number,omitempty"`
-	// Start is where a partition begins on the disk.
+	// Start is the offset of a partition on the disk.
 	Start size.Bytes `json:"start,omitempty"`
 	Size  size.Bytes `json:"size"`
 	// Type is a partition's type, for people: "EFI system".
@@ -86,17 +86,16 @@ type Device struct {
 	// Extended reports that a partition is an MBR's extended one.
 	Extended bool    `json:"extended,omitempty"`
 	Content  Content `json:"content"`
-	// AtEnd names the format that keeps its metadata in the device's last sectors,
-	// where it is looked for.
+	// AtEnd is the format whose metadata is in the device's last sectors.
 	AtEnd string `json:"at_end,omitempty"`
-	// Allocation is what LVM says of an LV, where that is known.
+	// Allocation is what LVM reports of an LV, if known.
 	Allocation *Allocation `json:"allocation,omitempty"`
 }
 
-// End returns where the device ends on the disk, exclusive.
+// End returns the exclusive end of the device on the disk.
 func (d Device) End() size.Bytes { return d.Start + d.Size }
 
-// Content types that are not file systems, in blkid's words.
+// Content types that are not file systems, by blkid's names.
 const (
 	ContentPV      = "LVM2_member"
 	ContentLUKS    = "crypto_LUKS"
@@ -106,62 +105,60 @@ const (
 
 // Content is what a device holds.
 type Content struct {
-	// Type is blkid's word (ext4, xfs, LVM2_member, …), "" for nothing at
-	// all and "unknown" for bytes nobody recognised.
+	// Type is blkid's name (ext4, xfs, LVM2_member, …), "" for an empty device and
+	// "unknown" for unknown content.
 	Type  string `json:"type"`
 	UUID  string `json:"uuid,omitempty"`
 	Label string `json:"label,omitempty"`
-	// Size is what the content takes of the device: a file system's size, a
-	// PV's extents, a LUKS payload.
+	// Size is the size of the file system, of a PV's extents, or of a LUKS payload.
 	Size size.Bytes `json:"size,omitempty"`
-	// Used is how much of it is in use.
+	// Used is how much of Size is in use.
 	Used size.Bytes `json:"used,omitempty"`
-	// Offset is where a PV's extents or a LUKS payload begin.
+	// Offset is the offset of a PV's extents or a LUKS payload.
 	Offset size.Bytes `json:"offset,omitempty"`
-	// Tail is what a PV keeps behind its extents: a second metadata area.
+	// Tail is the size of a PV's second metadata area, behind its extents.
 	Tail size.Bytes `json:"tail,omitempty"`
-	// Free is what no volume has of a PV's extents.
+	// Free is the size of a PV's free extents.
 	Free size.Bytes `json:"free,omitempty"`
-	// Fixed reports that LVM gives none of a PV's extents to a volume (pvchange -xn).
+	// Fixed reports that LVM allocates no more extents of a PV (pvchange -xn).
 	Fixed bool `json:"not_allocatable,omitempty"`
-	// Unit is the size of an XFS allocation group: growing adds whole ones.
+	// Unit is the size of an XFS allocation group: a growth adds whole groups.
 	Unit size.Bytes `json:"unit,omitempty"`
-	// Block is the unit that the content's size is a multiple of: an XFS's block, a
-	// btrfs's sector, an NTFS's cluster.
+	// Block is the unit of the content's size: the block of an XFS, the sector of a btrfs,
+	// the cluster of an NTFS.
 	Block size.Bytes `json:"block,omitempty"`
 	// SectorSize is the sector size that an NTFS was made for.
 	SectorSize size.Bytes `json:"sector_size,omitempty"`
-	// Ext is what decides how an ext2, ext3 or ext4 grows.
+	// Ext has the fields of the superblock that determine how an ext2, ext3 or ext4 grows.
 	Ext *superblock.Ext `json:"ext,omitempty"`
-	// Max is the largest size the content can be grown to, where a limit is known.
+	// Max is the largest size of the content, if a limit is known.
 	Max size.Bytes `json:"max,omitempty"`
 	// MaxWhy says what limits the size.
 	MaxWhy string `json:"max_why,omitempty"`
 	// Group is the volume group a PV belongs to.
 	Group string `json:"group,omitempty"`
-	// Mounted is where the guest mounts it, or its drive letter: "/", "C:".
+	// Mounted has the mount points or the drive letter in the guest: "/", "C:".
 	Mounted []string `json:"mounted,omitempty"`
 	// Role is what Windows uses the volume for; "" for anything else.
 	Role Role `json:"role,omitempty"`
-	// Problem says why this content cannot be grown as it is.
+	// Problem is why this content cannot be grown now.
 	Problem *Refusal `json:"problem,omitempty"`
-	// Notes are things a person should know, growing or not.
+	// Notes are for people, also without a growth.
 	Notes []string `json:"notes,omitempty"`
 }
 
 // Role is what an operating system uses a volume for.
 type Role string
 
-// Windows' volumes, in its own words: it starts at the system volume, and runs
-// from the boot volume. One may be both; then it is the boot volume.
+// Windows' volumes, by its own names: it starts from the system volume, and runs from the
+// boot volume. A volume that is both counts as the boot volume.
 const (
 	RoleWindowsSystem   Role = "windows-system"
 	RoleWindowsBoot     Role = "windows-boot"
 	RoleWindowsRecovery Role = "windows-recovery"
 )
 
-// growable are the file systems that can be grown, with what their tools ask
-// for.
+// growable are the file systems that can be grown.
 var growable = []string{"ext2", "ext3", "ext4", "xfs", "ntfs", "btrfs"}
 
 // Growable reports whether the content is a file system that can be grown.
@@ -184,10 +181,10 @@ type Group struct {
 	Name string `json:"name"`
 	// Extent is the size of an extent.
 	Extent size.Bytes `json:"extent"`
-	// Free is what its volumes can have yet: PVs that take no new extents, and those
-	// that are missing, do not count.
+	// Free is the space that its volumes can still get. PVs that allow no allocation, and
+	// missing ones, do not count.
 	Free size.Bytes `json:"free"`
-	// PVs are the devices that hold it.
+	// PVs are the devices of the group.
 	PVs []string `json:"pvs"`
 	// Missing counts PVs that are not on this disk.
 	Missing int `json:"missing,omitempty"`
@@ -221,7 +218,7 @@ func (l *Layout) Clone() *Layout {
 
 func (l *Layout) startOnDisk(d *Device) size.Bytes {
 	for d != nil && d.Kind != Partition && d.Kind != Disk {
-		d = l.below(d)
+		d = l.parent(d)
 	}
 	if d == nil {
 		return 0
@@ -229,12 +226,12 @@ func (l *Layout) startOnDisk(d *Device) size.Bytes {
 	return d.Start
 }
 
-// Fingerprint returns a SHA-256 over everything a plan relies on: sizes, the
-// table's bytes, and what each device holds. What a running guest changes all
-// the time (used space) is left out, and so is what only people read.
+// Fingerprint returns a SHA-256 over everything that a plan depends on: sizes, the table's
+// bytes, and the content of each device. It leaves out what a running guest changes all
+// the time (used space), and texts for people.
 func (l *Layout) Fingerprint() string {
 	c := l.Clone()
-	c.OS, c.ByOffset, c.Hibernated, c.Held = nil, nil, nil, nil // nobody looks for them twice
+	c.OS, c.ByOffset, c.Hibernated, c.Held = nil, nil, nil, nil // they are only read once
 	for i := range c.Devices {
 		content := &c.Devices[i].Content
 		content.Used = 0

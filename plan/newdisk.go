@@ -14,16 +14,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// NewDisk is an image to be made, and what is to be inside.
+// NewDisk describes a new image and its content.
 type NewDisk struct {
 	Path   string     `json:"path"`   // absolute
 	Format string     `json:"format"` // "qcow2" or "raw"
 	Size   size.Bytes `json:"size"`   // whole MiB
-	// FS is the file system; "" leaves the disk empty, and the next four too.
+	// FS is the file system; if it is "", the disk stays empty and the next four fields
+	// are empty.
 	FS string `json:"fs,omitempty"`
 	// Table is TableNone, TableGPT or TableMBR.
 	Table string `json:"table,omitempty"`
-	// Group and Volume are LVM's names, if the file system lies on a volume.
+	// Group and Volume are the names of a volume group and volume for the file system, if
+	// any.
 	Group  string `json:"group,omitempty"`
 	Volume string `json:"volume,omitempty"`
 	Label  string `json:"label,omitempty"`
@@ -47,20 +49,20 @@ const (
 	StepName    StepKind = "name"
 )
 
-// newFS is what a file system that is made has to have.
+// newFS has the limits of a new file system.
 type newFS struct {
 	gpt, mbr string // partition types
-	// least is the smallest device its mkfs takes.
+	// least is the smallest device that its mkfs accepts.
 	least size.Bytes
 	// label is the longest label, in unit.
 	label int
 	unit  string
 }
 
-// newFSs are the file systems that can be made. Sources: mkfs.xfs(8) since
-// xfsprogs 5.19, and 12 bytes for sb_fname; mke2fs(8), which leaves the journal
-// out below 2048 blocks of 1 KiB; mkfs.btrfs(8), 109 MiB with its default
-// profiles, and BTRFS_LABEL_SIZE; mkntfs(8), and 32 characters in Windows.
+// newFSs are the file systems that can be created. Sources: mkfs.xfs(8) since xfsprogs
+// 5.19, and 12 bytes for sb_fname; mke2fs(8), which creates no journal below 2048 blocks of
+// 1 KiB; mkfs.btrfs(8), 109 MiB with its default profiles, and BTRFS_LABEL_SIZE;
+// mkntfs(8), and 32 characters in Windows.
 var newFSs = map[string]newFS{
 	"xfs":   {table.GPTLinux, table.MBRLinux, 300 * size.MiB, 12, "bytes"},
 	"ext4":  {table.GPTLinux, table.MBRLinux, 2 * size.MiB, 16, "bytes"},
@@ -71,15 +73,14 @@ var newFSs = map[string]newFS{
 // NewFSNames are the file systems that can be made.
 var NewFSNames = []string{"xfs", "ext4", "btrfs", "ntfs"}
 
-// Of LVM, as pvcreate(8) and vgcreate(8) make it.
+// The defaults of pvcreate(8) and vgcreate(8).
 const (
 	lvmStart  = size.MiB
 	lvmExtent = 4 * size.MiB
 )
 
-// Partition returns where the one partition lies, the end exclusive; the whole disk
-// where there is none. The last MiB is for the second GPT, so that the end is
-// aligned as well.
+// Partition returns the place of the partition, the end exclusive; the whole disk if there
+// is none. The last MiB is left for the second GPT, so that the end is aligned as well.
 func (d NewDisk) Partition() (start, end size.Bytes) {
 	switch d.Table {
 	case TableGPT:
@@ -90,7 +91,7 @@ func (d NewDisk) Partition() (start, end size.Bytes) {
 	return 0, d.Size
 }
 
-// PartitionType returns the type of the partition, as the table has it.
+// PartitionType returns the partition's type in the table.
 func (d NewDisk) PartitionType() string {
 	fs := newFSs[d.FS]
 	switch {
@@ -104,7 +105,7 @@ func (d NewDisk) PartitionType() string {
 	return fs.gpt
 }
 
-// Device names what the file system is made on, as a layout does.
+// Device returns the name of the file system's device, as in a layout.
 func (d NewDisk) Device() string {
 	if d.Group != "" {
 		return d.Group + "/" + d.Volume
@@ -112,7 +113,7 @@ func (d NewDisk) Device() string {
 	return d.Carrier()
 }
 
-// Carrier names the disk or its partition.
+// Carrier returns the name of the disk, or of its partition if it has one.
 func (d NewDisk) Carrier() string {
 	if d.Table == TableNone {
 		return "sda"
@@ -129,7 +130,7 @@ func (d NewDisk) Room() size.Bytes {
 	return max(0, end-start-lvmStart).Down(lvmExtent)
 }
 
-// Check refuses what would not work out.
+// Check refuses a disk that cannot be created.
 func (d NewDisk) Check() error {
 	if d.FS == "" {
 		return nil
@@ -138,7 +139,7 @@ func (d NewDisk) Check() error {
 	if room := d.Room(); room < fs.least {
 		return Refuse(TooSmall, d.Path, "%s is too small: %s needs %s at least, and would get %s", d.Size, d.FS, fs.least, max(0, room))
 	}
-	// 32-bit sector numbers.
+	// An MBR has 32-bit sector numbers.
 	if _, end := d.Partition(); d.Table == TableMBR && end > 2*size.TiB {
 		return Refuse(MBRLimit, d.Path, "an MBR is limited to 2 TiB, and the disk will have %s", d.Size)
 	}
@@ -148,8 +149,8 @@ func (d NewDisk) Check() error {
 	return d.checkLabel(fs)
 }
 
-// most is as large as mkfs makes the file system with blocks of 4 KiB: NTFS ends
-// at 2³² clusters.
+// most returns the largest size of the file system with blocks of 4 KiB: NTFS has at most
+// 2³² clusters.
 func (d NewDisk) most() (size.Bytes, bool) {
 	return 16 * size.TiB, d.FS == "ntfs"
 }
@@ -185,7 +186,7 @@ func preallocated(how string) string {
 	return ", preallocated (" + how + ")"
 }
 
-// Inside says in words what goes into it.
+// Inside describes the content for people.
 func (d NewDisk) Inside() string {
 	if d.FS == "" {
 		return "nothing"
@@ -206,7 +207,7 @@ func (d NewDisk) Inside() string {
 
 var lvmName = regexp.MustCompile(`^[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*$`)
 
-// lvmReserved are what a volume's name may not hold (lvm(8), "Valid names").
+// lvmReserved are strings that a volume's name must not contain (lvm(8), "Valid names").
 var lvmReserved = []string{"_cdata", "_cmeta", "_corig", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig"}
 
 // ParseVolume reads the name of an LVM volume, "vg/lv", for a new one.
@@ -219,14 +220,14 @@ func ParseVolume(text string) (group, volume string, err error) {
 		switch {
 		case !lvmName.MatchString(name), name == ".", name == "..":
 			return "", "", fmt.Errorf("%q is not a valid LVM name: use letters, digits and + _ . - (not first)", name)
-		// The two together are a device mapper name, of 127 bytes with each - doubled.
+		// Both names, with each - doubled, form a device-mapper name of at most 127 bytes.
 		case len(name) > 60:
 			return "", "", fmt.Errorf("%q is longer than 60 bytes", name)
 		}
 	}
 	reserved := slices.ContainsFunc(lvmReserved, func(part string) bool { return strings.Contains(volume, part) })
 	if reserved || strings.HasPrefix(volume, "snapshot") || strings.HasPrefix(volume, "pvmove") {
-		return "", "", errors.New(volume + " is a name that LVM keeps for itself")
+		return "", "", errors.New(volume + " is a name that LVM reserves")
 	}
 	return group, volume, nil
 }

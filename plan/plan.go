@@ -15,38 +15,37 @@ import (
 // Schema names the plan file's format.
 const Schema = "virt-grow/plan/v1"
 
-// Plan is the steps that turn one disk into a bigger one, with everything a
-// person needs to review them and a program needs to refuse them when the
-// world has moved.
+// Plan has the steps that make one disk larger, with everything that a person needs to
+// review them, and that a program needs to detect that the disk has changed since.
 type Plan struct {
 	Schema string `json:"schema"`
 	Target Target `json:"target"`
-	// Request is what was asked for. The same request on an unchanged disk gives the
-	// same steps again.
+	// Request is the user's request. The same request on an unchanged disk results in the
+	// same steps.
 	Request Request    `json:"request"`
 	OldSize size.Bytes `json:"old_size"`
 	NewSize size.Bytes `json:"new_size"`
-	// Grows is the device that was chosen; it is left out if only the container grows.
+	// Grows is the device that grows; it is left out if only the container grows.
 	Grows string `json:"grows,omitempty"`
-	// Also are the devices that were chosen besides.
+	// Also are further devices that grow.
 	Also []string `json:"grows_also,omitempty"`
-	// Before is what is on the disk now.
+	// Before is the layout of the disk now.
 	Before *Layout `json:"before"`
-	// After is what is on the disk when the plan is carried out.
+	// After is the layout of the disk after the plan was carried out.
 	After *Layout `json:"after"`
 	// Steps is null if there is nothing to do.
 	Steps []Step `json:"steps" jsonschema:"nullable"`
-	// Warnings are what a person should know before saying yes.
+	// Warnings are what the user should know before confirming the plan.
 	Warnings []string `json:"warnings,omitempty"`
-	// ManualSteps is what is left to a person when the job is done.
+	// ManualSteps lists what the user has to do when the job is done.
 	ManualSteps []string `json:"todo,omitempty"`
-	// Writes is about how much the steps write, on the host.
+	// Writes is approximately how much the steps write on the host.
 	Writes size.Bytes `json:"writes"`
 	// Fingerprint is a SHA-256 of the layout that the plan was made for.
 	Fingerprint string `json:"fingerprint"`
 }
 
-// Target is the image a plan is for.
+// Target is the image of a plan.
 type Target struct {
 	// Path is absolute, with symbolic links resolved.
 	Path   string `json:"path"`
@@ -57,7 +56,7 @@ type Target struct {
 	Backing []Link `json:"backing,omitempty"`
 	// SectorSize is 512 or 4096.
 	SectorSize size.Bytes `json:"sector_size"`
-	// Guest is the domain whose disk it is. An image by itself has none.
+	// Guest is the domain of the disk; an image without a domain has none.
 	Guest *Guest `json:"guest,omitempty"`
 }
 
@@ -67,7 +66,7 @@ type Link struct {
 	Format string `json:"format"`
 }
 
-// Targets returns the devices that were chosen.
+// Targets returns the devices that grow.
 func (p *Plan) Targets() []string {
 	if p.Grows == "" {
 		return nil
@@ -78,8 +77,7 @@ func (p *Plan) Targets() []string {
 // Changes reports whether the plan does anything at all.
 func (p *Plan) Changes() bool { return len(p.Steps) > 0 }
 
-// StepKind names what a step does; plan/apply has a do, verify and undo for
-// each.
+// StepKind is the kind of a step; plan/apply has do, verify and undo for each.
 type StepKind string
 
 // The kinds of step, in the order they appear.
@@ -106,49 +104,48 @@ const StepWrite StepKind = "write"
 type Step struct {
 	Kind   StepKind `json:"kind"`
 	Device string   `json:"device,omitempty"`
-	// Content is the file system a check, fs or verify step deals with.
+	// Content is the type of file system in a check, fs or verify step.
 	Content string `json:"content,omitempty"`
-	// Full reports that a check or verify step runs the file system's own checker over
-	// all of it. A check step without it compares the superblock with the plan.
+	// Full reports that a check or verify step runs the file system's own checker on all of
+	// it. Otherwise a check step only compares the superblock with the plan.
 	Full bool `json:"full,omitempty"`
-	// Mounted reports that an fs step is carried out by the kernel, while the file system
-	// is mounted.
+	// Mounted reports that the kernel grows the mounted file system in an fs step.
 	Mounted bool `json:"mounted,omitempty"`
-	// From is the device's size before the step; of a move, where on the disk the
-	// device begins before it.
+	// From is the device's size before the step; in a move, the device's old offset on the
+	// disk.
 	From size.Bytes `json:"from,omitempty"`
-	// To is the device's size after the step; of a move, where on the disk the device
-	// begins after it.
+	// To is the device's size after the step; in a move, the device's new offset on the
+	// disk.
 	To size.Bytes `json:"to,omitempty"`
-	// Bytes is how much a move copies, and the commit after it once more.
+	// Bytes is how much a move copies. The commit copies it again.
 	Bytes size.Bytes `json:"bytes,omitempty"`
-	// Volumes are those whose boot sector names its own place, and follows a
-	// move.
+	// Volumes are the volumes in a move whose boot sectors contain their own offset, which
+	// the move updates.
 	Volumes []Volume `json:"volumes,omitempty"`
 	// Ends are the new places of the partitions that a table step changes.
 	Ends []End `json:"ends,omitempty"`
-	// Script is what an extend step has Windows run.
+	// Script is the PowerShell script of an extend step.
 	Script string `json:"script,omitempty"`
-	// Summary is for people and never read back.
+	// Summary is for people; the program never parses it.
 	Summary string `json:"summary"`
 	// Seconds is how many seconds the step usually takes.
 	Seconds float64 `json:"seconds"`
 }
 
-// End is where a partition will end on the disk, in bytes, exclusive; and where
-// it will begin, unless its start stays. Or it is deleted.
+// End is the new exclusive end of a partition on the disk, in bytes, and its new start if
+// that changes; or it says that the partition is deleted.
 type End struct {
 	// Number is the partition's number in the table, from 1.
 	Number int `json:"number"`
-	// Start is where the partition will begin; it is left out if the start stays.
+	// Start is the partition's new start; it is left out if the start does not change.
 	Start size.Bytes `json:"start,omitempty"`
-	// End is the first byte behind the partition.
+	// End is the first byte after the partition.
 	End size.Bytes `json:"end,omitempty"`
 	// Delete reports that the partition is deleted.
 	Delete bool `json:"delete,omitempty"`
 }
 
-// Changes puts ends into the table's words.
+// Changes converts ends for package table.
 func Changes(ends []End) []table.Change {
 	changes := make([]table.Change, 0, len(ends))
 	for _, e := range ends {
@@ -157,17 +154,17 @@ func Changes(ends []End) []table.Change {
 	return changes
 }
 
-// Volume is a volume that moves, on the disk, in bytes.
+// Volume is a volume that moves on the disk. Offsets are in bytes.
 type Volume struct {
 	Device string `json:"device"`
-	// From is where the volume begins before the move.
+	// From is the volume's offset before the move.
 	From size.Bytes `json:"from"`
-	// To is where the volume begins after the move.
+	// To is the volume's offset after the move.
 	To   size.Bytes `json:"to"`
 	Size size.Bytes `json:"size"`
 }
 
-// ID names the step within its plan; no two steps of a plan share one.
+// ID identifies the step within its plan.
 func (s Step) ID() string {
 	if s.Device == "" {
 		return string(s.Kind)
@@ -175,7 +172,7 @@ func (s Step) ID() string {
 	return string(s.Kind) + ":" + s.Device
 }
 
-// Edits reports whether the step changes the inside of the overlay.
+// Edits reports whether the step changes the content of the overlay.
 func (s Step) Edits() bool {
 	switch s.Kind {
 	case StepMove, StepTable, StepCrypt, StepPV, StepLV, StepFS:
@@ -184,7 +181,7 @@ func (s Step) Edits() bool {
 	return false
 }
 
-// Deletes returns the partitions that the plan drops.
+// Deletes returns the partitions that the plan deletes.
 func (p *Plan) Deletes() []Device {
 	var gone []Device
 	for _, d := range p.Before.Devices {
@@ -195,7 +192,7 @@ func (p *Plan) Deletes() []Device {
 	return gone
 }
 
-// Moves returns how many bytes of other partitions the plan moves out of the way.
+// Moves returns how many bytes of partitions the plan moves.
 func (p *Plan) Moves() size.Bytes {
 	var total size.Bytes
 	for _, s := range p.Steps {
@@ -229,15 +226,15 @@ func (p *Plan) total(counts func(Step) bool) time.Duration {
 	return Seconds(seconds)
 }
 
-// Seconds returns a span as plans write it.
+// Seconds converts seconds, as plans have them, into a duration.
 func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// maxFile bounds what Read takes: a plan of a disk with the most partitions
-// GPT tools make is far below it.
+// maxFile limits the size of a plan file. A plan for a disk with the largest usual number
+// of partitions is far smaller.
 const maxFile = 4 << 20
 
-// Read reads a plan file. Unknown fields are an error: they come from a newer
-// virt-grow, whose plan this one cannot judge.
+// Read reads a plan file. An unknown field is an error: a newer version of virt-grow wrote
+// the plan, and this version cannot check it.
 func Read(r io.Reader) (*Plan, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -253,12 +250,12 @@ func Read(r io.Reader) (*Plan, error) {
 		return nil, fmt.Errorf("not a plan file: %w", err)
 	}
 	if dec.More() {
-		return nil, errors.New("not a plan file: there is more text after the plan")
+		return nil, errors.New("not a plan file: text follows the plan")
 	}
 	return &p, p.check()
 }
 
-// check refuses what no Build ever wrote.
+// check refuses a plan that Build cannot have made.
 func (p *Plan) check() error {
 	switch {
 	case p.Schema != Schema:

@@ -6,10 +6,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Reason is the stable name of a refusal; scripts decide by it.
+// Reason is the stable name of a refusal, for scripts.
 type Reason string
 
-// The reasons, as the manual lists them.
+// The reasons, in the order of the manual.
 const (
 	Shrink            Reason = "shrink"
 	FormatMissing     Reason = "format-missing"
@@ -57,7 +57,7 @@ const (
 	TooLarge   Reason = "too-large"
 	BadLabel   Reason = "bad-label"
 
-	// About disks as they are listed.
+	// Warnings in lists of disks.
 	CacheUnsafe       Reason = "cache-unsafe"
 	DefinitionsDiffer Reason = "definitions-differ"
 	BackingMissing    Reason = "backing-missing"
@@ -86,7 +86,7 @@ const (
 	HealthCheck     Reason = "health-check"
 	Window          Reason = "window"
 
-	// About the disks and drives a domain is to get or to lose.
+	// About attaching and detaching disks and media.
 	TargetTaken Reason = "target-taken"
 	MountTaken  Reason = "mount-taken"
 	Mounted     Reason = "mounted"
@@ -96,46 +96,45 @@ const (
 	NotISO      Reason = "not-iso"
 )
 
-// Refusal reports that a check would not let the work begin. Nothing was changed.
+// Refusal is the error of a check that does not let the work begin. Nothing was changed.
 type Refusal struct {
 	Reason Reason `json:"reason"`
-	// Text is one sentence with the facts and the numbers.
+	// Text is the message, with the numbers.
 	Text string `json:"text"`
-	// Subject is the device, path or job the text is about, for the hint.
+	// Subject is the device, path or job with the problem, for the hint.
 	Subject string `json:"subject,omitempty"`
-	// Item is the part of the subject that is to be dealt with: a bitmap of an image.
+	// Item is the part of the subject with the problem, for example a bitmap of an image.
 	Item string `json:"item,omitempty"`
-	// Way is the way that leads on, where the reason alone does not tell.
+	// Way is another way to the goal, if the reason alone does not determine the hint.
 	Way Way `json:"way,omitempty"`
-	// Size is the largest size that would not be refused, where there is one.
+	// Size is the largest size that would not be refused, if there is one.
 	Size size.Bytes `json:"size,omitempty"`
 }
 
 // Way names another way to the goal, for the hint.
 type Way string
 
-// The ways on.
+// The ways.
 const (
-	// WayOnline is that the guest grows it itself: what it lies on is complete there.
+	// WayOnline: the running guest grows it, because it sees all disks of the group.
 	WayOnline Way = "online"
-	// WayEvenUnknown is to say that the content is known to bear it.
+	// WayEvenUnknown: --even-unknown, if the user knows that the content allows it.
 	WayEvenUnknown Way = "even-unknown"
-	// WayRemake is that the owner of what is at the end takes it away and makes it
-	// again.
+	// WayRemake: remove the member from its array in the guest, and add it again.
 	WayRemake Way = "remake"
-	// WayUnmount is that whoever has it mounted unmounts it, or is shut down.
+	// WayUnmount: unmount the file system, or shut down the system that has it mounted.
 	WayUnmount Way = "unmount"
-	// WayClearMMP is to say that nobody uses it, in its multiple mount protection.
+	// WayClearMMP: clear the mark of the multiple mount protection.
 	WayClearMMP Way = "clear-mmp"
-	// WayLargerClusters is to copy the image into one with larger clusters.
+	// WayLargerClusters: copy the image into one with larger clusters.
 	WayLargerClusters Way = "larger-clusters"
-	// WayStartPool is to start the storage pool that the disk is in.
+	// WayStartPool: start the disk's storage pool.
 	WayStartPool Way = "start-pool"
 )
 
 func (r *Refusal) Error() string { return r.Text }
 
-// Refuse makes a refusal about subject.
+// Refuse returns a refusal about a subject.
 func Refuse(reason Reason, subject, format string, args ...any) *Refusal {
 	return &Refusal{Reason: reason, Subject: subject, Text: fmt.Sprintf(format, args...)}
 }

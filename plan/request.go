@@ -9,26 +9,25 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Granule is what every size is rounded up to, and what partitions are
-// aligned to.
+// Granule is the unit to which sizes are rounded up and partitions are aligned.
 const Granule = size.MiB
 
-// Mode says how an amount is meant.
+// Mode is the kind of an amount.
 type Mode string
 
-// The ways to say how big something should be.
+// The kinds of amount.
 const (
 	Absolute Mode = "absolute" // 30G
 	Relative Mode = "relative" // +10G
-	Fill     Mode = "fill"     // all the room there is
-	Share    Mode = "share"    // 60% of the room that those with a size leave
+	Fill     Mode = "fill"     // all the free space
+	Share    Mode = "share"    // 60% of the space that targets with a size leave
 )
 
-// Amount is a size as a person asks for it.
+// Amount is a size as the user requests it.
 type Amount struct {
 	Mode  Mode       `json:"mode"`
 	Bytes size.Bytes `json:"bytes,omitempty"`
-	// Percent is how much of the room a share takes, from 1 to 100.
+	// Percent is the size of a share, from 1 to 100.
 	Percent int `json:"percent,omitempty"`
 }
 
@@ -62,7 +61,7 @@ func ParseAmount(s string) (Amount, error) {
 	return Amount{Mode: mode, Bytes: n}, nil
 }
 
-// takesRest reports that the amount depends on what others leave.
+// takesRest reports whether the amount depends on what other targets leave.
 func (a Amount) takesRest() bool { return a.Mode == Fill || a.Mode == Share }
 
 func (a Amount) String() string {
@@ -77,8 +76,8 @@ func (a Amount) String() string {
 	return string(Fill)
 }
 
-// From returns the size that the amount means for something of size now,
-// rounded up to the granule. Fill leaves it as it is.
+// From returns the new size of a device with the size now, rounded up to the granule. Fill
+// returns now.
 func (a Amount) From(now size.Bytes) (size.Bytes, error) {
 	switch a.Mode {
 	case Fill:
@@ -94,27 +93,25 @@ func (a Amount) From(now size.Bytes) (size.Bytes, error) {
 		}
 		return a.Bytes.Up(Granule), nil
 	}
-	return 0, fmt.Errorf("unknown form of a size: %q", a.Mode)
+	return 0, fmt.Errorf("unknown kind of size: %q", a.Mode)
 }
 
-// maxSize keeps every sum of two sizes inside an int64, far above what any
-// image format takes.
+// maxSize keeps every sum of two sizes within an int64. No image format allows as much.
 const maxSize = 1024 * size.PiB
 
 // GrowTarget names what should grow.
 type GrowTarget struct {
-	// Name is a mount point, drive letter, device, vg/lv, UUID=…, LABEL=…,
-	// PARTUUID=…, PARTLABEL=…,
-	// or "none": the container only.
+	// Name is a mount point, drive letter, device, vg/lv, UUID=…, LABEL=…, PARTUUID=…,
+	// PARTLABEL=…, or "none" for the container only.
 	Name string `json:"name"`
-	// Amount is how big it should become; Fill when the user gave none.
+	// Amount is the requested size; Fill if the user gave none.
 	Amount Amount `json:"amount"`
 }
 
-// GrowNone asks for a bigger container and nothing else.
+// GrowNone is the name that grows the container only.
 const GrowNone = "none"
 
-// tags are the names that hold a "=" of their own.
+// tags are the prefixes of names that contain a "=".
 var tags = []string{"UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="}
 
 // ParseGrowTarget reads WHERE or WHERE=SIZE.
@@ -142,38 +139,38 @@ func ParseGrowTarget(s string) (GrowTarget, error) {
 	return w, nil
 }
 
-// Request is what a person asked for.
+// Request is what the user asked for.
 type Request struct {
 	Size Amount `json:"size"`
-	// Grow is empty for the automatic answer.
+	// Grow is empty if the planner chooses what grows.
 	Grow []GrowTarget `json:"grow,omitempty"`
-	// Delete names partitions to drop.
+	// Delete names the partitions to delete.
 	Delete []string `json:"delete,omitempty"`
-	// PartitionOnly leaves what the partition holds as it is.
+	// PartitionOnly grows the partition without its content.
 	PartitionOnly bool `json:"partition_only,omitempty"`
-	// EvenUnknown makes a partition longer whose content is not known to bear that.
+	// EvenUnknown allows PartitionOnly for content that may keep metadata at its end.
 	EvenUnknown bool `json:"even_unknown,omitempty"`
-	// NoMove refuses where partitions behind the target would have to move.
+	// NoMove refuses a growth for which partitions would have to move.
 	NoMove bool `json:"no_move,omitempty"`
-	// NTFS is who grows an NTFS; "" is virt-grow.
+	// NTFS says who grows an NTFS; "" is virt-grow.
 	NTFS NTFSWay `json:"ntfs,omitempty"`
-	// Check is how closely file systems are checked; "" is CheckAuto.
+	// Check says how thoroughly file systems are checked; "" is CheckAuto.
 	Check CheckMode `json:"check,omitempty"`
 }
 
-// CheckMode says how closely file systems are checked before and after they grow.
+// CheckMode says how thoroughly file systems are checked before and after they grow.
 type CheckMode string
 
-// The modes. CheckAuto has a full check before the growth, and another one afterwards only
-// where a tool has grown the file system and not the kernel. CheckFull has both. CheckQuick
-// has none but those without which a file system cannot be grown.
+// The modes. CheckAuto has a full check before the growth, and another one after it only if
+// a tool has grown the file system, not the kernel. CheckFull has both. CheckQuick has only
+// the checks without which a file system cannot be grown.
 const (
 	CheckAuto  CheckMode = "auto"
 	CheckFull  CheckMode = "full"
 	CheckQuick CheckMode = "quick"
 )
 
-// ContainerOnly reports that nothing on the disk is to be touched.
+// ContainerOnly reports whether only the container grows.
 func (r Request) ContainerOnly() bool {
 	return len(r.Grow) == 1 && r.Grow[0].Name == GrowNone
 }
@@ -184,7 +181,7 @@ func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 	if err != nil {
 		return 0, err
 	}
-	// A disk of an odd size asked for by its exact size stays as it is.
+	// The exact present size needs no rounding.
 	if r.Size.Mode == Absolute && r.Size.Bytes == now {
 		return now, nil
 	}
@@ -194,8 +191,8 @@ func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 	return to, nil
 }
 
-// NeedsInspection reports whether the request can only be answered by knowing
-// the guest's own mount points or drive letters.
+// NeedsInspection reports whether the request names a mount point or drive letter of the
+// guest.
 func (r Request) NeedsInspection() bool {
 	for _, w := range r.Grow {
 		if isMountPoint(w.Name) || isDriveLetter(w.Name) {

@@ -9,45 +9,45 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Allocation is what LVM says of a logical volume, as far as a growth depends on it.
+// Allocation has the properties of a logical volume that determine how it can grow.
 type Allocation struct {
-	// Policy is the allocation policy: "normal" and "anywhere" take extents anywhere
-	// in the group, "cling" on the PV that the volume ends on, "contiguous" right
+	// Policy is the allocation policy: "normal" and "anywhere" allocate extents anywhere
+	// in the group, "cling" only on the PV of the volume's end, "contiguous" only right
 	// behind its end.
 	Policy string `json:"policy,omitempty"`
-	// PV is the device that the volume ends on.
+	// PV is the device with the volume's end.
 	PV string `json:"pv,omitempty"`
-	// Behind is what is free on the PV right behind the volume.
+	// Behind is the free space on the PV right behind the volume.
 	Behind size.Bytes `json:"behind,omitempty"`
 	// Last reports that nothing follows that free space.
 	Last bool `json:"last,omitempty"`
 }
 
-// The allocation policies that bind a volume to a place.
+// The allocation policies that restrict where a volume grows.
 const (
 	policyCling      = "cling"
 	policyContiguous = "contiguous"
 )
 
-// bound reports that the volume cannot take extents anywhere in its group.
+// bound reports whether the volume can only grow on its PV.
 func (v *Allocation) bound() bool {
 	return v != nil && v.PV != "" && (v.Policy == policyCling || v.Policy == policyContiguous)
 }
 
-// stack returns the devices from the disk up to d: what has to grow before d.
-// An LV lies on the PV that growingPV gives.
+// stack returns the devices from the disk up to d, which grow in this order. The parent of
+// an LV is the PV that growingPV returns.
 func (l *Layout) stack(d *Device) []*Device {
 	var up []*Device
 	for d != nil {
 		up = append(up, d)
-		d = l.below(d)
+		d = l.parent(d)
 	}
 	slices.Reverse(up)
 	return up
 }
 
-// below returns the device that d lies on, nil for the disk.
-func (l *Layout) below(d *Device) *Device {
+// parent returns the device that d lies on, nil for the disk.
+func (l *Layout) parent(d *Device) *Device {
 	name := d.Parent
 	if d.Kind == LV {
 		name = l.growingPV(d)
@@ -59,9 +59,8 @@ func (l *Layout) below(d *Device) *Device {
 	return parent
 }
 
-// growingPV returns the PV that has to grow for a volume: the one furthest back on the
-// disk, behind which the new room is, of those that take new extents; or the one that
-// the volume cannot leave.
+// growingPV returns the PV that must grow for a volume: of the PVs that allow allocation,
+// the last one on the disk, before the new space; or the PV to which the volume is bound.
 func (l *Layout) growingPV(lv *Device) string {
 	g := l.group(lv.Group)
 	if g == nil || len(g.PVs) == 0 {
@@ -84,11 +83,11 @@ func (l *Layout) growingPV(lv *Device) string {
 	return best
 }
 
-// mostExtents is how many extents LVM can count (MAX_EXTENT_COUNT).
+// mostExtents is LVM's largest number of extents (MAX_EXTENT_COUNT).
 const mostExtents = math.MaxUint32
 
-// growPV takes a PV to its device's end. Its extents begin at its own offset and are
-// whole; a second metadata area stands behind them.
+// growPV grows a PV to its device's end. Its size is a multiple of the extent size, between
+// the offset of the first extent and a second metadata area.
 func (b *builder) growPV(d *Device) error {
 	now := b.now(d.Name)
 	g := b.after.group(d.Content.Group)
@@ -113,8 +112,8 @@ func (b *builder) growPV(d *Device) error {
 	return nil
 }
 
-// growLV grows a volume that is a target, or that a target lies on; several that
-// take what is left share it.
+// growLV grows a volume that is a target or below one. Several volumes without a size share
+// the free space.
 func (b *builder) growLV(d *Device, target bool, asked goal) error {
 	g := b.after.group(d.Group)
 	if g.Missing > 0 {
@@ -184,8 +183,8 @@ func (b *builder) reach(d *Device, g *Group) size.Bytes {
 	return min(reach, g.Free)
 }
 
-// volumeUnit returns what volumes grow by: whole extents and, as libguestfs asks LVM for a
-// number of MiB, whole MiB.
+// volumeUnit returns the unit in which volumes grow: whole extents and also whole MiB,
+// because libguestfs passes a number of MiB to LVM.
 func volumeUnit(g *Group) size.Bytes {
 	a, b := g.Extent, size.MiB
 	for b != 0 {
@@ -194,8 +193,8 @@ func volumeUnit(g *Group) size.Bytes {
 	return g.Extent / a * size.MiB
 }
 
-// whole rounds the size of a volume down to what LVM can be asked for: units, or all
-// that its group has free.
+// whole rounds the size of a volume down to whole units, unless the volume takes all the
+// free space of its group.
 func (b *builder) whole(d *Device, g *Group, to size.Bytes) size.Bytes {
 	if to == d.Size+g.Free && !d.Allocation.bound() && !b.hasFixed(g) {
 		return to
@@ -203,7 +202,7 @@ func (b *builder) whole(d *Device, g *Group, to size.Bytes) size.Bytes {
 	return max(to.Down(volumeUnit(g)), d.Size)
 }
 
-// hasFixed reports whether PVs of the group have extents free that no volume gets.
+// hasFixed reports whether PVs of the group have free extents that cannot be allocated.
 func (b *builder) hasFixed(g *Group) bool {
 	return slices.ContainsFunc(g.PVs, func(name string) bool {
 		pv := b.now(name)
@@ -211,18 +210,18 @@ func (b *builder) hasFixed(g *Group) bool {
 	})
 }
 
-// oneByOne refuses two volumes of one group where one is bound to a place: nobody can
-// say which extents LVM gives to the other.
+// oneByOne refuses two volumes of one group if one of them is bound to a PV: it is not
+// known which extents LVM allocates for the other.
 func (b *builder) oneByOne(d *Device) error {
 	before := b.grown[d.Group]
 	if before == nil || !d.Allocation.bound() && !before.Allocation.bound() {
 		return nil
 	}
-	return Refuse(UnsupportedLayout, d.Name, "%s and %s grow one after the other only: an allocation policy binds their extents to a place", before.Name, d.Name)
+	return Refuse(UnsupportedLayout, d.Name, "%s and %s cannot grow in one run, because of an allocation policy: grow one, then the other", before.Name, d.Name)
 }
 
-// outOfReach refuses where the group has extents that the volume cannot have: it is
-// not what was asked for that nothing grows.
+// outOfReach refuses if the group has free extents, but the volume cannot use them: a plan
+// without steps would be misleading.
 func (b *builder) outOfReach(d *Device, g *Group, reach size.Bytes) error {
 	for _, name := range g.PVs {
 		pv := b.now(name)

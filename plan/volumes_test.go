@@ -102,7 +102,7 @@ func TestVolumeRefusals(t *testing.T) {
 		{"two, one bound", group(4*MiB, func(l *plan.Layout, _, _, lv *plan.Device) {
 			lv.Allocation.Policy = "cling"
 			l.Devices = append(l.Devices, plan.Device{Name: "vg/e", Kind: plan.LV, Group: "vg", Size: 4 * MiB, Content: fs("ext4", 4*MiB)})
-		}), []string{"vg/d=+100M", "vg/e"}, plan.UnsupportedLayout, "one after the other"},
+		}), []string{"vg/d=+100M", "vg/e"}, plan.UnsupportedLayout, "in one run"},
 		{"missing", group(4*MiB, func(l *plan.Layout, _, _, _ *plan.Device) { l.Groups[0].Missing = 1 }), []string{"vg/d"}, plan.UnsupportedLayout, "1 PV(s)"},
 		{"held", group(4*MiB, func(l *plan.Layout, _, _, _ *plan.Device) {
 			l.Held = plan.Refuse(plan.UnsupportedLayout, "sda", "md127")

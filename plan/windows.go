@@ -16,20 +16,19 @@ type NTFSWay string
 // The two ways. The request has "" for offline.
 const (
 	NTFSOffline NTFSWay = "offline" // ntfsresize, on the overlay
-	NTFSGuest   NTFSWay = "guest"   // Windows itself, when it runs again
+	NTFSGuest   NTFSWay = "guest"   // Windows itself, after its start
 )
 
-// Windows extends a partition and the NTFS in it together, and while it uses
-// it; a file system smaller than its partition it does not extend by that
-// command. So the partition keeps its size offline, and only gets the room
-// behind it.
+// Windows extends a partition together with its NTFS, while the NTFS is in use. The same
+// command does not extend an NTFS that is smaller than its partition. So the partition
+// keeps its size offline, and only gets free space behind it.
 
-// byGuest reports that Windows itself grows the volume.
+// byGuest reports whether Windows itself grows the volume.
 func (b *builder) byGuest(d *Device) bool {
 	return b.request.NTFS == NTFSGuest && d.Content.Type == "ntfs"
 }
 
-// guestCan refuses --ntfs guest where Windows could not do it.
+// guestCan refuses --ntfs guest if Windows could not extend the target.
 func (b *builder) guestCan(goals []goal) error {
 	if b.request.NTFS != NTFSGuest {
 		return nil
@@ -44,8 +43,8 @@ func (b *builder) guestCan(goals []goal) error {
 	return nil
 }
 
-// leave takes the growth of partitions that Windows extends out of ends, and
-// says how big they can become.
+// leave removes the partitions that Windows extends from ends, and records the sizes that
+// they can have.
 func (b *builder) leave(ends []End, goals []goal) []End {
 	var kept []End
 	for _, e := range ends {
@@ -65,13 +64,13 @@ func (b *builder) leave(ends []End, goals []goal) []End {
 	return kept
 }
 
-// extension is what Windows is to do with a partition, from start on the disk.
+// extension is a partition that Windows extends, with its start on the disk.
 type extension struct {
 	device    *Device
 	start, to size.Bytes
 }
 
-// extend makes the steps of the extensions that are any.
+// extend returns the steps in which Windows extends partitions.
 func (b *builder) extend() []Step {
 	var steps []Step
 	for _, x := range b.extensions {
@@ -85,19 +84,19 @@ func (b *builder) extend() []Step {
 	return steps
 }
 
-// drivers warns of a Windows that cannot see a disk on a virtio bus. The disk may
-// be its second one, so this is no refusal.
+// drivers warns if Windows has no driver for the disk's virtio bus. This is not a refusal,
+// because the disk may be a second one that is not in use.
 func (p *Plan) drivers() {
 	g, os := p.Target.Guest, p.Before.OS
 	if g == nil || os == nil || os.Type != "windows" {
 		return
 	}
 	if driver := map[string]string{"virtio": "viostor", "scsi": "vioscsi"}[g.Bus]; driver != "" && !slices.Contains(os.Virtio, driver) {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("the Windows on it has no driver %s, which a disk on this bus (%s) needs unless its controller is no virtio", driver, g.Bus))
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the Windows on it has no driver %s, which a disk on this bus (%s) needs, unless its controller is not a virtio one", driver, g.Bus))
 	}
 }
 
-// called returns the drive letter if there is one.
+// called returns the drive letter, or the device's name if there is none.
 func (d *Device) called() string {
 	if len(d.Content.Mounted) > 0 {
 		return d.Content.Mounted[0]
@@ -105,14 +104,14 @@ func (d *Device) called() string {
 	return d.Name
 }
 
-// recovery reports whether Windows' recovery environment may be on it: GPT and MBR
-// name the type alike.
+// recovery reports whether the partition's type is that of Windows' recovery environment:
+// it has the same name on GPT and MBR.
 func (d *Device) recovery() bool {
 	return d.Type == table.TypeName(table.GPT, table.GPTWinRE) || d.Content.Role == RoleWindowsRecovery
 }
 
-// recovery tells about a recovery partition that moves, which Windows knows by
-// its offset, or has the script of the first extension tell Windows.
+// recovery handles a recovery partition that moves, which Windows finds by its offset: the
+// script of the first extension updates Windows; without one, it warns the user.
 func (b *builder) recovery(d *Device, start size.Bytes) {
 	if len(b.extensions) > 0 {
 		b.recoveries = append(b.recoveries, b.find(d, start))
@@ -121,7 +120,7 @@ func (b *builder) recovery(d *Device, start size.Bytes) {
 	b.warn(fmt.Sprintf("%s: Windows may have recorded where its recovery environment is; in the guest, run reagentc /disable before and reagentc /enable after, or look with reagentc /info", d.Name))
 }
 
-// script returns what PowerShell runs. What it prints is for people to read.
+// script returns the script for PowerShell. Its output is for people.
 func (b *builder) script(x extension) string {
 	find := b.find(x.device, x.start)
 	lines := []string{
@@ -139,8 +138,8 @@ func (b *builder) script(x extension) string {
 	return strings.Join(lines, "\n")
 }
 
-// find has Windows find a partition: by GUID, or by the disk's signature and
-// where it begins.
+// find returns a PowerShell expression for a partition: by its GUID, or by the disk's
+// signature and the partition's offset.
 func (b *builder) find(d *Device, start size.Bytes) string {
 	t := b.before.Table
 	if t.Kind == table.GPT {
@@ -151,9 +150,9 @@ func (b *builder) find(d *Device, start size.Bytes) string {
 	return fmt.Sprintf("Get-Disk | Where-Object Signature -eq %d | Get-Partition | Where-Object Offset -eq %d", signature, int64(start))
 }
 
-// enableRecovery names the recovery environment's new place and switches it on
-// again, if it was on: that is noted in ReAgent.xml, where reagentc speaks the
-// user's language. C: has grown, whatever comes of it.
+// enableRecovery returns the lines that set the recovery environment's new place and enable
+// it again, if it was enabled. They read that from ReAgent.xml, because reagentc prints in
+// the user's language. Their failure does not fail the script: C: has grown.
 func enableRecovery(find string) []string {
 	return []string{
 		"$ErrorActionPreference = 'Continue'",
@@ -173,14 +172,14 @@ func PowerShell(script string) []string {
 	return []string{"powershell.exe", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-Command", strings.ReplaceAll(script, "\n", "; ")}
 }
 
-// ByHand returns what a person does in Windows instead of an extend step.
+// ByHand says what the user does in Windows in place of an extend step.
 func (s Step) ByHand() string {
 	what := strings.TrimPrefix(s.Summary, "Windows extends ")
 	return fmt.Sprintf("in Windows, extend %s: Disk Management, Extend Volume; or as administrator in PowerShell:\n%s", what, s.Script)
 }
 
-// extends reports whether the agent is there to be asked for the extension: of a
-// guest that is off nobody knows yet whether it may run programs.
+// extends reports whether the agent can be asked for the extension. For a guest that is
+// off, it is not known yet whether the agent may run programs.
 func (g *Guest) extends() bool {
 	return g != nil && (g.Running || g.Trial) && g.Health.Agent && (g.Exec || !g.Running)
 }

@@ -130,8 +130,8 @@ func (d Device) Number() string {
 // name returns the device's path without its directory.
 func (d Device) name() string { return path.Base(d.Path) }
 
-// on returns the devices right above one.
-func (g Guest) on(parent string) []Device {
+// children returns the devices right above one.
+func (g Guest) children(parent string) []Device {
 	var all []Device
 	for _, d := range g.Devices {
 		if d.Parent == parent {

@@ -139,7 +139,7 @@ func (g Guest) stacks(disk Device) [][]Device {
 		if len(below) == maxLayers {
 			continue
 		}
-		for _, d := range g.on(below[len(below)-1].Path) {
+		for _, d := range g.children(below[len(below)-1].Path) {
 			all = append(all, append(slices.Clone(below), d))
 		}
 	}

@@ -48,7 +48,7 @@ func unsupported(d Device, format string, args ...any) error {
 // bare refuses what lies on a whole disk that has partitions as well.
 func (g Guest) bare(stack []Device) error {
 	disk := stack[0]
-	hasParts := slices.ContainsFunc(g.on(disk.Path), func(d Device) bool { return d.Kind == "part" })
+	hasParts := slices.ContainsFunc(g.children(disk.Path), func(d Device) bool { return d.Kind == "part" })
 	if hasParts && (len(stack) == 1 || stack[1].Kind != "part") {
 		return unsupported(disk, "it has partitions, and also something else on the whole disk")
 	}
@@ -102,7 +102,7 @@ func (t Table) reaches(d Device, disk size.Bytes) error {
 // behind names the partitions that begin behind one.
 func (g Guest) behind(d Device) []string {
 	var real, extended []string
-	for _, o := range g.on(d.Parent) {
+	for _, o := range g.children(d.Parent) {
 		switch {
 		case o.Kind != "part" || o.Path == d.Path || o.Start < d.Start:
 			continue
@@ -139,7 +139,7 @@ func (g Guest) logical(d Device, number int) bool {
 		return false
 	}
 	return g.Tables[d.Parent].Kind == table.MBR ||
-		slices.ContainsFunc(g.on(d.Parent), func(o Device) bool { return o.Start < d.Start && g.extended(o) })
+		slices.ContainsFunc(g.children(d.Parent), func(o Device) bool { return o.Start < d.Start && g.extended(o) })
 }
 
 // volumeGrows refuses a volume that LVM could not give the new extents of its PV.

@@ -362,7 +362,7 @@ func FuzzReadProbe(f *testing.F) {
 			if err != nil || len(stack) < 2 {
 				continue
 			}
-			for _, o := range g.on(d.Path) {
+			for _, o := range g.children(d.Path) {
 				if o.Kind == "part" && o.Start > stack[1].Start {
 					t.Errorf("%s stands behind %s: %v", o.Path, stack[1].Path, commands)
 				}

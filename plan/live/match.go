@@ -97,7 +97,7 @@ func IDEAddress(controller string, bus, unit uint) string {
 	return on(controller, "ide %d:%d", bus, unit)
 }
 
-// on returns no address where that of the controller is not known: a unit alone would
+// on returns no address if that of the controller is not known: a unit alone would
 // match a disk on another controller.
 func on(controller, format string, numbers ...any) string {
 	if controller == "" {

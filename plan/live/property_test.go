@@ -76,8 +76,8 @@ func fill(t *rapid.T, g *Guest, d Device, depth int) {
 	}
 }
 
-// below returns a device and all that it lies on.
-func (g Guest) below(path string) []Device {
+// withParents returns a device and all that it lies on.
+func (g Guest) withParents(path string) []Device {
 	var all []Device
 	for path != "" {
 		i := slices.IndexFunc(g.Devices, func(d Device) bool { return d.Path == path })
@@ -132,7 +132,7 @@ func partitionNamed(disk, number string) string { return disk + number }
 
 // impossible returns why a device cannot be the top of a stack that grows; "" if it can.
 func (g Guest) impossible(top string) string {
-	down := g.below(top)
+	down := g.withParents(top)
 	for i, d := range down {
 		switch {
 		case i == 0 && d.FS != "LVM2_member" && !growsMounted[d.FS]:
@@ -197,7 +197,7 @@ func TestCommandsProperty(t *testing.T) {
 		if why != "" {
 			t.Fatalf("%s cannot grow (%s): %v", top, why, commands)
 		}
-		allowed := g.below(top)
+		allowed := g.withParents(top)
 		for _, c := range commands {
 			if at := g.touched(c); at != "" && !slices.ContainsFunc(allowed, func(d Device) bool { return d.Path == at }) {
 				t.Fatalf("%s touches %s, which %s does not lie on", c.Line(), at, top)
