@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/inside"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
@@ -50,7 +51,11 @@ func (p *Plan) readImage(ctx context.Context, o Options) error {
 	if p.Grow != "" {
 		r.Grow = []plan.GrowTarget{{Name: strings.TrimSuffix(p.Grow, `\`)}}
 	}
-	layout, err := session.Look(ctx, p.disk.Image, o.Session, o.Cache, session.For(r), nil)
+	look := o.look
+	if look == nil {
+		look = o.lookInAppliance
+	}
+	layout, err := look(ctx, p.image, r)
 	if err != nil {
 		return fmt.Errorf("cannot see what is on the disk: %w", err)
 	}
@@ -58,6 +63,10 @@ func (p *Plan) readImage(ctx context.Context, o Options) error {
 		return p.computeWindows([]live.WindowsDisk{live.WindowsFromLayout(layout)})
 	}
 	return p.compute(live.FromLayout(layout, p.Target.Guest.Disk), "/dev/"+p.Target.Guest.Disk)
+}
+
+func (o Options) lookInAppliance(ctx context.Context, img *image.Image, r plan.Request) (*plan.Layout, error) {
+	return session.Look(ctx, img, o.Session, o.Cache, session.For(r), nil)
 }
 
 // looksLikeWindows reports whether a disk is of a Windows: by its system, or because

@@ -42,6 +42,9 @@ type Options struct {
 	Session session.Options
 	// Cache is the inspection cache; may be nil.
 	Cache *session.Cache
+	// look reads an image as closely as the request needs; nil does it in an appliance.
+	// Tests have another.
+	look func(context.Context, *image.Image, plan.Request) (*plan.Layout, error)
 }
 
 // InGuest is who grows what is inside a running guest.
@@ -84,13 +87,17 @@ type Plan struct {
 	Before []domain.FS `json:"before,omitempty"`
 	Disk   live.Disk   `json:"disk"`
 
-	domain *domain.Domain
-	disk   *disk.Disk
+	domain vm
+	image  *image.Image
 }
 
 // MakePlan looks at the disk and the guest, and refuses what would not work. The
 // plan keeps the connection: Close ends it.
 func MakePlan(ctx context.Context, d *domain.Domain, o Options) (*Plan, error) {
+	return makePlan(ctx, vmOf(d), o)
+}
+
+func makePlan(ctx context.Context, d vm, o Options) (*Plan, error) {
 	if o.Grow == plan.GrowNone {
 		o.Grow, o.InGuest = "", ByNobody
 	}
@@ -98,7 +105,7 @@ func MakePlan(ctx context.Context, d *domain.Domain, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkDomain(d, survey); err != nil {
+	if err := checkDomain(d.Name, survey); err != nil {
 		return nil, err
 	}
 	p := &Plan{domain: d, Grow: o.Grow, Seconds: o.Patience.Seconds()}
@@ -121,11 +128,11 @@ func (p *Plan) Close() error { return p.domain.Close() }
 func (p *Plan) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
 
 // checkDomain refuses domains whose disks cannot be resized now.
-func checkDomain(d *domain.Domain, s domain.Status) error {
+func checkDomain(name string, s domain.Status) error {
 	if s.State != domain.Running {
-		return plan.Refuse(plan.DomainState, d.Name, "domain %s does not run (%s): it is grown with virt-grow grow", d.Name, s.State)
+		return plan.Refuse(plan.DomainState, name, "domain %s does not run (%s): it is grown with virt-grow grow", name, s.State)
 	}
-	return disk.CheckResizable(d.Name, s)
+	return disk.CheckResizable(name, s)
 }
 
 // findDisk finds the disk in the running definition, or else in QEMU itself, and how
@@ -223,12 +230,12 @@ func (p *Plan) named(ctx context.Context, via domain.Channel) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return image.SameFile(v.File, p.disk.Path) })
+	i := slices.IndexFunc(drives, func(v domain.Drive) bool { return image.SameFile(v.File, p.image.Path) })
 	if i < 0 {
-		return plan.Refuse(plan.HMPUnnamed, p.disk.Path, "the monitor's info block lists no drive with %s", p.disk.Path)
+		return plan.Refuse(plan.HMPUnnamed, p.image.Path, "the monitor's info block lists no drive with %s", p.image.Path)
 	}
 	if drives[i].Alias == "" {
-		return plan.Refuse(plan.HMPUnnamed, p.disk.Path, "HMP cannot name %s of %s: it was made with -blockdev (node %s), which HMP's block_resize does not find", p.Resize.Target, p.domain.Name, drives[i].Node)
+		return plan.Refuse(plan.HMPUnnamed, p.image.Path, "HMP cannot name %s of %s: it was made with -blockdev (node %s), which HMP's block_resize does not find", p.Resize.Target, p.domain.Name, drives[i].Node)
 	}
 	p.Resize.Alias = drives[i].Alias
 	return nil
@@ -244,7 +251,7 @@ func (p *Plan) open(ctx context.Context, def domain.Disk) error {
 		return err
 	}
 	img.Target.Guest = &plan.Guest{Connect: p.domain.URI(), Name: p.domain.Name, UUID: p.domain.UUID, Disk: def.Target, Bus: def.Bus, Pool: def.Volume.Pool, Running: true}
-	p.disk, p.Target = &disk.Disk{Image: img, Domain: p.domain, Def: def}, img.Target
+	p.image, p.Target = img, img.Target
 	return disk.CheckNotShared(ctx, p.domain, img.Path)
 }
 
@@ -258,13 +265,13 @@ func (p *Plan) measure(ctx context.Context, amount plan.Amount) error {
 	if p.To, err = (plan.Request{Size: amount}).NewSize(now); err != nil {
 		return err
 	}
-	if p.disk.Block {
+	if p.image.Block {
 		if amount.Mode != plan.Fill {
-			return plan.Refuse(plan.DiskUnsupported, p.disk.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.disk.Path, p.disk.Size)
+			return plan.Refuse(plan.DiskUnsupported, p.image.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.image.Path, p.image.Size)
 		}
-		p.To = max(now, p.disk.Size)
+		p.To = max(now, p.image.Size)
 	}
-	if err := p.disk.CheckSize(ctx, p.To); err != nil {
+	if err := p.image.CheckSize(ctx, p.To); err != nil {
 		return err
 	}
 	p.Resize.To = p.To

@@ -97,7 +97,7 @@ func newGuest(t *testing.T, system string) *guest {
 // onGuest is the work without libvirt.
 type onGuest struct {
 	*work
-	guest *guest
+	guest guestDomain
 }
 
 func (w *onGuest) Connect(context.Context) error { w.qemu = w.guest; return nil }

@@ -39,7 +39,7 @@ type data struct {
 func Grow(ctx context.Context, p *Plan, o job.Options) (*job.Outcome, error) {
 	e := job.Engine{Options: o}
 	return e.Run(ctx, job.Spec{
-		Kind: Kind, Target: p.Target, Locks: []string{p.disk.Stamp.Identity()}, Steps: p.Steps(), Agreed: true,
+		Kind: Kind, Target: p.Target, Locks: []string{p.image.Stamp.Identity()}, Steps: p.Steps(), Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
 			w := newWork(j, p)
 			return w.data, w, nil
@@ -85,18 +85,9 @@ type work struct {
 	fresh bool
 }
 
-// guestDomain is what an online growth needs of libvirt, and of the guest's agent.
-type guestDomain interface {
-	inside.Agent
-	State(context.Context) (domain.State, error)
-	// SizeSeen is the size that QEMU has for the disk, which Resize changes.
-	SizeSeen(context.Context, domain.Resize) (size.Bytes, error)
-	Resize(context.Context, domain.Resize) error
-}
-
 func newWork(j *job.Job, p *Plan) *work {
 	return &work{
-		Job: domainjob.New(j, p.domain), qemu: p.domain,
+		Job: domainjob.New(j, p.domain.domain), qemu: p.domain,
 		data: data{Plan: p, Left: p.Commands}, fresh: true,
 	}
 }
