@@ -1,11 +1,10 @@
-// Package apply runs a plan, step by step, with a journal entry on disk before
-// and after each, and runs it backwards when something fails.
+// Package apply runs the steps of a plan, with a journal entry on disk before and after
+// each, and undoes them in reverse order when a step fails.
 //
-// Steps are data; what a kind of step does is looked up in a table of do,
-// verify and undo, which each kind of job brings. Every do may be run again after a
-// crash. Overlays is the table of what every change on overlays has in common, Growth
-// that of a job that grows a disk: its steps inside the overlay need no undo, because
-// the overlay is dropped whole.
+// Steps are data. Each kind of job brings a table with do, verify and undo for each kind of
+// step. Every do may be repeated after a crash. Overlays has the steps that all changes on
+// overlays have in common, Growth those of a job that grows a disk. Its steps on the
+// overlay need no undo, because the overlay is deleted.
 package apply
 
 import (
@@ -19,49 +18,49 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Image is the image on the host and what lies beside it. Every method may be
-// called again after a crash in the middle of it.
+// Image is the image on the host with its overlay and undo file. Every method may be
+// called again after a crash in it.
 type Image interface {
-	// CreateOverlay makes the overlay of that virtual size, replacing a
-	// left-over one. Called before any Editor method.
+	// CreateOverlay creates the overlay with a virtual size, and replaces one that an
+	// earlier run left. It is called before any Editor method.
 	CreateOverlay(ctx context.Context, to size.Bytes) error
-	// DropOverlay deletes it, if it is there.
+	// DropOverlay deletes the overlay, if it exists.
 	DropOverlay(ctx context.Context) error
-	// SaveUndo keeps the image's bytes that Commit will overwrite. Called
-	// after the last Editor method.
+	// SaveUndo saves the image's bytes that Commit will overwrite. It is called after the
+	// last Editor method.
 	SaveUndo(ctx context.Context) error
-	// DropUndo deletes them, if they are there.
+	// DropUndo deletes the saved bytes, if they exist.
 	DropUndo(ctx context.Context) error
 	// Commit writes the overlay into the image.
 	Commit(ctx context.Context) error
-	// Revert writes the saved bytes back and gives the image its old size.
+	// Revert restores the saved bytes and the image's old size.
 	Revert(ctx context.Context) error
-	// Size is the image's virtual size as the disk has it now.
+	// Size returns the image's present virtual size.
 	Size(ctx context.Context) (size.Bytes, error)
 }
 
-// Editor changes what is in the overlay. Devices are named as in the plan's
-// layout. Methods are called in the order of the plan's steps, at most once.
+// Editor changes the content of the overlay. Devices have their names in the plan's
+// layout. Methods are called in the order of the plan's steps, at most once for each.
 type Editor interface {
-	// Check looks for damage in all of a file system, and repairs what an unclean
-	// shutdown leaves (a journal to replay) and nothing else.
+	// Check looks for damage in all of a file system. It repairs only what an unclean
+	// shutdown leaves (a journal to replay).
 	Check(ctx context.Context, device, content string) error
-	// Compare refuses a file system whose superblock is damaged, or is not that of the
-	// content that was planned for.
+	// Compare refuses a file system if its superblock is damaged or differs from the
+	// planned content.
 	Compare(ctx context.Context, device string, planned plan.Content) error
-	// Move copies a partition to its new place, which may overlap the old
-	// one, reads it back, and has the volumes' boot sectors name the new place.
+	// Move copies a partition to its new place, which may overlap the old one, reads it
+	// back, and updates the offset in the volumes' boot sectors.
 	Move(ctx context.Context, s plan.Step) error
-	// WriteTable writes the table for a disk of that size.
+	// WriteTable writes the table for a disk of a size.
 	WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error
 	GrowCrypt(ctx context.Context, device string) error
 	GrowPV(ctx context.Context, device string) error
 	GrowLV(ctx context.Context, device string, to size.Bytes) error
-	// GrowFS has a tool grow an unmounted file system to its device's end, GrowMounted
-	// the kernel a mounted one to that size.
+	// GrowFS grows an unmounted file system to its device's end, with a tool. GrowMounted
+	// mounts it, and grows it to a size, with the kernel.
 	GrowFS(ctx context.Context, device, content string) error
 	GrowMounted(ctx context.Context, device, content string, to size.Bytes) error
-	// DeviceSize and ContentSize are read afresh from the appliance.
+	// DeviceSize and ContentSize read the present sizes from the appliance.
 	DeviceSize(ctx context.Context, device string) (size.Bytes, error)
 	ContentSize(ctx context.Context, device, content string) (size.Bytes, error)
 	// VerifyTable compares the table on the overlay with the expected one,
@@ -73,63 +72,61 @@ type Editor interface {
 	MountReadOnly(ctx context.Context, device string) error
 }
 
-// Guest is the domain whose disk it is. Every method may be called again after
-// a crash in the middle of it.
+// Guest is the domain of the disk. Every method may be called again after a crash in it.
 type Guest interface {
-	// ShutDown returns when the guest is off; StartAgain takes it back.
+	// ShutDown returns when the guest is off; StartAgain undoes it.
 	ShutDown(ctx context.Context) error
 	StartAgain(ctx context.Context) error
-	// Redirect points the domain's disks at overlays, Restore gives it its own
-	// definition back.
+	// Redirect points the domain's disks to overlays, Restore restores the domain's
+	// definition.
 	Redirect(ctx context.Context) error
 	Restore(ctx context.Context) error
-	// Start starts the guest; Stop takes that back, without asking the guest
-	// where nothing it wrote is kept.
+	// Start starts the guest; Stop undoes it, without a shutdown if nothing that the guest
+	// has written is kept.
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
-	// Extend has the guest grow a volume itself.
+	// Extend makes the guest grow a volume.
 	Extend(ctx context.Context, s plan.Step) error
-	// CheckHealth returns when the guest has proved itself.
+	// CheckHealth returns when the guest has passed its health check.
 	CheckHealth(ctx context.Context) error
-	// Pivot commits a disk's overlay and moves the guest to the image. There
-	// is no way back from it.
+	// Pivot commits a disk's overlay and moves the guest to the image. It cannot be
+	// undone.
 	Pivot(ctx context.Context, target string) error
 }
 
-// Log is where entries go; journal.Log is one.
+// Log receives the entries; journal.Log implements it.
 type Log interface {
 	Append(journal.Entry) error
 }
 
-// Phase is a moment in a step's life.
+// Phase is a moment in the course of a step.
 type Phase string
 
-// The phases that events tell of.
+// The phases of events.
 const (
 	Started  Phase = "started"
-	Progress Phase = "progress" // of a step that knows how far it is
+	Progress Phase = "progress" // of a step that reports its progress
 	Finished Phase = "finished"
 	Failed   Phase = "failed"
 	Undoing  Phase = "undoing"
 	Undone   Phase = "undone"
 )
 
-// Event tells a view what happens.
+// Event reports to a view what happens.
 type Event struct {
 	Phase Phase
 	Step  plan.Step
 	Took  time.Duration
 	Err   error
-	// Percent is how far it is, in progress.
+	// Percent is the progress, in phase Progress.
 	Percent float64
 }
 
-// Work does, verifies or undoes one step. It may be called again after a crash in the
-// middle of it.
+// Work does, verifies or undoes one step. It may be called again after a crash in it.
 type Work func(context.Context, plan.Step) error
 
-// Handler is what one kind of step means. Verify may be nil where Do cannot succeed
-// without being right, Undo where there is nothing to take back.
+// Handler carries out one kind of step. Verify may be nil if a Do that succeeds needs no
+// verification, Undo if there is nothing to undo.
 type Handler struct{ Do, Verify, Undo Work }
 
 // Run runs the steps of one job.
@@ -140,8 +137,8 @@ type Run struct {
 	Now      func() time.Time
 	// Emit may be nil.
 	Emit func(Event)
-	// Fault is called by name before and after each do, for tests that make
-	// a step fail there; nil otherwise.
+	// Fault is called before and after each do, with the name of that point. Tests inject
+	// faults with it; nil otherwise.
 	Fault func(ctx context.Context, point string) error
 }
 
@@ -149,7 +146,7 @@ type Run struct {
 func (r *Run) Do(ctx context.Context, s plan.Step) error {
 	h, ok := r.Handlers[s.Kind]
 	if !ok {
-		return fmt.Errorf("step %s: this version does not know how", s.ID())
+		return fmt.Errorf("step %s: this version of virt-grow does not know this kind of step", s.ID())
 	}
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -169,7 +166,7 @@ func (r *Run) Do(ctx context.Context, s plan.Step) error {
 			err = context.Cause(ctx)
 		}
 		r.emit(Event{Phase: Failed, Step: s, Took: took, Err: err})
-		// The journal may be what failed; the step's own error matters more.
+		// The journal itself may have failed; the step's error matters more.
 		_ = r.note(journal.Failed, s, err)
 		return fmt.Errorf("%s: %w", s.ID(), err)
 	}
@@ -199,7 +196,7 @@ func (r *Run) fault(ctx context.Context, s plan.Step, when string) error {
 	return r.Fault(ctx, s.ID()+"/"+when)
 }
 
-// Forward runs the steps in order, leaving out those that are done.
+// Forward runs the steps in order, except those that are done.
 func (r *Run) Forward(ctx context.Context, steps []plan.Step, done map[string]bool) error {
 	for _, s := range steps {
 		if done[s.ID()] {
@@ -212,9 +209,9 @@ func (r *Run) Forward(ctx context.Context, steps []plan.Step, done map[string]bo
 	return nil
 }
 
-// Back undoes, last first, the steps that were begun. It goes on after an
-// error only where the step before can still be undone: never past a commit
-// that could not be taken back, because the overlay is then all there is.
+// Back undoes the steps that were begun, in reverse order. It continues after an error only
+// if earlier steps can still be undone: never past a commit that could not be undone,
+// because the overlay is then the only complete copy.
 func (r *Run) Back(ctx context.Context, steps []plan.Step, begun func(id string) bool) error {
 	for _, s := range slices.Backward(steps) {
 		h := r.Handlers[s.Kind]
@@ -228,8 +225,8 @@ func (r *Run) Back(ctx context.Context, steps []plan.Step, begun func(id string)
 	return nil
 }
 
-// undo does not depend on the journal: a full disk may be why it is needed,
-// and doing it once more after a crash does no harm.
+// undo undoes one step, even if the journal cannot be written: a full disk may be the
+// reason for the undo, and it can be repeated after a crash.
 func (r *Run) undo(ctx context.Context, s plan.Step, undo Work) error {
 	_ = r.note(journal.Undoing, s, nil)
 	begun := r.Now()

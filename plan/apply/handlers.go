@@ -10,19 +10,19 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Growth is what the steps of a growth are carried out on.
+// Growth has what the steps of a growth work on.
 type Growth struct {
 	// Plan is needed by the steps inside the overlay.
 	Plan   *plan.Plan
 	Editor Editor
-	// Overlays has the image that grows as "".
+	// Overlays has the image that grows under the key "".
 	Overlays Overlays
-	// Guest is nil for an image by itself.
+	// Guest is nil for an image without a domain.
 	Guest Guest
 }
 
-// Handlers returns the growth's table. It uses what the growth holds when a step runs: the
-// plan and the editor may be set later.
+// Handlers returns the growth's table. The handlers read the fields when a step runs, so
+// the plan and the editor may be set later.
 func (g *Growth) Handlers() map[plan.StepKind]Handler {
 	h := map[plan.StepKind]Handler{
 		plan.StepCheck:  {Do: g.check},
@@ -31,7 +31,7 @@ func (g *Growth) Handlers() map[plan.StepKind]Handler {
 		plan.StepCrypt:  {Do: g.growCrypt, Verify: g.deviceHasSize},
 		plan.StepPV:     {Do: g.growPV, Verify: g.contentHasSize},
 		plan.StepLV:     {Do: g.growLV, Verify: g.deviceHasSize},
-		plan.StepFS:     {Do: g.growFS}, // the verify step comes right behind it
+		plan.StepFS:     {Do: g.growFS}, // the verify step follows directly
 		plan.StepVerify: {Do: g.verifyAll},
 
 		plan.StepShutdown: {Do: g.shutDown, Undo: g.startAgain},
@@ -58,7 +58,7 @@ func (g *Growth) checkHealth(ctx context.Context, _ plan.Step) error { return g.
 
 func (g *Growth) pivot(ctx context.Context, s plan.Step) error { return g.Guest.Pivot(ctx, s.Device) }
 
-// pivotedSize looks at the disk that grew; the others keep their size.
+// pivotedSize verifies the size of the disk that grew; the others keep their size.
 func (g *Growth) pivotedSize(ctx context.Context, s plan.Step) error {
 	return sizeIs(ctx, g.Overlays[""], s.To)
 }
@@ -80,11 +80,10 @@ func (g *Growth) writeTable(ctx context.Context, s plan.Step) error {
 	return g.Editor.WriteTable(ctx, g.Plan.NewSize, s.Ends)
 }
 
-// partitionsHaveSize asks the appliance's kernel whether it sees the
-// partitions as the table now has them.
+// partitionsHaveSize verifies that the appliance's kernel sees the partitions' new sizes.
 func (g *Growth) partitionsHaveSize(ctx context.Context, s plan.Step) error {
 	if slices.ContainsFunc(g.Plan.Steps, growsInside) {
-		return nil // what grows inside is measured, and cannot be larger
+		return nil // the sizes of the logical partitions are verified instead
 	}
 	for _, e := range s.Ends {
 		if e.Delete {
@@ -151,7 +150,7 @@ func (g *Growth) contentHasSize(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// fills checks the file system's own idea of its size.
+// fills verifies the size that the file system records of itself.
 func (g *Growth) fills(ctx context.Context, device, content string, want size.Bytes) error {
 	got, err := g.Editor.ContentSize(ctx, device, content)
 	if err != nil {
@@ -163,8 +162,8 @@ func (g *Growth) fills(ctx context.Context, device, content string, want size.By
 	return nil
 }
 
-// verifyAll looks at the whole result once more, with what did not write it.
-// Devices' sizes were verified with the step that changed each.
+// verifyAll verifies the whole result with other tools than those that wrote it. The sizes
+// of devices were verified with the steps that changed them.
 func (g *Growth) verifyAll(ctx context.Context, s plan.Step) error {
 	if err := g.Editor.VerifyTable(ctx); err != nil {
 		return err

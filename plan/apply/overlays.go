@@ -11,13 +11,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Overlays are the images that a job changes through overlays. The key is what the
-// job's steps have in Device; it is "" for the image that grows, and for an image by
-// itself.
+// Overlays are the images that a job changes through overlays. The key is the Device of the
+// job's steps; it is "" for the image that grows, and for an image without a domain.
 type Overlays map[string]Image
 
-// Handlers returns the table of the steps around the edit of the overlays. Until the
-// clean-up every one of them can be undone.
+// Handlers returns the table of the steps before and after the edit of the overlays. Until
+// the clean-up, all of them can be undone.
 func (o Overlays) Handlers() map[plan.StepKind]Handler {
 	return map[plan.StepKind]Handler{
 		plan.StepOverlay: {Do: o.create, Undo: o.Drop},
@@ -27,7 +26,7 @@ func (o Overlays) Handlers() map[plan.StepKind]Handler {
 	}
 }
 
-// each makes a handler that does the work on the image that a step is about.
+// each returns a handler that does the work on the image of the step.
 func (o Overlays) each(work func(Image, context.Context) error) Work {
 	return func(ctx context.Context, s plan.Step) error {
 		i, err := o.of(s)
@@ -73,8 +72,8 @@ func (o Overlays) hasNewSize(ctx context.Context, s plan.Step) error {
 	return sizeIs(ctx, i, s.To)
 }
 
-// sizeIs compares the image's size with the one that was planned. A step without sizes
-// keeps the size.
+// sizeIs compares the image's size with the planned one. In a step without sizes, the size
+// does not change.
 func sizeIs(ctx context.Context, i Image, want size.Bytes) error {
 	if want == 0 {
 		return nil

@@ -1,8 +1,8 @@
-// Package fstab adds lines to and takes lines from the text of an fstab(5), and
-// leaves every other byte as it is. It is pure: text goes in, text comes out.
+// Package fstab adds lines to the text of an fstab(5), and removes them. It changes no other
+// byte. It is pure: it turns text into text.
 //
-// It reads what mount(8) reads: blank lines, comments and lines it makes no sense
-// of are passed over, and kept.
+// It reads lines like mount(8): it ignores blank lines, comments and lines that it does not
+// understand, and keeps them.
 package fstab
 
 import (
@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// Path is where a system has its fstab.
+// Path is the path of the fstab.
 const Path = "/etc/fstab"
 
 // Entry is one line: what is mounted, where and how.
@@ -25,13 +25,13 @@ type Entry struct {
 	Mount   string `json:"mount"`   // "/data"; "none" for swap
 	Type    string `json:"type"`    // "xfs"
 	Options string `json:"options"` // "defaults,nofail"
-	// Dump and Pass are the last two fields: whether dump(8) saves it, and when
-	// fsck(8) checks it at boot, 0 for never.
+	// Dump and Pass are the last two fields: whether dump(8) saves the file system, and
+	// when fsck(8) checks it at boot; 0 is never.
 	Dump int `json:"dump"`
 	Pass int `json:"pass"`
 }
 
-// String returns the entry's line, without its end.
+// String returns the entry's line, without a newline.
 func (e Entry) String() string {
 	fields := []string{e.Spec, e.Mount, e.Type, e.Options}
 	for i, f := range fields {
@@ -58,8 +58,8 @@ func Naming(text []byte, specs ...string) []Entry {
 	})
 }
 
-// parse reads a line. Options may be left out, as may the two numbers; a number
-// that is none counts as 0.
+// parse reads a line. The options and the two numbers may be missing; an invalid number
+// counts as 0.
 func parse(line string) (Entry, bool) {
 	fields := strings.FieldsFunc(strings.TrimRight(line, "\r\n"), func(r rune) bool { return r == ' ' || r == '\t' })
 	if len(fields) < 3 || strings.HasPrefix(fields[0], "#") {
@@ -80,7 +80,7 @@ func parse(line string) (Entry, bool) {
 
 // Errors of Add and Remove.
 var (
-	// ErrTaken reports that a line for the mount point or the file system is there.
+	// ErrTaken reports that there is a line for the mount point or the file system already.
 	ErrTaken = errors.New("fstab has the entry already")
 	// ErrAbsent reports that there is no such line.
 	ErrAbsent = errors.New("fstab has no such line")
@@ -88,8 +88,8 @@ var (
 	ErrInvalid = errors.New("cannot be written into fstab")
 )
 
-// Add puts the entry behind the last line. A text whose last line has no end
-// keeps that habit, so that Remove gives the same bytes back.
+// Add adds the entry after the last line. If the text does not end with a newline, neither
+// does the result, so that Remove restores the same bytes.
 func Add(text []byte, e Entry) ([]byte, error) {
 	if err := e.check(); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func Add(text []byte, e Entry) ([]byte, error) {
 	return fmt.Appendf(slices.Clip(text), "%s\n", e), nil
 }
 
-// Conflict finds a line for the same mount point or the same file system.
+// Conflict returns an entry for the same mount point or the same file system, if any.
 func Conflict(text []byte, e Entry) (Entry, bool) {
 	for _, other := range Entries(text) {
 		sameMount := strings.HasPrefix(e.Mount, "/") && strings.HasPrefix(other.Mount, "/") && path.Clean(e.Mount) == path.Clean(other.Mount)
@@ -114,8 +114,8 @@ func Conflict(text []byte, e Entry) (Entry, bool) {
 	return Entry{}, false
 }
 
-// SameSpec compares what two lines mount. A UUID may be in quotes, of either case,
-// or behind /dev/disk/by-uuid.
+// SameSpec reports whether two lines mount the same. A UUID may be in quotes, in upper or
+// lower case, or a path in /dev/disk/by-uuid.
 func SameSpec(a, b string) bool { return normal(a) == normal(b) }
 
 func normal(spec string) string {
@@ -135,8 +135,8 @@ func normal(spec string) string {
 	return tag + "=" + value
 }
 
-// Remove takes out the last line that says the same as the entry: that mounts the
-// same there. Options may have been changed since.
+// Remove removes the last line that mounts the same file system at the same mount point.
+// Its options may have been changed.
 func Remove(text []byte, e Entry) ([]byte, error) {
 	lines := slices.Collect(bytes.Lines(text))
 	for i, line := range slices.Backward(lines) {
@@ -154,7 +154,7 @@ func Remove(text []byte, e Entry) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %s on %s", ErrAbsent, e.Spec, e.Mount)
 }
 
-// RemoveAll takes out the line of each entry.
+// RemoveAll removes the line of each entry.
 func RemoveAll(text []byte, entries []Entry) ([]byte, error) {
 	for _, e := range entries {
 		var err error
@@ -165,8 +165,7 @@ func RemoveAll(text []byte, entries []Entry) ([]byte, error) {
 	return text, nil
 }
 
-// check refuses an entry that would be read back as something else, or break the
-// text.
+// check refuses an entry that would be read back as another one, or would damage the text.
 func (e Entry) check() error {
 	for _, f := range []string{e.Spec, e.Mount, e.Type, e.Options} {
 		if f == "" || strings.ContainsRune(f, 0) {
@@ -179,8 +178,7 @@ func (e Entry) check() error {
 	return nil
 }
 
-// escaped are the characters that fstab(5) wants as a backslash and three octal
-// digits.
+// escaped are the characters that fstab(5) writes as a backslash and three octal digits.
 const escaped = " \t\n\r\\#"
 
 func escape(field string) string {
@@ -211,26 +209,26 @@ func unescape(field string) string {
 	return b.String()
 }
 
-// types are the file systems that For has an entry for, in blkid's words.
+// types are the types of file system that For supports, by blkid's names.
 var types = []string{"xfs", "ext2", "ext3", "ext4", "btrfs", "ntfs", "vfat", "exfat", "f2fs"}
 
 var validUUID = regexp.MustCompile(`^[0-9A-Fa-f-]{4,36}$`)
 
-// Mountable reports whether For makes an entry for a file system of that type and UUID.
+// Mountable reports whether For supports a file system of that type and UUID.
 func Mountable(fs, uuid string) bool {
 	return slices.Contains(types, fs) && validUUID.MatchString(uuid)
 }
 
-// For returns the entry of a file system of that type, in blkid's words, by its UUID.
-// The guest boots without it (nofail). options, if not empty, take the place of
-// "defaults".
+// For returns the entry that mounts a file system by its UUID. fs is its type by blkid's
+// names. The guest also boots without the file system (nofail). options, if not empty,
+// replace "defaults".
 func For(uuid, fs, mount, options string) Entry {
 	e := Entry{Spec: "UUID=" + uuid, Mount: mount, Type: fs, Options: "defaults"}
 	switch fs {
 	case "ext2", "ext3", "ext4":
 		e.Pass = 2 // fsck(8); XFS and btrfs check themselves when they are mounted
 	case "ntfs":
-		// The kernel's driver. Without a mask every file is everybody's.
+		// This is the kernel's driver. Without a mask, every user may write every file.
 		e.Type, e.Options = "ntfs3", "defaults,umask=022"
 	}
 	if options != "" {

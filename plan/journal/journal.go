@@ -1,12 +1,12 @@
-// Package journal is the durable log of a job: what was about to be done, and
-// what was done. It is all that is left after a crash, so every entry is on
-// disk before the work it announces begins.
+// Package journal is the durable log of a job: it records what will be done, and what was
+// done. After a crash, nothing else is known of the job, so every entry is on disk before
+// the work that it announces begins.
 //
-// A journal is a text file, one entry a line: the CRC-32 of the JSON that
-// follows, in eight hex digits, a space, and the JSON. The first entry names
-// the schema; a journal of another one is refused, and nothing of it changed.
-// A crash can tear only the last line; Parse leaves a torn last line out.
-// Anything else that does not fit is an error: nothing is done by a damaged log.
+// A journal is a text file with one entry per line: the CRC-32 of the JSON in eight hex
+// digits, a space, and the JSON. The first entry names the schema; a journal with another
+// schema is refused and not changed. A crash can tear only the last line; Parse ignores a
+// torn last line. Anything else that is wrong is an error: a damaged journal is never acted
+// on.
 package journal
 
 import (
@@ -23,57 +23,58 @@ import (
 	"time"
 )
 
-// Kind says what an entry is about.
+// Kind is the kind of an entry.
 type Kind string
 
 // The kinds of entry.
 const (
-	// Opened is the first entry: the job's facts.
+	// Opened is the first entry, with the job's header.
 	Opened Kind = "opened"
-	// Planned reports that the plan is saved and agreed to.
+	// Planned reports that the plan is confirmed and saved.
 	Planned Kind = "planned"
 	// Process names a program that was started for the job.
 	Process Kind = "process"
-	// Begin and Done stand around a step's do, Undoing and Undone around its
-	// undo. Failed says why a step did not get to its Done.
+	// Begin and Done are written before and after a step's do, Undoing and Undone before
+	// and after its undo. Failed has the error of a step.
 	Begin   Kind = "begin"
 	Done    Kind = "done"
 	Failed  Kind = "failed"
 	Undoing Kind = "undoing"
 	Undone  Kind = "undone"
-	// State changes what the job as a whole is at.
+	// State changes the state of the job.
 	State Kind = "state"
 )
 
-// Schema names the format of the entries and of what they hold. Fields may be
-// added to it: a reader leaves out what it does not know.
+// Schema names the format of the entries and of their data. Fields may be added within a
+// schema: a reader ignores fields that it does not know.
 const Schema = "virt-grow/job/v1"
 
 // Entry is one line of the journal.
 type Entry struct {
 	Seq int `json:"seq"`
-	// Schema is in the first entry only.
+	// Schema is set in the first entry only.
 	Schema string `json:"schema,omitempty"`
 
 	Time time.Time `json:"time"`
 	Kind Kind      `json:"kind"`
 	// Step is the step's ID, for the kinds about steps.
 	Step string `json:"step,omitempty"`
-	// Text is the error of a Failed, the state of a State.
+	// Text is the error in a Failed entry, the state in a State entry.
 	Text string `json:"text,omitempty"`
-	// Data is the facts of an Opened, the Proc of a Process.
+	// Data is the header in an Opened entry, the Proc in a Process entry.
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
-// ErrDamaged reports that a journal holds what no run ever wrote.
+// ErrDamaged reports that a journal is not as virt-grow wrote it.
 var ErrDamaged = errors.New("journal is damaged")
 
 // SchemaError reports that a journal was written by a version of the program that
 // uses another schema.
 type SchemaError struct {
-	// Job is the job's ID, where the journal was found through a Store.
+	// Job is the job's ID, if the journal was opened through a Store.
 	Job string
-	// Found is the journal's schema, "" if it names none; Known is ours.
+	// Found is the journal's schema, "" if it names none; Known is the schema of this
+	// version.
 	Found, Known string
 }
 
@@ -89,18 +90,17 @@ func (e *SchemaError) Error() string {
 	return text
 }
 
-// maxFile bounds what Parse takes; a job writes a few dozen short lines.
+// maxFile limits the size of a journal; a job writes a few dozen short lines.
 const maxFile = 16 << 20
 
-// Parse reads a journal. With ErrDamaged and a SchemaError it returns the
-// entries that it could read, for people to see what the job was about; nothing
-// is to be done by them.
+// Parse reads a journal. With ErrDamaged and a SchemaError it also returns the entries that
+// it could read, but only to show them to people: the program must not act on them.
 func Parse(r io.Reader) ([]Entry, error) {
 	entries, _, err := parse(r)
 	return entries, err
 }
 
-// parse also returns where the last whole entry ends.
+// parse also returns the offset at which the last complete entry ends.
 func parse(r io.Reader) (entries []Entry, end int64, err error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -140,9 +140,9 @@ func parseLines(data []byte) (entries []Entry, end int64, err error) {
 	return entries, end, nil
 }
 
-// checkSchema returns a SchemaError if the first line is whole and names another
-// schema than ours. It reads nothing else of the line, because another schema may
-// give every other field another meaning.
+// checkSchema returns a SchemaError if the first line is complete and names another schema.
+// It reads nothing else of the line, because in another schema the other fields may have
+// another meaning.
 func checkSchema(data []byte) error {
 	line, _, complete := bytes.Cut(data, []byte("\n"))
 	text, err := unwrap(line)
@@ -158,7 +158,7 @@ func checkSchema(data []byte) error {
 	return nil
 }
 
-// errTorn reports that a line is not what was once written with its checksum.
+// errTorn reports that a line does not match its checksum.
 var errTorn = errors.New("checksum does not match")
 
 // unwrap returns the JSON of a line whose checksum matches.
@@ -190,18 +190,18 @@ func checksum(data []byte) string {
 	return fmt.Sprintf("%08x", crc32.ChecksumIEEE(data))
 }
 
-// Log is a journal open for writing, by several goroutines if need be.
+// Log is a journal that is open for writing. Several goroutines may use it.
 type Log struct {
 	mu      sync.Mutex
 	file    *os.File
 	entries []Entry
-	// failed keeps the first error: after it nothing is written any more, so
-	// that the file never has a hole.
+	// failed is the first error. After an error nothing more is written, so that no entry
+	// is ever missing in the middle.
 	failed error
 }
 
-// Open opens the journal at path, creates it if there is none, and cuts a torn
-// last line off. A journal that Parse returns an error for is left as it is.
+// Open opens the journal at path, creates it if there is none, and removes a torn last
+// line. It does not change a journal for which Parse returns an error.
 func Open(path string) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -222,7 +222,7 @@ func Open(path string) (*Log, error) {
 	return l, nil
 }
 
-// cutTail makes end the end of the file, and the place where the next entry goes.
+// cutTail truncates the file at end, where the next entry will be written.
 func (l *Log) cutTail(end int64) error {
 	if err := l.file.Truncate(end); err != nil {
 		return err
@@ -231,8 +231,7 @@ func (l *Log) cutTail(end int64) error {
 	return err
 }
 
-// Append writes an entry and returns when it is on disk. Seq and Schema are set
-// here.
+// Append writes an entry and returns when it is on disk. It sets Seq and Schema.
 func (l *Log) Append(e Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -265,7 +264,7 @@ func (l *Log) Entries() []Entry {
 	return slices.Clone(l.entries)
 }
 
-// Close closes the file; what was appended is on disk already.
+// Close closes the file. All entries are on disk already.
 func (l *Log) Close() error { return l.file.Close() }
 
 // syncDir makes the names in a directory durable.

@@ -5,28 +5,27 @@ import (
 	"time"
 )
 
-// JobState is what a job as a whole is at.
+// JobState is the state of a job.
 type JobState string
 
 // The states of a job.
 const (
-	// Opening: the job is looking at the image; nothing is agreed yet.
+	// Opening: the job reads the image; no plan is confirmed yet.
 	Opening JobState = "opening"
 	// Editing: the overlay is being written; the image is untouched.
 	Editing JobState = "editing"
-	// Working: the steps of a job that has no overlay are under way.
+	// Working: the steps of a job without an overlay are being carried out.
 	Working JobState = "working"
-	// Trial: the guest is started on the overlay, and has to prove itself.
+	// Trial: the guest was started on the overlay, and must pass its health check.
 	Trial JobState = "trial"
-	// Waiting: the overlay is complete and verified, and a person decides; a
-	// guest runs on it meanwhile.
+	// Waiting: the overlay is complete and verified, and the user decides; meanwhile a
+	// guest runs on it.
 	Waiting JobState = "waiting"
-	// Committing: the image is being written; only forward, or back with the
-	// saved undo.
+	// Committing: the image is being written; the job can only be finished, or undone
+	// with the saved bytes.
 	Committing JobState = "committing"
-	// Finished, RolledBack and Cancelled are ends: grown; undone; given up
-	// before anything was done. Closed is one, too: a person has decided that nothing
-	// more is done or taken back.
+	// The final states: everything was done; everything was undone; the job ended before
+	// anything was done; the user closed the job as it is.
 	Finished   JobState = "done"
 	RolledBack JobState = "rolled-back"
 	Cancelled  JobState = "cancelled"
@@ -38,9 +37,8 @@ func (s JobState) Ended() bool {
 	return s == Finished || s == RolledBack || s == Cancelled || s == Closed
 }
 
-// Proc is a program that was started for a job. Pid and start time together
-// name one process for as long as the host is up; Boot tells the host's boots
-// apart.
+// Proc is a process that was started for a job. Pid and start time identify the process
+// until the host's next boot; Boot identifies the boot.
 type Proc struct {
 	Role  string `json:"role"`
 	Pid   int    `json:"pid"`
@@ -48,26 +46,26 @@ type Proc struct {
 	Boot  string `json:"boot"`  // /proc/sys/kernel/random/boot_id
 }
 
-// Record is what a journal says about its job.
+// Record is what a journal says about the job.
 type Record struct {
 	State   JobState
 	Started time.Time
 	// Changed is when the last entry was written.
 	Changed time.Time
-	// Facts are the Opened entry's.
+	// Facts is the data of the Opened entry.
 	Facts json.RawMessage
-	// Planned reports that a plan was saved and agreed to.
+	// Planned reports that a plan was confirmed and saved.
 	Planned bool
-	// Done are the steps that are done and not undone; Running is one that
-	// has begun and has no end.
+	// Done has the steps that are done and not undone; Running is the step that has begun
+	// and not ended.
 	Done    map[string]bool
 	Running string
-	// Error is the last failure's text, until another step begins.
+	// Error is the text of the last failure, until another step begins.
 	Error     string
 	Processes []Proc
 }
 
-// Replay reads what happened out of the entries.
+// Replay returns what happened, according to the entries.
 func Replay(entries []Entry) Record {
 	r := Record{State: Opening, Done: map[string]bool{}}
 	for _, e := range entries {
@@ -80,7 +78,7 @@ func (r *Record) apply(e Entry) {
 	r.Changed = e.Time
 	switch e.Kind {
 	case Opened:
-		// A job that begins again opens again; it started when it first did.
+		// A job that begins again has another Opened entry; the first one counts.
 		if r.Started.IsZero() {
 			r.Started = e.Time
 		}
@@ -100,7 +98,7 @@ func (r *Record) apply(e Entry) {
 	case Failed:
 		r.Error = e.Text
 	case Undoing:
-		// From here on it may be half undone: it has to be done or undone again.
+		// The step may now be half undone: it must be done or undone again.
 		delete(r.Done, e.Step)
 		r.Running = e.Step
 	case Undone:

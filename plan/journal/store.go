@@ -17,7 +17,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Store is the directory that holds all jobs, each in a directory of its own.
+// Store is the directory with all jobs, each in its own directory.
 type Store struct{ Dir string }
 
 // The files in a job's directory.
@@ -31,7 +31,7 @@ const (
 var (
 	// ErrNoJob reports that there is no job of that name.
 	ErrNoJob = errors.New("no such job")
-	// ErrBusy reports that a running process holds the job, or the disk.
+	// ErrBusy reports that another process holds the job or the disk.
 	ErrBusy = errors.New("held by another process")
 )
 
@@ -47,8 +47,8 @@ type Job struct {
 
 var validID = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}-[0-9a-f]{4}$`)
 
-// Create makes a job with a new ID. Only the owner can read its directory, because
-// the files in it may hold a domain's secrets.
+// Create creates a job with a new ID. Only the owner can read its directory, because its
+// files may contain a domain's secrets.
 func (s Store) Create(now time.Time) (*Job, error) {
 	if err := os.MkdirAll(filepath.Join(s.Dir, "jobs"), 0o700); err != nil {
 		return nil, err
@@ -76,13 +76,13 @@ func suffix() string {
 	return hex.EncodeToString(b)
 }
 
-// DirOf returns the directory of the job of that name.
+// DirOf returns the directory of a job.
 func (s Store) DirOf(id string) string { return s.dir(id) }
 
 func (s Store) dir(id string) string { return filepath.Join(s.Dir, "jobs", id) }
 
-// Hold takes the job with that ID. The beginning or the end of an ID is enough if no
-// other job has the same.
+// Hold locks the job with an ID. The beginning or the end of the ID is enough if it is
+// unique.
 func (s Store) Hold(name string) (*Job, error) {
 	id, err := s.resolve(name)
 	if err != nil {
@@ -107,14 +107,14 @@ func (s Store) hold(id string) (*Job, error) {
 	return &Job{ID: id, Dir: s.dir(id), Log: log, lock: lock}, nil
 }
 
-// checkSchema refuses a job whose journal has another schema, before its lock is
-// taken: taking it may create the lock's file.
+// checkSchema refuses a job whose journal has another schema. It is called before the job
+// is locked, because locking may create a file.
 func (s Store) checkSchema(id string) error {
 	_, err := s.parse(id)
 	if foreign := (*SchemaError)(nil); errors.As(err, &foreign) {
 		return err
 	}
-	return nil // Open returns what else is wrong
+	return nil // Open reports other errors
 }
 
 // parse reads a job's journal.
@@ -128,7 +128,7 @@ func (s Store) parse(id string) ([]Entry, error) {
 	return entries, ofJob(id, err)
 }
 
-// ofJob puts the job's ID into a SchemaError.
+// ofJob sets the job's ID in a SchemaError.
 func ofJob(id string, err error) error {
 	if foreign := (*SchemaError)(nil); errors.As(err, &foreign) {
 		return &SchemaError{Job: id, Found: foreign.Found, Known: foreign.Known}
@@ -136,8 +136,8 @@ func ofJob(id string, err error) error {
 	return err
 }
 
-// SetAside moves the directory of a job whose journal cannot be read or written any
-// more to "closed", as it is, and returns its new path.
+// SetAside moves the unchanged directory of a job whose journal cannot be read or written
+// any more to "closed", and returns its new path.
 func (s Store) SetAside(name string) (id, dir string, err error) {
 	if id, err = s.resolve(name); err != nil {
 		return "", "", err
@@ -169,15 +169,15 @@ func take(lock *flock.Flock) error {
 	return err
 }
 
-// Close lets the job go.
+// Close releases the job.
 func (j *Job) Close() error {
 	return errors.Join(j.Log.Close(), j.lock.Close())
 }
 
-// PlanPath returns where the job keeps its plan.
+// PlanPath returns the path of the job's plan.
 func (j *Job) PlanPath() string { return filepath.Join(j.Dir, planFile) }
 
-// SavePlan writes the plan file so that it is there whole, or not at all.
+// SavePlan writes the plan file atomically.
 func (j *Job) SavePlan(data []byte) error {
 	if err := renameio.WriteFile(j.PlanPath(), data, 0o600); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (j *Job) SavePlan(data []byte) error {
 	return syncDir(j.Dir)
 }
 
-// resolve finds the one job that name means.
+// resolve returns the ID of the job that name identifies.
 func (s Store) resolve(name string) (string, error) {
 	ids, err := s.ids()
 	if err != nil {
@@ -227,14 +227,14 @@ func (s Store) ids() ([]string, error) {
 	return ids, nil
 }
 
-// Listed is a job as a list shows it, read without holding it.
+// Listed is a job in a list. It was read without locking the job.
 type Listed struct {
 	ID     string
 	Record Record
 	// Running reports that a process holds the job now.
 	Running bool
-	// Err says why the journal could not be read. Record has what could be read all
-	// the same, for people to see; nothing is to be done by it.
+	// Err is why the journal could not be read. Record then has what could be read, but
+	// only to show it to people.
 	Err error
 }
 
@@ -251,7 +251,7 @@ func (s Store) List() ([]Listed, error) {
 	return jobs, nil
 }
 
-// Read reads one job without holding it.
+// Read reads one job without locking it.
 func (s Store) Read(name string) (Listed, error) {
 	id, err := s.resolve(name)
 	if err != nil {
@@ -262,7 +262,7 @@ func (s Store) Read(name string) (Listed, error) {
 }
 
 func (s Store) read(id string) Listed {
-	held := s.isHeld(id) // first: a job that ends meanwhile is not taken for one that was cut off
+	held := s.isHeld(id) // before reading: so a job that ends meanwhile does not look interrupted
 	entries, err := s.parse(id)
 	return Listed{ID: id, Running: held, Record: Replay(entries), Err: err}
 }
@@ -283,8 +283,8 @@ func (s Store) PlanOf(id string) (*os.File, error) {
 	return os.Open(filepath.Join(s.dir(id), planFile))
 }
 
-// LockDisk makes this process the only one of ours that works on the disk of
-// that identity, until the returned function is called.
+// LockDisk locks the disk with an identity against other virt-grow processes, until the
+// returned function is called.
 func (s Store) LockDisk(identity string) (release func() error, err error) {
 	dir := filepath.Join(s.Dir, "locks")
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -11,17 +11,17 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Group is a volume group as its description has it.
+// Group is a volume group, as its metadata describes it.
 type Group struct {
 	Name, UUID string
-	// Seqno tells older descriptions from newer ones.
+	// Seqno is higher in newer descriptions.
 	Seqno  int64
 	Extent size.Bytes
-	// SystemID is whose group it is, "" for anybody's; LockType who keeps several
-	// hosts apart ("sanlock", "dlm"), "" or "none" for nobody.
+	// SystemID is the host that the group belongs to, "" for any host; LockType is the
+	// lock manager of a shared group ("sanlock", "dlm"), "" or "none" for no locks.
 	SystemID, LockType  string
 	Exported, Clustered bool
-	// ReadOnly reports that LVM changes nothing in it.
+	// ReadOnly reports that LVM refuses to change the group.
 	ReadOnly bool
 	PVs      []PV
 	LVs      []LV
@@ -31,11 +31,11 @@ type Group struct {
 type PV struct {
 	// UUID has no hyphens, as in the label.
 	UUID string
-	// Start is where its extents begin, Count how many there are.
+	// Start is the offset of the first extent, Count the number of extents.
 	Start size.Bytes
 	Count int64
-	// Allocatable reports that new extents may lie on it, Missing that it was away when
-	// the group was last written.
+	// Allocatable reports that LVM may allocate extents on it, Missing that it was absent
+	// when the group was last written.
 	Allocatable, Missing bool
 
 	name string // in the text
@@ -44,29 +44,29 @@ type PV struct {
 // LV is a logical volume of a group.
 type LV struct {
 	Name string
-	// Visible reports that it is one of its own, and not a part of another.
+	// Visible reports that it is not an internal part of another volume.
 	Visible bool
-	// Kind is what makes it no plain volume, "" for one of plain segments.
+	// Kind is why it is not a plain volume, "" for a plain one.
 	Kind string
-	// ReadOnly reports that LVM lets nobody write to it, Skip that it is not activated
-	// with the others.
+	// ReadOnly reports that LVM activates it read-only, Skip that it is not activated with
+	// the others.
 	ReadOnly, Skip bool
 	// Policy is the allocation policy: "normal" or "anywhere", "contiguous", "cling".
 	Policy string
-	// Extents is how long it is.
+	// Extents is the volume's size in extents.
 	Extents int64
 
 	segments []segment
 }
 
-// segment is one piece of a volume, and where on PVs it lies.
+// segment is one part of a volume, with its places on PVs.
 type segment struct {
 	start, count int64
 	kind         string
 	places       []place
 }
 
-// place is a run of extents of one PV.
+// place is a range of extents of one PV.
 type place struct {
 	pv           string
 	start, count int64
@@ -75,7 +75,7 @@ type place struct {
 // Size returns the volume's size in its group.
 func (g *Group) Size(lv LV) size.Bytes { return size.Bytes(lv.Extents) * g.Extent }
 
-// PV returns the PV of that UUID.
+// PV returns the PV with a UUID.
 func (g *Group) PV(uuid string) (PV, bool) {
 	i := slices.IndexFunc(g.PVs, func(pv PV) bool { return pv.UUID == uuid })
 	if i < 0 {
@@ -93,7 +93,7 @@ func (g *Group) Used(pv PV) int64 {
 	return min(used, pv.Count)
 }
 
-// places returns the runs in use on a PV, by their start.
+// places returns the ranges in use on a PV, sorted by their start.
 func (g *Group) places(pv PV) []place {
 	var used []place
 	for _, lv := range g.LVs {
@@ -109,8 +109,8 @@ func (g *Group) places(pv PV) []place {
 	return used
 }
 
-// End returns where a plain volume ends: on which PV, how many extents are free right
-// behind it there, and whether they are the PV's last.
+// End returns the PV on which a plain volume ends, the number of free extents right behind
+// it, and whether these are the PV's last ones.
 func (g *Group) End(lv LV) (pv PV, free int64, last bool) {
 	if lv.Kind != "" || len(lv.segments) == 0 {
 		return pv, 0, false
@@ -159,8 +159,8 @@ func group(name string, s *section) (*Group, error) {
 		Clustered: has("CLUSTERED", status, flags),
 		ReadOnly:  !has("WRITE", status) && !has("WRITE_LOCKED", status, flags),
 	}
-	// A group with a system ID has WRITE_LOCKED for WRITE, so that LVM of before
-	// 2.02.117 lets it be (format_text/export.c).
+	// A group with a system ID has WRITE_LOCKED instead of WRITE, so that LVM before
+	// 2.02.117 does not change it (format_text/export.c).
 	pvs := s.sub("physical_volumes")
 	for _, name := range pvs.names {
 		pv, err := g.pv(name, pvs.sub(name))
@@ -229,8 +229,8 @@ func (g *Group) lv(name string, s *section, policy string) (LV, error) {
 	return lv, nil
 }
 
-// segment reads one piece. A stripe has its share of the extents, a half of a mirror
-// all of them; what other kinds lie on are volumes.
+// segment reads one segment. A stripe has its share of the extents, each half of a mirror
+// has all of them; segments of other kinds lie on volumes.
 func (g *Group) segment(s *section) (segment, error) {
 	piece := segment{start: s.number("start_extent"), count: s.number("extent_count"), kind: s.text("type")}
 	if piece.start < 0 || piece.start > math.MaxUint32 || piece.count < 1 || piece.count > math.MaxUint32 {
@@ -247,7 +247,7 @@ func (g *Group) segment(s *section) (segment, error) {
 	return piece, err
 }
 
-// onPVs reads a list of names and first extents, and gives those that are PVs.
+// onPVs reads a list of names and first extents, and returns those on PVs.
 func (g *Group) onPVs(list []any, count int64) ([]place, error) {
 	var places []place
 	for i := 0; i+1 < len(list); i += 2 {
@@ -266,18 +266,18 @@ func (g *Group) onPVs(list []any, count int64) ([]place, error) {
 	return places, nil
 }
 
-// kinds are the types of segment that people have a word for (lvs(8), segtype).
+// kinds has the names of segment types for people (lvs(8), segtype).
 var kinds = map[string]string{
 	"thin": "thin", "thin-pool": "a thin pool", "mirror": "a mirror", "cache": "cached", "cache-pool": "a cache pool",
 	"writecache": "cached", "snapshot": "a snapshot", "vdo": "VDO", "vdo-pool": "a VDO pool", "zero": "virtual", "error": "virtual",
 	"integrity": "one with integrity data",
 }
 
-// kindOf returns what makes a segment no plain one. A stripe count above one needs room
-// on as many PVs.
+// kindOf returns why a segment is not a plain one, "" for a plain one. A striped segment
+// needs free extents on several PVs.
 func kindOf(s *section, piece segment) string {
 	stripes := len(s.list("stripes")) / 2
-	// Flags may stand behind the type: "striped+FLAG" (format_text/flags.c).
+	// The type may have flags: "striped+FLAG" (format_text/flags.c).
 	kind, _, _ := strings.Cut(piece.kind, "+")
 	switch {
 	case kind == "striped" && stripes > 1:
@@ -294,8 +294,8 @@ func kindOf(s *section, piece segment) string {
 	return fmt.Sprintf("of type %q", kind)
 }
 
-// snapshots marks the volumes that a snapshot is of, and that it is kept in: the
-// snapshot is a volume of its own in the text, which nobody sees.
+// snapshots marks the origins of snapshots and the volumes that store them. In the text, a
+// snapshot is an invisible volume of its own.
 func (g *Group) snapshots(lvs *section) {
 	for _, name := range lvs.names {
 		for _, piece := range lvs.sub(name).names {

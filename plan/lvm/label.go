@@ -1,11 +1,10 @@
-// Package lvm reads what LVM2 keeps on a physical volume: the label, the header of a
-// metadata area, and the group's description, which is text. It is pure, believes
-// nothing that it reads, and writes nothing. LVM itself does not say all that a
-// growth depends on through libguestfs: what each volume's segments are, which
-// allocation policy it has, and whose group it is.
+// Package lvm reads the metadata of LVM2 on a physical volume: the label, the header of a
+// metadata area, and the group's description, which is text. It is pure, does not trust
+// what it reads, and writes nothing. libguestfs does not report all the LVM metadata that a
+// growth depends on: the segments of a volume, its allocation policy, and the system that
+// the group belongs to.
 //
-// The formats are those of lib/format_text/layout.h, text_label.c and export.c of
-// LVM2.
+// The formats are those of lib/format_text/layout.h, text_label.c and export.c of LVM2.
 package lvm
 
 import (
@@ -18,10 +17,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sector is LVM's own unit, whatever the disk's is.
+// sector is LVM's unit, on disks of any sector size.
 const sector size.Bytes = 512
 
-// LabelRoom is where the label is looked for: in the first four sectors.
+// LabelRoom is how much of a PV is searched for the label: the first four sectors.
 const LabelRoom = 4 * sector
 
 // ErrNoLabel reports that there is no PV.
@@ -30,7 +29,7 @@ var ErrNoLabel = errors.New("there is no LVM label")
 // Area is a part of the PV, in bytes from its start.
 type Area struct{ Offset, Size size.Bytes }
 
-// Label is what a PV says of itself.
+// Label is the label of a PV.
 type Label struct {
 	// UUID has no hyphens.
 	UUID string
@@ -39,9 +38,8 @@ type Label struct {
 	Metadata []Area
 }
 
-// Tail returns what a second metadata area takes at the PV's end. Pvresize moves it there
-// with the size it has, and the extents end before it (format-text.c,
-// _text_pv_resize).
+// Tail returns the size of a second metadata area at the PV's end. pvresize moves it to the
+// new end, and the extents end before it (format-text.c, _text_pv_resize).
 func (l Label) Tail() size.Bytes {
 	if len(l.Metadata) < 2 {
 		return 0
@@ -67,9 +65,8 @@ func ReadLabel(head []byte) (Label, error) {
 	return Label{}, ErrNoLabel
 }
 
-// readHeader reads the PV's header, which stands at that offset in the label's
-// sector: the UUID, the device's size, and two lists of areas, each ended by zeros:
-// data and metadata.
+// readHeader reads the PV's header at an offset in the label's sector: the UUID, the
+// device's size, and two lists of areas, data and metadata, each terminated by zeros.
 func readHeader(s []byte, at uint32) (Label, error) {
 	const uuid = 32
 	if uint64(at)+uuid+8 > uint64(len(s)) {
@@ -99,25 +96,25 @@ func areas(s []byte) (found []Area, rest []byte, err error) {
 	return nil, nil, errors.New("the LVM label's list of areas is not terminated")
 }
 
-// farthest bounds offsets, so that sums of two stay inside an int64.
+// farthest limits offsets, so that a sum of two fits an int64.
 const farthest = 1 << 61
 
-// checksum is LVM's CRC-32: the usual polynomial, another start, no last inversion
-// (lib/misc/crc.c).
+// checksum returns LVM's CRC-32: the usual polynomial with another initial value and no
+// final inversion (lib/misc/crc.c).
 func checksum(data []byte) uint32 {
 	const start = 0xf597a6cf
 	return ^crc32.Update(^uint32(start), crc32.IEEETable, data)
 }
 
-// HeaderSize is how long the header of a metadata area is.
+// HeaderSize is the size of the header of a metadata area.
 const HeaderSize = sector
 
 // MaxText is the longest description that is read; a group of a thousand volumes
 // has some 500 KiB.
 const MaxText = 16 * size.MiB
 
-// Text is where in a metadata area the description is. One that reaches the area's
-// end goes on behind its header.
+// Text is the place of the description in a metadata area. A description that reaches the
+// area's end continues after the area's header.
 type Text struct {
 	area   Area
 	offset size.Bytes // in the area
@@ -125,8 +122,7 @@ type Text struct {
 	sum    uint32
 }
 
-// ReadHeader reads the header of a metadata area. There is no text in an area that
-// is not in use.
+// ReadHeader reads the header of a metadata area. used is false if the area has no text.
 func ReadHeader(head []byte, area Area) (t Text, used bool, err error) {
 	if len(head) < int(HeaderSize) {
 		return t, false, errors.New("the header of the LVM metadata area is truncated")
@@ -150,7 +146,7 @@ func ReadHeader(head []byte, area Area) (t Text, used bool, err error) {
 	return Text{area, size.Bytes(offset), size.Bytes(n), binary.LittleEndian.Uint32(at[16:])}, true, nil
 }
 
-// Pieces returns the parts of the PV that the text is made of, in its order.
+// Pieces returns the parts of the PV that contain the text, in order.
 func (t Text) Pieces() []Area {
 	first := min(t.size, t.area.Size-t.offset)
 	pieces := []Area{{t.area.Offset + t.offset, first}}
@@ -160,7 +156,7 @@ func (t Text) Pieces() []Area {
 	return pieces
 }
 
-// Group reads the description out of the pieces' bytes.
+// Group parses the description from the bytes of the pieces.
 func (t Text) Group(data []byte) (*Group, error) {
 	if size.Bytes(len(data)) != t.size || checksum(data) != t.sum {
 		return nil, errors.New("the checksum of the LVM metadata is wrong")

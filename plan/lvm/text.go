@@ -10,7 +10,7 @@ import (
 // section is one level of the text: keys with values, and sections by their names.
 // A value is an int64, a string, or a list of them.
 type section struct {
-	names    []string // of the sections, in the text's order
+	names    []string // names of the sections, in the order of the text
 	sections map[string]*section
 	values   map[string]any
 }
@@ -25,7 +25,7 @@ func (s *section) text(key string) string {
 	return t
 }
 
-// list returns a list of values; LVM takes a single one for a list.
+// list returns a list of values; a single value counts as a list of one.
 func (s *section) list(key string) []any {
 	switch v := s.values[key].(type) {
 	case nil:
@@ -47,7 +47,7 @@ func (s *section) words(key string) []string {
 	return words
 }
 
-// sub returns a section of that name, an empty one where there is none.
+// sub returns the section with a name, an empty one if there is none.
 func (s *section) sub(name string) *section {
 	if found, ok := s.sections[name]; ok {
 		return found
@@ -55,7 +55,7 @@ func (s *section) sub(name string) *section {
 	return &section{}
 }
 
-// deepest is how deep sections may be in each other; LVM's own text has four.
+// deepest limits how deep sections may be nested; LVM's own text has four levels.
 const deepest = 16
 
 // parser reads LVM's configuration language (libdm/libdm-config.c).
@@ -78,10 +78,10 @@ func parse(text string) (*section, error) {
 	return s, nil
 }
 
-// section reads up to its }, or the text's end.
+// section reads a section up to its }, or to the end of the text.
 func (p *parser) section(depth int) (*section, error) {
 	if depth > deepest {
-		return nil, errors.New("too deep")
+		return nil, errors.New("sections are nested too deep")
 	}
 	s := &section{sections: map[string]*section{}, values: map[string]any{}}
 	for {
@@ -116,7 +116,7 @@ func (p *parser) section(depth int) (*section, error) {
 	}
 }
 
-// skip passes white space and comments.
+// skip skips white space and comments.
 func (p *parser) skip() {
 	for p.at < len(p.text) {
 		switch c := p.text[p.at]; {
@@ -154,7 +154,7 @@ func (p *parser) key() (string, error) {
 	return word, nil
 }
 
-// word reads up to what ends a bare word.
+// word reads a word without quotes.
 func (p *parser) word() string {
 	from := p.at
 	for p.at < len(p.text) && !strings.ContainsRune(" \t\n\v\f\r#={}[],\"", rune(p.text[p.at])) {
@@ -203,11 +203,10 @@ func (p *parser) single() (any, error) {
 	if n, err := strconv.ParseInt(word, 10, 64); err == nil {
 		return n, nil
 	}
-	return word, nil // a broken number is none of ours to use
+	return word, nil // an invalid number; it is never used
 }
 
-// quoted reads a string in quotes, where a backslash takes the next character as it
-// is.
+// quoted reads a string in quotes, in which a backslash escapes the next character.
 func (p *parser) quoted() (string, error) {
 	var b strings.Builder
 	for p.at++; p.at < len(p.text); p.at++ {

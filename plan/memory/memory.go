@@ -1,10 +1,10 @@
-// Package memory knows where a Linux that is hibernated keeps the image of its memory:
-// a swap partition, a swap volume or a swap file, whose header then has another
-// signature. Until the system has resumed from it nothing on its disks may change,
-// because it goes on with the file systems as it remembers them.
+// Package memory finds the memory image of a hibernated Linux: it is in a swap partition, a
+// swap volume or a swap file, whose header then has another signature. Until the system has
+// resumed, nothing on its disks may change, because the file systems in its memory would no
+// longer match.
 //
-// It is pure. What it reads was written by a guest, and is believed in nothing but
-// what to look at.
+// The package is pure. It does not trust what it reads, which only determines what is
+// inspected.
 package memory
 
 import (
@@ -16,21 +16,21 @@ import (
 	"github.com/virt-grow/virt-grow/plan/fstab"
 )
 
-// Type is blkid's word for a swap that holds a memory image.
+// Type is blkid's name for a swap with a memory image.
 const Type = "swsuspend"
 
-// HeaderSize is how much of a swap has to be read to see its header: it ends the
-// first page, and pages have 4 to 64 KiB.
+// HeaderSize is how much of a swap must be read for its header, which is at the end of the
+// first page: pages have 4 to 64 KiB.
 const HeaderSize = 64 << 10
 
-// signatures are those of the kernel's own hibernation, of its predecessors and of
+// signatures are the signatures of the kernel's hibernation, of its predecessors and of
 // TuxOnIce (util-linux, libblkid/src/superblocks/swap.c).
 var signatures = [][]byte{
 	[]byte("S1SUSPEND"), []byte("S2SUSPEND"), []byte("ULSUSPEND"), []byte("LINHIB0001"),
 	{0xed, 0xc3, 0x02, 0xe9, 0x98, 0x56, 0xe5, 0x0c},
 }
 
-// Suspended reports whether the beginning of a swap reports that it holds a memory image.
+// Suspended reports whether the beginning of a swap has the signature of a memory image.
 func Suspended(head []byte) bool {
 	for page := 4 << 10; page <= HeaderSize && page <= len(head); page *= 2 {
 		end := head[page-10 : page]
@@ -43,7 +43,7 @@ func Suspended(head []byte) bool {
 	return false
 }
 
-// SwapFiles returns the files that an fstab swaps to.
+// SwapFiles returns the swap files in an fstab.
 func SwapFiles(text []byte) []string {
 	var files []string
 	for _, e := range fstab.Entries(text) {
@@ -54,7 +54,7 @@ func SwapFiles(text []byte) []string {
 	return files
 }
 
-// UnitFile returns the file that a systemd.swap(5) unit swaps to; "" for a device.
+// UnitFile returns the swap file of a systemd.swap(5) unit; "" for a device.
 func UnitFile(text string) string {
 	for line := range strings.Lines(text) {
 		if what, ok := strings.CutPrefix(strings.TrimSpace(line), "What="); ok && isFile(what) {
@@ -68,11 +68,11 @@ func isFile(spec string) bool {
 	return strings.HasPrefix(spec, "/") && path.Clean(spec) != "/" && !strings.HasPrefix(path.Clean(spec)+"/", "/dev/")
 }
 
-// maxOffsets bounds what is taken of one text.
+// maxOffsets limits the number of offsets from one text.
 const maxOffsets = 16
 
-// ResumeOffsets returns the places of swap files on their devices, in pages, that a boot
-// loader's configuration tells the kernel (resume_offset=).
+// ResumeOffsets returns the offsets of swap files on their devices, in pages, from a boot
+// loader's configuration (resume_offset=).
 func ResumeOffsets(text string) []int64 {
 	var found []int64
 	for rest := text; len(found) < maxOffsets; {

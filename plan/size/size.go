@@ -1,8 +1,8 @@
-// Package size holds the one unit everything else counts in: bytes.
+// Package size has the type for all sizes and offsets, in bytes.
 //
-// Units are those of qemu-img: K, M, G, T, P are powers of 1024, KiB…PiB mean
-// the same, B is bytes. A bare number is never a size: HMP takes it for MiB,
-// virsh for KiB and QMP for bytes, so a number without a unit is refused.
+// Units are those of qemu-img: K, M, G, T, P are powers of 1024, KiB…PiB mean the same, B is
+// bytes. A number without a unit is refused: HMP takes it for MiB, virsh for KiB and QMP for
+// bytes.
 package size
 
 import (
@@ -25,7 +25,7 @@ const (
 	PiB
 )
 
-// ErrNoUnit reports that a number came without a unit.
+// ErrNoUnit reports that a number has no unit.
 var ErrNoUnit = errors.New("a size needs a unit")
 
 var units = []struct {
@@ -37,8 +37,8 @@ var units = []struct {
 	{"B", 1},
 }
 
-// Parse reads "30G", "1.5GiB", "4096B". Units are not case-sensitive. The
-// fraction of a byte that is left over (as in "0.3K") is rounded up.
+// Parse reads "30G", "1.5GiB", "4096B". Units are not case-sensitive. A fraction of a byte
+// (as in "0.3K") is rounded up.
 func Parse(s string) (Bytes, error) {
 	text := strings.TrimSpace(s)
 	for _, u := range units {
@@ -85,8 +85,8 @@ func scale(number string, factor Bytes, whole string) (Bytes, error) {
 	return Bytes(bytes), nil
 }
 
-// String returns the size as people write it: two decimals at most, "20 GiB",
-// "1.5 GiB", "512 B".
+// String returns the size for people, with at most two decimals: "20 GiB", "1.5 GiB",
+// "512 B".
 func (b Bytes) String() string {
 	if b < 0 {
 		return "-" + (-b).String()

@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Where a btrfs superblock begins, and how long it is.
+// The offset and the length of a btrfs superblock.
 const (
 	BtrfsAt  = 0x10000
 	BtrfsLen = 4096
@@ -28,9 +28,9 @@ var (
 	btrfsROSince       = []since{{0, 0x3}, {5<<8 | 15, 0x4}, {6<<8 | 1, 0x8}}
 )
 
-// Btrfs are numbers of a btrfs superblock.
+// Btrfs has fields of a btrfs superblock.
 type Btrfs struct {
-	Size       size.Bytes // of all its devices
+	Size       size.Bytes // the sum of all devices
 	DeviceSize size.Bytes // of this one, as the file system has it
 	Devices    uint64
 	Sector     size.Bytes
@@ -42,8 +42,8 @@ type Btrfs struct {
 	sound      bool
 }
 
-// ReadBtrfs reads a superblock, given from BtrfsAt on. An error other than ErrNone
-// says what in it cannot be.
+// ReadBtrfs reads a superblock. b begins at BtrfsAt. An error other than ErrNone names the
+// field with an impossible value.
 func ReadBtrfs(b []byte) (*Btrfs, error) {
 	le := binary.LittleEndian
 	if len(b) < BtrfsLen || string(b[0x40:0x48]) != "_BHRfS_M" {
@@ -56,7 +56,7 @@ func ReadBtrfs(b []byte) (*Btrfs, error) {
 		UUID:    uuid(b[0x20:]),
 		seeding: le.Uint64(b[0x38:])&(1<<32) != 0,
 	}
-	// Type 0 is CRC-32C; the others are left to the kernel.
+	// Type 0 is CRC-32C; the kernel checks the other types.
 	s.sound = le.Uint16(b[0xc4:]) != 0 || le.Uint32(b) == crc32.Checksum(b[0x20:BtrfsLen], crc32.MakeTable(crc32.Castagnoli))
 	if s.Sector < 512 || s.Sector > 1<<16 || s.Sector&(s.Sector-1) != 0 {
 		return s, fmt.Errorf("its sector size is %d", int64(s.Sector))
@@ -67,10 +67,10 @@ func ReadBtrfs(b []byte) (*Btrfs, error) {
 // Sound reports whether the superblock's checksum is right.
 func (s *Btrfs) Sound() bool { return s.sound }
 
-// Seeding reports whether it is read-only, for others to be built on.
+// Seeding reports whether it is a read-only seed for other file systems.
 func (s *Btrfs) Seeding() bool { return s.seeding }
 
-// Unknown returns the features that a kernel of that release does not know.
+// Unknown returns the features that a kernel release does not know.
 func (s *Btrfs) Unknown(release string) []Unknown {
 	return append(unknown("incompatible", s.Incompat, knownTo(release, btrfsIncompatSince), btrfsIncompat),
 		unknown("read-only compatible", s.ROCompat, knownTo(release, btrfsROSince), btrfsROCompat)...)

@@ -1,7 +1,6 @@
-// Package superblock reads the first blocks of file systems: which features they
-// have, by name, and how big their own tools will make them on a device of a given
-// size. It is pure: it gets bytes that a guest wrote, believes nothing of them, and
-// computes. It writes nothing.
+// Package superblock reads the first blocks of file systems: it returns the names of their
+// features, and the size that their tools will give them on a device. It is pure: it gets
+// bytes from a guest, which it does not trust, and writes nothing.
 package superblock
 
 import (
@@ -10,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrNone reports that there is no such superblock in the bytes.
+// ErrNone reports that the bytes have no such superblock.
 var ErrNone = errors.New("there is no superblock")
 
 // bit is one feature.
@@ -19,7 +18,7 @@ type bit struct {
 	name string
 }
 
-// words names the bits that are set: those that are known by name, the rest in hex.
+// words returns the names of the bits that are set, unknown bits in hex.
 func words(set uint64, known []bit) []string {
 	var names []string
 	for _, b := range known {
@@ -36,10 +35,10 @@ func words(set uint64, known []bit) []string {
 
 // Unknown are features that a kernel or a tool does not know.
 type Unknown struct {
-	// Names are the features' own, in hex where they have none here.
+	// Names has the features' names, in hex if the name is not known.
 	Names []string
-	// Word is the part of the superblock they are in: "incompatible",
-	// "read-only compatible", "compatible".
+	// Word is the class of the features: "incompatible", "read-only compatible",
+	// "compatible".
 	Word string
 	Bits uint64
 }
@@ -48,7 +47,7 @@ func (u Unknown) String() string {
 	return fmt.Sprintf("%s (%s features %#x)", strings.Join(u.Names, ", "), u.Word, u.Bits)
 }
 
-// unknown returns the bits of a word that are not among those known to the host.
+// unknown returns the bits of set that the host does not know.
 func unknown(word string, set, host uint64, named []bit) []Unknown {
 	if set &^= host; set != 0 {
 		return []Unknown{{Names: words(set, named), Word: word, Bits: set}}

@@ -10,14 +10,14 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// ExtAt is where the superblock of an ext2, ext3 or ext4 begins, ExtLen how much
-// of it is read.
+// ExtAt is the offset of the superblock of an ext2, ext3 or ext4, ExtLen how much of it is
+// read.
 const (
 	ExtAt  = 1024
 	ExtLen = 1024
 )
 
-// Features of ext that decide about growth (Linux, fs/ext4/ext4.h).
+// Features of ext that affect a growth (Linux, fs/ext4/ext4.h).
 const (
 	extCompatResizeInode  = 0x0010
 	extCompatSparseSuper2 = 0x0200
@@ -55,8 +55,8 @@ var extROCompat = []bit{
 	{0x10000, "orphan_present"},
 }
 
-// Ext is what of an ext superblock decides how it grows. All of it stays as it is
-// while the file system is in use.
+// Ext has the fields of an ext superblock that determine how the file system grows. They
+// do not change while the file system is in use.
 type Ext struct {
 	Blocks         int64  `json:"blocks"`                  // how many blocks it has
 	BlockSize      int64  `json:"block_size"`              // in bytes
@@ -74,17 +74,17 @@ type Ext struct {
 	ROCompat       uint32 `json:"ro_compat"`               // bits of read-only compatible features
 	Errors         bool   `json:"errors,omitempty"`        // a kernel found an error since the last e2fsck
 
-	// Revision and what follows are for the probe alone.
+	// The probe alone uses Revision and the fields after it.
 	Revision     uint32 `json:"-"`
 	UUID         string `json:"-"`
-	Inodes       int64  `json:"-"` // how many are in use
+	Inodes       int64  `json:"-"` // number of inodes in use
 	FreeBlocks   int64  `json:"-"`
 	JournalInode uint32 `json:"-"`
 	MMPBlock     int64  `json:"-"`
 }
 
-// ReadExt reads a superblock, given from ExtAt on. Any other error than ErrNone says
-// what in it cannot be.
+// ReadExt reads a superblock. b begins at ExtAt. An error other than ErrNone names the field
+// with an impossible value.
 func ReadExt(b []byte) (*Ext, error) {
 	le := binary.LittleEndian
 	if len(b) < ExtLen || le.Uint16(b[0x38:]) != 0xef53 {
@@ -126,8 +126,7 @@ func ReadExt(b []byte) (*Ext, error) {
 	return e, e.sane()
 }
 
-// sane refuses numbers that no file system has, so that nothing overflows or
-// divides by zero.
+// sane refuses impossible numbers, so that no computation overflows or divides by zero.
 func (e *Ext) sane() error {
 	switch {
 	case e.BlocksPerGroup < 8 || e.BlocksPerGroup > e.BlockSize*8*64:
@@ -161,14 +160,14 @@ func (e *Ext) descBlocks(groups int64) int64 {
 	return (groups + per - 1) / per
 }
 
-// tableBlocks returns what a group's inodes take.
+// tableBlocks returns the number of blocks of a group's inode table.
 func (e *Ext) tableBlocks() int64 {
 	return (e.InodesPerGroup*e.InodeSize + e.BlockSize - 1) / e.BlockSize
 }
 
-// hasBackup reports whether a group keeps a copy of the superblock; last is the
-// last group there is (e2fsprogs, lib/ext2fs/closefs.c, ext2fs_bg_has_super; for
-// sparse_super2 as resize2fs asks it).
+// hasBackup reports whether a group has a copy of the superblock; last is the last group
+// (e2fsprogs, lib/ext2fs/closefs.c, ext2fs_bg_has_super; for sparse_super2 as in
+// resize2fs).
 func (e *Ext) hasBackup(group int64) bool {
 	switch {
 	case group <= 1:
@@ -188,7 +187,7 @@ func isPower(n, base int64) bool {
 	return n == 1
 }
 
-// lastHasBackup is hasBackup for the last of so many groups.
+// lastHasBackup is hasBackup for the last group of a file system with that many groups.
 func (e *Ext) lastHasBackup(groups int64) bool {
 	if e.Compat&extCompatSparseSuper2 == 0 {
 		return e.hasBackup(groups - 1)
@@ -199,12 +198,12 @@ func (e *Ext) lastHasBackup(groups int64) bool {
 	return e.BackupGroups[1] != 0
 }
 
-// pageSize is that of the machine on which resize2fs runs: it makes a file system
-// a whole number of pages.
+// pageSize is the page size of the host: resize2fs makes the size of a file system a
+// multiple of it.
 const pageSize = 4096
 
-// lastGroupSpare is what resize2fs wants to be left of the last group besides its
-// metadata (resize/resize2fs.c, adjust_fs_info).
+// lastGroupSpare is how many blocks besides its metadata the last group must have for
+// resize2fs to keep it (resize/resize2fs.c, adjust_fs_info).
 const lastGroupSpare = 50
 
 // Grown returns the size that resize2fs gives the file system on a device of that size.
@@ -231,11 +230,11 @@ func (e *Ext) Grown(device size.Bytes) size.Bytes {
 	return size.Bytes(max(blocks, e.Blocks) * e.BlockSize)
 }
 
-// Max returns the largest size that resize2fs makes it.
+// Max returns the largest size that resize2fs can give the file system, and why.
 func (e *Ext) Max() (limit size.Bytes, why string) {
 	lower := func(groups int64, because string) {
 		if groups >= math.MaxInt64/(e.BlocksPerGroup*e.BlockSize)-1 {
-			return // more bytes than can be counted
+			return // beyond an int64
 		}
 		if n := size.Bytes((e.FirstDataBlock + groups*e.BlocksPerGroup) * e.BlockSize); limit == 0 || n < limit {
 			limit, why = n, because
@@ -254,13 +253,12 @@ func (e *Ext) Max() (limit size.Bytes, why string) {
 	return limit, why
 }
 
-// canMoveResizeInode reports whether the file system may outgrow the blocks that
-// were reserved for its group descriptors. resize2fs then makes room behind them,
-// and what lies there moves to the first block that is free; where the resize inode's
-// own block would land behind the old end it gives up, with a file system that is
-// damaged ("Illegal doubly indirect block found"). That happens where the old end is
-// within the first group, and the inode tables of the groups that share its flex
-// group are put in a row from the old free blocks across that end.
+// canMoveResizeInode reports whether the file system may grow beyond the blocks that are
+// reserved for its group descriptors. resize2fs then needs the blocks behind them, and moves
+// their content to the first free block. If the block of the resize inode would be moved
+// behind the old end, resize2fs fails and leaves a damaged file system ("Illegal doubly
+// indirect block found"). That happens if the old end is in the first group, and the inode
+// tables of its flex group are placed in one row from the old free blocks across that end.
 func (e *Ext) canMoveResizeInode() bool {
 	if e.FlexGroups <= 1 || e.Blocks-e.FirstDataBlock >= e.BlocksPerGroup {
 		return true
@@ -268,24 +266,24 @@ func (e *Ext) canMoveResizeInode() bool {
 	return e.FreeBlocks > e.FlexGroups*(2+e.tableBlocks())
 }
 
-// Features with which every kernel in use, since 3.10, grows a mounted ext4. Those that
-// a kernel may be built without (quota, casefold, verity) are not among them, and MMP,
-// which has a mount wait.
+// The features with which every kernel since 3.10 grows a mounted ext4. Features that a
+// kernel may be built without (quota, casefold, verity) are not among them, nor is MMP,
+// which delays a mount.
 const (
 	extMountedCompat   = 0x4 | 0x8 | 0x10 | 0x20 | 0x400 | 0x1000
 	extMountedIncompat = 0x2 | 0x4 | 0x40 | 0x80 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000
 	extMountedRO       = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x400 | 0x10000
 )
 
-// extMaxFlexGroups bounds the groups that the kernel adds at a time: before Linux 6.8 it
-// asks for memory for all groups of a flex group, and fails when there are too many.
+// extMaxFlexGroups limits the groups that the kernel adds at a time: before Linux 6.8 it
+// allocates memory for all groups of a flex group, and fails if there are too many.
 const extMaxFlexGroups = 1 << 10
 
-// GrowsMounted reports whether the kernel grows the file system to that size while it is
-// mounted, without changing more than resize2fs would: beyond the blocks that are
-// reserved for group descriptors it turns on meta_bg (fs/ext4/resize.c,
-// ext4_resize_fs). It refuses a file system with errors (ext4_resize_begin). One
-// without a journal is left to e2fsck, which mends what an unclean unmount leaves.
+// GrowsMounted reports whether the kernel can grow the mounted file system to a size, with
+// the same result as resize2fs. Beyond the blocks that are reserved for group descriptors,
+// the kernel enables meta_bg (fs/ext4/resize.c, ext4_resize_fs). It refuses a file system
+// with errors (ext4_resize_begin). A file system without a journal needs e2fsck, which
+// repairs what an unclean unmount leaves.
 func (e *Ext) GrowsMounted(to size.Bytes) bool {
 	groups := e.groups(int64(to) / e.BlockSize)
 	switch {
@@ -299,9 +297,8 @@ func (e *Ext) GrowsMounted(to size.Bytes) bool {
 	return e.descBlocks(groups) <= e.descBlocks(e.groups(e.Blocks))+e.ReservedGDT
 }
 
-// CannotGrow names a feature with which resize2fs does not grow the file system, and
-// says why; "" when there is none. The kernel, asked while it is mounted, refuses the
-// same.
+// CannotGrow returns a feature with which resize2fs does not grow the file system, and why;
+// "" if there is none. The kernel refuses the same features for a mounted file system.
 func (e *Ext) CannotGrow() (feature, why string) {
 	switch {
 	case e.ROCompat&extROBigalloc != 0:
@@ -322,14 +319,14 @@ func (e *Ext) CannotGrow() (feature, why string) {
 	return "", ""
 }
 
-// What e2fsprogs 1.44 knows, the oldest that an appliance may have.
+// The features that e2fsprogs 1.44 supports, the oldest version that an appliance may have.
 const (
 	extOldCompat   = 0x23f
 	extOldIncompat = 0x1e3de
 	extOldRO       = 0x7fff
 )
 
-// Newer returns the features that some e2fsprogs in use do not know.
+// Newer returns the features that some versions of e2fsprogs in use do not support.
 func (e *Ext) Newer() []Unknown {
 	all := unknown("incompatible", uint64(e.Incompat), extOldIncompat, extIncompat)
 	all = append(all, unknown("read-only compatible", uint64(e.ROCompat), extOldRO, extROCompat)...)
@@ -338,8 +335,7 @@ func (e *Ext) Newer() []Unknown {
 
 const extMetadataCsum = 0x400
 
-// Sound reports whether the checksum of the superblock is right, which only some
-// have.
+// Sound reports whether the checksum of the superblock is right; without one it is true.
 func (e *Ext) Sound(b []byte) bool {
 	if e.ROCompat&extMetadataCsum == 0 || len(b) < ExtLen {
 		return true

@@ -7,21 +7,21 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// How much of a device's beginning and end Signatures looks at.
+// How much of a device's beginning and end Signatures needs.
 const (
 	SignatureHead size.Bytes = 128 << 10
 	SignatureTail size.Bytes = 128 << 10
 )
 
-// Signature is a few bytes by which blkid knows what a device holds.
+// Signature has the bytes by which blkid recognises a device's content.
 type Signature struct {
-	// Type is blkid's word.
+	// Type is blkid's name of the content.
 	Type string
-	// Offset is where the bytes are on the device, as wipefs(8) takes it.
+	// Offset is the offset of the bytes on the device, for wipefs(8).
 	Offset size.Bytes
 }
 
-// magics are the signatures at fixed places (util-linux, libblkid/src/superblocks).
+// magics are the signatures at fixed offsets (util-linux, libblkid/src/superblocks).
 var magics = []struct {
 	kind  string
 	at    size.Bytes
@@ -39,8 +39,8 @@ var magics = []struct {
 	{"zfs_member", 0x20000 - 0x400, "\x0c\xb1\xba\x00\x00\x00\x00\x00"},
 }
 
-// Signatures finds the signatures of a device of n bytes, by place; head are its first
-// bytes, tail its last.
+// Signatures returns the signatures on a device of n bytes, sorted by offset. head has its
+// first bytes, tail its last.
 func Signatures(head, tail []byte, n size.Bytes) []Signature {
 	var found []Signature
 	for _, m := range magics {
@@ -48,8 +48,8 @@ func Signatures(head, tail []byte, n size.Bytes) []Signature {
 			found = append(found, Signature{m.kind, m.at})
 		}
 	}
-	// md keeps 0.90 64 KiB before the last whole 64 KiB end, 1.0 8 KiB before the last
-	// whole 4 KiB end.
+	// md's superblock 0.90 is in the last 64 KiB block that is at least 64 KiB from the
+	// end; that of 1.0 is at least 8 KiB from the end, at a multiple of 4 KiB.
 	start := n - size.Bytes(len(tail))
 	for _, at := range []size.Bytes{n.Down(64<<10) - 64<<10, n.Down(4096) - 8192} {
 		if at >= start && at-start+4 <= size.Bytes(len(tail)) && bytes.Equal(tail[at-start:at-start+4], []byte("\xfc\x4e\x2b\xa9")) {

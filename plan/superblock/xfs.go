@@ -8,8 +8,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// XFSLen is how much of an XFS's first sector is read; its groups' headers are in
-// the sectors behind it.
+// XFSLen is how much of an XFS's first sector is read; the headers of the group are in the
+// sectors behind it.
 const XFSLen = 512
 
 // Offsets in struct xfs_dsb (Linux, fs/xfs/libxfs/xfs_format.h; big-endian).
@@ -30,7 +30,7 @@ var xfsROCompat = []bit{{0x1, "finobt"}, {0x2, "rmapbt"}, {0x4, "reflink"}, {0x8
 
 const xfsNeedsRepair = 0x10
 
-// XFS are numbers of an XFS superblock.
+// XFS has fields of an XFS superblock.
 type XFS struct {
 	BlockSize, SectorSize int64
 	Blocks                int64
@@ -44,8 +44,8 @@ type XFS struct {
 	realtimeBlocks        uint64
 }
 
-// ReadXFS reads an XFS's first sector. An error other than ErrNone says what in it
-// cannot be.
+// ReadXFS reads an XFS's first sector. An error other than ErrNone names the field with an
+// impossible value.
 func ReadXFS(b []byte) (*XFS, error) {
 	be := binary.BigEndian
 	if len(b) < XFSLen || string(b[:4]) != "XFSB" {
@@ -72,8 +72,8 @@ func ReadXFS(b []byte) (*XFS, error) {
 	return x, nil
 }
 
-// Sound reports whether the checksum over the whole first sector is right; before
-// version 5 there is none.
+// Sound reports whether the checksum of the whole first sector is right; before version 5
+// there is none.
 func (x *XFS) Sound(sector []byte) bool {
 	if x.Version < 5 {
 		return true
@@ -87,10 +87,10 @@ func xfsSum(sector []byte) uint32 {
 	return crc32.Checksum(c, crc32.MakeTable(crc32.Castagnoli))
 }
 
-// NeedsRepair reports whether an xfs_repair was begun and not finished.
+// NeedsRepair reports whether an xfs_repair was not finished.
 func (x *XFS) NeedsRepair() bool { return x.Incompat&xfsNeedsRepair != 0 }
 
-// Realtime and ExternalLog report whether a part lies on another device.
+// Realtime and ExternalLog report whether a part of the file system is on another device.
 func (x *XFS) Realtime() bool    { return x.realtimeBlocks != 0 }
 func (x *XFS) ExternalLog() bool { return x.LogStart == 0 }
 
@@ -98,11 +98,11 @@ func (x *XFS) ExternalLog() bool { return x.LogStart == 0 }
 func (x *XFS) Size() size.Bytes      { return size.Bytes(x.Blocks * x.BlockSize) }
 func (x *XFS) GroupSize() size.Bytes { return size.Bytes(x.GroupBlocks * x.BlockSize) }
 
-// xfsMinGroup is how many blocks a last group has at least (XFS_MIN_AG_BLOCKS).
+// xfsMinGroup is the smallest number of blocks of a last group (XFS_MIN_AG_BLOCKS).
 const xfsMinGroup = 64
 
-// GrownXFS returns the size that the kernel gives an XFS on a device of that size: a last
-// group of less than 64 blocks is left out (fs/xfs/xfs_fsops.c,
+// GrownXFS returns the size that the kernel gives an XFS on a device of that size: it does
+// not add a last group of less than 64 blocks (fs/xfs/xfs_fsops.c,
 // xfs_growfs_data_private).
 func GrownXFS(device, block, group size.Bytes) size.Bytes {
 	n := device.Down(block)
@@ -112,14 +112,14 @@ func GrownXFS(device, block, group size.Bytes) size.Bytes {
 	return n
 }
 
-// XFSCounts are what the headers of the allocation groups add up to.
+// XFSCounts has the sums of the counts in the headers of the allocation groups.
 type XFSCounts struct{ Inodes, InodesFree, BlocksFree uint64 }
 
-// lazyCounts is the feature by which blocks of the free space trees count as free.
+// lazyCounts is the feature with which blocks of the free space trees count as free.
 const lazyCounts = 0x2
 
-// Add adds a group, of which the first four sectors are given; it reports whether
-// they are what they should be.
+// Add adds a group. headers has the group's first four sectors; Add reports whether they
+// are valid.
 func (c *XFSCounts) Add(x *XFS, group int64, headers []byte) bool {
 	be := binary.BigEndian
 	if int64(len(headers)) < 4*x.SectorSize {
@@ -141,7 +141,7 @@ func (c *XFSCounts) Add(x *XFS, group int64, headers []byte) bool {
 // Counts returns the counts in the superblock.
 func (x *XFS) Counts() XFSCounts { return XFSCounts{x.Inodes, x.InodesFree, x.BlocksFree} }
 
-// WithCounts returns the first sector with other counts in it.
+// WithCounts returns the first sector with other counts.
 func (x *XFS) WithCounts(sector []byte, c XFSCounts) []byte {
 	out := append([]byte(nil), sector...)
 	be := binary.BigEndian
@@ -154,7 +154,7 @@ func (x *XFS) WithCounts(sector []byte, c XFSCounts) []byte {
 	return out
 }
 
-// version is a kernel's, 5<<8 | 10 for 5.10.
+// version is the version of a kernel, 5<<8 | 10 for 5.10.
 type version int
 
 func kernel(release string) version {
@@ -165,7 +165,7 @@ func kernel(release string) version {
 	return version(major<<8 | min(minor, 255))
 }
 
-// since are features by the kernel that has them first.
+// since has features, and the first kernel that supports them.
 type since struct {
 	kernel version
 	mask   uint64
@@ -187,8 +187,8 @@ var (
 	xfsROSince       = []since{{0, 0x7}, {5<<8 | 10, 0x8}}
 )
 
-// Unknown returns the features that a kernel of that release does not know; one that a
-// distribution has changed may know more.
+// Unknown returns the features that a kernel release does not support. The kernel of a
+// distribution may support more.
 func (x *XFS) Unknown(release string) []Unknown {
 	return append(unknown("incompatible", uint64(x.Incompat), knownTo(release, xfsIncompatSince), xfsIncompat),
 		unknown("read-only compatible", uint64(x.ROCompat), knownTo(release, xfsROSince), xfsROCompat)...)

@@ -1,6 +1,6 @@
-// Package applytest holds what tests of plan/apply and of its implementations
-// share: a fake Editor and Image that live in memory, and the suite of
-// behaviours that the fake and the real appliance are both held to.
+// Package applytest has what tests of plan/apply and of its implementations share: a fake
+// Editor and Image in memory, and a suite of behaviours for both the fake and the real
+// appliance.
 package applytest
 
 import (
@@ -16,7 +16,7 @@ import (
 // Editor is an apply.Editor on a layout in memory.
 type Editor struct {
 	Layout *plan.Layout
-	// Disk is the size the appliance sees.
+	// Disk is the size of the disk in the appliance.
 	Disk size.Bytes
 	// Damaged makes Check refuse.
 	Damaged bool
@@ -24,7 +24,7 @@ type Editor struct {
 
 var _ apply.Editor = (*Editor)(nil)
 
-// NewEditor makes one of a layout, on a disk that has the new size already.
+// NewEditor returns an editor for a layout, on a disk that has the new size already.
 func NewEditor(l *plan.Layout, disk size.Bytes) *Editor {
 	e := &Editor{Layout: l.Clone(), Disk: disk}
 	e.Layout.Devices[0].Size = disk
@@ -42,7 +42,7 @@ func (e *Editor) find(ctx context.Context, name string) (*plan.Device, error) {
 	return d, nil
 }
 
-// Check refuses what was made damaged.
+// Check fails if the editor is damaged.
 func (e *Editor) Check(ctx context.Context, device, _ string) error {
 	if _, err := e.find(ctx, device); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (e *Editor) Check(ctx context.Context, device, _ string) error {
 	return nil
 }
 
-// Compare refuses what was made damaged, and content of another size.
+// Compare fails if the editor is damaged, or the content has another size.
 func (e *Editor) Compare(ctx context.Context, device string, planned plan.Content) error {
 	d, err := e.find(ctx, device)
 	if err != nil {
@@ -65,13 +65,13 @@ func (e *Editor) Compare(ctx context.Context, device string, planned plan.Conten
 	return nil
 }
 
-// Move has nothing to copy.
+// Move does nothing.
 func (e *Editor) Move(ctx context.Context, s plan.Step) error {
 	_, err := e.find(ctx, s.Device)
 	return err
 }
 
-// WriteTable gives the partitions their new ends.
+// WriteTable sets the partitions' new ends.
 func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -94,7 +94,7 @@ func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.En
 	return e.reopen(ctx)
 }
 
-// reopen gives opened containers what they lie on.
+// reopen grows open containers to the size of their devices.
 func (e *Editor) reopen(ctx context.Context) error {
 	for i := range e.Layout.Devices {
 		d := &e.Layout.Devices[i]
@@ -110,7 +110,7 @@ func (e *Editor) reopen(ctx context.Context) error {
 	return nil
 }
 
-// GrowCrypt takes the container to its device's end.
+// GrowCrypt grows the container to its device's end.
 func (e *Editor) GrowCrypt(ctx context.Context, device string) error {
 	if _, err := e.find(ctx, device); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (e *Editor) GrowCrypt(ctx context.Context, device string) error {
 	return e.reopen(ctx)
 }
 
-// GrowPV takes the PV to its device's end.
+// GrowPV grows the PV to its device's end.
 func (e *Editor) GrowPV(ctx context.Context, device string) error {
 	d, err := e.find(ctx, device)
 	if err != nil {
@@ -136,7 +136,7 @@ func (e *Editor) GrowPV(ctx context.Context, device string) error {
 	return nil
 }
 
-// GrowLV takes free extents.
+// GrowLV allocates free extents.
 func (e *Editor) GrowLV(ctx context.Context, device string, to size.Bytes) error {
 	d, err := e.find(ctx, device)
 	if err != nil {
@@ -156,7 +156,7 @@ func (e *Editor) GrowLV(ctx context.Context, device string, to size.Bytes) error
 	return nil
 }
 
-// GrowFS takes the file system to its device's end.
+// GrowFS grows the file system to its device's end.
 func (e *Editor) GrowFS(ctx context.Context, device, _ string) error {
 	d, err := e.find(ctx, device)
 	if err == nil {
@@ -165,7 +165,7 @@ func (e *Editor) GrowFS(ctx context.Context, device, _ string) error {
 	return err
 }
 
-// GrowMounted grows the file system to that size.
+// GrowMounted grows the file system to a size.
 func (e *Editor) GrowMounted(ctx context.Context, device, _ string, to size.Bytes) error {
 	d, err := e.find(ctx, device)
 	if err == nil {
@@ -174,7 +174,7 @@ func (e *Editor) GrowMounted(ctx context.Context, device, _ string, to size.Byte
 	return err
 }
 
-// DeviceSize returns the device's size now.
+// DeviceSize returns the device's present size.
 func (e *Editor) DeviceSize(ctx context.Context, device string) (size.Bytes, error) {
 	d, err := e.find(ctx, device)
 	if err != nil {
@@ -183,7 +183,7 @@ func (e *Editor) DeviceSize(ctx context.Context, device string) (size.Bytes, err
 	return d.Size, nil
 }
 
-// ContentSize returns the content's size now.
+// ContentSize returns the content's present size.
 func (e *Editor) ContentSize(ctx context.Context, device, _ string) (size.Bytes, error) {
 	d, err := e.find(ctx, device)
 	if err != nil {
@@ -192,21 +192,21 @@ func (e *Editor) ContentSize(ctx context.Context, device, _ string) (size.Bytes,
 	return d.Content.Size, nil
 }
 
-// VerifyTable finds nothing wrong: the table is the model itself.
+// VerifyTable succeeds: the model has no separate table.
 func (e *Editor) VerifyTable(ctx context.Context) error { return context.Cause(ctx) }
 
-// VerifyFS refuses what was made damaged.
+// VerifyFS fails if the editor is damaged.
 func (e *Editor) VerifyFS(ctx context.Context, device, content string) error {
 	return e.Check(ctx, device, content)
 }
 
-// MountReadOnly refuses what was made damaged.
+// MountReadOnly fails if the editor is damaged.
 func (e *Editor) MountReadOnly(ctx context.Context, device string) error {
 	return e.Check(ctx, device, "")
 }
 
-// Image is an apply.Image in memory. Bytes stands for the image's content:
-// "old", "new", or "torn" in the middle of a commit.
+// Image is an apply.Image in memory. Bytes stands for the image's content: "old", "new", or
+// "torn" after half a commit.
 type Image struct {
 	Old, New      size.Bytes
 	Bytes         string
@@ -217,16 +217,16 @@ type Image struct {
 
 var _ apply.Image = (*Image)(nil)
 
-// CreateOverlay makes the overlay.
+// CreateOverlay creates the overlay.
 func (i *Image) CreateOverlay(ctx context.Context, to size.Bytes) error {
 	i.Overlay, i.New = true, to
 	return context.Cause(ctx)
 }
 
-// DropOverlay drops it.
+// DropOverlay deletes the overlay.
 func (i *Image) DropOverlay(context.Context) error { i.Overlay = false; return nil }
 
-// SaveUndo needs the overlay and an image that is whole.
+// SaveUndo requires the overlay and a complete image.
 func (i *Image) SaveUndo(context.Context) error {
 	if !i.Overlay || i.Bytes != "old" {
 		return errors.New("nothing to save")
@@ -235,10 +235,10 @@ func (i *Image) SaveUndo(context.Context) error {
 	return nil
 }
 
-// DropUndo drops the saved bytes.
+// DropUndo deletes the saved bytes.
 func (i *Image) DropUndo(context.Context) error { i.Undo = false; return nil }
 
-// Commit needs the overlay, and the saved bytes to be safe.
+// Commit requires the overlay and the saved bytes.
 func (i *Image) Commit(context.Context) error {
 	if !i.Overlay || !i.Undo {
 		return errors.New("commit without overlay or undo")
@@ -252,7 +252,7 @@ func (i *Image) Commit(context.Context) error {
 	return nil
 }
 
-// Revert needs the saved bytes.
+// Revert requires the saved bytes.
 func (i *Image) Revert(context.Context) error {
 	if !i.Undo {
 		return errors.New("revert without the saved bytes")
@@ -261,7 +261,7 @@ func (i *Image) Revert(context.Context) error {
 	return nil
 }
 
-// Size follows the bytes.
+// Size returns the size that belongs to the bytes.
 func (i *Image) Size(context.Context) (size.Bytes, error) {
 	if i.Bytes == "old" {
 		return i.Old, nil

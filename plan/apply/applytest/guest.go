@@ -9,11 +9,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
-// Guest is an apply.Guest in memory. What it does to an Image is what a guest
-// does to its disk.
+// Guest is an apply.Guest in memory. It changes its Image as a guest changes its disk.
 type Guest struct {
 	Image *Image
-	// Runs and Overlay are what it does now: running, on the overlay.
+	// Runs reports that it runs, Overlay that its disk is the overlay.
 	Runs, Overlay bool
 	// WasRunning reports whether it ran before the job.
 	WasRunning bool
@@ -25,10 +24,10 @@ type Guest struct {
 
 var _ apply.Guest = (*Guest)(nil)
 
-// ShutDown stops it.
+// ShutDown stops the guest.
 func (g *Guest) ShutDown(ctx context.Context) error { g.Runs = false; return ctx.Err() }
 
-// StartAgain brings its run state back.
+// StartAgain restores its run state.
 func (g *Guest) StartAgain(context.Context) error {
 	if g.Overlay {
 		return errors.New("started again on the overlay")
@@ -37,7 +36,7 @@ func (g *Guest) StartAgain(context.Context) error {
 	return nil
 }
 
-// Redirect points it at the overlay.
+// Redirect points it to the overlay.
 func (g *Guest) Redirect(context.Context) error {
 	if g.Runs || !g.Image.Overlay {
 		return fmt.Errorf("redirected while running %t, with an overlay %t", g.Runs, g.Image.Overlay)
@@ -46,7 +45,7 @@ func (g *Guest) Redirect(context.Context) error {
 	return nil
 }
 
-// Restore points it at the image.
+// Restore points it to the image.
 func (g *Guest) Restore(context.Context) error { g.Overlay = false; return nil }
 
 // Start starts it.
@@ -55,7 +54,7 @@ func (g *Guest) Start(ctx context.Context) error { g.Runs = true; return ctx.Err
 // Stop stops it at once.
 func (g *Guest) Stop(context.Context) error { g.Runs = false; return nil }
 
-// Extend wants it to run.
+// Extend fails if the guest is off.
 func (g *Guest) Extend(ctx context.Context, _ plan.Step) error {
 	if !g.Runs {
 		return errors.New("extended while off")

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Suite is what every Editor must do, on a disk for which p is a plan. It ends
-// with the plan's steps done.
+// Suite tests the behaviours that every Editor must have, on a disk for which p is a plan.
+// It carries out all steps of the plan.
 func Suite(t *testing.T, e apply.Editor, p *plan.Plan) {
 	ctx := context.Background()
 	t.Run("sizes before", func(t *testing.T) { sizes(t, ctx, e, p.Before) })
@@ -47,7 +47,7 @@ func Suite(t *testing.T, e apply.Editor, p *plan.Plan) {
 	})
 }
 
-// do runs one step's own call and nothing around it.
+// do makes the Editor's call for one step.
 func do(ctx context.Context, e apply.Editor, p *plan.Plan, s plan.Step) error {
 	switch s.Kind {
 	case plan.StepCheck:

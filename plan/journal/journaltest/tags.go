@@ -1,5 +1,5 @@
-// Package journaltest holds what tests of packages share that keep values in a
-// journal, or in another file of the state directory.
+// Package journaltest has what tests share of packages that store values in a journal or
+// another file of the state directory.
 package journaltest
 
 import (
@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// CheckTags fails for every exported field of the values' types, and of the types
-// in them, that has no json tag. Without one, renaming a field in the code loses
-// what an older version wrote under its former name.
+// CheckTags fails if an exported field of the values' types, or of types in them, has no
+// json tag. Without a tag, renaming the field in the code would lose the values that an
+// older version wrote under its old name.
 func CheckTags(t testing.TB, values ...any) {
 	t.Helper()
 	w := walk{seen: map[reflect.Type]bool{}}
@@ -40,7 +40,7 @@ func (w *walk) visit(t reflect.Type) {
 	}
 	w.seen[t] = true
 	if own := reflect.PointerTo(t); own.Implements(marshaler) || own.Implements(textMarshaler) {
-		return // the type chooses its own form
+		return // the type encodes itself
 	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
@@ -55,8 +55,8 @@ func (w *walk) visit(t reflect.Type) {
 	}
 }
 
-// field looks at one field. An embedded struct without a tag has none of its own:
-// its fields are kept as those of the outer one (encoding/json).
+// field checks one field. An embedded struct needs no tag: its fields are encoded as fields
+// of the outer struct (encoding/json).
 func (w *walk) field(of reflect.Type, f reflect.StructField) {
 	tag, tagged := f.Tag.Lookup("json")
 	switch {
