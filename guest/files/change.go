@@ -117,18 +117,22 @@ func (c *Change) Steps() []plan.Step {
 // Job is the job that a change is a part of, and how it gets an appliance.
 type Job struct {
 	*job.Job
-	session session.Options
-	// prepared is the session that the change was prepared in; may be nil.
-	prepared *session.Session
-	// write changes the files in overlays, one for each drive; "" leaves one out.
-	write func(ctx context.Context, c *Change, overlays []string) error
+	// prepared is the session that the change was prepared in; nil if there is none.
+	prepared editSession
+	// boot boots an appliance on overlays, one for each drive; "" leaves a drive empty.
+	boot func(ctx context.Context, c *Change, overlays []string) (editSession, error)
 }
 
 // NewJob has a job use the session that its change was prepared in, if that is not nil,
 // and otherwise start one.
 func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
-	made := &Job{Job: j, session: o, prepared: prepared}
-	made.write = made.writeInto
+	made := &Job{Job: j}
+	if prepared != nil {
+		made.prepared = applianceSession{prepared}
+	}
+	made.boot = func(ctx context.Context, c *Change, overlays []string) (editSession, error) {
+		return bootSession(ctx, j, o, c, overlays)
+	}
 	return made
 }
 
@@ -227,7 +231,7 @@ func (c *Change) write(ctx context.Context, j *Job) error {
 		defer stop()
 		ctx = watched
 	}
-	if err := j.write(ctx, c, overlays); err != nil {
+	if err := j.writeInto(ctx, c, overlays); err != nil {
 		return err
 	}
 	return c.disks(j).Sync()
@@ -235,26 +239,14 @@ func (c *Change) write(ctx context.Context, j *Job) error {
 
 // writeInto changes the files in the appliance the change was prepared in, or in one
 // of its own.
-func (j *Job) writeInto(ctx context.Context, c *Change, overlays []string) (err error) {
-	s := j.prepared
-	j.prepared = nil
-	if s.Running() {
-		for _, p := range s.Processes() {
-			j.Started(p)
-		}
-		if err = s.Detach(ctx); err == nil {
-			err = s.Attach(ctx, overlays...)
-		}
-	} else {
-		j.Note("starting the appliance")
-		s, err = c.boot(ctx, j, overlays)
-	}
+func (j *Job) writeInto(ctx context.Context, c *Change, overlays []string) error {
+	s, err := j.attach(ctx, c, overlays)
 	if err != nil {
-		return errors.Join(err, s.Close())
+		return err
 	}
 	texts, err := c.texts(j)
 	if err == nil {
-		err = s.Appliance.Write(ctx, c.Place, c.changes(), func(f appliance.Change) string { return texts[f.Path] })
+		err = s.Write(ctx, c.Place, c.changes(), func(f appliance.Change) string { return texts[f.Path] })
 	}
 	if err == nil {
 		err = s.Detach(ctx)
@@ -262,18 +254,25 @@ func (j *Job) writeInto(ctx context.Context, c *Change, overlays []string) (err 
 	return errors.Join(err, s.Close(), os.RemoveAll(c.textDir(j)))
 }
 
-// boot boots an appliance on the overlays. The other disks are there as empty ones,
-// for the devices' names.
-func (c *Change) boot(ctx context.Context, j *Job, overlays []string) (*session.Session, error) {
-	o := j.session
-	o.Started = j.Started
-	var drives []session.Drive
-	for _, d := range c.Drives {
-		drives = append(drives, session.Drive{Name: d.Target, Image: d.Path, Size: d.Size, Sector: d.Sector})
+// attach returns the session, with the overlays attached.
+func (j *Job) attach(ctx context.Context, c *Change, overlays []string) (editSession, error) {
+	s := j.prepared
+	j.prepared = nil
+	if s == nil || !s.Running() {
+		j.Note("starting the appliance")
+		return j.boot(ctx, c, overlays)
 	}
-	return session.Start(ctx, j.Dir(), drives, o, func(ctx context.Context, s *session.Session) error {
-		return s.Attach(ctx, overlays...)
-	})
+	for _, p := range s.Processes() {
+		j.Started(p)
+	}
+	err := s.Detach(ctx)
+	if err == nil {
+		err = s.Attach(ctx, overlays...)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 func (c *Change) changes() []appliance.Change {

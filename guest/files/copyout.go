@@ -30,7 +30,11 @@ type Copied struct {
 // is a directory. It appears under its name when it is complete. All of it belongs to
 // whoever copies; permissions are the guest's, without set-user-ID and the like. No
 // name or link of the guest leads out of dest.
-func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error) {
+func (f *Tree) CopyOut(ctx context.Context, p, dest string) (Copied, error) {
+	return copyOut(ctx, f, p, dest)
+}
+
+func copyOut(ctx context.Context, f copySource, p, dest string) (c Copied, err error) {
 	e, err := f.Stat(ctx, p)
 	if err != nil {
 		return c, err
@@ -49,9 +53,9 @@ func (f *Tree) CopyOut(ctx context.Context, p, dest string) (c Copied, err error
 	defer func() { err = errors.Join(err, removeTree(part)) }()
 	whole := filepath.Join(part, "whole")
 	if e.IsDir() {
-		c.LeftOut, err = f.copyDirectory(ctx, p, whole)
+		c.LeftOut, err = copyDirectory(ctx, f, p, whole)
 	} else {
-		err = f.copyFile(ctx, p, whole, fs.FileMode(e.Mode&0o777))
+		err = copyFile(ctx, f, p, whole, fs.FileMode(e.Mode&0o777))
 	}
 	if err != nil {
 		return c, err
@@ -71,7 +75,7 @@ func baseOf(name string) string {
 	return name
 }
 
-func (f *Tree) copyFile(ctx context.Context, p, to string, mode fs.FileMode) error {
+func copyFile(ctx context.Context, f copySource, p, to string, mode fs.FileMode) error {
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -82,7 +86,7 @@ func (f *Tree) copyFile(ctx context.Context, p, to string, mode fs.FileMode) err
 
 // copyDirectory unpacks what the appliance packs. The stream is the guest's doing, so
 // every name is resolved below the new directory alone (os.Root).
-func (f *Tree) copyDirectory(ctx context.Context, p, to string) (leftOut []string, err error) {
+func copyDirectory(ctx context.Context, f copySource, p, to string) (leftOut []string, err error) {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return nil, err
 	}

@@ -41,10 +41,15 @@ func Open(ctx context.Context, disks *disk.Set, mount string, o session.Options)
 
 func openTree(ctx context.Context, s *session.Session, disks *disk.Set, mount string) (*appliance.Tree, error) {
 	tree, err := s.Appliance.OpenTree(ctx, mount)
-	if _, refused := plan.IsRefusal(err); err != nil && disks.Running && !refused {
-		return nil, fmt.Errorf("cannot read the disks while the guest writes to them: %w", err)
+	return tree, explainUnread(err, disks.Running)
+}
+
+// explainUnread adds to an error that the guest runs. A refusal says enough by itself.
+func explainUnread(err error, running bool) error {
+	if _, refused := plan.IsRefusal(err); err == nil || refused || !running {
+		return err
 	}
-	return tree, err
+	return fmt.Errorf("cannot read the disks while the guest writes to them: %w", err)
 }
 
 // Usage returns how full the guest's file systems are; with where, also where the
@@ -63,7 +68,7 @@ func Usage(ctx context.Context, disks *disk.Set, where bool, o session.Options) 
 type Session struct {
 	*session.Session
 	disks *disk.Set
-	tree  *appliance.Tree
+	tree  guestFiles
 }
 
 // StartSession boots an appliance on the disks of a guest that is off.
@@ -85,9 +90,13 @@ func StartSession(ctx context.Context, disks *disk.Set, o Options) (*Session, er
 }
 
 // OpenTree opens the guest's file tree, before EditText.
-func (s *Session) OpenTree(ctx context.Context, mount string) (err error) {
-	s.tree, err = openTree(ctx, s.Session, s.disks, mount)
-	return err
+func (s *Session) OpenTree(ctx context.Context, mount string) error {
+	tree, err := openTree(ctx, s.Session, s.disks, mount)
+	if err != nil {
+		return err
+	}
+	s.tree = tree
+	return nil
 }
 
 // Close ends the appliance, unless a job has done so. It may be called again.

@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,18 +11,23 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/block"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/job/jobtest"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
+	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // sequences are changes of a file, one a line, as a script of jobtest.Player. The overlay
 // and the image are real; what the appliance would write is written by qemu-io. "text" is
-// a fault in that, and "image" a write to the image by somebody else.
+// a fault in that, "boot", "attach" and "detach" are faults in what is done for it, and
+// "image" is a write to the image by another program. "prepared" begins with the session
+// that the change was prepared in, "copy" copies a file of the host, and "written" has
+// another program write to that.
 var sequences = `
 run > write save-undo commit clean-up > done
 run text=error > -write > error, forgotten
@@ -33,6 +39,16 @@ run save-undo/before=kill > write > killed, working: resume rollback ; resume im
 run commit/after=kill > write save-undo > killed, working: resume rollback ; resume > commit clean-up > done
 run commit/after=kill > write save-undo > killed, working: resume rollback ; rollback > -commit -save-undo -write > rolled-back
 run clean-up/before=kill > write save-undo commit > killed, working: resume close ; accept > > closed
+run boot=error > -write > error, forgotten
+run detach=error > -write > error, forgotten
+run boot=cancel > -write > error, forgotten
+prepared > write save-undo commit clean-up > done
+prepared attach=error > -write > error, forgotten
+prepared detach=error > -write > error, forgotten
+prepared text=error > -write > error, forgotten
+prepared write/after=kill > > killed, working: resume rollback ; resume > write save-undo commit clean-up > done
+copy > write save-undo commit clean-up > done
+copy written=error > -write > stale-plan, forgotten
 `
 
 func TestSequences(t *testing.T) {
@@ -54,6 +70,8 @@ type testDisk struct {
 	*jobtest.Player
 	path   string
 	change *Change
+	host   string // the file that is copied
+	open   int    // sessions
 }
 
 // textAt is where the file's text lies on the disk.
@@ -75,21 +93,44 @@ func newDisk(t *testing.T) *testDisk {
 		Drives: []drive{{Path: d.path, Format: "raw", Sector: 512, Size: 8 * size.MiB, Stamp: stamp}},
 		Place:  appliance.Place{Device: "sda", Disks: []int{0}}, Files: []File{file},
 	}
+	d.host = filepath.Join(t.TempDir(), "motd")
+	if err := os.WriteFile(d.host, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	d.Engine.Kinds = job.Kinds{KindEdit: func(j *job.Job) (job.Work, error) {
 		w, err := OpenJob(session.Options{})(j)
-		w.(*work).job.write = d.write
+		w.(*work).job.boot = d.boot
 		return &onDisk{w.(*work), d}, err
 	}}
 	d.Engine.Emit = d.trace
-	d.Start = func(ctx context.Context, _ string) (*job.Outcome, error) {
-		return d.Engine.Run(ctx, job.Spec{Kind: KindEdit, Target: plan.Target{Path: d.path}, Locks: d.change.Locks(), Steps: d.change.Steps(), Agreed: true,
-			Open: func(j *job.Job) (any, job.Work, error) {
-				w := &work{Change: d.change, job: NewJob(j, session.Options{}, nil)}
-				w.job.write = d.write
-				return d.change, w, nil
-			}})
-	}
+	d.Start = d.begin
 	return d
+}
+
+// begin begins a job with the change, as it was prepared in a session.
+func (d *testDisk) begin(ctx context.Context, command string) (*job.Outcome, error) {
+	if command == "copy" {
+		stamp, err := image.StampOf(d.host)
+		if err != nil {
+			return nil, err
+		}
+		f := &d.change.Files[0]
+		f.From, f.Stamp, f.Text = d.host, stamp, nil
+	}
+	s := &Session{Session: &session.Session{}, disks: &disk.Set{Disks: []*disk.Disk{{Image: &image.Image{Target: plan.Target{Path: d.path}}}}}}
+	spec := s.spec(KindEdit, d.change, Options{})
+	open := spec.Open
+	spec.Open = func(j *job.Job) (any, job.Work, error) {
+		data, w, err := open(j)
+		made := w.(*work).job
+		made.boot = d.boot
+		if made.prepared = nil; command == "prepared" {
+			d.open++
+			made.prepared = &fakeSession{testDisk: d}
+		}
+		return data, w, err
+	}
+	return d.Engine.Run(ctx, spec)
 }
 
 func (d *testDisk) trace(e apply.Event) {
@@ -101,12 +142,51 @@ func (d *testDisk) trace(e apply.Event) {
 	}
 }
 
-// write writes the text where an appliance would have written it.
-func (d *testDisk) write(ctx context.Context, _ *Change, overlays []string) error {
-	if err := d.Fault(ctx, "text"); err != nil {
+func (d *testDisk) boot(ctx context.Context, _ *Change, overlays []string) (editSession, error) {
+	if err := d.Fault(ctx, "boot"); err != nil {
+		return nil, err
+	}
+	if d.Fault(ctx, "written") != nil {
+		if err := os.WriteFile(d.host, []byte("goodbye"), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	d.open++
+	return &fakeSession{d, overlays}, nil
+}
+
+// fakeSession is a session in which qemu-io writes the text where an appliance would have
+// written it.
+type fakeSession struct {
+	*testDisk
+	overlays []string
+}
+
+func (s *fakeSession) Running() bool { return true }
+
+func (s *fakeSession) Processes() []journal.Proc { return []journal.Proc{{Pid: 1 << 30}} }
+
+func (s *fakeSession) Attach(ctx context.Context, overlays ...string) error {
+	s.overlays = overlays
+	return s.Fault(ctx, "attach")
+}
+
+func (s *fakeSession) Detach(ctx context.Context) error { return s.Fault(ctx, "detach") }
+
+func (s *fakeSession) Close() error {
+	s.open--
+	return nil
+}
+
+func (s *fakeSession) Write(ctx context.Context, at appliance.Place, changes []appliance.Change, from func(appliance.Change) string) error {
+	if err := s.Fault(ctx, "text"); err != nil {
 		return err
 	}
-	_, err := block.Run(ctx, "qemu-io", "-f", "qcow2", "-c", "write -P 0x68 3M 64k", overlays[0])
+	text, err := os.ReadFile(from(changes[0]))
+	if err != nil || at.Device != "sda" || string(text) != "hello" {
+		return fmt.Errorf("%q on %s, %w", text, at.Device, err)
+	}
+	_, err = block.Run(ctx, "qemu-io", "-f", "qcow2", "-c", "write -P 0x68 3M 64k", s.overlays[0])
 	return err
 }
 
@@ -137,6 +217,9 @@ func (d *testDisk) check(t *testing.T, line string) {
 	data, err := os.ReadFile(d.path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if d.open != 0 {
+		t.Errorf("%d sessions are left open", d.open)
 	}
 	changed := strings.HasSuffix(line, "done") || strings.HasSuffix(line, "closed")
 	want := bytes.Repeat([]byte{0}, 64<<10)

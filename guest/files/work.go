@@ -99,6 +99,11 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind string, o 
 	if err := s.OpenTree(ctx, mount); err != nil {
 		return nil, err
 	}
+	return s.carryOut(ctx, kind, o, prepare)
+}
+
+// carryOut prepares a change and carries it out; without a change, nothing is done.
+func (s *Session) carryOut(ctx context.Context, kind string, o Options, prepare func(*Session) (*Change, error)) (*job.Outcome, error) {
 	c, err := prepare(s)
 	if err != nil {
 		return nil, err
@@ -108,12 +113,17 @@ func changeFiles(ctx context.Context, g *disk.Set, mount string, kind string, o 
 	}
 	c.Scratch = o.Scratch
 	e := job.Engine{Options: o.Options}
-	return e.Run(ctx, job.Spec{
-		Kind: kind, Target: g.Target(c.Place.Disks[0]), Locks: c.Locks(), Steps: c.Steps(), Agreed: true,
+	return e.Run(ctx, s.spec(kind, c, o))
+}
+
+// spec returns the specification of a job that carries the change out.
+func (s *Session) spec(kind string, c *Change, o Options) job.Spec {
+	return job.Spec{
+		Kind: kind, Target: s.disks.Target(c.Place.Disks[0]), Locks: c.Locks(), Steps: c.Steps(), Agreed: true,
 		Open: func(j *job.Job) (any, job.Work, error) {
 			return c, &work{Change: c, job: NewJob(j, o.Session, s.Session)}, nil
 		},
-	})
+	}
 }
 
 // copyIn prepares the copies of some files. Nil when all of them are there already.
