@@ -10,31 +10,31 @@ import (
 
 // Command is one program that a guest runs.
 type Command struct {
-	// What it does, for people: "partition", "pv", "lv", "fs".
+	// What is the kind of change: "partition", "pv", "lv", "fs".
 	What string   `json:"what"`
 	Argv []string `json:"argv"`
 	// Input is its standard input.
 	Input string `json:"input,omitempty"`
-	// Nothing is the exit status with which it reports that there was nothing to do.
+	// Nothing is the exit status that means that there was nothing to do.
 	Nothing int `json:"nothing,omitempty"`
-	// Asks reports that it only asks: if its answer is 0, the one after it is not
-	// needed.
+	// Asks reports that the command only checks: if its exit status is 0, the command
+	// after it is not needed.
 	Asks bool `json:"asks,omitempty"`
-	// MountOf is the UUID of the file system whose mount point is the last argument,
-	// where only the guest knows it.
+	// MountOf is the UUID of the file system whose mount point is the last argument, if
+	// only the guest knows the mount point.
 	MountOf string `json:"mount_of,omitempty"`
 }
 
-// CommandResult is a command that a guest has run.
+// CommandResult is the result of a command that a guest has run.
 type CommandResult struct {
 	Line string `json:"line"`
 	// Status is the exit status.
 	Status int `json:"status"`
-	// Output is the first lines that it printed. The guest is not trusted.
+	// Output is the first lines of the output, which is not trusted.
 	Output string `json:"said,omitempty"`
 }
 
-// Line returns the command for a person to paste into a root shell.
+// Line returns the command line for a root shell.
 func (c Command) Line() string {
 	words := make([]string, 0, len(c.Argv))
 	for _, w := range c.Argv {
@@ -58,17 +58,17 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// room is how much has to be free behind a partition for its growth to be worth it;
-// growpart(1) has the same limit.
+// room is the smallest free space behind a partition for which it is grown; growpart(1) has
+// the same limit.
 const room = size.MiB
 
-// Slack is what of a disk's growth may not reach its last partition: the backup GPT,
-// and what tools leave to align.
+// Slack is the part of a disk's growth that its last partition may not get: the backup GPT,
+// and what tools leave for alignment.
 const Slack = 4 * size.MiB
 
-// Commands returns what grows a stack, when its disk has grown to that size. Those that
-// would do nothing are left out, as far as that can be seen. There are none at all
-// where some layer could not be grown.
+// Commands returns the commands that grow a stack after its disk has grown to a size,
+// without those that would do nothing, as far as that is known. It returns none if a layer
+// cannot be grown.
 func (g Guest) Commands(stack []Device, disk size.Bytes) ([]Command, error) {
 	if err := g.growable(stack, disk); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (g Guest) partition(d Device) []Command {
 	}
 }
 
-// content grows what is on the top of a stack.
+// content grows the content of the top device of a stack.
 func (g Guest) content(d Device) Command {
 	c := Command{What: "fs"}
 	switch d.FS {
@@ -120,7 +120,7 @@ func (g Guest) content(d Device) Command {
 			size = fmt.Sprintf("%d:max", id) // without a number it is device 1
 		}
 		c.Argv = []string{"btrfs", "filesystem", "resize", size}
-	default: // growable lets nothing else pass
+	default: // growable refuses everything else
 		return Command{What: "pv", Argv: []string{"pvresize", d.Path}}
 	}
 	if d.Mounted == Unknown {
@@ -131,7 +131,7 @@ func (g Guest) content(d Device) Command {
 	return c
 }
 
-// hasTools refuses what the guest has no program for.
+// hasTools refuses commands whose program the guest does not have.
 func (g Guest) hasTools(commands []Command) error {
 	for _, c := range commands {
 		if tool := c.Argv[0]; g.Tools != nil && !g.Tools[tool] {
@@ -141,7 +141,7 @@ func (g Guest) hasTools(commands []Command) error {
 	return nil
 }
 
-// volume reads a logical volume's names off its device mapper's name.
+// volume returns the names in the device-mapper name of a logical volume.
 func volume(d Device) (vg, lv string, ok bool) {
 	name, ok := strings.CutPrefix(d.Path, "/dev/mapper/")
 	if !ok {
@@ -152,7 +152,7 @@ func volume(d Device) (vg, lv string, ok bool) {
 			continue
 		}
 		if name[i+1] == '-' {
-			i++ // a doubled one is part of a name
+			i++ // a doubled hyphen is part of a name
 			continue
 		}
 		return strings.ReplaceAll(name[:i], "--", "-"), strings.ReplaceAll(name[i+1:], "--", "-"), true

@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Disks returns the disks of that size; only the one that is meant, if it can be told.
+// Disks returns the disks with a size; only the disk that is meant, if it can be identified.
 func (g Guest) Disks(bytes size.Bytes, meant Disk) []Device {
 	var fits []Device
 	for _, d := range g.Devices {
@@ -27,8 +27,8 @@ func (g Guest) Disks(bytes size.Bytes, meant Disk) []Device {
 	return fits
 }
 
-// Grown finds the disk that has become bigger: the one that is meant and has size to,
-// or where that cannot be told the one that had size from before.
+// Grown finds the disk that has grown: the one that is meant and has size to, or, if it
+// cannot be identified, the one that had size from before.
 func (g Guest) Grown(before Guest, from, to size.Bytes, meant Disk) (Device, bool) {
 	fits := g.Disks(to, meant)
 	if len(fits) > 1 {
@@ -43,9 +43,9 @@ func (g Guest) Grown(before Guest, from, to size.Bytes, meant Disk) (Device, boo
 	return fits[0], true
 }
 
-// Stack returns what lies on the disk, from the disk itself up to what is to grow. where
-// names that by mount point, device, vg/lv or UUID=…; "" is the one sensible answer, if
-// there is exactly one: the root, or the only file system that can grow.
+// Stack returns the devices from the disk up to the one that should grow. where names that
+// device by mount point, device, vg/lv or UUID=…; "" means the root or the only file system
+// that can grow.
 func (g Guest) Stack(disk, where string) ([]Device, error) {
 	i := slices.IndexFunc(g.Devices, func(d Device) bool { return d.Path == disk && d.Kind == "disk" })
 	if i < 0 {
@@ -86,8 +86,8 @@ func chooseAlone(all [][]Device, disk string) ([]Device, error) {
 // growsMounted are the file systems that grow while they are mounted.
 var growsMounted = map[string]bool{"ext2": true, "ext3": true, "ext4": true, "xfs": true, "btrfs": true}
 
-// only returns the stack with the one device at its top. Of several ways up to it that
-// is the one on the partition furthest back, behind which the new room is.
+// only returns the only stack. Of several stacks with the same device at the top, it
+// returns the one on the last partition of the disk, before the new space.
 func only(stacks [][]Device, disk string) ([]Device, error) {
 	var paths, names []string
 	best := stacks[0]
@@ -106,7 +106,7 @@ func only(stacks [][]Device, disk string) ([]Device, error) {
 	return best, nil
 }
 
-// startOf returns where the partition of a stack begins.
+// startOf returns the offset of the partition in a stack.
 func startOf(stack []Device) size.Bytes {
 	if len(stack) < 2 {
 		return 0
@@ -114,7 +114,7 @@ func startOf(stack []Device) size.Bytes {
 	return stack[1].Start
 }
 
-// having keeps the stacks whose top is as wanted.
+// having returns the stacks whose top device matches.
 func having(stacks [][]Device, want func(Device) bool) [][]Device {
 	var kept [][]Device
 	for _, s := range stacks {
@@ -125,13 +125,13 @@ func having(stacks [][]Device, want func(Device) bool) [][]Device {
 	return kept
 }
 
-// maxStacks and maxLayers bound what a guest can have us look at.
+// maxStacks and maxLayers limit the work that the output of a guest can cause.
 const (
 	maxStacks = 1000
 	maxLayers = 8
 )
 
-// stacks returns all ways up from a disk to each of the devices on it, and to itself.
+// stacks returns all stacks from a disk up to each of the devices on it, and to itself.
 func (g Guest) stacks(disk Device) [][]Device {
 	all := [][]Device{{disk}}
 	for i := 0; i < len(all) && len(all) < maxStacks; i++ {
@@ -146,7 +146,7 @@ func (g Guest) stacks(disk Device) [][]Device {
 	return all
 }
 
-// is reports whether the device is what a person named.
+// is reports whether where names the device.
 func (d Device) is(where string) bool {
 	if uuid, ok := strings.CutPrefix(where, "UUID="); ok {
 		return uuid != "" && strings.EqualFold(uuid, d.UUID)
@@ -166,7 +166,7 @@ func (d Device) called() string {
 	return d.Path
 }
 
-// mapperName returns the device mapper's name of "vg/lv": a hyphen in either is doubled.
+// mapperName returns the device-mapper name of "vg/lv": hyphens in the names are doubled.
 func mapperName(where string) string {
 	vg, lv, ok := cutPath(where)
 	if !ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// growable refuses a stack of which some layer cannot be grown while the guest runs,
-// on a disk of that size: a disk that has grown has no way back.
+// growable refuses a stack if one of its layers cannot be grown while the guest runs. It is
+// called before the disk is grown to a size, because a disk cannot be shrunk again.
 func (g Guest) growable(stack []Device, disk size.Bytes) error {
 	top := stack[len(stack)-1]
 	for i, d := range stack {
@@ -45,7 +45,7 @@ func unsupported(d Device, format string, args ...any) error {
 	return plan.Refuse(plan.UnsupportedLayout, d.Path, "%s in the guest: %s", d.Path, fmt.Sprintf(format, args...))
 }
 
-// bare refuses what lies on a whole disk that has partitions as well.
+// bare refuses content on a whole disk that has partitions as well.
 func (g Guest) bare(stack []Device) error {
 	disk := stack[0]
 	hasParts := slices.ContainsFunc(g.children(disk.Path), func(d Device) bool { return d.Kind == "part" })
@@ -83,7 +83,7 @@ func (g Guest) partitionGrows(d, top Device, disk size.Bytes) error {
 	return t.reaches(d, disk)
 }
 
-// reaches refuses an MBR on a disk that is larger than an MBR can say.
+// reaches refuses an MBR on a disk that is larger than the limit of an MBR.
 func (t Table) reaches(d Device, disk size.Bytes) error {
 	sector := t.Sector
 	if sector == 0 {
@@ -94,12 +94,12 @@ func (t Table) reaches(d Device, disk size.Bytes) error {
 	case disk <= limit || t.Kind == table.GPT:
 		return nil
 	case t.Kind == "":
-		return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s, and the guest does not tell whether its partition table is a GPT; an MBR is limited to %s", d.Parent, disk, limit)
+		return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s, and the guest does not report whether its partition table is a GPT; an MBR is limited to %s", d.Parent, disk, limit)
 	}
 	return plan.Refuse(plan.MBRLimit, d.Parent, "%s becomes %s: its MBR is limited to %s", d.Parent, disk, limit)
 }
 
-// behind names the partitions that begin behind one.
+// behind returns the names of the partitions behind one.
 func (g Guest) behind(d Device) []string {
 	var real, extended []string
 	for _, o := range g.children(d.Parent) {
@@ -120,11 +120,11 @@ func (g Guest) behind(d Device) []string {
 	return real
 }
 
-// extendedSize is the most that the kernel shows of an extended partition: its first
-// sectors, so that a boot loader fits.
+// extendedSize is the largest size that the kernel shows for an extended partition: only
+// its first sectors, with room for a boot loader.
 const extendedSize = 4096
 
-// extended reports whether a partition is one that holds logical ones.
+// extended reports whether a partition is an extended one.
 func (g Guest) extended(d Device) bool {
 	t := g.Tables[d.Parent]
 	if number, err := strconv.Atoi(d.Number()); err == nil && slices.Contains(t.Extended, number) {
@@ -133,7 +133,7 @@ func (g Guest) extended(d Device) bool {
 	return t.Kind != table.GPT && len(t.Extended) == 0 && d.Size <= extendedSize
 }
 
-// logical reports whether a partition lies in an extended one.
+// logical reports whether a partition is a logical one.
 func (g Guest) logical(d Device, number int) bool {
 	if number < 5 || g.Tables[d.Parent].Kind == table.GPT {
 		return false
@@ -142,14 +142,14 @@ func (g Guest) logical(d Device, number int) bool {
 		slices.ContainsFunc(g.children(d.Parent), func(o Device) bool { return o.Start < d.Start && g.extended(o) })
 }
 
-// volumeGrows refuses a volume that LVM could not give the new extents of its PV.
+// volumeGrows refuses a volume to which LVM cannot allocate the new extents of its PV.
 func (g Guest) volumeGrows(d, pv Device) error {
 	vg, lv, ok := volume(d)
 	if !ok {
 		return unsupported(d, "its name is not that of a logical volume")
 	}
 	if g.Tools == nil {
-		return nil // an appliance has looked at the image
+		return nil // the inspection of the image has checked it
 	}
 	what, known := g.LVs[vg+"/"+lv]
 	group, pvAttr := g.VGs[vg], g.PVs[pv.Path]
@@ -170,7 +170,7 @@ func (g Guest) volumeGrows(d, pv Device) error {
 	return nil
 }
 
-// at returns a letter of LVM's attributes; '?' where there is none.
+// at returns a letter of LVM's attributes; '?' if there is none.
 func at(attributes string, i int) rune {
 	if i >= len(attributes) {
 		return '?'
@@ -178,7 +178,7 @@ func at(attributes string, i int) rune {
 	return rune(attributes[i])
 }
 
-// contentGrows refuses what does not grow, or not while the guest runs.
+// contentGrows refuses content that cannot grow, or not while the guest runs.
 func (g Guest) contentGrows(d Device, disk size.Bytes) error {
 	switch {
 	case d.FS == "LVM2_member":
@@ -204,8 +204,8 @@ func (g Guest) contentGrows(d Device, disk size.Bytes) error {
 	return g.extGrows(d, disk)
 }
 
-// btrfsGrows refuses one on several devices: which of them grows is no matter of its
-// size alone.
+// btrfsGrows refuses a btrfs on several devices: the sizes do not show which of them must
+// grow.
 func (g Guest) btrfsGrows(d Device) error {
 	n := g.Btrfs[d.Path].Devices
 	same := 0
@@ -220,7 +220,7 @@ func (g Guest) btrfsGrows(d Device) error {
 	return nil
 }
 
-// extGrows refuses what resize2fs(8) refuses of a mounted file system.
+// extGrows refuses a mounted file system that resize2fs(8) would refuse.
 func (g Guest) extGrows(d Device, disk size.Bytes) error {
 	e, known := g.Ext[d.Path]
 	if !known {

@@ -8,8 +8,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// FromLayout returns the guest as its image shows it, with its disk called as the kernel
-// most likely does: that, and where things are mounted, only the guest knows.
+// FromLayout returns a guest from the layout of its image. The names of the disk and its
+// devices are those that the kernel most likely uses. Names and mount points are only known
+// in the guest.
 func FromLayout(l *plan.Layout, disk string) Guest {
 	at := "/dev/" + disk
 	g := Guest{Tables: map[string]Table{at: tableOf(l)}}
@@ -36,7 +37,7 @@ func FromLayout(l *plan.Layout, disk string) Guest {
 	return g
 }
 
-// pathsOf returns the paths that the kernel most likely gives the devices.
+// pathsOf returns the most likely paths of the devices in the guest.
 func pathsOf(l *plan.Layout, disk string) map[string]string {
 	path := map[string]string{}
 	for _, d := range l.Devices {
@@ -80,7 +81,7 @@ func groupOf(l *plan.Layout, lv plan.Device) plan.Group {
 	return plan.Group{}
 }
 
-// lastPV returns the one furthest back on the disk.
+// lastPV returns the group's last PV on the disk.
 func lastPV(l *plan.Layout, g plan.Group) string {
 	var last plan.Device
 	for _, name := range g.PVs {

@@ -11,18 +11,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// lsblkOptions are lsblk(8)'s for Lsblk and Probe: pairs of KEY="value" with sizes in
-// bytes and paths in place of names. The pairs are the same from util-linux 2.23 to
-// 2.41; JSON came with 2.27 and writes numbers as strings before 2.33.
+// lsblkOptions are the options of lsblk(8) for Lsblk and Probe: pairs of KEY="value" with
+// sizes in bytes and paths instead of names. The pairs are the same from util-linux 2.23 to
+// 2.41; JSON came with 2.27 and has numbers as strings before 2.33.
 //
-// lsblk fails at a column that it does not know, so every column here is one that 2.23
-// has. PTTYPE (2.31), MOUNTPOINTS (2.37) and START (2.38) are younger; what they tell
-// comes from other places. Columns whose names are no plain words (FSUSE%, MAJ:MIN)
-// stay out as well: 2.37 printed them as FSUSE_PCT and MAJ_MIN.
+// lsblk fails if it does not know a column, so every column here exists in 2.23. PTTYPE
+// (2.31), MOUNTPOINTS (2.37) and START (2.38) are newer; their values are read elsewhere.
+// Columns with special characters in their names (FSUSE%, MAJ:MIN) are not used either:
+// 2.37 printed them as FSUSE_PCT and MAJ_MIN.
 var lsblkOptions = []string{"-bpP", "-o", "NAME,KNAME,PKNAME,TYPE,SIZE,FSTYPE,MOUNTPOINT,UUID,SERIAL"}
 
-// Lsblk returns the command that lists the block devices of a Linux guest; with a
-// device, that one and all that lie on it. It takes util-linux 2.23 or later.
+// Lsblk returns the command that lists the block devices of a Linux guest; with a device,
+// that device and all on it. It requires util-linux 2.23 or later.
 func Lsblk(device string) []string {
 	command := append([]string{"lsblk"}, lsblkOptions...)
 	if device != "" {
@@ -31,12 +31,12 @@ func Lsblk(device string) []string {
 	return command
 }
 
-// Mounts is the file that lists what is mounted in a Linux guest. lsblk names one mount
-// point of a device, and before util-linux 2.27 none of a device with others on it.
+// Mounts is the file with the mounts of a Linux guest. lsblk prints only one mount point of
+// a device and, before util-linux 2.27, none of a device with others on it.
 const Mounts = "/proc/self/mounts"
 
-// ReadLsblk reads what Lsblk printed, and the guest's Mounts. A device that lies on
-// several others is listed once for each, but for util-linux 2.34, which lists it once.
+// ReadLsblk reads the output of Lsblk, and the guest's Mounts. A device on several others is
+// listed once for each of them, except by util-linux 2.34, which lists it once.
 func ReadLsblk(text, mounts string) ([]Device, error) {
 	r := newReader()
 	for line := range strings.Lines(mounts) {
@@ -51,7 +51,7 @@ func ReadLsblk(text, mounts string) ([]Device, error) {
 	return r.Devices, err
 }
 
-// maxDevices bounds what is taken from a guest.
+// maxDevices limits the number of devices that are read from a guest.
 const maxDevices = 4096
 
 // device reads one line of lsblk.
@@ -70,10 +70,10 @@ func (r *reader) device(line string) error {
 	return nil
 }
 
-// readPairs reads the pairs of one device. lsblk writes as \xHH what is not printable
-// in ASCII, the quotation mark and the backslash; from 2.27 on the backquote and the
-// dollar sign as well. A space stays as it is. The kernel's name of the device is its
-// path as PKNAME has it: "/dev/dm-0" for "/dev/mapper/vg-root".
+// readPairs reads the pairs of one device. lsblk writes quotation marks, backslashes and
+// characters that are not printable ASCII as \xHH; from 2.27 on also backquotes and dollar
+// signs. It does not escape spaces. kernelName is the device's path in the form of PKNAME:
+// "/dev/dm-0" for "/dev/mapper/vg-root".
 func readPairs(line string) (d Device, kernelName string, err error) {
 	into := map[string]*string{"NAME": &d.Path, "KNAME": &kernelName, "PKNAME": &d.Parent, "TYPE": &d.Kind,
 		"FSTYPE": &d.FS, "MOUNTPOINT": &d.Mounted, "UUID": &d.UUID, "SERIAL": &d.Serial}
@@ -138,7 +138,7 @@ func (r *reader) mount(words []string) {
 	r.mounts[words[0]] = append(r.mounts[words[0]], mountLine{octal(words[1]), words[2], slices.Contains(options, "ro")})
 }
 
-// finish joins what different lines say of a device.
+// finish joins what different lines report of a device.
 func (r *reader) finish() error {
 	if len(r.Devices) == 0 {
 		return errors.New("the guest lists no block device")
@@ -155,7 +155,7 @@ func (r *reader) finish() error {
 	return nil
 }
 
-// complete adds to a device what other lines say of it.
+// complete adds to a device what other lines report of it.
 func (r *reader) complete(d *Device) {
 	d.Start, d.Address = r.starts[d.name()], r.addresses[d.Path]
 	mounts := r.mounts[d.Path]
@@ -194,7 +194,7 @@ func octal(s string) string {
 	return b.String()
 }
 
-// MountPoints returns all places where a device is mounted; Swap for swap in use.
+// MountPoints returns all mount points of a device; Swap for swap in use.
 func (d Device) MountPoints() []string {
 	all := slices.Clone(d.Mounts)
 	if d.Mounted != "" && !slices.Contains(all, d.Mounted) {

@@ -8,19 +8,18 @@ import (
 	"strings"
 )
 
-// Identity is what tells a disk from the other disks of a guest. The host's side of it
-// is read from the domain's definition, the guest's side comes from the guest. "" is
-// what is not known.
+// Identity identifies a disk among the disks of a guest. The host's Identity comes from the
+// domain's definition, the guest's from the guest. Unknown fields are "".
 type Identity struct {
 	Serial string
-	// Address is where the disk is attached, in the form that PCIAddress, SCSIAddress,
-	// SATAAddress and IDEAddress give it.
+	// Address is where the disk is attached, in the form of PCIAddress, SCSIAddress,
+	// SATAAddress or IDEAddress.
 	Address string
 }
 
 // Match finds the guest's disk that is the host's: by its serial number, or else by its
-// address. A serial number that both sides know and that differs excludes a disk. It
-// returns ErrNoMatch, or ErrAmbiguous where several disks cannot be told apart.
+// address. It excludes a disk with a different serial number, if both sides know one. It
+// returns ErrNoMatch, or ErrAmbiguous if several disks match.
 func Match(host Identity, guest []Identity) (int, error) {
 	var serial, both, address []int
 	for i, g := range guest {
@@ -53,18 +52,17 @@ func Match(host Identity, guest []Identity) (int, error) {
 	return 0, ErrAmbiguous
 }
 
-// Why Match finds no disk.
+// The errors of Match.
 var (
 	ErrNoMatch   = errors.New("the guest agent lists no disk at its address")
 	ErrAmbiguous = errors.New("the guest agent lists several disks that match it")
 )
 
-// serialBytes is how much of a serial number virtio-blk (virtio 1.2, 5.2.6), ATA and
-// NVMe have room for.
+// serialBytes is the longest serial number of virtio-blk (virtio 1.2, 5.2.6), ATA and NVMe.
 const serialBytes = 20
 
-// sameSerial compares a serial number with what the guest says of it: it may be cut
-// off, and udev puts the vendor and the model in front of it.
+// sameSerial compares a serial number with the guest's, which may be truncated, and to
+// which udev may have prefixed the vendor and the model.
 func sameSerial(host, guest string) bool {
 	guest = strings.TrimSpace(guest)
 	return slices.ContainsFunc([]string{host, host[:min(serialBytes, len(host))]}, func(s string) bool {
@@ -72,14 +70,14 @@ func sameSerial(host, guest string) bool {
 	})
 }
 
-// sameAddress compares addresses. Whatever unit the guest gives to a disk that is a PCI
-// device itself does not count: to Windows, virtio-blk is a SCSI controller.
+// sameAddress compares addresses. It ignores the guest's unit of a disk that is itself a PCI
+// device: for Windows, virtio-blk is a SCSI controller.
 func sameAddress(host, guest string) bool {
 	return host != "" && (guest == host || strings.HasPrefix(guest, host+" "))
 }
 
-// PCIAddress returns the address of a disk that is a PCI device itself: virtio-blk, NVMe.
-// The bus is numbered as the guest does it.
+// PCIAddress returns the address of a disk that is itself a PCI device: virtio-blk, NVMe.
+// bus is the guest's number of the bus.
 func PCIAddress(domain, bus, slot, function uint) string {
 	return fmt.Sprintf("pci %04x:%02x:%02x.%x", domain, bus, slot, function)
 }
@@ -97,8 +95,8 @@ func IDEAddress(controller string, bus, unit uint) string {
 	return on(controller, "ide %d:%d", bus, unit)
 }
 
-// on returns no address if that of the controller is not known: a unit alone would
-// match a disk on another controller.
+// on returns the address of a disk on a controller, "" if the controller's address is not
+// known: a unit alone would match a disk on another controller.
 func on(controller, format string, numbers ...any) string {
 	if controller == "" {
 		return ""
@@ -111,8 +109,8 @@ var (
 	pciDirectory  = regexp.MustCompile(`^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
 )
 
-// address returns the address of a disk from its link in /sys/block. That of a disk on
-// ATA or USB is not known: their numbers there count the ports of all controllers.
+// address returns the address of a disk from its link in /sys/block. It does not know those
+// of disks on ATA or USB: their numbers there count the ports of all controllers.
 func address(link string) string {
 	at := ""
 	for _, name := range strings.Split(link, "/") {

@@ -12,12 +12,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Probe returns the program that says what a Linux guest has: lsblk(8), util-linux 2.23
-// or later, where partitions begin (which lsblk tells only from 2.38 on), what devices
-// lie on several others, what is mounted (without udev, lsblk knows no file systems),
-// what the disks are attached to, the four entries of each disk's MBR or udev's word for
-// the table, what LVM, ext and btrfs say of themselves, and what programs there are.
-// Nothing is ever put into it.
+// Probe returns the program that describes a Linux guest. It prints: the output of lsblk(8),
+// from util-linux 2.23 or later; the offsets of partitions (which lsblk prints only from 2.38
+// on); the devices that lie on several others; the mounts (without udev, lsblk knows no file
+// systems); the addresses of the disks; the four entries of each disk's MBR, or udev's type
+// of the table; the metadata of LVM, ext and btrfs; and which programs are installed. The
+// program is constant: it contains no values.
 func Probe() []string {
 	return []string{"/bin/sh", "-c", `PATH=$PATH:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL
 lsblk ` + strings.Join(lsblkOptions, " ") + ` || exit 1
@@ -39,12 +39,12 @@ pvs --noheadings --separator '|' -o pv_name,pv_attr 2> /dev/null | sed 's/^ */pv
 for t in ` + strings.Join(Tools, " ") + `; do command -v "$t" > /dev/null && echo "tool $t"; done; true`}
 }
 
-// SizeProbe returns the program that says how big a disk is, in units of 512 bytes.
+// SizeProbe returns the program that prints the size of a disk, in units of 512 bytes.
 func (d Disk) SizeProbe() []string {
 	return []string{"cat", "/sys/class/block/" + path.Base(d.Path) + "/size"}
 }
 
-// ReadProbe reads what Probe printed.
+// ReadProbe reads the output of Probe.
 func ReadProbe(text string) (Guest, error) {
 	r := newReader()
 	for line := range strings.Lines(text) {
@@ -56,7 +56,7 @@ func ReadProbe(text string) (Guest, error) {
 	return r.Guest, err
 }
 
-// reader gathers what the lines say.
+// reader collects the information from the lines.
 type reader struct {
 	Guest
 	// paths are the devices' paths by their kernel names: "/dev/mapper/vg-root" by
@@ -65,9 +65,9 @@ type reader struct {
 	starts    map[string]size.Bytes
 	mounts    map[string][]mountLine
 	addresses map[string]string
-	// links say which device lies on which: "/sys/class/block/dm-0/slaves/vdc1".
+	// links has the devices that lie on others: "/sys/class/block/dm-0/slaves/vdc1".
 	links []string
-	// devices is how many devices the btrfs has that is being listed.
+	// devices is the number of devices of the btrfs in the current lines.
 	devices int
 }
 
@@ -94,7 +94,7 @@ func (r *reader) line(line string) error {
 	case len(words) == 3 && words[0] == "sector":
 		n, err := strconv.ParseInt(words[2], 10, 32)
 		if err != nil || n < 512 {
-			return fmt.Errorf("the guest says that %q has sectors of %q bytes", words[1], words[2])
+			return fmt.Errorf("the guest reports that %q has sectors of %q bytes", words[1], words[2])
 		}
 		t := r.Tables["/dev/"+words[1]]
 		t.Sector = size.Bytes(n)
@@ -121,22 +121,22 @@ func (r *reader) line(line string) error {
 	return nil
 }
 
-// firstWords begin lines that are of no use when they are shorter than they should be.
+// firstWords begin lines that are ignored if they are too short.
 var firstWords = []string{"mount", "slave", "pttype", "ext", "mbr", "lvs", "vgs", "pvs", "btrfs", "devid"}
 
-// start reads where a partition begins.
+// start reads the offset of a partition.
 func (r *reader) start(file, sector string) error {
 	sectors, err := strconv.ParseInt(sector, 10, 54)
 	if err != nil || sectors < 0 {
-		return fmt.Errorf("the guest says that %q begins at sector %q", file, sector)
+		return fmt.Errorf("the guest reports that %q begins at sector %q", file, sector)
 	}
-	// The kernel counts these in 512 bytes, whatever the disk's sector.
+	// The kernel's unit is 512 bytes for every sector size.
 	r.starts[strings.TrimSuffix(strings.TrimPrefix(file, "/sys/class/block/"), "/start")] = size.Bytes(sectors) * 512
 	return nil
 }
 
-// pttype takes udev's word for a disk's table (util-linux 2.31 or later), which an agent
-// has that may not read the disk itself.
+// pttype reads udev's type of a disk's table (util-linux 2.31 or later), for agents that may
+// not read the disk.
 func (r *reader) pttype(disk, kind string) {
 	t := r.Tables[disk]
 	known := map[string]table.Kind{"gpt": table.GPT, "dos": table.MBR}[kind]
@@ -178,7 +178,7 @@ func (r *reader) ext(device string, words []string) {
 	r.Ext[device] = Ext{Block: 1024 << b[0x18], Bits64: b[0x60]&0x80 != 0, Bigalloc: b[0x65]&0x02 != 0}
 }
 
-// hexBytes reads n bytes as od(1) prints them.
+// hexBytes reads n bytes in the form that od(1) prints.
 func hexBytes(words []string, n int) ([]byte, bool) {
 	if len(words) != n {
 		return nil, false

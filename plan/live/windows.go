@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// WindowsDisk is a disk as Windows has it.
+// WindowsDisk is a disk of a Windows guest.
 type WindowsDisk struct {
 	Number       int
 	Size, Sector size.Bytes
@@ -20,20 +20,20 @@ type WindowsDisk struct {
 	Parts         []WindowsPart
 }
 
-// WindowsPart is a partition of one.
+// WindowsPart is a partition of a WindowsDisk.
 type WindowsPart struct {
 	Number       int
 	Offset, Size size.Bytes
-	// Type is Windows' word: "Basic", "Recovery", "IFS", "Extended".
+	// Type is Windows' name of the type: "Basic", "Recovery", "IFS", "Extended".
 	Type string
-	// Letter is the drive's: "C"; "" for none.
+	// Letter is the drive letter: "C"; "" for none.
 	Letter string
-	// FS is "NTFS", "ReFS", "FAT32"; "" where Windows has no volume.
+	// FS is "NTFS", "ReFS", "FAT32"; "" if Windows has no volume on it.
 	FS string
 }
 
-// WindowsProbe returns the program with which PowerShell says what disks a Windows has, and
-// what lies on them: one line each, its fields divided by "|".
+// WindowsProbe returns the program with which PowerShell lists the disks of a Windows, and
+// their partitions: one line for each, with fields separated by "|".
 func WindowsProbe() string {
 	return strings.Join([]string{
 		"$ErrorActionPreference = 'Stop'",
@@ -46,11 +46,11 @@ func WindowsProbe() string {
 	}, "\n")
 }
 
-// ReadWindowsProbe reads what WindowsProbe printed.
+// ReadWindowsProbe reads the output of WindowsProbe.
 func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 	var disks []WindowsDisk
 	for line := range strings.Lines(text) {
-		// PowerShell 5 prints the letter that a partition does not have as a NUL.
+		// PowerShell 5 prints a missing drive letter as a NUL.
 		fields := strings.Split(strings.TrimSpace(strings.ReplaceAll(line, "\x00", "")), "|")
 		var numbers [3]int64
 		for i := range numbers {
@@ -82,8 +82,8 @@ func ReadWindowsProbe(text string) ([]WindowsDisk, error) {
 	return disks, nil
 }
 
-// WindowsDisks returns the disks of that size; only the one that is meant, if its serial
-// number tells.
+// WindowsDisks returns the disks with a size; only the disk that is meant, if its serial
+// number identifies it.
 func WindowsDisks(all []WindowsDisk, bytes size.Bytes, meant Disk) []WindowsDisk {
 	fits := slices.DeleteFunc(slices.Clone(all), func(d WindowsDisk) bool { return d.Size != bytes })
 	var known []Identity
@@ -96,9 +96,9 @@ func WindowsDisks(all []WindowsDisk, bytes size.Bytes, meant Disk) []WindowsDisk
 	return fits
 }
 
-// Target returns the partition that is to grow when the disk gets that size: the one that
-// where names ("D:"), or else C:, or the only volume that can grow. What Windows could
-// not extend is refused.
+// Target returns the partition that grows when the disk gets size to: the one that where
+// names ("D:"), or else C:, or the only volume that can grow. It refuses a partition that
+// Windows cannot extend.
 func (w WindowsDisk) Target(where string, to size.Bytes) (WindowsPart, error) {
 	p, err := w.choose(where)
 	if err != nil {
@@ -122,7 +122,7 @@ func (w WindowsDisk) Target(where string, to size.Bytes) (WindowsPart, error) {
 
 func isExtended(p WindowsPart) bool { return strings.Contains(p.Type, "Extended") }
 
-// choose finds the partition that is meant.
+// choose returns the partition that where means.
 func (w WindowsDisk) choose(where string) (WindowsPart, error) {
 	extends := func(p WindowsPart) bool {
 		return p.Letter != "" && (strings.EqualFold(p.FS, "NTFS") || strings.EqualFold(p.FS, "ReFS"))
@@ -144,7 +144,7 @@ func (w WindowsDisk) choose(where string) (WindowsPart, error) {
 	}
 	switch {
 	case where != "" && len(found) == 1 && found[0].Letter == Unknown:
-		found[0].Letter = strings.ToUpper(letter) // the script looks whether it is
+		found[0].Letter = strings.ToUpper(letter) // the script checks it
 		return found[0], nil
 	case where != "":
 		return WindowsPart{}, plan.Refuse(plan.NotFound, where, "there is no drive %s on this disk in Windows", where)
@@ -160,7 +160,7 @@ func (w WindowsDisk) choose(where string) (WindowsPart, error) {
 	return WindowsPart{}, plan.Refuse(plan.AmbiguousTarget, "", "several drives could grow: %s", strings.Join(names, ", "))
 }
 
-// letterOf returns the letter of a drive as people write it.
+// letterOf returns the letter of a drive name like "D:" or "D:\".
 func letterOf(where string) string { return strings.TrimSuffix(strings.TrimSuffix(where, `\`), ":") }
 
 func orNothing(fs string) string {
@@ -185,7 +185,7 @@ func (w WindowsDisk) describe(p WindowsPart) string {
 	return fmt.Sprintf("%s (%s)", w.called(p), p.Type)
 }
 
-// WindowsFromLayout returns the disk of a Windows as its image shows it.
+// WindowsFromLayout returns the disk of a Windows from the layout of its image.
 func WindowsFromLayout(l *plan.Layout) WindowsDisk {
 	w := WindowsDisk{Size: l.Size, Sector: l.Sector}
 	if l.Table != nil {
@@ -197,11 +197,11 @@ func WindowsFromLayout(l *plan.Layout) WindowsDisk {
 		}
 		p := WindowsPart{Number: d.Number, Offset: d.Start, Size: d.Size, Type: d.Type, FS: strings.ToUpper(d.Content.Type)}
 		if d.Content.Type == "BitLocker" {
-			p.FS = "NTFS" // Windows extends what it has unlocked
+			p.FS = "NTFS" // Windows extends a BitLocker volume that is unlocked
 		}
 		recovery := d.Content.Role == plan.RoleWindowsRecovery || strings.Contains(d.Type, "recovery")
 		if l.OS == nil && p.FS == "NTFS" && !recovery {
-			p.Letter = Unknown // the letters are kept on another disk
+			p.Letter = Unknown // another disk stores the drive letters
 		}
 		if d.Extended {
 			p.Type = "Extended"
@@ -216,10 +216,9 @@ func WindowsFromLayout(l *plan.Layout) WindowsDisk {
 	return w
 }
 
-// WindowsScript returns what PowerShell runs in a Windows whose disk has got that size: it
-// finds the disk by it, and extends the last partition with the volume on it, if that
-// is the drive that is meant ("C"; "" where its letter is not known). What it prints is
-// for people.
+// WindowsScript returns the PowerShell script for a Windows whose disk has grown to a size.
+// The script finds the disk by that size, and extends the last partition and its volume, if
+// its drive letter is letter ("C"; "" if the letter is not known). Its output is for people.
 func WindowsScript(disk size.Bytes, letter string) string {
 	lines := []string{
 		"$ErrorActionPreference = 'Stop'",
@@ -239,6 +238,6 @@ func WindowsScript(disk size.Bytes, letter string) string {
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// RebootOnly reports whether a guest notices the new size of a disk on that bus only
-// when it starts.
+// RebootOnly reports whether a guest sees the new size of a disk on this bus only after a
+// reboot.
 func RebootOnly(bus string) bool { return bus == "ide" || bus == "sata" || bus == "fdc" }

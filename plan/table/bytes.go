@@ -16,8 +16,8 @@ var (
 	put64 = binary.LittleEndian.PutUint64
 )
 
-// guidText writes a GUID as people do. The first three fields are
-// little-endian on disk (UEFI 2.10 appendix A).
+// guidText returns a GUID as text. The first three fields are little-endian on disk (UEFI
+// 2.10 appendix A).
 func guidText(b []byte) string {
 	return strings.ToUpper(fmt.Sprintf("%08x-%04x-%04x-%x-%x",
 		get32(b), get16(b[4:]), get16(b[6:]), b[8:10], b[10:16]))

@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// extent is a used part of the disk.
+// extent is a part of the disk that is in use.
 type extent struct {
 	start, end size.Bytes
 	what       string
@@ -27,7 +27,7 @@ type collision struct {
 // overlaps sorts the extents and finds those that share bytes.
 func overlaps(used []extent) (found []collision) {
 	slices.SortStableFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
-	var last extent // the one that reaches farthest so far
+	var last extent // the extent with the highest end so far
 	for _, e := range used {
 		if e.start < last.end && e.end > e.start {
 			found = append(found, collision{e, last, min(e.end, last.end) - e.start})
@@ -45,8 +45,8 @@ func (t *Table) checkOverlap(used []extent) {
 	}
 }
 
-// levels sorts what is used into the disk's own and what is inside the
-// extended partition.
+// levels separates the extents directly on the disk from those inside the extended
+// partition.
 func levels(parts []Partition, ebrs []extent) (outer, inner []extent) {
 	inner = ebrs
 	for _, p := range parts {
@@ -59,7 +59,7 @@ func levels(parts []Partition, ebrs []extent) (outer, inner []extent) {
 	return outer, inner
 }
 
-// checkEnd reports partitions that the disk is too short for.
+// checkEnd reports partitions that end beyond the disk.
 func (t *Table) checkEnd() {
 	disk := t.offset(t.sectorsOf(t.DiskSize))
 	for _, p := range t.Partitions {
@@ -74,7 +74,7 @@ func (t *Table) checkGPT(h header) {
 	first, end := t.offset(h.at(gptFirstUsable)), t.offset(h.at(gptLastUsable)+1)
 	used := []extent{{0, t.offset(h.at(gptEntriesLBA) + h.entriesSectors()), "the partition table"}}
 	if h.at(gptMyLBA) != 1 {
-		used = nil // a backup: checkEnd has looked at all that is before it
+		used = nil // a backup: checkEnd has checked everything before it
 	}
 	for _, p := range t.Partitions {
 		used = append(used, p.extent())

@@ -8,19 +8,19 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// maxOffset stands for every offset that does not fit; it is a multiple of
-// all sector sizes.
+// maxOffset stands for every offset that does not fit an int64; it is a multiple of all
+// sector sizes.
 const maxOffset = size.Bytes(math.MaxInt64) &^ (64*size.KiB - 1)
 
 // device reads whole sectors and remembers them.
 type device struct {
 	r       io.ReaderAt
 	sector  size.Bytes
-	sectors uint64 // how many the disk has
+	sectors uint64 // number of sectors of the disk
 	known   map[uint64][]byte
 }
 
-// region is a run of sectors.
+// region is a range of sectors.
 type region struct {
 	lba  uint64
 	data []byte
@@ -41,7 +41,7 @@ func (d *device) has(lba, count uint64) bool {
 	return lba < d.sectors && count <= d.sectors-lba
 }
 
-// read returns sectors that the caller knows to be on the disk.
+// read returns sectors. The caller has checked that they are on the disk.
 func (d *device) read(lba, count uint64) (region, error) {
 	if !d.has(lba, count) {
 		return region{}, fmt.Errorf("read %d sectors at LBA %d: the disk has %d", count, lba, d.sectors)
@@ -60,8 +60,8 @@ func (d *device) read(lba, count uint64) (region, error) {
 	return region{lba, data}, nil
 }
 
-// offset converts an untrusted LBA to bytes. What does not fit becomes
-// maxOffset, which is beyond the end of every disk.
+// offset converts an untrusted LBA to bytes. An LBA that does not fit becomes maxOffset,
+// which is beyond the end of every disk.
 func offset(lba uint64, sector size.Bytes) size.Bytes {
 	if lba > uint64(maxOffset/sector) {
 		return maxOffset

@@ -7,11 +7,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Reasons for which a partition is not moved or deleted, besides those for
-// which none is grown.
+// Reasons for which a partition cannot be moved or deleted, in addition to those for
+// growing.
 var (
 	ErrMoveLeft = errors.New("moving to the left is not supported")
-	// ErrMirrored: the hybrid MBR would go on to describe the old place.
+	// ErrMirrored: the hybrid MBR would still describe the old place.
 	ErrMirrored = errors.New("a hybrid MBR lists the partition as well")
 	// ErrUnusualEBR wraps ErrDamaged, because tools disagree about what such
 	// an extended boot record means.
@@ -20,17 +20,17 @@ var (
 	ErrRenumber   = errors.New("the logical partitions behind it would get other numbers")
 )
 
-// goal is the layout that changes ask for.
+// goal is the layout that the changes lead to.
 type goal struct {
-	parts     []Partition // those that stay, in their places, by number
+	parts     []Partition // the remaining partitions with their new places, by number
 	asked     map[int]Change
-	rearrange bool // some partition moves or goes
+	rearrange bool // a partition moves or is deleted
 }
 
 func (g *goal) part(number int) (Partition, bool) { return find(g.parts, number) }
 func (g *goal) deletes(number int) bool           { return g.asked[number].Delete }
 
-// goal computes the final layout and checks that there is room for it.
+// goal computes the final layout and checks that it fits the disk.
 func (t *Table) goal(newDisk size.Bytes, changes []Change) (*goal, error) {
 	if err := t.editable(newDisk); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (t *Table) goal(newDisk size.Bytes, changes []Change) (*goal, error) {
 	g := &goal{asked: map[int]Change{}}
 	for _, c := range changes {
 		if _, twice := g.asked[c.Number]; twice {
-			return nil, fmt.Errorf("partition %d is to change twice", c.Number)
+			return nil, fmt.Errorf("partition %d has two changes", c.Number)
 		}
 		if _, ok := t.Partition(c.Number); !ok && !c.Delete {
 			return nil, c.refused(ErrNoPartition)
@@ -72,8 +72,8 @@ func (c Change) refused(err error) error {
 	return fmt.Errorf("cannot %s partition %d: %w", verb, c.Number, err)
 }
 
-// arrange adds a partition to the goal, in the place it shall have. The
-// extended partition comes before the logical ones in it.
+// arrange adds a partition to the goal, with its new place. The extended partition is added
+// before the logical ones.
 func (t *Table) arrange(g *goal, p Partition) error {
 	c, asked := g.asked[p.Number]
 	if c.Delete {
@@ -112,12 +112,12 @@ func (t *Table) along(g *goal, p Partition) size.Bytes {
 	before, _ := t.Partition(t.mbr[p.Number].container)
 	now, ok := g.part(before.Number)
 	if !ok {
-		return 0 // the extended one goes, and so must this
+		return 0 // the extended partition is deleted, and so must be this one
 	}
 	return now.Start - before.Start
 }
 
-// moved returns a partition after its change. p is where it would be without.
+// moved returns a partition after its change. p is the partition without the change.
 func (t *Table) moved(g *goal, p Partition) (Partition, error) {
 	before, _ := t.Partition(p.Number)
 	c := g.asked[p.Number]
@@ -130,9 +130,9 @@ func (t *Table) moved(g *goal, p Partition) (Partition, error) {
 	}
 	switch {
 	case start%t.SectorSize != 0:
-		return p, fmt.Errorf("its start, byte %d, is not at a sector's", start)
+		return p, fmt.Errorf("its start, byte %d, is not a multiple of the sector size", start)
 	case c.End%t.SectorSize != 0:
-		return p, fmt.Errorf("its end, byte %d, is not at a sector's", c.End)
+		return p, fmt.Errorf("its end, byte %d, is not a multiple of the sector size", c.End)
 	case c.Start == 0 && p.Start != before.Start:
 		return p, errors.New("the extended partition around it moves, and its new start is not given")
 	case start < p.Start:
@@ -144,8 +144,8 @@ func (t *Table) moved(g *goal, p Partition) (Partition, error) {
 	return p, nil
 }
 
-// logicalsEnd returns how far the logical partitions will reach, if those that are
-// not asked for move along with the extended one.
+// logicalsEnd returns the end of the last logical partition, if logical partitions without a
+// change move with the extended one.
 func (t *Table) logicalsEnd(g *goal, along size.Bytes) (end size.Bytes) {
 	for _, p := range t.Partitions {
 		c, asked := g.asked[p.Number]
@@ -160,8 +160,8 @@ func (t *Table) logicalsEnd(g *goal, along size.Bytes) (end size.Bytes) {
 	return end
 }
 
-// checkMove: by is how far a partition moves on its own, not along with the
-// extended one around it.
+// checkMove checks whether a partition can be moved or deleted. by is how far it moves,
+// without the movement of the extended partition around it.
 func (t *Table) checkMove(p Partition, by size.Bytes) error {
 	if t.Mirrored(p.Number) {
 		return ErrMirrored
@@ -193,8 +193,8 @@ func (t *Table) checkDelete(g *goal, p Partition) error {
 	return nil
 }
 
-// checkEBR: a logical partition can leave its place in the chain only if it
-// has an EBR of its own, with the usual two entries.
+// checkEBR refuses to move or delete a logical partition without an EBR of its own that has
+// the usual two entries.
 func (t *Table) checkEBR(p Partition) error {
 	at := t.mbr[p.Number]
 	if at.index > 1 {
@@ -208,8 +208,8 @@ func (t *Table) checkEBR(p Partition) error {
 	return nil
 }
 
-// checkFinal checks only where partitions end up: one may go to where another
-// one, or the same, has been.
+// checkFinal checks the new places only: a partition may move to a place where another one,
+// or itself, has been.
 func (t *Table) checkFinal(g *goal, newDisk size.Bytes) error {
 	if t.Kind == MBR && len(g.parts) == 0 {
 		return fmt.Errorf("cannot delete all partitions: an MBR without any is not recognised: %w", ErrNoTable)
@@ -234,8 +234,8 @@ func (t *Table) checkFinal(g *goal, newDisk size.Bytes) error {
 	return nil
 }
 
-// checkInside: a partition that stays as it is may be outside of what is
-// usable, as it was.
+// checkInside refuses a partition outside of the usable range. A partition without a change
+// may stay outside.
 func (t *Table) checkInside(p Partition, usable, newDisk size.Bytes) error {
 	before, _ := t.Partition(p.Number)
 	over := p.End() - usable
@@ -245,7 +245,7 @@ func (t *Table) checkInside(p Partition, usable, newDisk size.Bytes) error {
 	case p == before, over <= 0:
 		return nil
 	case t.Kind == MBR && p.End() <= newDisk:
-		return fmt.Errorf("it would end %s behind what is addressable: %w", over, ErrMBRLimit)
+		return fmt.Errorf("it would end %s beyond what is addressable: %w", over, ErrMBRLimit)
 	}
-	return fmt.Errorf("it would end %s behind what is usable of the disk: %w", over, ErrNoRoom)
+	return fmt.Errorf("it would end %s beyond what is usable of the disk: %w", over, ErrNoRoom)
 }

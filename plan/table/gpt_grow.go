@@ -8,17 +8,16 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// gptLayout says where the parts of a GPT go that depend on the disk's end.
+// gptLayout has the places of the parts of a GPT that depend on the disk's end.
 type gptLayout struct {
 	backup     uint64 // LBA of the backup header: the last one
 	entries    uint64 // LBA of the backup entries
 	lastUsable uint64
 }
 
-// gptLayout puts the backup at the end of a disk of the given size, entries
-// right before the header, and makes everything before them usable, as
-// sgdisk, parted and libfdisk do. A backup that is at the end already stays
-// as it is, wherever exactly its tool has put the entries.
+// gptLayout places the backup at the end of a disk of the given size, with the entries right
+// before the header, and makes everything before them usable, like sgdisk, parted and
+// libfdisk. A backup that is at the end already stays in its place, with its entries.
 func (t *Table) gptLayout(newDisk size.Bytes) (gptLayout, error) {
 	primary := t.gpt.primary.header
 	sectors, n := t.sectorsOf(newDisk), primary.entriesSectors()
@@ -38,22 +37,19 @@ func (t *Table) gptLayout(newDisk size.Bytes) (gptLayout, error) {
 	return l, nil
 }
 
-// growGPT computes the whole new structures and leaves it to put to find the
-// sectors that change.
+// growGPT computes the complete new structures; put finds the sectors that change.
 //
-// Order: the backup first, at its new place; as long as the primary is the
-// old one it points to the old backup, which is still there unless the disk
-// grew by less than a table's size, and even then the primary is intact. Then
-// the protective MBR, which nobody believes (Linux only logs a difference).
-// Then the primary: if the power fails between its entries and its header,
-// the kernel finds the backup in the last sector.
+// The order of the writes: first the backup, at its new place. Until the primary is written,
+// it points to the old backup, which still exists, unless the disk grew by less than the size
+// of a table; even then the primary is intact. Then the protective MBR, whose size no system
+// relies on (Linux only logs a difference). Then the primary: if the power fails between its
+// entries and its header, the kernel finds the backup in the last sector.
 //
-// The old backup is left where it was. Linux, libparted, libfdisk and gdisk
-// look for a backup at AlternateLBA and in the last sector, never at places in
-// between; growing a partition over the old one hands it to the file system
-// like any other free sector; and until the primary header is written, it is
-// still the primary's backup. sgdisk -e and sfdisk --relocate leave it too
-// (gdisk 1.0.9, util-linux 2.38); parted erases it.
+// The old backup is not erased. Linux, libparted, libfdisk and gdisk look for a backup at
+// AlternateLBA and in the last sector, never in between. A partition that grows over it
+// overwrites it like any other free sector, and until the primary header is written, it is
+// still the primary's backup. sgdisk -e and sfdisk --relocate do not erase it either (gdisk
+// 1.0.9, util-linux 2.38); parted does.
 func (t *Table) growGPT(newDisk size.Bytes, g *goal) ([]Write, error) {
 	l, err := t.gptLayout(newDisk)
 	if err != nil {
@@ -73,8 +69,8 @@ func (t *Table) growGPT(newDisk size.Bytes, g *goal) ([]Write, error) {
 	return w, nil
 }
 
-// checkUsable: old tables may hold partitions behind LastUsableLBA. They must
-// not be where the backup goes.
+// checkUsable refuses partitions in the place of the backup: old tables may have partitions
+// behind LastUsableLBA.
 func checkUsable(g *goal, backup size.Bytes) error {
 	for _, p := range g.parts {
 		if over := p.End() - backup; over > 0 {
@@ -84,8 +80,8 @@ func checkUsable(g *goal, backup size.Bytes) error {
 	return nil
 }
 
-// grownEntries returns the primary's entry array, in whole sectors, with the new
-// places. A deleted entry is all zero, as UEFI 2.10 §5.3.3 has unused ones.
+// grownEntries returns the primary's entry array, in whole sectors, with the new places. A
+// deleted entry is all zeros, like an unused one in UEFI 2.10 §5.3.3.
 func (t *Table) grownEntries(g *goal) []byte {
 	primary := t.gpt.primary
 	entries := bytes.Clone(primary.entries.data)
@@ -112,8 +108,8 @@ func (t *Table) primaryHeader(l gptLayout, entries []byte) []byte {
 	return h
 }
 
-// backupHeader keeps the backup's own unknown bytes if there is a backup that
-// agrees with the primary, and is made from the primary otherwise.
+// backupHeader returns the backup's header: that of the backup with its unknown bytes, if
+// there is a backup that agrees with the primary, else a copy of the primary's.
 func (t *Table) backupHeader(l gptLayout, entries []byte) []byte {
 	h := header(t.primaryHeader(l, entries))
 	if b := t.gpt.backup; b != nil && agree(t.gpt.primary, *b) {
@@ -129,9 +125,8 @@ func (t *Table) backupHeader(l gptLayout, entries []byte) []byte {
 	return h
 }
 
-// backupEntries returns the same array as the primary's. Behind the array, in the
-// rest of its last sector, a backup that stays where it is keeps its own
-// bytes.
+// backupEntries returns the backup's entry array, which equals the primary's. A backup that
+// stays in its place keeps the bytes after the array in the last sector.
 func (t *Table) backupEntries(l gptLayout, entries []byte) []byte {
 	b := t.gpt.backup
 	if b == nil || b.entries.lba != l.entries || len(b.entries.data) != len(entries) {
@@ -142,10 +137,10 @@ func (t *Table) backupEntries(l gptLayout, entries []byte) []byte {
 	return own
 }
 
-// protectiveMBR is sector 0 with the size of the protective partition set to
-// the new disk's, if it has the form UEFI 2.10 §5.2.3 gives it and so far
-// agreed with the disk. Anything else, a hybrid MBR above all, is someone's
-// intention and stays. The end in CHS stays in any case: no one reads it.
+// protectiveMBR returns sector 0 with the protective partition's size set to that of the new
+// disk, if the MBR has the form of UEFI 2.10 §5.2.3 and agreed with the old disk. Any other
+// MBR, for example a hybrid one, is assumed to be intended and stays unchanged. The end in
+// CHS is never changed: no system reads it.
 func (t *Table) protectiveMBR(newDisk size.Bytes) []byte {
 	boot := t.gpt.boot
 	i, ok := boot.standardProtective()

@@ -21,8 +21,8 @@ const (
 	gptHeaderMin    = 92
 )
 
-// Offsets in a GPT entry, UEFI 2.10 table 5.6. An entry may be larger than
-// 128 bytes; what is behind the name is reserved.
+// Offsets in a GPT entry, UEFI 2.10 table 5.6. An entry may be larger than 128 bytes; the
+// bytes after the name are reserved.
 const (
 	gptEntryGUID  = 16
 	gptEntryFirst = 32
@@ -32,16 +32,15 @@ const (
 	gptEntryMin   = 128
 )
 
-// maxEntriesBytes bounds the entry array, whose size the disk chooses. Linux
-// refuses more than its largest allocation, 4 MiB (efi.c, is_gpt_valid).
-// Everyone writes 16 KiB.
+// maxEntriesBytes limits the size of the entry array, which comes from the disk. Linux
+// refuses more than its largest allocation, 4 MiB (efi.c, is_gpt_valid). All tools write
+// 16 KiB.
 const maxEntriesBytes = 4 << 20
 
 var gptSignature = []byte("EFI PART")
 
-// header is the whole sector that holds a GPT header. Only the fields that
-// are known to change are ever written, so that a larger header, a later
-// revision and the bytes behind it survive.
+// header is the whole sector with a GPT header. Only the fields that must change are written,
+// so that a larger header, a later revision and the bytes after the header are preserved.
 type header []byte
 
 func (h header) signed() bool            { return bytes.HasPrefix(h, gptSignature) }
@@ -53,18 +52,18 @@ func (h header) entrySize() uint64       { return uint64(get32(h[gptEntrySize:])
 func (h header) entriesBytes() uint64    { return h.entryCount() * h.entrySize() }
 func (h header) clone() header           { return bytes.Clone(h) }
 
-// entriesSectors returns how many sectors the entry array takes.
+// entriesSectors returns the number of sectors of the entry array.
 func (h header) entriesSectors() uint64 {
 	sector := uint64(len(h))
 	return (h.entriesBytes() + sector - 1) / sector
 }
 
-// sizeValid: UEFI 2.10 table 5.5 wants 92 ≤ HeaderSize ≤ sector size.
+// sizeValid reports whether 92 ≤ HeaderSize ≤ sector size (UEFI 2.10 table 5.5).
 func (h header) sizeValid() bool {
 	return h.size() >= gptHeaderMin && h.size() <= uint64(len(h))
 }
 
-// checksum is over HeaderSize bytes with the checksum's own field as zero.
+// checksum returns the checksum of HeaderSize bytes, with the checksum's own field as zero.
 func (h header) checksum() uint32 {
 	sum := h.clone()[:h.size()]
 	put32(sum[gptHeaderCRC:], 0)

@@ -16,7 +16,7 @@ type gptCopy struct {
 	entries region // whole sectors; the array may end inside the last one
 }
 
-// gptTable is what Grow edits.
+// gptTable has the parts of a GPT that Grow edits.
 type gptTable struct {
 	boot    bootSector
 	primary gptCopy
@@ -64,8 +64,8 @@ func (t *Table) addCopy(c *gptCopy) {
 	t.structure = append(t.structure, region{c.lba, c.header}, c.entries)
 }
 
-// readBackup looks for the backup where the primary says it is. A bad one is
-// no reason to stop: growing writes a fresh one.
+// readBackup reads the backup at the place that the primary names. A bad backup is not fatal:
+// growing writes a new one.
 func (t *Table) readBackup(d *device) error {
 	primary := t.gpt.primary
 	at := primary.header.at(gptAlternateLBA)
@@ -82,8 +82,8 @@ func (t *Table) readBackup(d *device) error {
 		return err
 	case bad != nil:
 		t.problem(bad.code, "%s", bad.text)
-		// Read what would be its entries, so that Grow need not rewrite
-		// those of them that are right.
+		// Read the sectors of its entries, so that Grow only writes those that are
+		// wrong.
 		if n := primary.header.entriesSectors(); n > 0 && n < at {
 			_, err = d.read(at-n, n)
 		}
@@ -97,7 +97,7 @@ func (t *Table) readBackup(d *device) error {
 	return nil
 }
 
-// agree compares what must be the same in both copies.
+// agree reports whether all fields are equal that must be the same in both copies.
 func agree(a, b gptCopy) bool {
 	return a.header.at(gptFirstUsable) == b.header.at(gptFirstUsable) &&
 		a.header.at(gptLastUsable) == b.header.at(gptLastUsable) &&
@@ -107,8 +107,8 @@ func agree(a, b gptCopy) bool {
 		bytes.Equal(a.array(), b.array())
 }
 
-// fallBack is for a bad primary: it looks for a backup, to show what there
-// was. The table is not edited; the problem it notes is fatal.
+// fallBack looks for a backup when the primary is bad, only to show its partitions. The
+// problem is fatal: the table is not edited.
 func (t *Table) fallBack(d *device, boot bootSector, damaged *gptCopy, bad *defect) error {
 	if other := d.otherSectorSize(); other != 0 {
 		t.problem(WrongSectorSize, "the GPT was written for sectors of %d bytes, and the disk is attached with %d", other, t.SectorSize)
@@ -139,8 +139,8 @@ func (t *Table) fallBack(d *device, boot bootSector, damaged *gptCopy, bad *defe
 	return nil
 }
 
-// readCopy reads and judges the copy whose header is at the given LBA. If it
-// is bad, what there is of it comes with the reason, for use as a hint only.
+// readCopy reads and checks the copy whose header is at the given LBA. For a bad copy, it
+// returns the reason and the readable parts, which may only be used as a hint.
 func (d *device) readCopy(at uint64, which string) (*gptCopy, *defect, error) {
 	if !d.has(at, 1) {
 		return nil, &defect{ProblemCode(which + "-missing"), "the disk is too small for a GPT"}, nil
@@ -165,8 +165,8 @@ func (d *device) readCopy(at uint64, which string) (*gptCopy, *defect, error) {
 	return c, nil, nil
 }
 
-// judgeHeader applies the checks of UEFI 2.10 §5.3.2 and of Linux
-// (is_gpt_valid), and bounds everything that is used as a place or a size.
+// judgeHeader applies the checks of UEFI 2.10 §5.3.2 and of Linux (is_gpt_valid), and checks
+// the limits of all offsets and sizes.
 func (d *device) judgeHeader(c *gptCopy, which string) *defect {
 	h, invalid := c.header, ProblemCode(which+"-header-invalid")
 	first, last, entries := h.at(gptFirstUsable), h.at(gptLastUsable), h.at(gptEntriesLBA)
@@ -182,7 +182,7 @@ func (d *device) judgeHeader(c *gptCopy, which string) *defect {
 	case h.entrySize() < gptEntryMin || bits.OnesCount64(h.entrySize()) != 1:
 		return &defect{invalid, fmt.Sprintf("the %s GPT header claims entries of %d bytes", which, h.entrySize())}
 	case h.entriesBytes() > maxEntriesBytes:
-		return &defect{TooManyEntries, fmt.Sprintf("the %s GPT header claims %d entries of %d bytes; %s is the most that is read",
+		return &defect{TooManyEntries, fmt.Sprintf("the %s GPT header claims %d entries of %d bytes; the limit is %s",
 			which, h.entryCount(), h.entrySize(), size.Bytes(maxEntriesBytes))}
 	case last < first:
 		return &defect{invalid, fmt.Sprintf("the %s GPT header claims usable sectors from %d to %d", which, first, last)}
@@ -194,8 +194,8 @@ func (d *device) judgeHeader(c *gptCopy, which string) *defect {
 	return nil
 }
 
-// entriesPlaced: the array lies between its header and the usable sectors,
-// on whichever side of them the header is (UEFI 2.10 figure 5-3).
+// entriesPlaced reports whether the array is between its header and the usable sectors, for a
+// header before or after them (UEFI 2.10 figure 5-3).
 func (c *gptCopy) entriesPlaced(at uint64, d *device) bool {
 	n := c.header.entriesSectors()
 	first, last := c.header.at(gptFirstUsable), c.header.at(gptLastUsable)
@@ -208,8 +208,8 @@ func (c *gptCopy) entriesPlaced(at uint64, d *device) bool {
 	return at > last && at+n <= c.lba
 }
 
-// otherSectorSize returns the sector size an intact GPT was written for, if that
-// is not the device's; 0 if there is none.
+// otherSectorSize returns the sector size for which an intact GPT was written, if that is
+// not the device's; else 0.
 func (d *device) otherSectorSize() size.Bytes {
 	for _, sector := range []size.Bytes{512, 4096} {
 		if sector == d.sector {

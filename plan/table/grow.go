@@ -8,17 +8,17 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Change says where a partition shall be. Start and End are multiples of the
-// sector size.
+// Change is the new place of a partition, or its deletion. Start and End are multiples of
+// the sector size.
 type Change struct {
 	Number int        `json:"number"`
-	Start  size.Bytes `json:"start,omitempty"` // where it shall begin; 0 leaves its start as it is
+	Start  size.Bytes `json:"start,omitempty"` // the new start; 0 keeps the start
 	End    size.Bytes `json:"end,omitempty"`   // exclusive; required unless Delete
 	Delete bool       `json:"delete,omitempty"`
 }
 
-// Write is a run of whole sectors to be written, in the order Grow returns
-// them and each on disk before the next; Grow says what a power cut does then.
+// Write is a range of whole sectors to write. The writes must be done in the order in which
+// Grow returns them, each on disk before the next. Grow describes what a power cut does.
 type Write struct {
 	Offset size.Bytes `json:"offset"`
 	Data   []byte     `json:"data"`
@@ -30,8 +30,7 @@ var (
 	ErrNoPartition = errors.New("no such partition")
 	ErrShrink      = errors.New("shrinking is not supported")
 	ErrNoRoom      = errors.New("no room")
-	// ErrMBRLimit wraps ErrNoRoom: the disk would have room, but an MBR
-	// does not address it.
+	// ErrMBRLimit wraps ErrNoRoom: the disk has room, but an MBR cannot address it.
 	ErrMBRLimit = fmt.Errorf("an MBR addresses 2^32 sectors only: %w", ErrNoRoom)
 )
 
@@ -40,41 +39,36 @@ var (
 // if nothing else changes. Growing or moving a logical partition grows the
 // extended one as far as needed.
 //
-// Partitions move to the right only, and keep their numbers and all that is
-// said about them. Changes are judged by the layout they lead to together: a
-// partition may go to where another one, or itself, has been. Moving the
-// extended partition moves everything in it by the same distance; a change
-// for a logical one in it must then give its start, at least as far right.
-// A logical one takes its EBR along, unless that is the first, which belongs
-// to the start of the extended partition. Deleting what is not there is
-// nothing to do. Of the logical partitions only the last can be deleted, or
-// the last few together, because the others are numbered by their order; an
-// extended one once it is empty.
+// Partitions move only to the right, and keep their numbers and all other properties. Only
+// the layout that all changes together lead to is checked: a partition may move to a place
+// where another one, or itself, has been. When the extended partition moves, all logical
+// ones in it move by the same distance; a change for one of them must then give its start,
+// at least as far right. A logical partition moves with its EBR, unless that is the first
+// EBR, which belongs to the start of the extended partition. Deleting a partition that does
+// not exist does nothing. Only the last logical partitions can be deleted, because logical
+// partitions are numbered in their order, and an extended partition only if it is empty.
 //
-// It returns no writes if all is as it should be. It refuses with ErrDamaged,
-// ErrNoPartition, ErrShrink, ErrNoRoom or ErrMBRLimit, and to move or delete
-// with ErrMoveLeft, ErrMirrored, ErrUnusualEBR, ErrNotEmpty, ErrRenumber or,
-// if an MBR would be left without any partition, ErrNoTable.
+// It returns no writes if nothing has to change. Its errors are ErrDamaged, ErrNoPartition,
+// ErrShrink, ErrNoRoom and ErrMBRLimit; for moves and deletions also ErrMoveLeft,
+// ErrMirrored, ErrUnusualEBR, ErrNotEmpty, ErrRenumber and, if an MBR would have no partition
+// left, ErrNoTable.
 //
-// Growth is safe against a power cut: after any of the writes there is a
-// table with the old or the new ends.
+// Growth is safe against a power cut: after each of the writes, the table has the old or the
+// new ends.
 //
-// With moves this is a promise about the table alone. The data of partitions
-// that move must have been copied before, which nothing written here spoils,
-// and from then on the old table is of no use for the data. A GPT is the old
-// or the new one after any of the writes. In an MBR every partition is as it
-// was or as it shall be, if the extended partition moves or at most one
-// logical partition moves, goes or grows, and if no EBR goes to where one was.
-// With other changes of logical partitions there is no order of writes that
-// would do; then all of them have to be repeated after a power cut. That is
-// possible at any time.
+// With moves, that holds for the table only. The data of partitions that move must have been
+// copied before; the writes do not damage it, but the old table no longer matches it. A GPT
+// is the old or the new one after each of the writes. In an MBR, every partition has its old
+// or its new place, if the extended partition moves or at most one logical partition moves,
+// grows or is deleted, and if no EBR is written to the place of another. For other changes
+// of logical partitions, no order of writes is safe: after a power cut, all writes have to be
+// repeated, which is always possible.
 func (t *Table) Grow(newDisk size.Bytes, changes []Change) ([]Write, error) {
 	writes, _, err := t.grow(newDisk, changes)
 	return writes, err
 }
 
-// Grown returns the table as Read would find it after the writes of Grow. It does
-// no I/O.
+// Grown returns the table that Read would find after the writes of Grow. It does no I/O.
 func (t *Table) Grown(newDisk size.Bytes, changes []Change) (*Table, error) {
 	_, grown, err := t.grow(newDisk, changes)
 	return grown, err
@@ -101,10 +95,9 @@ func (t *Table) grow(newDisk size.Bytes, changes []Change) ([]Write, *Table, err
 	return writes, grown, nil
 }
 
-// prove compares the grown table, as a guest will read it, with what was
-// asked for. It guards against tables in which one number means two things:
-// an EBR's unused entries, say, which Linux ignores as long as they point
-// outside the extended partition, and takes for partitions once that grows.
+// prove compares the grown table, as a guest will read it, with the goal. It detects tables
+// that are ambiguous: for example, Linux ignores an EBR's unused entries as long as they
+// point outside the extended partition, and reads them as partitions once that has grown.
 func (t *Table) prove(grown *Table, g *goal) error {
 	if err := grown.Err(); err != nil {
 		return err
@@ -153,8 +146,8 @@ func (t *Table) checkRoom(c Change, newDisk size.Bytes) error {
 // writer collects the sectors that change.
 type writer []Write
 
-// put compares sectors with what is known to be on the disk, and adds those
-// that differ or are not known.
+// put adds the sectors that differ from the known content of the disk, or whose content is
+// not known.
 func (w *writer) put(t *Table, lba uint64, data []byte, what string) {
 	n := int(t.SectorSize)
 	var run *Write
@@ -172,8 +165,8 @@ func (w *writer) put(t *Table, lba uint64, data []byte, what string) {
 	}
 }
 
-// add takes whole sectors whatever is known of their place. A moved partition
-// may have been copied over what was there since.
+// add adds sectors without a comparison: since they were read, a moved partition may have
+// been copied over them.
 func (w *writer) add(t *Table, lba uint64, data []byte, what string) {
 	*w = append(*w, Write{Offset: t.offset(lba), Data: data, What: what})
 }
@@ -193,8 +186,8 @@ func (t *Table) patched(writes []Write) map[uint64][]byte {
 	return sectors
 }
 
-// memory is a disk made of known sectors; the others read as zeros. Read only
-// ever asks for whole sectors.
+// memory is a disk of known sectors; other sectors read as zeros. Read only reads whole
+// sectors.
 type memory struct {
 	sector  size.Bytes
 	sectors map[uint64][]byte

@@ -19,16 +19,16 @@ const (
 
 // HiddenSectors returns the boot sector of a volume that moved to another start, with the
 // number of hidden sectors set to the new start: boot code finds the volume by it. ok is
-// false, and nothing has to change, unless boot is an
-// NTFS or FAT boot sector and the number was that of the sectors before from.
+// false, and nothing has to change, unless boot is an NTFS or FAT boot sector and the number
+// matched from.
 //
-// Some tools count a logical volume's hidden sectors from its EBR. That stays
-// right where the EBR moves along, and otherwise can be corrected with a
-// second call that takes from and to from there.
+// Some tools count a logical volume's hidden sectors from its EBR. That number stays right if
+// the EBR moves with the volume; otherwise a second call, with from and to relative to the
+// EBR, corrects it.
 //
-// An exFAT volume is left alone. Its boot sector says where it starts as well,
-// but exFAT §3.1.5 has implementations cope with any value, and a change would
-// need new checksums in both boot regions.
+// An exFAT volume is not changed. Its boot sector contains its start as well, but exFAT
+// §3.1.5 requires implementations to accept any value, and a change would require new
+// checksums in both boot regions.
 func HiddenSectors(boot []byte, sector, from, to size.Bytes) (fixed []byte, ok bool) {
 	fs := volumeKind(boot)
 	if fs != "NTFS" && fs != "FAT" && fs != "FAT32" {
@@ -44,12 +44,11 @@ func HiddenSectors(boot []byte, sector, from, to size.Bytes) (fixed []byte, ok b
 	return fixed, true
 }
 
-// BackupBootSector returns where in a volume of the given size the copy of its
-// boot sector is, counted from the volume's beginning: FAT32 says so, NTFS has
-// it right behind the sectors it calls its own. ok is false if the volume has
-// none, or it would not be a whole sector inside the volume.
+// BackupBootSector returns the offset of the copy of the boot sector in a volume of the given
+// size: FAT32 records it, NTFS has it right after the sectors that it counts as its own. ok
+// is false if the volume has no copy, or it would not be a whole sector in the volume.
 func BackupBootSector(boot []byte, sector, volume size.Bytes) (offset size.Bytes, ok bool) {
-	var at uint64 // in sectors as the volume counts them
+	var at uint64 // in the volume's own sectors
 	switch volumeKind(boot) {
 	case "NTFS":
 		at = get64(boot[bpbNTFSSectors:])
@@ -69,7 +68,7 @@ func BackupBootSector(boot []byte, sector, volume size.Bytes) (offset size.Bytes
 	return offset, offset%sector == 0
 }
 
-// volumeKind is "" for what is no boot sector.
+// volumeKind returns the file system of a boot sector, "" for another sector.
 func volumeKind(boot []byte) string {
 	if len(boot) < 512 || !bootSector(boot).signed() {
 		return ""

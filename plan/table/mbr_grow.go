@@ -2,13 +2,12 @@ package table
 
 import "bytes"
 
-// growMBR edits copies of the MBR and the EBRs and leaves it to put to find
-// those that changed. EBRs that move come first: nothing leads to them until
-// what is before them in the chain, or the MBR if the extended partition
-// moves, is written. The others are written from the outside in, so that at
-// no time a logical partition is larger than what is around it.
+// growMBR edits copies of the MBR and the EBRs; put finds those that have changed. EBRs that
+// move are written first: no link leads to them until the EBR before them in the chain is
+// written, or the MBR if the extended partition moves. The others are written from the
+// outside in, so that a logical partition is never larger than the partition around it.
 //
-// An EBR's old place is never written: it may be inside a partition now.
+// The old place of an EBR is never written: it may be inside a partition now.
 func (t *Table) growMBR(g *goal) []Write {
 	edit := mbrEdit{Table: t, goal: g, mbr: bytes.Clone(t.structure[0].data), ebrs: t.keptEBRs(g)}
 	edit.placePartitions()
@@ -28,17 +27,16 @@ func (t *Table) growMBR(g *goal) []Write {
 	return w
 }
 
-// ebrPlace is an EBR that stays in the chain, and where it goes.
+// ebrPlace is an EBR that stays in the chain, with its new place.
 type ebrPlace struct {
 	from, to uint64
 	sector   bootSector // a copy
 }
 
-// keptEBRs returns the EBRs of the new chain, in its order: up to the one before
-// the first that loses its partition, because no later one has any. Not part
-// of a chain, but kept as well, is the first sector of an extended partition
-// that is no EBR, so that whatever is at the extended partition's new start
-// is not taken for one.
+// keptEBRs returns the EBRs of the new chain, in its order: those before the first one whose
+// partition is deleted, because no later one keeps its partition. It also returns the first
+// sector of an extended partition if that is not an EBR: it is copied to the new start, so
+// that old data there is not read as an EBR.
 func (t *Table) keptEBRs(g *goal) []ebrPlace {
 	extended, _, ok := t.extended(g)
 	if !ok {
@@ -65,8 +63,8 @@ func (t *Table) keptEBRs(g *goal) []ebrPlace {
 	return kept
 }
 
-// extended is the extended partition as it is and as it shall be, if there is
-// one and it stays.
+// extended returns the extended partition before and after the changes, if there is one and
+// it is not deleted.
 func (t *Table) extended(g *goal) (before, now Partition, ok bool) {
 	for _, p := range g.parts {
 		if p.Role == Extended {
@@ -84,8 +82,8 @@ type mbrEdit struct {
 	ebrs []ebrPlace
 }
 
-// entry finds an entry and what its start will count from. It is nil if the
-// EBR it is in leaves the chain.
+// entry returns an entry and the sector from which its start will be counted. The entry is
+// nil if its EBR leaves the chain.
 func (m mbrEdit) entry(at mbrLocation) (e mbrEntry, base uint64) {
 	if at.sector == 0 {
 		return m.mbr.entry(at.index), 0
@@ -113,15 +111,15 @@ func (m mbrEdit) placePartitions() {
 
 func (t *Table) sectors(p Partition) run { return run{t.lba(p.Start), t.lba(p.End())} }
 
-// placeLinks: a link reaches as far as before, as seen from the extended
-// partition, or to the end of a partition that changed, because links may be
-// longer than what they lead to.
+// placeLinks updates the links between EBRs. A link keeps its end relative to the extended
+// partition, because it may be longer than the partition that it leads to, or ends with a
+// partition that has changed.
 func (m mbrEdit) placeLinks() {
 	before, now, _ := m.extended(m.goal)
 	first, along := m.lba(now.Start), m.lba(now.Start-before.Start)
 	for i := 0; i < len(m.ebrs) && i+1 < len(m.Table.ebrs); i++ {
 		e := m.ebrs[i].sector.entry(linkIndex(m.Table.ebrs[i].data))
-		if i+1 == len(m.ebrs) { // the chain ends earlier than it did
+		if i+1 == len(m.ebrs) { // the chain is shorter than before
 			clear(e)
 			return
 		}
@@ -132,8 +130,8 @@ func (m mbrEdit) placeLinks() {
 	}
 }
 
-// changedEnd returns where the partitions in an EBR will end that have a change of
-// their own; 0 if there are none.
+// changedEnd returns the new end of the partitions in an EBR that have a change of their own;
+// 0 if there are none.
 func (m mbrEdit) changedEnd(ebr uint64) (end uint64) {
 	for _, p := range m.goal.parts {
 		if _, asked := m.goal.asked[p.Number]; asked && m.Table.mbr[p.Number].sector == ebr {
@@ -143,9 +141,9 @@ func (m mbrEdit) changedEnd(ebr uint64) (end uint64) {
 	return end
 }
 
-// place gives an entry another place. That start and size fit 32 bits follows
-// from Addressable: no entry starts at 0 (checkMBR), and a link never gets
-// longer than it was or than up to its partition's end.
+// place sets the place of an entry. Start and size fit 32 bits because of Addressable: no
+// entry starts at 0 (checkMBR), and a link becomes no longer than it was or than to the end
+// of its partition.
 func (e mbrEntry) place(base uint64, old, now run) {
 	e.setStart(uint32(now.start - base))
 	e.setCount(uint32(now.end - now.start))

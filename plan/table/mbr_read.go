@@ -4,13 +4,13 @@ import (
 	"fmt"
 )
 
-// mbrLocation says where the numbers of a partition stand on disk.
+// mbrLocation is the place of a partition's entry on disk.
 type mbrLocation struct {
 	sector uint64 // LBA of the MBR or EBR
-	index  int    // which of its four entries
-	base   uint64 // the LBA its start counts from
-	// Of logicals: the partition number of the extended one around them and
-	// the entry in the previous EBR that leads here, nil for the first.
+	index  int    // index of the entry, 0 to 3
+	base   uint64 // the LBA from which its start is counted
+	// For logical partitions: the number of the extended one, and the entry in the
+	// previous EBR that leads here, nil for the first.
 	container int
 	link      *mbrLocation
 }
@@ -52,7 +52,7 @@ func (t *Table) readMBR(d *device, sector0 region, stale bool) error {
 	return nil
 }
 
-// addMBR adds the partition an entry describes.
+// addMBR adds the partition of an entry.
 func (t *Table) addMBR(number int, e mbrEntry, at mbrLocation) {
 	p := Partition{
 		Number:   number,
@@ -94,14 +94,13 @@ type chain struct {
 	*Table
 	d         *device
 	container Partition
-	first     uint64 // LBA of the extended partition, which all links count from
-	sectors   uint64 // its size
-	next      int    // the number the next logical partition gets
+	first     uint64 // LBA of the extended partition, from which all links are counted
+	sectors   uint64 // size of the extended partition
+	next      int    // number of the next logical partition
 }
 
-// readChain follows the EBRs as Linux does (msdos.c, parse_extended): there
-// may be partitions in any of the four entries; the first entry of an
-// extended type leads on.
+// readChain follows the EBRs as Linux does (msdos.c, parse_extended): each of the four entries
+// may be a partition; the first entry with an extended type leads to the next EBR.
 func (t *Table) readChain(d *device, container Partition) error {
 	c := chain{
 		Table: t, d: d, container: container,
@@ -148,7 +147,7 @@ func linkIndex(sector bootSector) int {
 	return -1
 }
 
-// readEBR returns nil where the chain ends, be it properly or not.
+// readEBR returns nil at the end of the chain, also at an invalid one.
 func (c *chain) readEBR(at uint64, seen map[uint64]bool) (bootSector, error) {
 	switch {
 	case seen[at]:
@@ -172,7 +171,7 @@ func (c *chain) readEBR(at uint64, seen map[uint64]bool) (bootSector, error) {
 		if at != c.first {
 			c.problem(EBRSignature, "the chain of logical partitions leads to sector %d, which is not an extended boot record", at)
 		}
-		// An extended partition without any logical may start with
+		// The first sector of an extended partition without logical ones may contain
 		// anything.
 		return nil, nil
 	}
@@ -181,8 +180,8 @@ func (c *chain) readEBR(at uint64, seen map[uint64]bool) (bootSector, error) {
 	return sector, nil
 }
 
-// addLogicals adds the partitions in one EBR. Entries 3 and 4 sometimes hold
-// garbage and count only when they lie within the link's span, as in Linux.
+// addLogicals adds the partitions in one EBR. Entries 3 and 4 may contain garbage: as in
+// Linux, they count only if they lie within the link's span.
 func (c *chain) addLogicals(at, span uint64, sector bootSector, link *mbrLocation) (added int) {
 	for i := range 4 {
 		e := sector.entry(i)

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Offsets in an MBR or EBR, UEFI 2.10 tables 5.1 and 5.2. With sectors larger
-// than 512 bytes they are in the sector's first 512.
+// Offsets in an MBR or EBR, UEFI 2.10 tables 5.1 and 5.2. In sectors larger than 512 bytes,
+// only the first 512 are used.
 const (
 	mbrSignature = 440
 	mbrEntries   = 446
@@ -16,7 +16,7 @@ const (
 
 const protectiveType = 0xEE
 
-// bootSector is a whole sector that may hold four partition entries.
+// bootSector is a whole sector that may have four partition entries.
 type bootSector []byte
 
 func (b bootSector) signed() bool { return b[mbrMagic] == 0x55 && b[mbrMagic+1] == 0xAA }
@@ -26,7 +26,7 @@ func (b bootSector) entry(i int) mbrEntry {
 	return mbrEntry(b[at : at+mbrEntrySize])
 }
 
-// mbrEntry is one of the four, 16 bytes.
+// mbrEntry is one of the four entries, 16 bytes.
 type mbrEntry []byte
 
 func (e mbrEntry) kind() byte        { return e[4] }
@@ -36,10 +36,11 @@ func (e mbrEntry) setStart(n uint32) { put32(e[8:], n) }
 func (e mbrEntry) setCount(n uint32) { put32(e[12:], n) }
 func (e mbrEntry) bootable() bool    { return e[0] == 0x80 }
 
-// used follows Linux (msdos.c): the size decides, not the type.
+// used reports whether the entry is in use. As in Linux (msdos.c), the size decides, not the
+// type.
 func (e mbrEntry) used() bool { return e.count() != 0 }
 
-// extended: the types Linux follows a chain of logical partitions for.
+// extended reports whether the type is one for which Linux reads logical partitions.
 func (e mbrEntry) extended() bool {
 	return e.used() && slices.Contains([]byte{0x05, 0x0F, 0x85}, e.kind())
 }
@@ -55,7 +56,7 @@ func (b bootSector) protective() bool {
 	return false
 }
 
-// protectsLBA1: what Linux and EDK II ask for before they read a GPT.
+// protectsLBA1 reports whether Linux and EDK II would read a GPT behind this MBR.
 func (b bootSector) protectsLBA1() bool {
 	for i := range 4 {
 		if e := b.entry(i); e.kind() == protectiveType && e.start() == 1 {
@@ -65,8 +66,8 @@ func (b bootSector) protectsLBA1() bool {
 	return false
 }
 
-// protectiveSize returns the size of the first protective entry in sectors, which
-// in a standard one is also the LBA of the disk's last sector.
+// protectiveSize returns the size of the first protective entry in sectors. In a standard
+// protective MBR, that is also the LBA of the disk's last sector.
 func (b bootSector) protectiveSize() uint64 {
 	for i := range 4 {
 		if e := b.entry(i); e.kind() == protectiveType {
@@ -76,7 +77,7 @@ func (b bootSector) protectiveSize() uint64 {
 	return 0
 }
 
-// standardProtective finds the entry if it is the only one and starts at
+// standardProtective returns the protective entry if it is the only entry and starts at
 // LBA 1.
 func (b bootSector) standardProtective() (index int, ok bool) {
 	for i := range 4 {
@@ -100,13 +101,12 @@ func (b bootSector) hybrid() bool {
 	return false
 }
 
-// isTable tells an MBR from the boot sector of a file system, which ends in
-// 0x55AA as well and has code or text where the entries would be. As Linux
-// does, it wants every boot indicator to be 0 or 0x80; and something in use.
+// isTable distinguishes an MBR from the boot sector of a file system, which also ends with
+// 0x55AA and has code or text in the place of the entries. Like Linux, it requires every
+// boot indicator to be 0 or 0x80; and at least one entry must be in use.
 //
-// A sector that is recognisably the start of a file system (libparted and
-// libblkid take it for that, Linux does not) is a table only if its entries
-// could be one: all on the disk, none overlapping.
+// A sector that looks like the start of a file system (for libparted and libblkid, not for
+// Linux) is a table only if its entries are plausible: all on the disk, without overlaps.
 func (b bootSector) isTable(sectors uint64) bool {
 	if !b.signed() {
 		return false
@@ -160,8 +160,8 @@ var bootMagics = []struct {
 	{0, "LUKS\xba\xbe", "LUKS"},
 }
 
-// fileSystem names what the sector is the beginning of, or "". The Smart Boot
-// Manager puts a FAT header into its MBR; libparted knows it by "SBML".
+// fileSystem returns the file system that begins with this sector, or "". The Smart Boot
+// Manager has a FAT header in its MBR; libparted recognises it by "SBML".
 func (b bootSector) fileSystem() string {
 	if bytes.HasPrefix(b[0x40:], []byte("SBML")) {
 		return ""

@@ -8,32 +8,32 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// alignment is what ends are rounded down to and the smallest gap worth
-// mentioning, as in parted, gdisk and Windows.
+// alignment is the unit to which ends are rounded down, and the smallest gap that is listed,
+// as in parted, gdisk and Windows.
 const alignment = size.MiB
 
 // Extent is a free part of the disk.
 type Extent struct {
 	Start size.Bytes `json:"start"`
 	Size  size.Bytes `json:"size"`
-	// Logical reports that it is inside the extended partition, so that only
-	// logical partitions can use it.
+	// Logical reports that the extent is in the extended partition: only logical
+	// partitions can use it.
 	Logical bool `json:"logical,omitempty"`
 }
 
-// End returns the first byte behind the extent.
+// End returns the first byte after the extent.
 func (e Extent) End() size.Bytes { return e.Start + e.Size }
 
-// Room returns how far a partition could grow to the right on a disk of newDisk
-// bytes. maxEnd is rounded down to 1 MiB, but never below the present end.
+// Room returns how far a partition could grow to the right on a disk of newDisk bytes. maxEnd
+// is rounded down to 1 MiB, but never below the present end.
 //
-// next is the partition that limits it: the next one by position, for the
-// last logical the primary one behind the extended partition, which grows
-// along. It is nil if the end of the disk or of what the table can address is
-// the limit. Before a logical partition the limit is its EBR.
+// next is the partition that limits the growth: the next one on the disk; for the last
+// logical partition the primary one behind the extended partition, which grows with it. next
+// is nil if the end of the disk, or of what the table can address, is the limit. Before a
+// logical partition, the limit is its EBR.
 //
-// It is an error if the table is damaged, there is no such partition, or
-// newDisk is smaller than the disk.
+// It fails if the table is damaged, the partition does not exist, or newDisk is smaller than
+// the disk.
 func (t *Table) Room(number int, newDisk size.Bytes) (maxEnd size.Bytes, next *Partition, err error) {
 	if err := t.editable(newDisk); err != nil {
 		return 0, nil, err
@@ -49,7 +49,7 @@ func (t *Table) Room(number int, newDisk size.Bytes) (maxEnd size.Bytes, next *P
 	return max(end.Down(alignment), p.End()), next, nil
 }
 
-// limit is Room to the sector.
+// limit is Room without rounding.
 func (t *Table) limit(p Partition, newDisk size.Bytes) (end size.Bytes, next *Partition, err error) {
 	if p.Role == Logical {
 		if end, next, ok := t.nextLogicalUse(p); ok {
@@ -68,9 +68,8 @@ func (t *Table) limit(p Partition, newDisk size.Bytes) (end size.Bytes, next *Pa
 	return max(end, p.End()), next, nil
 }
 
-// Usable returns the last byte, exclusive, that a partition can end at on a disk of
-// newDisk bytes, rounded down to 1 MiB. It is an error if the table is damaged
-// or newDisk is smaller than the disk.
+// Usable returns the highest exclusive end of a partition on a disk of newDisk bytes, rounded
+// down to 1 MiB. It fails if the table is damaged or newDisk is smaller than the disk.
 func (t *Table) Usable(newDisk size.Bytes) (size.Bytes, error) {
 	if err := t.editable(newDisk); err != nil {
 		return 0, err
@@ -79,7 +78,7 @@ func (t *Table) Usable(newDisk size.Bytes) (size.Bytes, error) {
 	return end.Down(alignment), err
 }
 
-// usableEnd returns where the last partition must end on a disk of newDisk bytes.
+// usableEnd returns the highest exclusive end of a partition on a disk of newDisk bytes.
 func (t *Table) usableEnd(newDisk size.Bytes) (size.Bytes, error) {
 	if t.Kind == MBR {
 		return min(t.offset(t.sectorsOf(newDisk)), t.Addressable()), nil
@@ -88,8 +87,8 @@ func (t *Table) usableEnd(newDisk size.Bytes) (size.Bytes, error) {
 	return t.offset(l.lastUsable + 1), err
 }
 
-// nextLogicalUse finds what follows a logical partition inside the extended
-// one: an EBR, which belongs to the first partition in it, or a partition.
+// nextLogicalUse returns what follows a logical partition in the extended one: an EBR, which
+// belongs to the first partition that it describes, or a partition.
 func (t *Table) nextLogicalUse(p Partition) (start size.Bytes, owner *Partition, ok bool) {
 	take := func(at size.Bytes, by Partition) {
 		if at >= p.End() && (!ok || at < start) {
@@ -107,9 +106,9 @@ func (t *Table) nextLogicalUse(p Partition) (start size.Bytes, owner *Partition,
 	return start, owner, ok
 }
 
-// Lead returns how far in front of a logical partition the EBR stands that moves along
-// with it. It is 0 for other partitions, and for the one in the first EBR, which
-// belongs to the start of the extended partition.
+// Lead returns the distance from a logical partition back to the EBR that moves with it. It
+// is 0 for other partitions, and for the one in the first EBR, which belongs to the start of
+// the extended partition.
 func (t *Table) Lead(number int) size.Bytes {
 	p, ok := t.Partition(number)
 	if !ok || p.Role != Logical || len(t.ebrs) == 0 || t.mbr[number].sector == t.ebrs[0].lba {
@@ -118,8 +117,8 @@ func (t *Table) Lead(number int) size.Bytes {
 	return max(0, p.Start-t.offset(t.mbr[number].sector))
 }
 
-// ebrOwner returns the first logical partition an EBR describes; of an EBR without
-// any, it is the extended partition.
+// ebrOwner returns the first logical partition that an EBR describes; the extended partition
+// if the EBR describes none.
 func (t *Table) ebrOwner(e ebr) Partition {
 	var extended Partition
 	for _, p := range t.Partitions {
@@ -133,8 +132,8 @@ func (t *Table) ebrOwner(e ebr) Partition {
 	return extended
 }
 
-// Free lists the gaps of at least 1 MiB, in the order of their places. On a
-// disk that was enlarged it counts what the table will reach once it grows.
+// Free lists the gaps of at least 1 MiB, in the order of their offsets. On a disk that was
+// enlarged, they include the space that the table will reach once it has grown.
 func (t *Table) Free() []Extent {
 	used, end := t.usedExtents()
 	slices.SortFunc(used, func(a, b extent) int { return cmp.Compare(a.start, b.start) })
@@ -147,8 +146,8 @@ func (t *Table) Free() []Extent {
 	return free
 }
 
-// usedExtents is everything but the extended partition, which is a container,
-// and the end of what can be used.
+// usedExtents returns all extents in use, except the extended partition, and the end of the
+// usable space.
 func (t *Table) usedExtents() (used []extent, end size.Bytes) {
 	used = []extent{{0, t.SectorSize, ""}}
 	end = min(t.offset(t.sectorsOf(t.DiskSize)), t.Addressable())
@@ -169,7 +168,7 @@ func (t *Table) usedExtents() (used []extent, end size.Bytes) {
 	return used, end
 }
 
-// splitGap cuts a gap at the borders of the extended partition.
+// splitGap splits a gap at the borders of the extended partition.
 func (t *Table) splitGap(start, end size.Bytes) []Extent {
 	cuts := []size.Bytes{start}
 	for _, p := range t.Partitions {

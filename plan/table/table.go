@@ -1,35 +1,30 @@
-// Package table reads GPT and MBR partition tables and computes the bytes
-// that grow them, and that move partitions to the right or delete them. It is
-// byte-preserving: the new table differs from the old one in the fields that
-// say where things are and how big, in their checksums, in deleted entries,
-// and in nothing else.
+// Package table reads GPT and MBR partition tables, and computes the writes that grow them,
+// move partitions to the right, or delete partitions. It preserves all other bytes: the new
+// table differs from the old one only in offsets, sizes, checksums and deleted entries.
 //
-// It never runs a program, never writes, and never looks at anything but the
-// sectors that hold the table. Every read is bounds-checked, because the bytes
-// come from a guest and may be hostile.
+// It never runs a program, never writes, and reads only the sectors of the table. Every read
+// is bounds-checked, because the bytes come from a guest and may be hostile.
 //
 // Invariants, each held by a property test:
 //
 //   - a partition's number, type, GUID, name and attributes never change, nor
 //     do boot code, the MBR disk signature, reserved and unknown header bytes,
 //     or the order of entries;
-//   - a partition starts elsewhere, always further right, only if a [Change]
-//     says so of it or of the extended partition around it, and goes only if
-//     one says Delete;
-//   - partitions never shrink and never overlap, and nothing is written to
-//     where one will be;
-//   - growing twice to the same layout is growing once: the second call has no
-//     writes;
-//   - whatever prefix of the writes reaches the disk before a power cut, a
-//     valid table can be read from it, with every partition as it was or as it
-//     shall be. The exceptions, all with MBR logicals that move or go, are in
-//     the comment of [Table.Grow].
+//   - a partition gets another start, always further right, only by a [Change]
+//     of it or of the extended partition around it, and is deleted only by a
+//     Change with Delete;
+//   - partitions never shrink and never overlap, and nothing is written to the
+//     new place of a partition;
+//   - a second call for the same layout returns no writes;
+//   - if a power cut stops the writes at any point, a valid table can be read
+//     from the disk, with every partition at its old or its new place. The
+//     exceptions, all with MBR logicals that move or are deleted, are in the
+//     comment of [Table.Grow].
 //
-// Sizes and offsets are bytes everywhere in the API; sectors exist only inside.
+// Sizes and offsets are bytes everywhere in the API; sectors are internal.
 //
-// Sources: UEFI 2.10 §5.2 (MBR, protective MBR) and §5.3 (GPT); the Linux
-// kernel's block/partitions/{efi,msdos}.c, because what the guest's kernel
-// takes for a table is a table.
+// Sources: UEFI 2.10 §5.2 (MBR, protective MBR) and §5.3 (GPT); the Linux kernel's
+// block/partitions/{efi,msdos}.c, because the guest's kernel decides what is a table.
 package table
 
 import (
@@ -45,13 +40,13 @@ import (
 // Kind is the format of a partition table.
 type Kind string
 
-// The two formats this package edits.
+// The two formats.
 const (
 	GPT Kind = "gpt"
 	MBR Kind = "mbr"
 )
 
-// Role is the place of a partition in its table. All of a GPT's are primary.
+// Role is the role of a partition in its table. All partitions of a GPT are primary.
 type Role string
 
 // Roles of MBR partitions.
@@ -63,11 +58,11 @@ const (
 
 // Partition is one entry of a table.
 type Partition struct {
-	// Number is the table's own, 1-based. MBR logicals count from 5 in the
-	// order of their chain, as Linux numbers them.
+	// Number is the number in the table, from 1. MBR logicals are numbered from 5 in the
+	// order of their chain, as in Linux.
 	Number int  `json:"number"`
 	Role   Role `json:"role"`
-	// Start and Size are bytes from the beginning of the disk.
+	// Start is the offset on the disk; Start and Size are in bytes.
 	Start size.Bytes `json:"start"`
 	Size  size.Bytes `json:"size"`
 	// Type is an upper-case GUID (GPT) or "0x83" (MBR). See [TypeName].
@@ -79,45 +74,45 @@ type Partition struct {
 	Bootable   bool   `json:"bootable,omitempty"`   // MBR only
 }
 
-// End returns the first byte behind the partition.
+// End returns the first byte after the partition.
 func (p Partition) End() size.Bytes { return p.Start + p.Size }
 
-// Table is a partition table and the bytes it was read from. The exported
-// fields are what was read; changing them changes nothing on disk.
+// Table is a partition table with the bytes from which it was read. Changing the exported
+// fields does not change the result of Grow.
 type Table struct {
 	Kind       Kind       `json:"kind"`
 	SectorSize size.Bytes `json:"sectorSize"`
 	DiskSize   size.Bytes `json:"diskSize"`
 	// ID is the GPT's disk GUID, or the MBR's disk signature as 0x%08x.
 	ID string `json:"id"`
-	// Partitions are in the order of their numbers, which need not be the
-	// order of their places on the disk.
+	// Partitions are in the order of their numbers, which may differ from the order of
+	// their offsets.
 	Partitions []Partition `json:"partitions"`
 	Problems   []Problem   `json:"problems,omitempty"`
-	// Hybrid reports that the MBR in front of a GPT lists partitions of its
-	// own. They are not updated when the GPT grows.
+	// Hybrid reports that the MBR of a GPT also lists partitions. They are not updated
+	// when the GPT grows.
 	Hybrid bool `json:"hybrid,omitempty"`
 
-	structure []region            // the sectors that make up the table
+	structure []region            // the sectors of the table
 	known     map[uint64][]byte   // every sector that was read, by LBA
 	gpt       *gptTable           // Kind GPT; nil if no copy was readable
-	mbr       map[int]mbrLocation // Kind MBR: where each partition's numbers are
+	mbr       map[int]mbrLocation // Kind MBR: the place of each partition's entry
 	ebrs      []ebr               // Kind MBR: the chain of logical partitions
 }
 
-// ErrNoTable reports that there is neither a GPT nor an MBR with partitions: the
-// disk is empty, or a file system, LUKS or LVM lies straight on it.
+// ErrNoTable reports that there is neither a GPT nor an MBR with partitions: the disk is
+// empty, or has a file system, LUKS or LVM without partitions.
 var ErrNoTable = errors.New("no partition table")
 
-// ErrSectorSize reports that the sector size given is not one disks have.
+// ErrSectorSize reports an invalid sector size.
 var ErrSectorSize = errors.New("sector size must be a power of two from 512 to 65536 bytes")
 
-// Read reads the partition table of a disk of the given size. sector is the
-// logical sector size the guest sees, see [SniffSectorSize]. A rest of the
-// disk that is smaller than a sector is ignored, as guests do.
+// Read reads the partition table of a disk of the given size. sector is the logical sector
+// size that the guest sees, see [SniffSectorSize]. Like guests, it ignores a rest of the disk
+// that is smaller than a sector.
 //
-// A damaged table is no error: what could be read is returned, with Problems.
-// Errors are ErrNoTable, ErrSectorSize, and those of r.
+// A damaged table is not an error: Read returns what it could read, with Problems. Errors are
+// ErrNoTable, ErrSectorSize, and those of r.
 func Read(r io.ReaderAt, disk, sector size.Bytes) (*Table, error) {
 	if sector < 512 || sector > 64*size.KiB || sector&(sector-1) != 0 {
 		return nil, fmt.Errorf("%d bytes: %w", sector, ErrSectorSize)
@@ -149,9 +144,9 @@ func Read(r io.ReaderAt, disk, sector size.Bytes) (*Table, error) {
 	return nil, ErrNoTable
 }
 
-// SniffSectorSize returns which logical sector size a disk was partitioned
-// with: 4096 bytes if a valid GPT header is found there and none is at 512,
-// otherwise 512. An MBR does not say; only whoever attaches the disk knows.
+// SniffSectorSize returns the logical sector size with which a disk was partitioned: 4096
+// bytes if there is a valid GPT header at 4096 and none at 512, otherwise 512. An MBR does
+// not record the sector size; it depends on how the disk is attached.
 func SniffSectorSize(r io.ReaderAt, disk size.Bytes) size.Bytes {
 	for _, sector := range []size.Bytes{512, 4096} {
 		if ok, err := newDevice(r, disk, sector).hasGPT(); ok && err == nil {
@@ -173,9 +168,9 @@ func find(parts []Partition, number int) (Partition, bool) {
 	return Partition{}, false
 }
 
-// Mirrored reports whether a hybrid MBR lists a partition of the GPT as well.
-// The MBR's size of it stays when the GPT's grows, so that a guest which goes
-// by the MBR (Boot Camp did) finds a file system larger than its partition.
+// Mirrored reports whether a hybrid MBR lists a partition of the GPT as well. Its size in the
+// MBR does not change when the GPT grows, so a guest that uses the MBR (as with Boot Camp)
+// would find a file system larger than its partition.
 func (t *Table) Mirrored(number int) bool {
 	p, ok := t.Partition(number)
 	if !ok || !t.Hybrid || t.gpt == nil {
@@ -190,13 +185,12 @@ func (t *Table) Mirrored(number int) bool {
 	return false
 }
 
-// Addressable returns the first byte of a disk that the table cannot reach:
-// 2^32 sectors for an MBR (2 TiB with sectors of 512 bytes), no limit in
-// practice for a GPT.
+// Addressable returns the first byte of a disk that the table cannot address: 2^32 sectors
+// for an MBR (2 TiB with sectors of 512 bytes), in practice no limit for a GPT.
 //
-// An entry's start and size are 32 bits each, so that a partition could end
-// beyond. But fdisk, parted and Windows address no sector past 2^32-1 through
-// an MBR, and neither does this package.
+// An entry's start and size have 32 bits each, so a partition could end beyond that limit.
+// But fdisk, parted and Windows use no sector past 2^32-1 with an MBR, and neither does this
+// package.
 func (t *Table) Addressable() size.Bytes {
 	if t.Kind == MBR {
 		return t.SectorSize << 32
@@ -204,10 +198,9 @@ func (t *Table) Addressable() size.Bytes {
 	return maxOffset
 }
 
-// Fingerprint returns a SHA-256, in hex, of everything the table is on disk: MBR
-// or EBR sectors, both GPT headers and both entry arrays, with their places.
-// It does not depend on the size of the disk, so that it stays the same when
-// the container is enlarged.
+// Fingerprint returns a SHA-256, in hex, of all sectors of the table: MBR or EBR sectors, both
+// GPT headers and both entry arrays, with their offsets. It does not depend on the size of
+// the disk, so it stays the same when the container is enlarged.
 func (t *Table) Fingerprint() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %d\n", t.Kind, t.SectorSize)

@@ -1,6 +1,6 @@
 package table
 
-// GPT partition types callers decide by. Sources: UEFI 2.10 table 5.7;
+// GPT partition types that callers distinguish. Sources: UEFI 2.10 table 5.7;
 // Microsoft, "PARTITION_INFORMATION_GPT"; Discoverable Partitions
 // Specification (UAPI.2); gdisk's parttypes.cc.
 const (
@@ -26,7 +26,7 @@ const (
 	GPTLinuxRootARM  = "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"
 )
 
-// MBR partition types callers decide by.
+// MBR partition types that callers distinguish.
 const (
 	MBRExtendedCHS   = "0x05"
 	MBRNTFS          = "0x07" // exFAT and HPFS as well
@@ -109,8 +109,8 @@ var mbrNames = map[string]string{
 	"0xfb": "VMware VMFS",
 }
 
-// TypeName returns what people call a partition type, or the type itself if it is
-// not a common one.
+// TypeName returns a partition type's name for people, or the type itself if it is not a
+// common one.
 func TypeName(kind Kind, typ string) string {
 	names := mbrNames
 	if kind == GPT {
