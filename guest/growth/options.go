@@ -36,6 +36,9 @@ type Options struct {
 	Confirm func(context.Context, *plan.Plan) error
 	// Saved is a reviewed plan: anything else is refused as stale.
 	Saved *plan.Plan
+	// start boots an appliance on an empty disk of the new size; nil does it on this
+	// host. Tests have another.
+	start func(context.Context) (editSession, error)
 }
 
 // ErrDeclined says that a person said no to the plan.

@@ -86,7 +86,10 @@ func newGrowth(j *job.Job, data growthData, o Options) *growth {
 	g := &growth{Job: domainjob.New(j, nil), data: data, options: o}
 	t := j.Target()
 	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
-	g.steps.Overlays, g.start = g.disks().Images(), g.startSession
+	g.steps.Overlays, g.start = g.disks().Images(), o.start
+	if g.start == nil {
+		g.start = g.startSession
+	}
 	return g
 }
 
