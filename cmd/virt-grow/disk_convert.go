@@ -46,11 +46,13 @@ func (p diskConvertCommand) action(c *cli.Context) error {
 	if err := honestName(given[1], q.To); err != nil {
 		return err
 	}
-	if q.Libvirt, err = p.anyLibvirt(c.Context, c); err != nil {
+	conn, err := p.anyLibvirt(c.Context, c)
+	if err != nil {
 		return err
 	}
-	if q.Libvirt != nil {
-		defer q.Libvirt.Close()
+	if conn != nil {
+		defer conn.Close()
+		q.Libvirt = conn
 	}
 	var o job.Options
 	return p.run(&o, func() (*guest.Outcome, error) { return create.Convert(c.Context, given[0], given[1], q, o) })

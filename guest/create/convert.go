@@ -28,7 +28,12 @@ type ConvertOptions struct {
 	From string
 	To   string
 	// Libvirt is asked which domains run; nil where there is none.
-	Libvirt *domain.Conn
+	Libvirt Libvirt
+}
+
+// Libvirt lists the disks of all domains but one. *domain.Conn does.
+type Libvirt interface {
+	Users(ctx context.Context, but string) ([]domain.User, error)
 }
 
 // conversion is what a job that converts an image has to know.
@@ -108,11 +113,11 @@ func setSourceFormat(img *image.Image, given string) error {
 
 // checkNotRunning refuses the disk of a domain that runs: QEMU's lock shows it as
 // well, unless locking is turned off or the file system has none.
-func checkNotRunning(ctx context.Context, path string, c *domain.Conn) error {
-	if c == nil {
+func checkNotRunning(ctx context.Context, path string, l Libvirt) error {
+	if l == nil {
 		return nil
 	}
-	users, err := c.Users(ctx, "")
+	users, err := l.Users(ctx, "")
 	if err != nil {
 		return err
 	}
