@@ -174,9 +174,9 @@ func (d NewDisk) Steps() []Step {
 	steps := []Step{{Kind: StepCreate, To: d.Size, Seconds: 0.1,
 		Summary: fmt.Sprintf("create %s of %s%s", d.Format, d.Size, preallocated(d.Prealloc))}}
 	if d.FS != "" {
-		steps = append(steps, Step{Kind: StepFormat, Content: d.FS, Seconds: 25, Summary: "make " + d.Inside() + " in it"})
+		steps = append(steps, Step{Kind: StepFormat, Content: d.FS, Seconds: 25, Summary: "create " + d.Inside() + " on it"})
 	}
-	return append(steps, Step{Kind: StepName, Summary: "give it its name: " + d.Path, Seconds: 0.1})
+	return append(steps, Step{Kind: StepName, Summary: "rename it to " + d.Path, Seconds: 0.1})
 }
 
 func preallocated(how string) string {

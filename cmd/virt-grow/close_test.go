@@ -46,7 +46,7 @@ func makeJobOf(t *testing.T, state string, kind string, steps []plan.Step, entri
 // TestClose: whatever a job needs is gone, and some command ends it all the same.
 func TestClose(t *testing.T) {
 	done := func(step plan.StepKind) journal.Entry { return journal.Entry{Kind: journal.Done, Step: string(step)} }
-	grows := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "have the guest use it"}}
+	grows := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "grow the content in the guest"}}
 	for _, c := range []struct {
 		what    string
 		kind    string
@@ -57,7 +57,7 @@ func TestClose(t *testing.T) {
 	}{
 		{what: "online, the disk has grown", kind: online.Kind, steps: grows, accept: true,
 			entries: []journal.Entry{entered(journal.Working), begun("container"), done(plan.StepContainer), begun("inside")},
-			says:    []string{"done: grow vda of gone", "begun, and perhaps done in part: have the guest use it", "xfs_growfs /"}},
+			says:    []string{"done: grow vda of gone", "begun, and perhaps done in part: grow the content in the guest", "xfs_growfs /"}},
 		{what: "online, nothing was sent", kind: online.Kind, steps: grows, entries: []journal.Entry{entered(journal.Working)}, says: []string{"not done: grow vda of gone"}},
 		{what: "growth that looks", kind: growth.Kind},
 		{what: "growth that edits", kind: growth.Kind, entries: []journal.Entry{entered(journal.Editing), begun("fs:sda1")}},

@@ -120,8 +120,8 @@ func TestDiskAttach(t *testing.T) {
 	x.refused(t, "no-hotplug", "disk", "attach", x.Name, data, "--bus", "sata")
 
 	out := x.must(t, "disk", "attach", x.Name, data, "--mount", "/data")
-	if !strings.Contains(out, "the guest calls it /dev/vdb") {
-		t.Error("it does not say what the guest calls it")
+	if !strings.Contains(out, "its name in the guest is /dev/vdb") {
+		t.Error("the name in the guest is missing")
 	}
 	if got := x.mountedAt(t, "/data"); got != "/dev/vdb" {
 		t.Errorf("/data is on %q", got)

@@ -136,8 +136,8 @@ func (c *conversion) checkRoom(ctx context.Context) error {
 func (c *conversion) steps() []plan.Step {
 	return []plan.Step{
 		{Kind: plan.StepCopy, Bytes: c.Size, Summary: "copy " + c.Source + " (" + c.From + ") as " + c.File.Format},
-		{Kind: plan.StepCompare, Bytes: c.Size, Summary: "compare the two"},
-		{Kind: plan.StepName, Summary: "give the copy its name: " + c.File.Path},
+		{Kind: plan.StepCompare, Bytes: c.Size, Summary: "compare the copy with the source"},
+		{Kind: plan.StepName, Summary: "rename the copy to " + c.File.Path},
 	}
 }
 

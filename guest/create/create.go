@@ -127,7 +127,7 @@ func (c *Image) Messages() []string {
 	if c.Disk.FS == "" {
 		return lines
 	}
-	lines = append(lines, "inside: "+c.Disk.Inside()+", UUID "+c.Content.UUID)
+	lines = append(lines, "content: "+c.Disk.Inside()+", UUID "+c.Content.UUID)
 	if c.Disk.FS == "ntfs" && c.Disk.Table == plan.TableNone {
 		lines = append(lines, "Windows wants a partition table on a fixed disk: it will not see this NTFS")
 	}
@@ -202,7 +202,7 @@ func (t Tools) fillInAppliance(ctx context.Context, j *job.Job, path string, d p
 	if err := s.AttachNew(ctx, path, d.Format); err != nil {
 		return nil, err
 	}
-	j.Note("making %s", d.Inside())
+	j.Note("creating %s", d.Inside())
 	layout, err := s.Appliance.Make(ctx, d)
 	if err != nil {
 		return nil, err

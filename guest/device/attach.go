@@ -289,46 +289,47 @@ func (p *attaching) add(kind plan.StepKind, device, format string, args ...any) 
 	p.steps = append(p.steps, plan.Step{Kind: kind, Device: device, Summary: fmt.Sprintf(format, args...)})
 }
 
-// listDevices lists what comes into one of the definitions.
+// listDevices lists what is added to one of the definitions.
 func (p *attaching) listDevices(ctx context.Context, scope domain.Scope) error {
 	_, controllers, err := p.domain.Devices(ctx, scope)
 	if err != nil {
 		return err
 	}
 	if p.Disk.Bus == "scsi" && !slices.Contains(controllers, "scsi") {
-		p.add(plan.StepController, string(scope), "add a virtio-scsi controller %s: there is none", whereText(scope))
+		p.add(plan.StepController, string(scope), "add a virtio-scsi controller to %s, which has none", nameOf(scope))
 	}
 	what := fmt.Sprintf("%s as %s (%s, %s)", filepath.Base(p.Disk.Path), p.Disk.Target, p.Disk.Format, p.Disk.Bus)
 	if scope == domain.Config {
-		p.add(plan.StepDefine, "", "%s into the definition of %s", what, p.domain.Name)
+		p.add(plan.StepDefine, "", "add %s to the definition of %s", what, p.domain.Name)
 	} else {
-		p.add(plan.StepPlug, "", "%s into the running guest", what)
+		p.add(plan.StepPlug, "", "attach %s to the running guest", what)
 	}
 	return nil
 }
 
-// listInside lists what the guest does with it, or what is done in its image.
+// listInside lists what the guest does with the disk, or what is changed in the guest's
+// image.
 func (p *attaching) listInside() {
 	if p.live() && p.Agent {
-		p.add(plan.StepSeen, "", "wait until the guest has it")
+		p.add(plan.StepSeen, "", "wait until the guest sees the disk")
 	}
 	if p.Script != "" && p.live() && p.Exec {
-		p.add(plan.StepInitialise, "", "Windows brings it online, and makes an NTFS on it")
+		p.add(plan.StepInitialise, "", "Windows brings the disk online, and creates an NTFS on it")
 		p.steps[len(p.steps)-1].Script = p.Script
 	}
 	switch {
 	case p.File != nil && p.Made != nil:
-		p.add(plan.StepFstab, "", "fill in the UUID of what was made")
+		p.add(plan.StepFstab, "", "put the UUID of the new file system into the new fstab")
 		fallthrough
 	case p.File != nil:
 		p.steps = append(p.steps, p.File.Steps()...)
 	case p.Mount != nil:
-		p.add(plan.StepFstab, "", "a line for %s in the guest's fstab", p.Mount.Path)
-		p.add(plan.StepMount, "", "mount it at %s", p.Mount.Path)
+		p.add(plan.StepFstab, "", "add a line for %s to the guest's fstab", p.Mount.Path)
+		p.add(plan.StepMount, "", "mount the disk at %s", p.Mount.Path)
 	}
 }
 
-// run makes the job, and runs it. img is the image if it is there.
+// run creates and runs the job. img is the image, if it exists already.
 func (p *attaching) run(ctx context.Context, img *image.Image, locks []string, o Options) (_ *job.Outcome, err error) {
 	var offline *offlineFstab
 	if p.Mount != nil && !p.live() {

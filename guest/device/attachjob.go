@@ -200,21 +200,21 @@ func (a *attachJob) Report(out *job.Outcome) {
 	say("%s has %s: %s", a.domain.Name, a.target, a.path)
 	for _, s := range a.Steps() {
 		if s.Kind == plan.StepController {
-			say("a virtio-scsi controller was added, too (%s)", s.Device)
+			say("a virtio-scsi controller was added as well (%s)", s.Device)
 		}
 	}
 	switch {
 	case a.Name != "":
-		say("the guest calls it %s", a.Name)
+		say("its name in the guest is %s", a.Name)
 	case a.Guest().Running:
-		say("no guest agent says whether the guest has it")
+		say("without a guest agent, it is not known whether the guest sees the disk")
 	default:
-		say("the guest has it at its next start")
+		say("the guest sees the disk at its next start")
 	}
 	a.reportInside(out)
 }
 
-// reportInside says what was made of the disk in the guest, or is left to a person.
+// reportInside says what was done with the disk in the guest, or what the user has to do.
 func (a *attachJob) reportInside(out *job.Outcome) {
 	if a.Made != nil {
 		out.Messages = append(out.Messages, a.Made.Messages()...)
@@ -230,6 +230,6 @@ func (a *attachJob) reportInside(out *job.Outcome) {
 	}
 	out.Messages = append(out.Messages, "in the guest's fstab: "+a.Mount.Entry.String())
 	if a.File == nil {
-		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the fstab from before is "+a.Fstab().Backup())
+		out.Messages = append(out.Messages, "mounted at "+a.Mount.Path+"; the old fstab is "+a.Fstab().Backup())
 	}
 }

@@ -262,7 +262,7 @@ func (p *detaching) steps() []plan.Step {
 			add(plan.StepUnmount, "deactivate the volumes on it in the guest")
 		}
 		if len(p.Entries) > 0 {
-			add(plan.StepFstab, "take %d line(s) out of the guest's fstab", len(p.Entries))
+			add(plan.StepFstab, "remove %d line(s) from the guest's fstab", len(p.Entries))
 		}
 	}
 	var last []plan.Step
@@ -271,19 +271,19 @@ func (p *detaching) steps() []plan.Step {
 		steps, last = append(steps, change[:len(change)-1]...), change[len(change)-1:]
 	}
 	if p.Live != "" {
-		add(plan.StepUnplug, "take %s out of the running guest, once it has let it go", p.Target)
+		add(plan.StepUnplug, "detach %s from the running guest, and wait until the guest has released it", p.Target)
 	}
 	if p.Config != "" {
-		add(plan.StepUndefine, "take %s out of the definition of %s", p.Target, p.domain.Name)
+		add(plan.StepUndefine, "remove %s from the definition of %s", p.Target, p.domain.Name)
 	}
-	steps = append(steps, last...) // after it there is no way back
+	steps = append(steps, last...) // the clean-up, after which nothing can be undone
 	if p.Delete {
 		add(plan.StepDelete, "delete %s", p.Path)
 	}
 	return steps
 }
 
-// locks returns the names under which the image is locked; none if it is not there any more.
+// locks returns the names under which the image is locked; none if it no longer exists.
 func (p *detaching) locks(ctx context.Context) ([]string, error) {
 	stamp, err := image.StampOf(p.Path)
 	if errors.Is(err, fs.ErrNotExist) || p.Path == "" {

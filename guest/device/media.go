@@ -223,7 +223,7 @@ func orNone(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// change changes the medium of a drive there is.
+// change changes the medium of an existing drive.
 func (p *inserting) change() error {
 	p.Old, p.Was = map[domain.Scope]string{}, map[domain.Scope]string{}
 	for _, scope := range p.scopes {
@@ -237,24 +237,25 @@ func (p *inserting) change() error {
 			continue
 		}
 		p.Old[scope], p.Was[scope] = drive.Text, drive.Source
-		what := fmt.Sprintf("%s into %s", filepath.Base(p.ISO), p.Target)
+		what := fmt.Sprintf("insert %s into %s", filepath.Base(p.ISO), p.Target)
 		if p.ISO == "" {
-			what = fmt.Sprintf("%s out of %s", filepath.Base(drive.Source), p.Target)
+			what = fmt.Sprintf("eject %s from %s", filepath.Base(drive.Source), p.Target)
 		}
-		p.steps = append(p.steps, plan.Step{Kind: plan.StepMedium, Device: string(scope), Summary: what + " " + whereText(scope)})
+		p.steps = append(p.steps, plan.Step{Kind: plan.StepMedium, Device: string(scope), Summary: what + " in " + nameOf(scope)})
 	}
 	return nil
 }
 
-func whereText(s domain.Scope) string {
+// nameOf names one of the definitions for people.
+func nameOf(s domain.Scope) string {
 	if s == domain.Live {
-		return "in the running guest"
+		return "the running guest"
 	}
-	return "in the definition"
+	return "the definition"
 }
 
-// addDrive gives the domain a drive. A running guest gets one only on a bus that
-// takes devices while it runs.
+// addDrive adds a drive to the domain; to a running guest only on a bus to which devices can
+// be attached while it runs.
 func (p *inserting) addDrive(ctx context.Context) error {
 	if p.ISO == "" {
 		return nil
@@ -282,7 +283,7 @@ func (p *inserting) addDrive(ctx context.Context) error {
 		if scope == domain.Live {
 			kind = plan.StepPlug
 		}
-		p.steps = append(p.steps, plan.Step{Kind: kind, Summary: fmt.Sprintf("a drive %s (%s) with %s %s", p.Target, bus, filepath.Base(p.ISO), whereText(scope))})
+		p.steps = append(p.steps, plan.Step{Kind: kind, Summary: fmt.Sprintf("add a drive %s (%s) with %s to %s", p.Target, bus, filepath.Base(p.ISO), nameOf(scope))})
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (g *growth) growDomain(ctx context.Context) error {
 
 // prewarm boots the appliance on the closed gate while the guest still runs.
 func (g *growth) prewarm(ctx context.Context) (editSession, error) {
-	g.Note("starting the appliance; the guest runs on")
+	g.Note("starting the appliance; the guest keeps running")
 	s, err := g.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w (the guest was not stopped)", err)
@@ -71,9 +71,9 @@ func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err 
 	return true, g.remember(ctx)
 }
 
-// lookWhileRunning reads the disk of the running guest, which is never clean.
+// lookWhileRunning inspects the disk of the running guest, which is never clean.
 func (g *growth) lookWhileRunning(ctx context.Context, s editSession) (*plan.Layout, error) {
-	g.Note("looking at the disk of the running guest")
+	g.Note("inspecting the disk of the running guest")
 	if err := s.AttachReadOnly(ctx, 0, g.image); err != nil {
 		return nil, err
 	}

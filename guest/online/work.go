@@ -56,7 +56,7 @@ func (p *Plan) Steps() []plan.Step {
 			Summary: fmt.Sprintf("grow %s of %s %s → %s, through %s", g.Disk, g.Name, p.From, p.To, p.Resize.Via)})
 	}
 	if p.InGuest == ByAgent {
-		steps = append(steps, plan.Step{Kind: plan.StepInside, Summary: "have the guest use it: " + p.summary()})
+		steps = append(steps, plan.Step{Kind: plan.StepInside, Summary: "grow the content in the guest: " + p.summary()})
 	}
 	return steps
 }
@@ -69,7 +69,7 @@ func (p *Plan) summary() string {
 		}
 	}
 	if len(programs) == 0 {
-		return "as far as it has to"
+		return "the layers that need it"
 	}
 	return strings.Join(slices.Compact(programs), ", ")
 }
