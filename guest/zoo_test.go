@@ -509,7 +509,7 @@ func realSuite(t *testing.T, s *sessions) {
 	if err := running.Attach(ctx, overlay.Path); err != nil {
 		t.Fatal(err)
 	}
-	layout, err := running.Read(ctx, img.Size, session.Always)
+	layout, err := running.Read(ctx, session.Always, img.Size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -549,7 +549,7 @@ func fstabAlone(t *testing.T, s *sessions) {
 		t.Fatal(err)
 	}
 	defer running.Detach(ctx)
-	layout, err := running.Read(ctx, img.Size, session.Always)
+	layout, err := running.Read(ctx, session.Always, img.Size)
 	if err != nil {
 		t.Fatal(err)
 	}

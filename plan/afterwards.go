@@ -44,7 +44,7 @@ func (b *builder) afterwards(goals []goal) (todo []string) {
 		}
 		command = strings.ReplaceAll(command, "PART", "PARTITION")
 		todo = append(todo, fmt.Sprintf("the content of %s (%s) still has its old size; in the guest, where PARTITION stands for number %d of this disk:\n%s", g.Name, contentName(g.Content.Type), g.Number, command))
-		if p, ok := b.before.entry(g.Device); ok && b.before.Table.Kind == table.MBR && bsdSlice[p.Type] {
+		if p, ok := b.before.entry(g.Device); ok && b.before.tableOf(g.Device).Kind == table.MBR && bsdSlice[p.Type] {
 			b.warn(fmt.Sprintf("%s is a slice of a BSD: if there is a BSD label in it, its partitions stay as they are. In the guest, grow the last one first (FreeBSD: gpart resize -i 1 on the slice, OpenBSD and NetBSD: disklabel -E or -i), then its file system", g.Name))
 		}
 	}

@@ -142,13 +142,13 @@ func place(units []unit, limit size.Bytes) (missing size.Bytes) {
 
 // arrange finds room for partitions that need more bytes (0: all the free space), by
 // moving the partitions behind them. It returns where the partitions end.
-func (b *builder) arrange(needs map[*Device]size.Bytes) ([]End, error) {
-	limit, err := b.before.Table.Usable(b.newSize)
+func (b *onDisk) arrange(needs map[*Device]size.Bytes) ([]End, error) {
+	limit, err := b.disk.Table.Usable(b.newSize)
 	if err != nil {
 		return nil, err
 	}
 	outer, inner := b.units(nil, needs), []unit(nil)
-	if container := b.extended(); container != nil {
+	if container := b.extended(b.disk.Name()); container != nil {
 		inner = b.units(container, needs)
 		i := slices.IndexFunc(outer, func(u unit) bool { return u.device == container })
 		if i >= 0 && len(inner) > 0 {
@@ -191,7 +191,7 @@ func grower(units []unit) *Device {
 }
 
 // ends returns the new places of the partitions that change.
-func (b *builder) ends(placed []unit) ([]End, error) {
+func (b *onDisk) ends(placed []unit) ([]End, error) {
 	var ends []End
 	for _, u := range placed {
 		switch {
@@ -209,11 +209,11 @@ func (b *builder) ends(placed []unit) ([]End, error) {
 
 // units returns the partitions in the container (nil for the disk), in the order of their
 // offsets, from the first that grows on; none if none grows.
-func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit {
+func (b *onDisk) units(container *Device, needs map[*Device]size.Bytes) []unit {
 	var units []unit
 	for i := range b.before.Devices {
 		d := &b.before.Devices[i]
-		if d.Kind != Partition || b.containerOf(d) != container || slices.Contains(b.deleted, d) {
+		if !b.isOn(d) || b.containerOf(d) != container || slices.Contains(b.deleted, d) {
 			continue
 		}
 		u := unit{device: d}
@@ -221,7 +221,7 @@ func (b *builder) units(container *Device, needs map[*Device]size.Bytes) []unit 
 		if percent, ok := b.shares[d]; ok {
 			u.share, u.weight = true, size.Bytes(percent)
 		}
-		u.lead = b.before.Table.Lead(d.Number)
+		u.lead = b.disk.Table.Lead(d.Number)
 		units = append(units, u)
 	}
 	slices.SortFunc(units, func(a, b unit) int { return cmp.Compare(a.device.Start, b.device.Start) })
@@ -244,9 +244,9 @@ func (b *builder) holds(extended *Device, needs map[*Device]size.Bytes) bool {
 	return false
 }
 
-// extended returns the extended partition, nil if there is none.
-func (b *builder) extended() *Device {
-	i := slices.IndexFunc(b.before.Devices, func(d Device) bool { return d.Extended })
+// extended returns the extended partition of a disk, nil if there is none.
+func (b *builder) extended(disk string) *Device {
+	i := slices.IndexFunc(b.before.Devices, func(d Device) bool { return d.Extended && d.Parent == disk })
 	if i < 0 {
 		return nil
 	}
@@ -255,11 +255,11 @@ func (b *builder) extended() *Device {
 
 // containerOf returns the extended partition around a logical one, else nil.
 func (b *builder) containerOf(d *Device) *Device {
-	p, _ := b.before.Table.Partition(d.Number)
+	p, _ := b.before.entry(d)
 	if p.Role != table.Logical {
 		return nil
 	}
-	return b.extended()
+	return b.extended(d.Parent)
 }
 
 // movable refuses to move a partition that would not be found at its new place.
@@ -268,7 +268,7 @@ func (b *builder) movable(neighbour *Device) error {
 		why := fmt.Sprintf(format, args...)
 		return Refuse(ImmovableNeighbor, neighbour.Name, "%s is in the way and must stay where it is: %s", neighbour, why)
 	}
-	t := b.before.Table
+	t := b.before.tableOf(neighbour)
 	p, _ := t.Partition(neighbour.Number)
 	switch {
 	case p.Type == table.GPTBIOSBoot:
@@ -319,12 +319,12 @@ func (b *builder) carried(d *Device) []*Device {
 }
 
 // move adds the steps that copy the partitions to their new places.
-func (b *builder) move(ends []End) {
+func (b *onDisk) move(ends []End) {
 	for _, e := range ends {
 		if e.Start == 0 {
 			continue
 		}
-		d, _ := b.before.Find(fmt.Sprintf("sda%d", e.Number))
+		d, _ := b.before.Find(b.disk.Partition(e.Number))
 		step := Step{Kind: StepMove, Device: d.Name, From: d.Start, To: e.Start, Bytes: d.Size,
 			Summary: fmt.Sprintf("move %s from %s to %s", d, d.Start, e.Start)}
 		for _, v := range b.carried(d) {

@@ -101,9 +101,9 @@ func (b *builder) endsWell(goals []goal) error {
 }
 
 // diskEndsWell refuses to make a disk larger if there is metadata in its last sectors.
-func (b *builder) diskEndsWell() error {
-	disk := b.before.Devices[0]
-	if b.newSize == b.before.Size || disk.AtEnd == "" {
+func (b *onDisk) diskEndsWell() error {
+	disk, _ := b.before.Find(b.disk.Name())
+	if b.newSize == b.disk.Size || disk.AtEnd == "" {
 		return nil
 	}
 	return refuseEnd(disk.Name, "the disk as a whole has %s, which keeps its metadata in the disk's last sectors and does not find it once the disk is larger", disk.AtEnd)

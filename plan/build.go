@@ -13,12 +13,9 @@ import (
 // Build computes the plan for a request on a layout. A plan without steps means that
 // everything has the requested size already. A *Refusal says why there is no plan.
 func Build(l *Layout, target Target, r Request) (*Plan, error) {
-	newSize, err := r.NewSize(l.Size)
+	newSizes, err := newSizes(l, target, r)
 	if err != nil {
 		return nil, err
-	}
-	if target.Block && newSize != l.Size {
-		return nil, Refuse(UnsupportedLayout, target.Path, "cannot grow the block device %s: it has %s, and %s were requested", target.Path, l.Size, newSize)
 	}
 	if l.Hibernated != nil {
 		return nil, l.Hibernated
@@ -30,13 +27,13 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{before: l, after: l.Clone(), request: r, newSize: newSize}
+	b := newBuilder(l, r, newSizes)
 	if err := b.build(chosen); err != nil {
 		return nil, err
 	}
 	p := &Plan{
 		Schema: Schema, Target: target, Request: r,
-		OldSize: l.Size, NewSize: newSize,
+		OldSize: l.Size, NewSize: newSizes[0],
 		Before: l, After: b.after, Steps: b.steps, Warnings: b.warnings, ManualSteps: b.todo,
 		Writes: writes(l, b.steps), Fingerprint: l.Fingerprint(),
 	}
@@ -52,10 +49,31 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 	return p, nil
 }
 
+// newSizes are the sizes that the disks get.
+func newSizes(l *Layout, target Target, r Request) ([]size.Bytes, error) {
+	var sizes []size.Bytes
+	images := target.Images()
+	for i, d := range l.Disks() {
+		to, err := r.NewSize(d.Size)
+		if i > 0 {
+			to, err = r.NewSizeOf(d.Name(), d.Size)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if i < len(images) && images[i].Block && to != d.Size {
+			img := images[i]
+			return nil, Refuse(UnsupportedLayout, img.Path, "cannot grow the block device %s: it has %s, and %s were requested", img.Path, d.Size, to)
+		}
+		sizes = append(sizes, to)
+	}
+	return sizes, nil
+}
+
 // addSafetySteps adds the steps around the edit: overlay, undo file, commit, or those for
 // a guest. extend are the steps that the guest carries out.
 func (p *Plan) addSafetySteps(extend []Step) {
-	if len(p.Steps) == 0 && len(extend) == 0 && p.NewSize == p.OldSize {
+	if len(p.Steps) == 0 && len(extend) == 0 && !p.Resizes() {
 		return
 	}
 	if !p.Target.Guest.extends() {
@@ -68,41 +86,79 @@ func (p *Plan) addSafetySteps(extend []Step) {
 		d, _ := p.After.Find(s.Device)
 		d.Size, d.Content.Size = s.To, s.To
 	}
-	steps := []Step{{Kind: StepOverlay, From: p.OldSize, To: p.NewSize,
-		Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", p.NewSize)}}
+	images := p.images()
+	steps := overlaySteps(images)
 	steps = append(steps, p.Steps...)
 	if g := p.Target.Guest; g != nil {
-		steps = g.withGuestSteps(steps, extend, p.OldSize, p.NewSize)
+		steps = g.withGuestSteps(steps, extend, images)
 		for _, target := range g.Unprotected {
 			p.Warnings = append(p.Warnings, target+" gets no overlay: a rollback does not undo what the guest writes to it during the trial")
 		}
 	} else {
-		steps = append(steps, commitSteps(p.OldSize, p.NewSize)...)
+		steps = append(steps, commitSteps(images)...)
 		steps = append(steps, Step{Kind: StepClean, Summary: "delete the overlay"})
-	}
-	moved := p.Moves()
-	for i := range steps {
-		if steps[i].Kind == StepCommit {
-			steps[i].Bytes = moved
-		}
 	}
 	p.Steps = steps
 	estimate(p.Steps)
 }
 
-// commitSteps returns the steps that commit the overlay into an image that is not in use.
-func commitSteps(from, to size.Bytes) []Step {
-	return []Step{
-		{Kind: StepUndo, Summary: "save the bytes that the commit will overwrite"},
-		{Kind: StepCommit, From: from, To: to, Summary: "commit the overlay into the image"},
-	}
+// imageGrowth is what the plan does to one image.
+type imageGrowth struct {
+	// disk names it in the steps; "" where it is the only one.
+	disk     string
+	from, to size.Bytes
+	moves    size.Bytes
 }
 
-// builder walks from the disk up to each target and collects the steps.
+// images are what the plan does to each image.
+func (p *Plan) images() []imageGrowth {
+	var all []imageGrowth
+	for i, d := range p.Before.Disks() {
+		img := imageGrowth{disk: d.Disk, from: d.Size, to: p.After.Disks()[i].Size}
+		for _, s := range p.Steps {
+			if part, ok := p.Before.Find(s.Device); ok && s.Kind == StepMove && part.Parent == d.Name() {
+				img.moves += s.Bytes
+			}
+		}
+		all = append(all, img)
+	}
+	return all
+}
+
+// overlaySteps create the overlay of each image.
+func overlaySteps(images []imageGrowth) (steps []Step) {
+	for _, img := range images {
+		s := Step{Kind: StepOverlay, Device: img.disk, From: img.from, To: img.to,
+			Summary: fmt.Sprintf("create an overlay of %s; the image is only read from here on", img.to)}
+		if img.disk != "" {
+			s.Summary = fmt.Sprintf("create an overlay of %s for %s; its image is only read from here on", img.to, img.disk)
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// commitSteps write the overlays into images that nobody uses. What they overwrite is
+// saved of all images before the first is written.
+func commitSteps(images []imageGrowth) []Step {
+	var undo, commit []Step
+	for _, img := range images {
+		u := Step{Kind: StepUndo, Device: img.disk, Summary: "save the bytes that the commit will overwrite"}
+		c := Step{Kind: StepCommit, Device: img.disk, From: img.from, To: img.to, Bytes: img.moves, Summary: "commit the overlay into the image"}
+		if img.disk != "" {
+			u.Summary = fmt.Sprintf("save the bytes of %s that the commit will overwrite", img.disk)
+			c.Summary = fmt.Sprintf("commit the overlay of %s into its image", img.disk)
+		}
+		undo, commit = append(undo, u), append(commit, c)
+	}
+	return append(undo, commit...)
+}
+
+// builder walks from the disks up to each target and collects the steps.
 type builder struct {
 	before, after *Layout
 	request       Request
-	newSize       size.Bytes
+	disks         []*onDisk
 	deleted       []*Device
 	steps         []Step
 	warnings      []string
@@ -122,6 +178,27 @@ type builder struct {
 	grown map[string]*Device
 }
 
+// onDisk is the builder's view of one disk.
+type onDisk struct {
+	*builder
+	// disk is the disk as it is before.
+	disk    *DiskLayout
+	newSize size.Bytes
+}
+
+func newBuilder(l *Layout, r Request, newSizes []size.Bytes) *builder {
+	b := &builder{before: l, after: l.Clone(), request: r}
+	for i, d := range l.Disks() {
+		b.disks = append(b.disks, &onDisk{b, d, newSizes[i]})
+		b.after.Disks()[i].Size = newSizes[i]
+		b.now(d.Name()).Size = newSizes[i]
+	}
+	return b
+}
+
+// isOn reports whether the device is a partition of the disk.
+func (b *onDisk) isOn(d *Device) bool { return d.Kind == Partition && d.Parent == b.disk.Name() }
+
 // goal is one target: the device, the devices below it from the disk up, and the size that
 // it should get, 0 for all the free space.
 type goal struct {
@@ -132,19 +209,22 @@ type goal struct {
 }
 
 func (b *builder) build(chosen []*Device) error {
-	b.after.Size = b.newSize
-	b.after.Devices[0].Size = b.newSize
-	if err := b.diskEndsWell(); err != nil {
-		return err
+	for _, d := range b.disks {
+		if err := d.diskEndsWell(); err != nil {
+			return err
+		}
 	}
 	if len(chosen) == 0 {
-		if b.newSize > b.before.Size {
+		if slices.ContainsFunc(b.disks, (*onDisk).grows) {
 			b.warn("only the container grows: the partition table and the file systems do not change")
 		}
 		return nil
 	}
-	if t := b.before.Table; t != nil {
-		for _, problem := range t.Problems {
+	for _, d := range b.disks {
+		if d.disk.Table == nil {
+			continue
+		}
+		for _, problem := range d.disk.Table.Problems {
 			b.warn("partition table: " + problem.Text)
 		}
 	}
@@ -158,8 +238,10 @@ func (b *builder) build(chosen []*Device) error {
 	if err := b.drop(goals); err != nil {
 		return err
 	}
-	if err := b.growPartitions(goals); err != nil {
-		return err
+	for _, d := range b.disks {
+		if err := d.growPartitions(goals); err != nil {
+			return err
+		}
 	}
 	if err := b.endsWell(goals); err != nil {
 		return err
@@ -185,7 +267,7 @@ func (b *builder) goals(chosen []*Device) ([]goal, error) {
 	b.sharing, b.room, b.grown = map[string]int{}, map[string]size.Bytes{}, map[string]*Device{}
 	var sized, sharing, filling []goal
 	for i, d := range chosen {
-		g := goal{Device: d, stack: b.before.stack(d)}
+		g := goal{Device: d, stack: b.stack(d)}
 		if err := b.sound(g.stack); err != nil {
 			return nil, err
 		}
@@ -207,7 +289,9 @@ func (b *builder) goals(chosen []*Device) ([]goal, error) {
 			b.sharing[d.Group]++
 		}
 	}
-	return slices.Concat(sized, sharing, filling), nil
+	goals := slices.Concat(sized, sharing, filling)
+	others, err := b.otherPVs(goals)
+	return append(others, goals...), err
 }
 
 // sound refuses if the target, or a device below it, has a problem.
@@ -239,12 +323,14 @@ func windowsCan(p *Refusal) bool { return p.Reason == NTFSDirty || p.Reason == N
 // readable refuses a damaged table. The content of its partitions was not probed, because
 // the kernel may see other partitions.
 func readable(l *Layout) error {
-	if l.Table == nil {
-		return nil
-	}
-	for _, problem := range l.Table.Problems {
-		if problem.Fatal {
-			return Refuse(TableDamaged, "sda", "the partition table is damaged: %s", problem.Text)
+	for _, d := range l.Disks() {
+		if d.Table == nil {
+			continue
+		}
+		for _, problem := range d.Table.Problems {
+			if problem.Fatal {
+				return Refuse(TableDamaged, d.Name(), "the partition table is damaged: %s", problem.Text)
+			}
 		}
 	}
 	return nil
@@ -308,12 +394,12 @@ func (b *builder) now(name string) *Device {
 
 // growPartitions grows the partitions below the targets, and moves the partitions in
 // their way.
-func (b *builder) growPartitions(goals []goal) error {
+func (b *onDisk) growPartitions(goals []goal) error {
 	b.shares = map[*Device]int{}
 	var grow []*Device
 	needs := map[*Device]size.Bytes{}
 	for _, g := range goals {
-		i := slices.IndexFunc(g.stack, func(d *Device) bool { return d.Kind == Partition })
+		i := slices.IndexFunc(g.stack, b.isOn)
 		if i < 0 || slices.Contains(grow, g.stack[i]) {
 			continue // two volumes of one group: their PV takes all the free space
 		}
@@ -324,6 +410,7 @@ func (b *builder) growPartitions(goals []goal) error {
 		}
 	}
 	if len(grow) == 0 {
+		b.warnUnused(goals)
 		return nil
 	}
 	ends, err := b.places(grow, needs)
@@ -333,17 +420,29 @@ func (b *builder) growPartitions(goals []goal) error {
 	ends = b.leave(ends, goals)
 	b.move(ends)
 	for _, d := range b.deleted {
-		ends = append(ends, End{Number: d.Number, Delete: true})
+		if b.isOn(d) {
+			ends = append(ends, End{Number: d.Number, Delete: true})
+		}
 	}
-	if len(ends) == 0 && b.newSize == b.before.Size {
+	if len(ends) == 0 && !b.grows() {
 		return nil // the disk's end does not change: there is nothing to write
 	}
 	return b.writeTable(ends)
 }
 
+// warnUnused warns of a disk that gets larger when nothing on it grows.
+func (b *onDisk) warnUnused(goals []goal) {
+	uses := func(g goal) bool {
+		return slices.ContainsFunc(g.stack, func(d *Device) bool { return slices.Contains(b.before.under(d), b.disk.Name()) })
+	}
+	if b.grows() && !slices.ContainsFunc(goals, uses) {
+		b.warn(fmt.Sprintf("only the container of %s grows: its partition table and its file systems do not change", b.disk.Name()))
+	}
+}
+
 // places grows the partitions in place if there is enough free space behind them;
 // otherwise the partitions behind them move.
-func (b *builder) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, error) {
+func (b *onDisk) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, error) {
 	var blocked error
 	if len(b.deleted) == 0 && len(b.shares) == 0 {
 		ends, neighbour, err := b.inPlace(grow, needs)
@@ -363,15 +462,15 @@ func (b *builder) places(grow []*Device, needs map[*Device]size.Bytes) ([]End, e
 	case blocked != nil:
 		return nil, blocked
 	}
-	neighbour := b.now(fmt.Sprintf("sda%d", ends[first].Number))
+	neighbour := b.now(b.disk.Partition(ends[first].Number))
 	return nil, Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s is in the way", grow[0].Name, neighbour)
 }
 
 // inPlace grows the partitions into the free space behind each. blocked is the refusal for
 // one that does not get enough because of a neighbour.
-func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []End, blocked *Refusal, err error) {
+func (b *onDisk) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []End, blocked *Refusal, err error) {
 	for _, d := range grow {
-		maxEnd, next, err := b.before.Table.Room(d.Number, b.newSize)
+		maxEnd, next, err := b.disk.Table.Room(d.Number, b.newSize)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot grow partition %d: %w", d.Number, err)
 		}
@@ -396,7 +495,7 @@ func (b *builder) inPlace(grow []*Device, needs map[*Device]size.Bytes) (ends []
 
 // missing returns how many bytes are missing if the partition can grow up to maxEnd; 0 if
 // that is enough for the request.
-func (b *builder) missing(d *Device, need, maxEnd size.Bytes, next *table.Partition) size.Bytes {
+func (b *onDisk) missing(d *Device, need, maxEnd size.Bytes, next *table.Partition) size.Bytes {
 	switch {
 	case need == 0:
 		return b.missed(maxEnd-d.End(), next)
@@ -430,8 +529,8 @@ func (b *builder) needed(stack []*Device, want size.Bytes) size.Bytes {
 // missed returns the free space of the disk that a partition cannot use if it can only
 // grow by reach, because of a neighbour or the table's limit; 0 if reach is enough for the
 // request.
-func (b *builder) missed(reach size.Bytes, next *table.Partition) size.Bytes {
-	if added := b.newSize - b.before.Size; added > 0 {
+func (b *onDisk) missed(reach size.Bytes, next *table.Partition) size.Bytes {
+	if added := b.newSize - b.disk.Size; added > 0 {
 		if reach < added-slack {
 			return added
 		}
@@ -450,24 +549,24 @@ func (b *builder) missed(reach size.Bytes, next *table.Partition) size.Bytes {
 // slack is the space that alignment and the backup table may take.
 const slack = 4 * Granule
 
-func (b *builder) lastEnd() size.Bytes {
+func (b *onDisk) lastEnd() size.Bytes {
 	var end size.Bytes
-	for _, p := range b.before.Table.Partitions {
+	for _, p := range b.disk.Table.Partitions {
 		end = max(end, p.End())
 	}
 	return end
 }
 
 // refuseNeighbour returns the refusal that names the partition in the way.
-func (b *builder) refuseNeighbour(d *Device, missing, maxEnd size.Bytes, next *table.Partition) *Refusal {
+func (b *onDisk) refuseNeighbour(d *Device, missing, maxEnd size.Bytes, next *table.Partition) *Refusal {
 	room := maxEnd - d.End()
-	neighbour := b.now(fmt.Sprintf("sda%d", next.Number))
+	neighbour := b.now(b.disk.Partition(next.Number))
 	return Refuse(ImmovableNeighbor, neighbour.Name, "cannot grow %s: %s needed, %s free; %s is behind it", d.Name, room+missing, room, neighbour)
 }
 
 // refuseSpace returns the refusal for a disk, or a table's limit, that is too small.
-func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
-	t := b.before.Table
+func (b *onDisk) refuseSpace(d *Device, missing size.Bytes) *Refusal {
+	t := b.disk.Table
 	if t.Kind == table.MBR && b.newSize > mbrReach(t) {
 		return Refuse(MBRLimit, d.Name, "cannot grow %s past %s: an MBR partition table with sectors of %d bytes cannot use more, and the disk will have %s", d.Name, mbrReach(t), int64(t.SectorSize), b.newSize)
 	}
@@ -478,23 +577,25 @@ func (b *builder) refuseSpace(d *Device, missing size.Bytes) *Refusal {
 func mbrReach(t *table.Table) size.Bytes { return (1 << 32) * t.SectorSize }
 
 // writeTable adds the step that writes the table with the partitions' new places.
-func (b *builder) writeTable(ends []End) error {
-	grown, err := b.before.Table.Grown(b.newSize, Changes(ends))
+func (b *onDisk) writeTable(ends []End) error {
+	grown, err := b.disk.Table.Grown(b.newSize, Changes(ends))
 	for _, unable := range []error{table.ErrUnusualEBR, table.ErrRenumber, table.ErrNotEmpty, table.ErrNoTable} {
 		if errors.Is(err, unable) {
-			return Refuse(UnsupportedLayout, "sda", "cannot write the partition table: %v", err)
+			return Refuse(UnsupportedLayout, b.disk.Name(), "cannot write such a partition table: %v", err)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the partition table: %w", err)
 	}
-	step := Step{Kind: StepTable, Device: "sda", Ends: ends}
+	step := Step{Kind: StepTable, Device: b.disk.Name(), Ends: ends}
 	var what []string
 	for _, d := range b.deleted {
-		what = append(what, "without "+d.Name)
+		if b.isOn(d) {
+			what = append(what, "without "+d.Name)
+		}
 	}
 	for _, p := range grown.Partitions {
-		was := b.now(fmt.Sprintf("sda%d", p.Number))
+		was := b.now(b.disk.Partition(p.Number))
 		switch {
 		case was == nil || was.Size == p.Size && was.Start == p.Start:
 			continue
@@ -505,7 +606,7 @@ func (b *builder) writeTable(ends []End) error {
 		}
 		was.Start, was.Size = p.Start, p.Size
 	}
-	if b.before.Table.Kind == table.GPT && b.newSize != b.before.Size {
+	if b.disk.Table.Kind == table.GPT && b.grows() {
 		what = append(what, "backup header to the disk's end")
 	}
 	if len(what) == 0 {
@@ -515,15 +616,29 @@ func (b *builder) writeTable(ends []End) error {
 		return b.before.Held
 	}
 	step.Summary = "write the " + strings.ToUpper(string(grown.Kind)) + ": " + strings.Join(what, ", ")
-	b.after.Table = grown
+	if b.disk.Disk != "" {
+		step.Summary = fmt.Sprintf("write the %s of %s: %s", strings.ToUpper(string(grown.Kind)), b.disk.Disk, strings.Join(what, ", "))
+	}
+	b.after.DiskNamed(b.disk.Name()).Table = grown
 	b.steps = append(b.steps, step)
 	return nil
 }
 
-// growCrypt grows an open LUKS container to the size of its device.
+// grows reports whether the disk gets larger.
+func (b *onDisk) grows() bool { return b.newSize > b.disk.Size }
+
+// sector is the sector size of the disk that a device lies on.
+func (b *builder) sector(d *Device) size.Bytes {
+	for _, disk := range b.before.under(d) {
+		return b.before.DiskNamed(disk).Sector
+	}
+	return b.before.Sector
+}
+
+// growCrypt gives an opened LUKS container the size of what it lies on.
 func (b *builder) growCrypt(d *Device) {
 	parent := b.now(d.Parent)
-	to := (parent.Size - parent.Content.Offset).Down(b.before.Sector)
+	to := (parent.Size - parent.Content.Offset).Down(b.sector(d))
 	if to <= b.now(d.Name).Size {
 		return
 	}

@@ -56,7 +56,7 @@ func vault(open bool) *plan.Layout {
 }
 
 func whole(c plan.Content) *plan.Layout {
-	return &plan.Layout{Size: 10 * GiB, Sector: 512, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 10 * GiB, Content: c}}}
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 10 * GiB, Sector: 512}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 10 * GiB, Content: c}}}
 }
 
 func ids(p *plan.Plan) []string {

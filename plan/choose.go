@@ -47,8 +47,7 @@ func (l *Layout) fileSystems() []*Device {
 // choose returns the devices that the request grows; none means the container only.
 func choose(l *Layout, r Request) ([]*Device, error) {
 	if len(r.Grow) == 0 {
-		d, err := chooseAlone(l)
-		return []*Device{d}, err
+		return chooseAlone(l, r)
 	}
 	if r.ContainerOnly() {
 		return nil, nil
@@ -70,11 +69,34 @@ func choose(l *Layout, r Request) ([]*Device, error) {
 	return chosen, nil
 }
 
-// chooseAlone returns the device for a request without --grow, if exactly one is sensible.
-func chooseAlone(l *Layout) (*Device, error) {
+// chooseAlone returns the devices for a request without --grow: on each disk that grows,
+// exactly one must be sensible.
+func chooseAlone(l *Layout, r Request) ([]*Device, error) {
+	var chosen []*Device
+	for _, disk := range l.Disks() {
+		if !r.Grows(disk.Name(), l.Name()) {
+			continue
+		}
+		d, err := chooseOn(l, disk.Name())
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(chosen, d) {
+			chosen = append(chosen, d)
+		}
+	}
+	return chosen, nil
+}
+
+// chooseOn returns the device for one of the disks, if exactly one is sensible.
+func chooseOn(l *Layout, disk string) (*Device, error) {
+	elsewhere := func(d *Device) bool { return !slices.Contains(l.under(d), disk) }
 	found := l.fileSystems()
+	if len(l.More) > 0 {
+		found = slices.DeleteFunc(found, elsewhere)
+	}
 	if l.OS != nil && l.OS.Root != "" {
-		if d, ok := l.Find(l.OS.Root); ok {
+		if d, ok := l.Find(l.OS.Root); ok && (len(l.More) == 0 || !elsewhere(d)) {
 			return d, nil
 		}
 	}
@@ -210,7 +232,7 @@ func (l *Layout) matcher(name string) func(*Device) bool {
 	if guid, ok := strings.CutPrefix(name, "PARTUUID="); ok {
 		return func(d *Device) bool {
 			p, ok := l.entry(d)
-			return ok && guid != "" && strings.EqualFold(partUUID(l.Table, p), guid)
+			return ok && guid != "" && strings.EqualFold(partUUID(l.tableOf(d), p), guid)
 		}
 	}
 	if label, ok := strings.CutPrefix(name, "PARTLABEL="); ok {
@@ -229,7 +251,7 @@ func (l *Layout) matcher(name string) func(*Device) bool {
 		letter := strings.ToUpper(name)
 		return func(d *Device) bool { return slices.Contains(d.Content.Mounted, letter) }
 	}
-	if m := diskName.FindStringSubmatch(name); m != nil {
+	if m := diskName.FindStringSubmatch(name); m != nil && len(l.More) == 0 {
 		if m[1] == "" {
 			return func(d *Device) bool { return d.Kind == Disk }
 		}
@@ -242,12 +264,24 @@ func (l *Layout) matcher(name string) func(*Device) bool {
 	}
 }
 
-// entry returns a partition's entry in the table.
+// tableOf returns the table of a partition's disk, and nil for any other device.
+func (l *Layout) tableOf(d *Device) *table.Table {
+	if d.Kind != Partition {
+		return nil
+	}
+	if disk := l.DiskNamed(d.Parent); disk != nil {
+		return disk.Table
+	}
+	return nil
+}
+
+// entry returns a partition's entry in its table.
 func (l *Layout) entry(d *Device) (p table.Partition, ok bool) {
-	if d.Kind != Partition || l.Table == nil {
+	t := l.tableOf(d)
+	if t == nil {
 		return p, false
 	}
-	return l.Table.Partition(d.Number)
+	return t.Partition(d.Number)
 }
 
 // partUUID returns Linux's PARTUUID of a partition: its GUID, or on an MBR disk the disk's

@@ -47,7 +47,7 @@ func TestFilled(t *testing.T) {
 
 // The plan has the size that the file system will have, not its partition's.
 func TestBuildExactSize(t *testing.T) {
-	l := &plan.Layout{Size: 200 * MiB, Sector: 512, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 200 * MiB, Content: smallGroups()}}}
+	l := &plan.Layout{DiskLayout: plan.DiskLayout{Size: 200 * MiB, Sector: 512}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 200 * MiB, Content: smallGroups()}}}
 	p, err := plan.Build(l, plan.Target{Path: "x"}, plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: 262 * MiB}})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestBuildExactSize(t *testing.T) {
 func TestBuildLimit(t *testing.T) {
 	c := smallGroups()
 	c.Max, c.MaxWhy = 32*GiB, "for a reason"
-	l := &plan.Layout{Size: 200 * MiB, Sector: 512, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 200 * MiB, Content: c}}}
+	l := &plan.Layout{DiskLayout: plan.DiskLayout{Size: 200 * MiB, Sector: 512}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 200 * MiB, Content: c}}}
 	_, err := plan.Build(l, plan.Target{Path: "x"}, plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: 60 * GiB}})
 	r, ok := plan.IsRefusal(err)
 	if !ok || r.Reason != plan.FSLimit || r.Size != 32*GiB {

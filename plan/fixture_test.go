@@ -140,7 +140,7 @@ func mustRead(s sparse) *table.Table {
 
 // layout makes a layout of a table, with contents by partition number.
 func layout(disk size.Bytes, t *table.Table, contents map[int]plan.Content) *plan.Layout {
-	l := &plan.Layout{Size: disk, Sector: 512, Table: t,
+	l := &plan.Layout{DiskLayout: plan.DiskLayout{Size: disk, Sector: 512, Table: t},
 		Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: disk}}}
 	for _, p := range t.Partitions {
 		l.Devices = append(l.Devices, plan.Device{

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // Guest is the domain of the disk when the plan was made, and how the job treats it. It
@@ -88,22 +86,22 @@ const (
 
 // withGuestSteps returns the steps of the edit, with the steps for the guest around them,
 // and the steps that the guest itself carries out after its start.
-func (g *Guest) withGuestSteps(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
+func (g *Guest) withGuestSteps(edit, extend []Step, images []imageGrowth) []Step {
 	var steps []Step
 	if g.Running {
 		steps = append(steps, g.shutdown())
 	}
 	steps = append(steps, edit...)
 	if g.Trial {
-		steps = append(steps, g.trial(edit, extend, oldSize, newSize)...)
+		steps = append(steps, g.trial(edit, extend, images)...)
 	} else {
-		steps = append(steps, commitSteps(oldSize, newSize)...)
+		steps = append(steps, commitSteps(images)...)
 		if g.Running {
 			steps = append(steps, Step{Kind: StepStart, Summary: "start " + g.Name})
 			steps = append(steps, extend...)
 		}
 	}
-	return append(steps, Step{Kind: StepClean, Summary: g.cleaning()})
+	return append(steps, Step{Kind: StepClean, Summary: g.cleaning(len(images))})
 }
 
 func (g *Guest) shutdown() Step {
@@ -118,7 +116,7 @@ func (g *Guest) shutdown() Step {
 	return Step{Kind: StepShutdown, Summary: fmt.Sprintf("shut %s down: %s", g.Name, strings.Join(methods, ", then "))}
 }
 
-func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
+func (g *Guest) trial(edit, extend []Step, images []imageGrowth) []Step {
 	var targets []string
 	for _, d := range g.Disks {
 		targets = append(targets, d.Target)
@@ -131,8 +129,10 @@ func (g *Guest) trial(edit, extend []Step, oldSize, newSize size.Bytes) []Step {
 	steps = append(steps, g.health(edit))
 	for i, d := range g.Disks {
 		s := Step{Kind: StepPivot, Device: d.Target, Summary: fmt.Sprintf("commit %s live, and pivot to its image", d.Target)}
-		if i == 0 {
-			s.From, s.To = oldSize, newSize
+		for j, img := range images {
+			if img.disk == d.Target || i == 0 && j == 0 {
+				s.From, s.To = img.from, img.to
+			}
 		}
 		steps = append(steps, s)
 	}
@@ -166,8 +166,8 @@ func (h Health) text() string {
 	return strings.Join(parts, ", ")
 }
 
-func (g *Guest) cleaning() string {
-	if g.Trial && len(g.Disks) > 1 {
+func (g *Guest) cleaning(images int) string {
+	if g.Trial && len(g.Disks) > 1 || images > 1 {
 		return "delete the overlays"
 	}
 	return "delete the overlay"

@@ -1,26 +1,26 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/plan/superblock"
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Layout is the content of a disk as it was probed.
+// Layout is the content of a disk, or of several disks of one guest, as it was probed.
 type Layout struct {
-	// Size is the disk's virtual size.
-	Size size.Bytes `json:"size"`
-	// Sector is the disk's logical sector size.
-	Sector size.Bytes `json:"sector"`
-	// Table is the partition table; nil when there is none.
-	Table *table.Table `json:"-"`
-	// Devices are the disk itself, then every block device on it, each after the devices
-	// below it.
+	DiskLayout
+	// More are the other disks, where there are several.
+	More []DiskLayout `json:"more_disks,omitempty"`
+	// Devices are the disks with their partitions, then every other block device, each
+	// after the devices below it. The first disk is the first device.
 	Devices []Device `json:"devices"`
 	Groups  []Group  `json:"groups,omitempty"`
 	OS      *OS      `json:"os,omitempty"`
@@ -32,6 +32,112 @@ type Layout struct {
 	// Held says what uses partitions of the disk in the appliance and cannot be stopped,
 	// so that the table cannot be changed.
 	Held *Refusal `json:"held,omitempty"`
+}
+
+// DiskLayout is one disk as a whole.
+type DiskLayout struct {
+	// Disk is the disk's target in its domain, "vda", where the layout has several
+	// disks: then its devices are named after it. The device of a disk by itself is
+	// "sda".
+	Disk string `json:"disk,omitempty"`
+	// Size is the disk's virtual size.
+	Size size.Bytes `json:"size"`
+	// Sector is the disk's logical sector size.
+	Sector size.Bytes `json:"sector"`
+	// Table is the partition table; nil when there is none.
+	Table *table.Table `json:"-"`
+}
+
+// Name is the name of the disk's device.
+func (d *DiskLayout) Name() string { return cmp.Or(d.Disk, "sda") }
+
+// Partition is the name of the partition with that number.
+func (d *DiskLayout) Partition(number int) string {
+	return PartitionName(d.Name(), strconv.Itoa(number))
+}
+
+// PartitionName names a partition of a disk as Linux does: vda1, nvme0n1p1.
+func PartitionName(disk, number string) string {
+	if endsInDigit(disk) {
+		disk += "p"
+	}
+	return disk + number
+}
+
+// PartitionNumber is what follows the disk in the name of one of its partitions: a
+// number, and "" for the disk itself. ok is false for a device that is neither.
+func PartitionNumber(name, disk string) (number string, ok bool) {
+	rest, ok := strings.CutPrefix(name, disk)
+	if !ok || rest == "" {
+		return "", ok
+	}
+	if endsInDigit(disk) {
+		rest, ok = strings.CutPrefix(rest, "p")
+	}
+	return rest, ok && rest != "" && strings.Trim(rest, "0123456789") == ""
+}
+
+func endsInDigit(name string) bool {
+	return name != strings.TrimRight(name, "0123456789")
+}
+
+// Disks are all disks of the layout.
+func (l *Layout) Disks() []*DiskLayout {
+	disks := []*DiskLayout{&l.DiskLayout}
+	for i := range l.More {
+		disks = append(disks, &l.More[i])
+	}
+	return disks
+}
+
+// DiskNamed returns the disk whose device has that name; nil if there is none.
+func (l *Layout) DiskNamed(name string) *DiskLayout {
+	for _, d := range l.Disks() {
+		if d.Name() == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// under are the disks that a device lies on.
+func (l *Layout) under(d *Device) []string {
+	switch {
+	case d == nil:
+		return nil
+	case d.Kind == Disk:
+		return []string{d.Name}
+	case d.Kind != LV:
+		parent, _ := l.Find(d.Parent)
+		return l.under(parent)
+	}
+	return l.underGroup(d.Group)
+}
+
+// underGroup are the disks that PVs of a group lie on.
+func (l *Layout) underGroup(group string) (disks []string) {
+	if g := l.group(group); g != nil {
+		for _, name := range g.PVs {
+			pv, _ := l.Find(name)
+			disks = append(disks, l.under(pv)...)
+		}
+	}
+	slices.Sort(disks)
+	return slices.Compact(disks)
+}
+
+// Lacks reports whether PVs of a group are not on the disks of the layout.
+func (l *Layout) Lacks(group string) bool {
+	g := l.group(group)
+	return g != nil && g.Missing > 0
+}
+
+// DisksOf returns the disks that hold a group, if all its PVs are there.
+func (l *Layout) DisksOf(group string) []string {
+	if l.Lacks(group) {
+		return nil
+	}
+	return l.underGroup(group)
 }
 
 // OS is the operating system that inspection found.
@@ -211,19 +317,10 @@ func (l *Layout) group(name string) *Group {
 // Clone copies the layout so that it can be changed.
 func (l *Layout) Clone() *Layout {
 	c := *l
+	c.More = slices.Clone(l.More)
 	c.Devices = slices.Clone(l.Devices)
 	c.Groups = slices.Clone(l.Groups)
 	return &c
-}
-
-func (l *Layout) startOnDisk(d *Device) size.Bytes {
-	for d != nil && d.Kind != Partition && d.Kind != Disk {
-		d = l.parent(d)
-	}
-	if d == nil {
-		return 0
-	}
-	return d.Start
 }
 
 // Fingerprint returns a SHA-256 over everything that a plan depends on: sizes, the table's
@@ -244,8 +341,10 @@ func (l *Layout) Fingerprint() string {
 		Layout *Layout
 		Table  string
 	}{Layout: c}
-	if l.Table != nil {
-		facts.Table = l.Table.Fingerprint()
+	for _, d := range l.Disks() {
+		if d.Table != nil {
+			facts.Table += d.Table.Fingerprint()
+		}
 	}
 	data, err := json.Marshal(facts)
 	if err != nil {

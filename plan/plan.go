@@ -58,6 +58,44 @@ type Target struct {
 	SectorSize size.Bytes `json:"sector_size"`
 	// Guest is the domain of the disk; an image without a domain has none.
 	Guest *Guest `json:"guest,omitempty"`
+	// More are the guest's other disks that the plan changes.
+	More []DiskTarget `json:"more_disks,omitempty"`
+}
+
+// DiskTarget is the image of another disk of the same guest.
+type DiskTarget struct {
+	// Disk is the disk by its target in the domain: "vdb".
+	Disk string `json:"disk"`
+	// Path is absolute, with symbolic links resolved.
+	Path   string `json:"path"`
+	Format string `json:"format" jsonschema:"enum=qcow2,enum=raw"`
+	// Block reports that the image is a block device.
+	Block bool `json:"block,omitempty"`
+	// Backing is the chain below the image, nearest first.
+	Backing []Link `json:"backing,omitempty"`
+	// SectorSize is 512 or 4096.
+	SectorSize size.Bytes `json:"sector_size"`
+	// Pool is the storage pool in whose words the definition names the disk; "" where
+	// it names a path.
+	Pool string `json:"pool,omitempty"`
+}
+
+// Images are all images, in the order of the layout's disks. One that is alone has no
+// Disk.
+func (t *Target) Images() []DiskTarget {
+	first := DiskTarget{Path: t.Path, Format: t.Format, Block: t.Block, Backing: t.Backing, SectorSize: t.SectorSize}
+	if t.Guest != nil {
+		first.Pool = t.Guest.Pool
+	}
+	if t.Guest != nil && len(t.More) > 0 {
+		first.Disk = t.Guest.Disk
+	}
+	return append([]DiskTarget{first}, t.More...)
+}
+
+// Target is the image as a target by itself.
+func (d DiskTarget) Target() Target {
+	return Target{Path: d.Path, Format: d.Format, Block: d.Block, Backing: d.Backing, SectorSize: d.SectorSize}
 }
 
 // Link is one image of a backing chain.
@@ -72,6 +110,16 @@ func (p *Plan) Targets() []string {
 		return nil
 	}
 	return append([]string{p.Grows}, p.Also...)
+}
+
+// Resizes reports whether a disk gets larger.
+func (p *Plan) Resizes() bool {
+	for i, d := range p.Before.Disks() {
+		if p.After.Disks()[i].Size != d.Size {
+			return true
+		}
+	}
+	return false
 }
 
 // Changes reports whether the plan does anything at all.
@@ -266,6 +314,8 @@ func (p *Plan) check() error {
 		return errors.New("the plan has no layout")
 	case p.OldSize <= 0 || p.NewSize < p.OldSize:
 		return fmt.Errorf("the plan shrinks the disk from %d to %d bytes", p.OldSize, p.NewSize)
+	case len(p.Before.More) != len(p.Target.More) || len(p.After.More) != len(p.Target.More):
+		return errors.New("the plan has not the same disks everywhere")
 	}
 	seen := map[string]bool{}
 	for _, s := range p.Steps {

@@ -141,7 +141,10 @@ func ParseGrowTarget(s string) (GrowTarget, error) {
 
 // Request is what the user asked for.
 type Request struct {
+	// Size is the size of the disk, or of the first of several.
 	Size Amount `json:"size"`
+	// More are the sizes of other disks of the same guest.
+	More []DiskSize `json:"more_disks,omitempty"`
 	// Grow is empty if the planner chooses what grows.
 	Grow []GrowTarget `json:"grow,omitempty"`
 	// Delete names the partitions to delete.
@@ -156,6 +159,13 @@ type Request struct {
 	NTFS NTFSWay `json:"ntfs,omitempty"`
 	// Check says how thoroughly file systems are checked; "" is CheckAuto.
 	Check CheckMode `json:"check,omitempty"`
+}
+
+// DiskSize is the requested size of one of several disks.
+type DiskSize struct {
+	// Disk is the disk's target in the domain.
+	Disk string `json:"disk"`
+	Size Amount `json:"size"`
 }
 
 // CheckMode says how thoroughly file systems are checked before and after they grow.
@@ -177,16 +187,37 @@ func (r Request) ContainerOnly() bool {
 
 // NewSize returns the disk's size after the request, for a disk of now bytes.
 func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
-	to, err := r.Size.From(now)
+	return r.Size.newSize("the disk", now)
+}
+
+// NewSizeOf is NewSize for another disk. One that nothing is asked for keeps its size.
+func (r Request) NewSizeOf(disk string, now size.Bytes) (size.Bytes, error) {
+	for _, d := range r.More {
+		if d.Disk == disk {
+			return d.Size.newSize("disk "+disk, now)
+		}
+	}
+	return now, nil
+}
+
+// Grows reports whether the request has a size for the disk. The first disk of several
+// is first.
+func (r Request) Grows(disk, first string) bool {
+	return disk == first || slices.ContainsFunc(r.More, func(d DiskSize) bool { return d.Disk == disk })
+}
+
+// newSize is the size that a disk of now bytes gets.
+func (a Amount) newSize(disk string, now size.Bytes) (size.Bytes, error) {
+	to, err := a.From(now)
 	if err != nil {
 		return 0, err
 	}
 	// The exact present size needs no rounding.
-	if r.Size.Mode == Absolute && r.Size.Bytes == now {
+	if a.Mode == Absolute && a.Bytes == now {
 		return now, nil
 	}
 	if to < now {
-		return 0, Refuse(Shrink, "", "cannot make the disk %s: it already has %s (%d bytes), and virt-grow only grows", r.Size.Bytes, now, int64(now))
+		return 0, Refuse(Shrink, "", "cannot make %s %s: it already has %s (%d bytes), and virt-grow only grows", disk, a.Bytes, now, int64(now))
 	}
 	return to, nil
 }

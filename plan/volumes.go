@@ -36,51 +36,103 @@ func (v *Allocation) bound() bool {
 
 // stack returns the devices from the disk up to d, which grow in this order. The parent of
 // an LV is the PV that growingPV returns.
-func (l *Layout) stack(d *Device) []*Device {
+func (b *builder) stack(d *Device) []*Device {
 	var up []*Device
 	for d != nil {
 		up = append(up, d)
-		d = l.parent(d)
+		d = b.parent(d)
 	}
 	slices.Reverse(up)
 	return up
 }
 
-// parent returns the device that d lies on, nil for the disk.
-func (l *Layout) parent(d *Device) *Device {
-	name := d.Parent
+// parent returns the device that d lies on, nil for a disk.
+func (b *builder) parent(d *Device) *Device {
 	if d.Kind == LV {
-		name = l.growingPV(d)
+		return b.growingPV(d)
 	}
-	if name == "" {
-		return nil
-	}
-	parent, _ := l.Find(name)
+	parent, _ := b.before.Find(d.Parent)
 	return parent
 }
 
 // growingPV returns the PV that must grow for a volume: of the PVs that allow allocation,
 // the last one on the disk, before the new space; or the PV to which the volume is bound.
-func (l *Layout) growingPV(lv *Device) string {
-	g := l.group(lv.Group)
-	if g == nil || len(g.PVs) == 0 {
-		return ""
-	}
+func (b *builder) growingPV(lv *Device) *Device {
 	if lv.Allocation.bound() {
-		return lv.Allocation.PV
+		pv, _ := b.before.Find(lv.Allocation.PV)
+		return pv
 	}
-	best, bestStart, bestFixed := g.PVs[0], size.Bytes(-1), true
-	for _, name := range g.PVs {
-		pv, ok := l.Find(name)
-		if !ok {
-			continue
+	var elsewhere *Device
+	for _, disk := range b.disks {
+		best := b.bestPV(lv.Group, disk.disk.Name())
+		switch {
+		case best == nil:
+		case disk.asked():
+			return best
+		case elsewhere == nil:
+			elsewhere = best
 		}
-		start, fixed := l.startOnDisk(pv), pv.Content.Fixed
-		if start > bestStart && fixed == bestFixed || bestFixed && !fixed {
-			best, bestStart, bestFixed = name, start, fixed
+	}
+	return elsewhere
+}
+
+// asked reports whether the disk is one that was to grow: it has a size in the request.
+func (b *onDisk) asked() bool { return b.request.Grows(b.disk.Name(), b.before.Name()) }
+
+// bestPV is the PV of a group that grows with a disk: the one furthest back, behind
+// which the new room is, of those that take new extents. It is nil if the disk has none.
+func (b *builder) bestPV(group, disk string) (best *Device) {
+	g := b.before.group(group)
+	if g == nil {
+		return nil
+	}
+	for _, name := range g.PVs {
+		pv, ok := b.before.Find(name)
+		switch {
+		case !ok || !slices.Contains(b.before.under(pv), disk):
+		case best == nil, best.Content.Fixed && !pv.Content.Fixed:
+			best = pv
+		case best.Content.Fixed == pv.Content.Fixed && b.startOnDisk(pv) > b.startOnDisk(best):
+			best = pv
 		}
 	}
 	return best
+}
+
+func (b *builder) startOnDisk(d *Device) size.Bytes {
+	for d != nil && d.Kind != Partition && d.Kind != Disk {
+		d = b.parent(d)
+	}
+	if d == nil {
+		return 0
+	}
+	return d.Start
+}
+
+// otherPVs are goals of their own: where several disks are to grow, the group of a
+// chosen volume takes the room on each of them.
+func (b *builder) otherPVs(goals []goal) (others []goal, err error) {
+	has := func(goals []goal, pv *Device) bool {
+		return slices.ContainsFunc(goals, func(g goal) bool { return slices.Contains(g.stack, pv) })
+	}
+	for _, g := range goals {
+		i := slices.IndexFunc(g.stack, func(d *Device) bool { return d.Kind == LV })
+		if i < 0 || g.stack[i].Allocation.bound() {
+			continue
+		}
+		for _, disk := range b.disks {
+			pv := b.bestPV(g.stack[i].Group, disk.disk.Name())
+			if pv == nil || !disk.asked() || has(goals, pv) || has(others, pv) {
+				continue
+			}
+			other := goal{Device: pv, stack: b.stack(pv)}
+			if err := b.sound(other.stack); err != nil {
+				return nil, err
+			}
+			others = append(others, other)
+		}
+	}
+	return others, nil
 }
 
 // mostExtents is LVM's largest number of extents (MAX_EXTENT_COUNT).

@@ -45,10 +45,10 @@ func (b *builder) guestCan(goals []goal) error {
 
 // leave removes the partitions that Windows extends from ends, and records the sizes that
 // they can have.
-func (b *builder) leave(ends []End, goals []goal) []End {
+func (b *onDisk) leave(ends []End, goals []goal) []End {
 	var kept []End
 	for _, e := range ends {
-		i := slices.IndexFunc(goals, func(g goal) bool { return g.Kind == Partition && g.Number == e.Number && b.byGuest(g.Device) })
+		i := slices.IndexFunc(goals, func(g goal) bool { return b.isOn(g.Device) && g.Number == e.Number && b.byGuest(g.Device) })
 		if i < 0 {
 			kept = append(kept, e)
 			continue
@@ -141,7 +141,7 @@ func (b *builder) script(x extension) string {
 // find returns a PowerShell expression for a partition: by its GUID, or by the disk's
 // signature and the partition's offset.
 func (b *builder) find(d *Device, start size.Bytes) string {
-	t := b.before.Table
+	t := b.before.tableOf(d)
 	if t.Kind == table.GPT {
 		p, _ := t.Partition(d.Number)
 		return fmt.Sprintf("Get-Partition | Where-Object Guid -eq '{%s}'", strings.ToLower(p.GUID))

@@ -66,7 +66,7 @@ func (p applyCommand) planned(c *cli.Context, saved *plan.Plan) (*disk.Disk, err
 	t := saved.Target
 	if g := t.Guest; g != nil {
 		p.connect = g.Connect
-		treat := optionsOf(g, t.SectorSize)
+		treat := optionsOf(t)
 		treat.Scratch = c.String("scratch-dir")
 		return p.openDomain(c.Context, g.UUID, treat)
 	}

@@ -11,13 +11,12 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // domainFlags returns the flags for domains that become part of a plan.
 func domainFlags() []cli.Flag {
 	return []cli.Flag{
-		diskFlag(),
+		disksFlag(),
 		&cli.StringFlag{Name: "accept", Value: "auto", Usage: "who decides after a passed health check: `auto`, or manual (virt-grow accept)"},
 		&cli.BoolFlag{Name: "no-trial", Usage: "commit while the guest is off, without a trial; no rollback is possible once it has started", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "trial-boot", Usage: "run a trial for a guest that is off, too", DisableDefaultText: true},
@@ -52,8 +51,12 @@ var onlyForDomains = []string{"disk", "accept", "no-trial", "trial-boot", "trial
 
 // domainOptions reads domainFlags.
 func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
+	first, more, err := diskNames(c)
+	if err != nil {
+		return growth.DomainOptions{}, err
+	}
 	o := growth.DomainOptions{
-		Disk: c.String("disk"), NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
+		Disk: first, More: more, NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
 		ForceOff: c.Bool("force-off"), NoAgent: c.Bool("no-agent"), HealthCommand: c.String("health-cmd"),
 		ShutdownTimeout: c.Duration("shutdown-timeout"), BootTimeout: c.Duration("boot-timeout"), Settle: c.Duration("settle"),
 		Manual: c.String("accept") == "manual", OnlyTarget: c.String("trial-disks") == "target",
@@ -80,18 +83,22 @@ func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 var choices = map[string][2]string{"accept": {"auto", "manual"}, "trial-disks": {"all", "target"}}
 
 // optionsOf returns the options a plan was made with.
-func optionsOf(g *plan.Guest, sector size.Bytes) growth.DomainOptions {
+func optionsOf(t plan.Target) growth.DomainOptions {
+	g := t.Guest
 	o := growth.DomainOptions{
 		Disk: g.Disk, NoTrial: g.Running && !g.Trial, TrialBoot: !g.Running && g.Trial, Manual: g.Manual,
-		HealthCommand: g.Health.Command, Sector: sector,
+		HealthCommand: g.Health.Command, Sector: t.SectorSize,
 		ShutdownTimeout: growth.ShutdownTimeout, BootTimeout: growth.BootTimeout, Settle: growth.Settle,
-		OnlyTarget: g.Trial && len(g.Disks) == 1 && len(g.Unprotected) > 0,
+		OnlyTarget: g.Trial && len(g.Disks) == len(t.Images()) && len(g.Unprotected) > 0,
 		NoAgent:    (g.Running || g.Trial) && !g.Health.Agent,
 	}
 	if g.Health.Agent {
 		o.BootTimeout = plan.Seconds(g.Health.Limit)
 	} else {
 		o.Settle = plan.Seconds(g.Health.Settle)
+	}
+	for _, d := range t.More {
+		o.More = append(o.More, d.Disk)
 	}
 	for _, attempt := range g.Shutdown {
 		if attempt.Method == string(domain.ByForce) {

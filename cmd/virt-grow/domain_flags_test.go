@@ -36,7 +36,7 @@ func TestOptionsOf(t *testing.T) {
 		Unprotected: []string{"vdb"}, Health: plan.Health{Settle: 7, Command: "true"}}
 	want := growth.DomainOptions{Disk: "vda", Manual: true, NoAgent: true, ForceOff: true, OnlyTarget: true,
 		ShutdownTimeout: 20 * time.Second, BootTimeout: growth.BootTimeout, Settle: 7 * time.Second, HealthCommand: "true", Sector: 4096}
-	if diff := cmp.Diff(want, optionsOf(g, 4096)); diff != "" {
+	if diff := cmp.Diff(want, optionsOf(plan.Target{Guest: g, SectorSize: 4096})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 )
@@ -23,6 +24,7 @@ func (p growCommand) command() *cli.Command {
 		ArgsUsage: "TARGET", Flags: flags, Action: p.action,
 	}, "Every change is made on an overlay; the image is only read until the result is\n   verified. A domain is shut down, started again on the overlay, and checked. If the\n   check passes, the overlay is committed into the image. Ctrl-C undoes the run.",
 		"virt-grow grow dev7 --disk vda --size +10G",
+		"virt-grow grow dev7 --disk vda:+10G --disk vdb:+50G --grow / --grow /data",
 		"virt-grow grow dev7 --disk vda --size +10G --yes --window-end 04:00 --accept manual",
 		"virt-grow grow web.qcow2 --size +10G",
 		"virt-grow grow win.qcow2 --size 80G --grow C: --yes --json",
@@ -62,7 +64,11 @@ func (p growCommand) action(c *cli.Context) error {
 	}
 	defer img.Close()
 	o.Session = p.session(t.keys)
-	return p.runGrowth(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, r, o) })
+	return p.runGrowth(&o, func() (*guest.Outcome, error) {
+		return growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*guest.Outcome, error) {
+			return growth.Grow(c.Context, d, byTarget(r, d), o)
+		})
+	})
 }
 
 // readAgreed reads --yes. Without --yes, standard input must be a terminal.

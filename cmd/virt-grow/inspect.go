@@ -34,7 +34,7 @@ func (p inspectCommand) action(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("inspecting " + img.Path)
-	layout, err := session.Look(c.Context, img.Image, p.session(t.keys), p.cache(), session.Always, nil)
+	layout, err := session.Look(c.Context, []session.Source{{Image: img.Image}}, p.session(t.keys), p.cache(), session.Always, nil)
 	stop()
 	if err != nil {
 		return err

@@ -113,15 +113,25 @@ func deviceName(id string) string {
 	return name
 }
 
+// naming returns the keys whose ID names the container on a device: by its name, by the
+// name that a guest may use for it, or by its UUID.
+func (keys keyring) naming(device, uuid string) []string {
+	var found []string
+	for _, k := range keys {
+		if k.id == "all" || strings.TrimPrefix(k.id, "/dev/") == device || deviceName(k.id) == device || uuid != "" && strings.EqualFold(k.id, uuid) {
+			found = append(found, k.value)
+		}
+	}
+	return found
+}
+
 // finder returns the function that finds the keys for a LUKS container. If the command
 // line names no key for it, and there is a terminal, the user is asked for one.
 func (p *program) finder(keys keyring) appliance.KeyFinder {
 	return func(device, uuid string) ([]string, error) {
-		var found []string
-		for _, k := range keys {
-			if k.id == "all" || deviceName(k.id) == device || uuid != "" && strings.EqualFold(k.id, uuid) {
-				found = append(found, k.value)
-			}
+		found := keys.naming(device, uuid)
+		if len(found) == 0 {
+			found = keys.naming(deviceName(device), uuid)
 		}
 		if len(found) > 0 || p.json || !p.asks || p.agreed {
 			return found, nil

@@ -59,10 +59,17 @@ func TestFinder(t *testing.T) {
 		{"sda2", "1234-abcd", "a d"},
 		{"sda1", "", "a"},
 		{"vg/lv", "x", "a e"},
+		{"vdb2", "", "a"},
 	} {
 		got, err := find(c.device, c.uuid)
 		if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" || err != nil {
 			t.Errorf("%s %s: %s %v", c.device, c.uuid, diff, err)
+		}
+	}
+	find = p.finder(keyring{{"vda3", "b"}, {"/dev/vdb3", "c"}, {"nvme0n1p2", "f"}, {"sda1", "g"}})
+	for device, want := range map[string]string{"vda3": "b", "vdb3": "c", "vdb2": "f", "vdb1": "g"} {
+		if got, err := find(device, ""); strings.Join(got, " ") != want || err != nil {
+			t.Errorf("of several disks, %s: %q %v, want %s", device, got, err, want)
 		}
 	}
 	if got, err := p.finder(nil)("sda1", ""); len(got) > 0 || err != nil {

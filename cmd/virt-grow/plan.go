@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
@@ -61,7 +62,10 @@ func (p planCommand) action(c *cli.Context) error {
 	}
 	defer img.Close()
 	stop := p.looking("planning for " + img.Path)
-	made, err := growth.MakePlan(c.Context, img, r, growth.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()})
+	o := growth.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()}
+	made, err := growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*plan.Plan, error) {
+		return growth.MakePlan(c.Context, d, byTarget(r, d), o)
+	})
 	stop()
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -82,7 +83,11 @@ func (p *program) withRehearsal(c *cli.Context, run func(*growth.Options, func()
 	}
 	defer img.Close()
 	o.Session = p.session(t.keys)
-	return run(&o, func() (*growth.Rehearsal, error) { return growth.Rehearse(c.Context, img, r, o, q) })
+	return run(&o, func() (*growth.Rehearsal, error) {
+		return growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*growth.Rehearsal, error) {
+			return growth.Rehearse(c.Context, d, byTarget(r, d), o, q)
+		})
+	})
 }
 
 func (p *program) rehearseOptions(c *cli.Context) (growth.RehearseOptions, error) {

@@ -31,13 +31,8 @@ func shares(r plan.Request) int {
 // request reads requestFlags.
 func request(c *cli.Context) (plan.Request, error) {
 	var r plan.Request
-	text := c.String("size")
-	if text == "" {
-		return r, usage("%s: --size is missing (30G, +10G, or fill)", c.Command.Name)
-	}
-	var err error
-	if r.Size, err = plan.ParseAmount(text); err != nil {
-		return r, usage("--size: %v", err)
+	if err := readSizes(c, &r); err != nil {
+		return r, err
 	}
 	for _, text := range c.StringSlice("grow") {
 		w, err := plan.ParseGrowTarget(text)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"strings"
@@ -75,9 +76,13 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 // onlineLine returns the online command that corresponds to this command line.
 func onlineLine(c *cli.Context, name string) string {
 	line := []string{"virt-grow online", quoted(name)}
-	for _, flag := range []string{"disk", "size"} {
-		if value := c.String(flag); value != "" {
-			line = append(line, "--"+flag, quoted(value))
+	values := []string{c.String("disk"), c.String("size")}
+	if disks, _ := readDisks(c); len(disks) > 0 {
+		values = []string{disks[0].name, cmp.Or(disks[0].text, values[1])}
+	}
+	for i, flag := range []string{"--disk", "--size"} {
+		if values[i] != "" {
+			line = append(line, flag, quoted(values[i]))
 		}
 	}
 	for _, where := range c.StringSlice("grow") {

@@ -39,20 +39,13 @@ const (
 
 // Options are the options of Launch.
 type Options struct {
-	// Socket and Export name the NBD export that becomes /dev/sda.
-	Socket, Export string
-	Sector         size.Bytes
+	// Drives are the appliance's disks.
+	Drives []Drive
 	// Disks is the size of all disks together. The appliance's memory depends on it.
 	Disks size.Bytes
-	// More are the guest's other disks, /dev/sdb and so on. Names are the names of all
-	// disks for people, for example "vda"; without Names they are sda, sdb.
-	More  []Drive
-	Names []string
 	Accel Accel
 	// Keys finds the keys of LUKS containers; nil opens none.
 	Keys KeyFinder
-	// Disk reads and writes the same export from this process.
-	Disk Export
 	// Started is called with the appliance's QEMU as soon as it runs; may be nil.
 	Started func(journal.Proc)
 	// Limit is how long the appliance may take to start; 0 is 5 minutes.
@@ -65,8 +58,14 @@ type Options struct {
 
 // Drive is an NBD export that becomes a disk.
 type Drive struct {
+	// Name is the disk's name for people, for example "vda". Without names the disks are
+	// sda, sdb and so on.
+	Name string
+	// Socket and Export name the NBD export.
 	Socket, Export string
 	Sector         size.Bytes
+	// Disk reads and writes the same export from this process.
+	Disk Export
 }
 
 // Export reads and writes the disk as a client of the NBD export. For a partition table,
@@ -89,9 +88,9 @@ type Appliance struct {
 	// KVMError is why Used is TCG although there is a /dev/kvm; else nil.
 	KVMError error
 
-	export Export
-	names  []string
-	disks  int
+	drives []drive
+	// memory is how much memory it has, in MiB.
+	memory int
 
 	g    *guestfs.Guestfs
 	qemu *block.Process // nil before it runs
@@ -99,14 +98,6 @@ type Appliance struct {
 	// kernel is the unpacked kernel that the appliance boots; nil for its own.
 	kernel *kernel
 
-	// memory is how much memory it has, in MiB.
-	memory int
-
-	sector size.Bytes
-	// table is the table that the disk has: read by Probe, or written. disk is the size
-	// of the disk that the table is for.
-	table *table.Table
-	disk  size.Bytes
 	// open are the LUKS containers and volume groups in the order they were
 	// opened.
 	open []opened
@@ -135,6 +126,15 @@ type Appliance struct {
 	// passed has the keys that opened a container, so that it can be opened again
 	// without another prompt. They are never written anywhere.
 	passed map[string]string
+}
+
+// drive is one of the appliance's disks.
+type drive struct {
+	Drive
+	// table is the table that the disk has: read by Probe, or written; nil for none. size
+	// is the size of the disk that the table is for.
+	table *table.Table
+	size  size.Bytes
 }
 
 // opened is an open LUKS container, or the active volume groups.
@@ -188,9 +188,6 @@ func (e *Error) Error() string {
 	return e.Op + ": " + text
 }
 
-// Sector returns the disk's logical sector size.
-func (a *Appliance) Sector() size.Bytes { return a.sector }
-
 // SetKeys replaces the keys given at launch.
 func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
 
@@ -202,8 +199,8 @@ func (a *Appliance) SetKeys(keys KeyFinder) { a.keys = keys }
 // activate volume groups, and to assemble arrays. So these are stopped, and the call is
 // repeated.
 func (a *Appliance) Refresh(ctx context.Context) error {
-	for i := range a.disks {
-		if err := a.refresh(ctx, path(diskName(i))); err != nil {
+	for i := range a.drives {
+		if err := a.refresh(ctx, "/dev/"+diskName(i)); err != nil {
 			return err
 		}
 	}
@@ -228,34 +225,19 @@ func (a *Appliance) refresh(ctx context.Context, disk string) error {
 	})
 }
 
-// path returns the device's path in the appliance.
-func path(name string) string {
-	if strings.HasPrefix(name, cryptPrefix) {
-		return "/dev/mapper/" + name
-	}
-	return "/dev/" + name
-}
-
-const cryptPrefix = "luks-"
-
-// cryptName returns the name of the mapping for the container on a device.
-func cryptName(device string) string {
-	return cryptPrefix + strings.ReplaceAll(device, "/", "-")
-}
-
 // reader reads the disk for package table. It reads and keeps whole windows, because
 // reading a table takes many small reads close together.
 type reader struct {
 	ctx     context.Context
-	a       *Appliance
+	disk    Export
 	windows map[int64][]byte
 }
 
 // window is how many bytes are read at once: enough for a GPT with its header.
 const window = 32 << 10
 
-func (a *Appliance) reader(ctx context.Context) *reader {
-	return &reader{ctx, a, map[int64][]byte{}}
+func (d *drive) reader(ctx context.Context) *reader {
+	return &reader{ctx, d.Disk, map[int64][]byte{}}
 }
 
 // ReadAt implements io.ReaderAt.
@@ -280,7 +262,7 @@ func (r *reader) window(i int64) ([]byte, error) {
 	if data, ok := r.windows[i]; ok {
 		return data, nil
 	}
-	data, err := r.a.export.Read(r.ctx, window, size.Bytes(i*window))
+	data, err := r.disk.Read(r.ctx, window, size.Bytes(i*window))
 	if err == nil {
 		r.windows[i] = data
 	}
@@ -310,7 +292,9 @@ func (a *Appliance) Settle(ctx context.Context) error {
 	if err := a.do(ctx, func() error { return a.g.Sync() }); err != nil {
 		return err
 	}
-	a.table = nil
+	for i := range a.drives {
+		a.drives[i].table = nil
+	}
 	clear(a.passed)
 	clear(a.measured)
 	return nil
@@ -339,7 +323,7 @@ type usage struct {
 
 // statfs mounts the device read-only, and returns its usage.
 func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err error) {
-	err = a.do(ctx, func() error { return a.g.Mount_options("ro", path(device), "/") })
+	err = a.do(ctx, func() error { return a.g.Mount_options("ro", a.path(device), "/") })
 	if err != nil {
 		return u, err
 	}
@@ -365,7 +349,7 @@ func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err err
 // deviceSize returns the block device's size according to the appliance's kernel.
 func (a *Appliance) deviceSize(ctx context.Context, name string) (size.Bytes, error) {
 	var n int64
-	err := a.do(ctx, func() (e error) { n, e = a.g.Blockdev_getsize64(path(name)); return })
+	err := a.do(ctx, func() (e error) { n, e = a.g.Blockdev_getsize64(a.path(name)); return })
 	return size.Bytes(n), err
 }
 

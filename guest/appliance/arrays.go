@@ -72,7 +72,7 @@ func (a *Appliance) probeHeld(ctx context.Context, l *plan.Layout) error {
 			claimed = append(claimed, fmt.Sprintf("%s (%s)", d.Name, d.Content.Type))
 		}
 	}
-	if l.Table == nil || len(claimed) == 0 {
+	if len(claimed) == 0 {
 		return nil
 	}
 	a.claimed = true
@@ -101,15 +101,15 @@ func (a *Appliance) held(ctx context.Context, claimed []string) *plan.Refusal {
 	if a.blocked != nil {
 		text += fmt.Sprintf(" (%v)", a.blocked)
 	}
-	return plan.Refuse(plan.UnsupportedLayout, "sda", "the partition table cannot be changed in the appliance, where partitions are in use: %s", text)
+	return plan.Refuse(plan.UnsupportedLayout, a.driveName(0), "the partition table cannot be changed in the appliance, where partitions are in use: %s", text)
 }
 
 func busy(err error) bool { return strings.Contains(err.Error(), "busy") }
 
-// probeEnds reads the last sectors of the disk and of its partitions, where some kinds of
+// probeEnds reads the last sectors of a disk and of its partitions, where some kinds of
 // content keep their metadata. Metadata in the disk's last sectors that lie in a partition
 // is the partition's.
-func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout) error {
+func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout, drive *drive, disk *plan.DiskLayout) error {
 	if a.known != nil {
 		for i := range l.Devices {
 			if was, ok := a.known.Find(l.Devices[i].Name); ok {
@@ -121,38 +121,38 @@ func (a *Appliance) probeEnds(ctx context.Context, l *plan.Layout) error {
 	last := size.Bytes(0)
 	for i := range l.Devices {
 		d := &l.Devices[i]
-		if d.Kind != plan.Partition || d.Extended {
+		if d.Kind != plan.Partition || d.Extended || d.Parent != disk.Name() {
 			continue
 		}
 		last = max(last, d.End())
 		var err error
-		if d.AtEnd, err = a.atEnd(ctx, d.Start, d.End()); err != nil {
+		if d.AtEnd, err = drive.atEnd(ctx, d.Start, d.End()); err != nil {
 			return err
 		}
 	}
-	disk := &l.Devices[0]
-	if last > l.Size {
+	if last > disk.Size {
 		return nil
 	}
-	tail, err := a.tail(ctx, last, l.Size)
+	tail, err := drive.tail(ctx, last, disk.Size)
 	if err == nil {
-		disk.AtEnd = plan.FormatAtEnd(tail, l.Size)
+		device, _ := l.Find(disk.Name())
+		device.AtEnd = plan.FormatAtEnd(tail, disk.Size)
 	}
 	return err
 }
 
 // atEnd returns the kind of metadata at the end of the range from from to to.
-func (a *Appliance) atEnd(ctx context.Context, from, to size.Bytes) (string, error) {
-	tail, err := a.tail(ctx, from, to)
+func (d *drive) atEnd(ctx context.Context, from, to size.Bytes) (string, error) {
+	tail, err := d.tail(ctx, from, to)
 	return plan.FormatAtEnd(tail, to-from), err
 }
 
 // tail reads up to plan.EndRoom bytes before to. It returns nothing for a partition that
 // ends beyond the disk.
-func (a *Appliance) tail(ctx context.Context, from, to size.Bytes) ([]byte, error) {
+func (d *drive) tail(ctx context.Context, from, to size.Bytes) ([]byte, error) {
 	n := min(plan.EndRoom, to-from)
-	if n <= 0 || to > a.disk {
+	if n <= 0 || to > d.size {
 		return nil, nil
 	}
-	return a.export.Read(ctx, n, to-n)
+	return d.Disk.Read(ctx, n, to-n)
 }

@@ -14,7 +14,7 @@ func (a *Appliance) label(ctx context.Context, name, said string) (string, error
 	if !strings.Contains(label, "M-") && !strings.Contains(label, "^") {
 		return label, nil
 	}
-	err := a.do(ctx, func() (e error) { label, e = a.g.Vfs_label(path(name)); return })
+	err := a.do(ctx, func() (e error) { label, e = a.g.Vfs_label(a.path(name)); return })
 	return label, err
 }
 

@@ -53,9 +53,9 @@ func (t *Tree) Locate(ctx context.Context, p string) (Place, Entry, error) {
 			continue
 		}
 		place := Place{Path: cmp.Or(strings.TrimPrefix(real, strings.TrimSuffix(m.point, "/")), "/"), Mountable: m.mountable}
-		place.Device = t.a.shown(deviceOf(m.mountable))
+		place.Device = t.a.deviceOf(m.mountable)
 		if place.Content, err = t.a.fsType(ctx, m.mountable); err == nil {
-			place.Disks, err = t.a.disksOf(ctx, deviceOf(m.mountable))
+			place.Disks, err = t.a.disksOf(ctx, t.a.deviceOf(m.mountable))
 		}
 		return place, e, err
 	}
@@ -139,13 +139,12 @@ func (a *Appliance) disksOf(ctx context.Context, name string) ([]int, error) {
 }
 
 func (a *Appliance) diskOf(ctx context.Context, name string) (int, error) {
-	m := ofDisk.FindStringSubmatch(name)
-	for i := range a.disks {
-		if m != nil && m[1] == "" && diskName(i) == m[2] {
+	for i := range a.drives {
+		if _, ok := plan.PartitionNumber(name, a.driveName(i)); ok {
 			return i, nil
 		}
 	}
-	return 0, plan.Refuse(plan.UnsupportedLayout, a.shown(name), "cannot find the disks that hold %s", a.shown(name))
+	return 0, plan.Refuse(plan.UnsupportedLayout, name, "cannot find the disks that hold %s", name)
 }
 
 // lowerOf returns the devices directly below a device; the device itself if it is a disk
@@ -174,7 +173,7 @@ func (a *Appliance) lowerOf(ctx context.Context, name string) ([]string, error) 
 			return nil, err
 		}
 		if slices.Contains(uuids, uuid) {
-			lower = append(lower, nameOf(pv))
+			lower = append(lower, a.nameOf(pv))
 		}
 	}
 	if len(lower) != len(uuids) {
@@ -193,7 +192,7 @@ func (a *Appliance) Write(ctx context.Context, p Place, changes []Change, conten
 	if _, _, err := a.openAll(ctx); err != nil {
 		return err
 	}
-	device := deviceOf(p.Mountable)
+	device := a.deviceOf(p.Mountable)
 	checked := slices.Contains(checkers, p.Content)
 	if err := a.writable(ctx, p, checked); err != nil {
 		return err
@@ -220,7 +219,7 @@ func (a *Appliance) Write(ctx context.Context, p Place, changes []Change, conten
 
 // writable refuses a file system that should not be written to.
 func (a *Appliance) writable(ctx context.Context, p Place, checked bool) error {
-	device := deviceOf(p.Mountable)
+	device := a.deviceOf(p.Mountable)
 	if p.Content == "ntfs" {
 		var c plan.Content
 		if err := a.askNTFSProbe(ctx, device, &c); err != nil {

@@ -34,16 +34,21 @@ func (a *Appliance) Check(ctx context.Context, device, content string) error {
 
 // WriteTable writes the sectors that change, and makes the kernel read the
 // table again.
-func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error {
-	if a.table == nil {
-		return errors.New("no partition table was read")
-	}
-	changes := plan.Changes(ends)
-	writes, err := a.table.Grow(disk, changes)
+func (a *Appliance) WriteTable(ctx context.Context, disk string, to size.Bytes, ends []plan.End) error {
+	i, err := a.diskOf(ctx, disk)
 	if err != nil {
 		return err
 	}
-	grown, err := a.table.Grown(disk, changes)
+	d := &a.drives[i]
+	if d.table == nil {
+		return fmt.Errorf("no partition table was read on %s", disk)
+	}
+	changes := plan.Changes(ends)
+	writes, err := d.table.Grow(to, changes)
+	if err != nil {
+		return err
+	}
+	grown, err := d.table.Grown(to, changes)
 	if err != nil {
 		return err
 	}
@@ -52,11 +57,11 @@ func (a *Appliance) WriteTable(ctx context.Context, disk size.Bytes, ends []plan
 		return err
 	}
 	for _, w := range joined(writes) {
-		if err := a.export.Write(ctx, w.Data, w.Offset); err != nil {
+		if err := d.Disk.Write(ctx, w.Data, w.Offset); err != nil {
 			return fmt.Errorf("cannot write the %s: %w", w.What, err)
 		}
 	}
-	a.table, a.disk = grown, disk
+	d.table, d.size = grown, to
 	if err := a.Refresh(ctx); err != nil {
 		return err
 	}
@@ -81,20 +86,29 @@ func joined(writes []table.Write) []table.Write {
 	return out
 }
 
-// VerifyTable reads the table back and compares every byte of it with what was
+// VerifyTable reads the tables back and compares every byte of them with what was
 // planned.
 func (a *Appliance) VerifyTable(ctx context.Context) error {
-	if a.table == nil {
+	for i := range a.drives {
+		if err := a.drives[i].verifyTable(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *drive) verifyTable(ctx context.Context) error {
+	if d.table == nil {
 		return nil
 	}
-	now, err := table.Read(a.reader(ctx), a.disk, a.sector)
+	now, err := table.Read(d.reader(ctx), d.size, d.Sector)
 	if err != nil {
 		return fmt.Errorf("cannot read the partition table back: %w", err)
 	}
 	if err := now.Err(); err != nil {
 		return fmt.Errorf("after the edit: %w", err)
 	}
-	if now.Fingerprint() != a.table.Fingerprint() {
+	if now.Fingerprint() != d.table.Fingerprint() {
 		return errors.New("the partition table on the disk is not the one that was written")
 	}
 	return nil
@@ -116,15 +130,15 @@ func (a *Appliance) GrowCrypt(ctx context.Context, _ string) error {
 
 // GrowPV grows the PV to its device's end.
 func (a *Appliance) GrowPV(ctx context.Context, device string) error {
-	return a.do(ctx, func() error { return a.g.Pvresize(path(device)) })
+	return a.do(ctx, func() error { return a.g.Pvresize(a.path(device)) })
 }
 
 // GrowLV grows the volume to a size, which the planner has rounded to whole extents.
 func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) error {
-	resize := func() error { return a.g.Lvresize(path(device), int(to/size.MiB)) }
+	resize := func() error { return a.g.Lvresize(a.path(device), int(to/size.MiB)) }
 	if to%size.MiB != 0 {
 		// Extents are not whole MiB. The size is then all free space, or was rounded.
-		resize = func() error { return a.g.Lvresize_free(path(device), 100) }
+		resize = func() error { return a.g.Lvresize_free(a.path(device), 100) }
 	}
 	if err := a.do(ctx, resize); err != nil {
 		return err
@@ -137,9 +151,9 @@ func (a *Appliance) GrowLV(ctx context.Context, device string, to size.Bytes) er
 func (a *Appliance) GrowFS(ctx context.Context, device, content string) error {
 	switch content {
 	case "ext2", "ext3", "ext4":
-		return a.do(ctx, func() error { return a.g.Resize2fs(path(device)) })
+		return a.do(ctx, func() error { return a.g.Resize2fs(a.path(device)) })
 	case "ntfs":
-		err := a.do(ctx, func() error { return a.g.Ntfsresize(path(device), nil) })
+		err := a.do(ctx, func() error { return a.g.Ntfsresize(a.path(device), nil) })
 		if err != nil && ctx.Err() == nil {
 			return ntfsRefusal(device, err)
 		}
@@ -156,7 +170,7 @@ func (a *Appliance) GrowMounted(ctx context.Context, device, content string, to 
 	case "ext4":
 		// Without this option the kernel begins to write inode tables, which the guest's
 		// own kernel does later.
-		return a.mountedWith(ctx, "noinit_itable", device, func() error { return a.g.Resize2fs_size(path(device), int64(to)) })
+		return a.mountedWith(ctx, "noinit_itable", device, func() error { return a.g.Resize2fs_size(a.path(device), int64(to)) })
 	case "xfs":
 		return a.mounted(ctx, device, func() error {
 			return a.g.Xfs_growfs("/", &guestfs.OptargsXfs_growfs{Datasec_is_set: true, Datasec: true})
@@ -174,7 +188,7 @@ func (a *Appliance) mounted(ctx context.Context, device string, call func() erro
 
 // mountedWith is mounted with options of mount(8).
 func (a *Appliance) mountedWith(ctx context.Context, options, device string, call func() error) error {
-	if err := a.do(ctx, func() error { return a.g.Mount_options(options, path(device), "/") }); err != nil {
+	if err := a.do(ctx, func() error { return a.g.Mount_options(options, a.path(device), "/") }); err != nil {
 		return err
 	}
 	err := a.do(ctx, call)

@@ -19,7 +19,7 @@ import (
 // with a feature that it does not know, so it shows whether e2fsprogs supports all.
 func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) error {
 	var facts map[string]string
-	err := a.do(ctx, func() (e error) { facts, e = a.g.Tune2fs_l(path(name)); return })
+	err := a.do(ctx, func() (e error) { facts, e = a.g.Tune2fs_l(a.path(name)); return })
 	if ctx.Err() != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (a *Appliance) probeXFS(ctx context.Context, name string, c *plan.Content) 
 
 func (a *Appliance) probeBtrfs(ctx context.Context, name string, c *plan.Content) error {
 	var devices []string
-	err := a.do(ctx, func() (e error) { devices, e = a.g.Btrfs_filesystem_show(path(name)); return })
+	err := a.do(ctx, func() (e error) { devices, e = a.g.Btrfs_filesystem_show(a.path(name)); return })
 	if ctx.Err() != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ const (
 // askNTFSProbe asks ntfs-3g whether it would mount the volume for writing.
 func (a *Appliance) askNTFSProbe(ctx context.Context, name string, c *plan.Content) error {
 	var code int
-	err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(name)); return })
+	err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, a.path(name)); return })
 	if err != nil && ctx.Err() == nil && a.lacks(ctx, c.Type) != "" {
 		c.Problem = a.judge(ctx, name, name, c.Type, err)
 		return nil
@@ -218,7 +218,7 @@ func (a *Appliance) probeNTFSAgain(ctx context.Context, name string, c *plan.Con
 // dirty flag first, and then has nothing to do. It does not set the flag that makes
 // Windows run chkdsk.
 func (a *Appliance) askNTFSResize(ctx context.Context, name string, c *plan.Content, same size.Bytes) error {
-	err := a.do(ctx, func() error { return a.g.Ntfsresize_size(path(name), int64(same)) })
+	err := a.do(ctx, func() error { return a.g.Ntfsresize_size(a.path(name), int64(same)) })
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -268,19 +268,19 @@ func (a *Appliance) checkFS(ctx context.Context, device, content string) error {
 		// -p replays the journal and makes safe repairs; any other damage is an
 		// error.
 		return a.do(ctx, func() error {
-			return a.g.E2fsck(path(device), &guestfs.OptargsE2fsck{Correct_is_set: true, Correct: true})
+			return a.g.E2fsck(a.path(device), &guestfs.OptargsE2fsck{Correct_is_set: true, Correct: true})
 		})
 	case "xfs":
 		return a.xfsCheck(ctx, device)
 	case "ntfs":
 		var code int
-		err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(device)); return })
+		err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, a.path(device)); return })
 		if err == nil && code != ntfsOK {
 			err = fmt.Errorf("ntfs-3g.probe exits with status %d", code)
 		}
 		return err
 	case "btrfs":
-		return a.do(ctx, func() error { return a.g.Btrfs_fsck(path(device), nil) })
+		return a.do(ctx, func() error { return a.g.Btrfs_fsck(a.path(device), nil) })
 	}
 	return fmt.Errorf("no checker for %s", content)
 }
@@ -290,7 +290,7 @@ var errXFS = errors.New("xfs_repair -n reports damage")
 func (a *Appliance) xfsRepairDry(ctx context.Context, device string) error {
 	var code int
 	err := a.do(ctx, func() (e error) {
-		code, e = a.g.Xfs_repair(path(device), &guestfs.OptargsXfs_repair{Nomodify_is_set: true, Nomodify: true})
+		code, e = a.g.Xfs_repair(a.path(device), &guestfs.OptargsXfs_repair{Nomodify_is_set: true, Nomodify: true})
 		return
 	})
 	if err == nil && code != 0 {

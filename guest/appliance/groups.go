@@ -105,7 +105,7 @@ func (a *Appliance) pread(ctx context.Context, device string, area lvm.Area) ([]
 		n := min(area.Size, most)
 		var data []byte
 		err := a.do(ctx, func() (e error) {
-			data, e = a.g.Pread_device(path(device), int(n), int64(area.Offset))
+			data, e = a.g.Pread_device(a.path(device), int(n), int64(area.Offset))
 			return
 		})
 		if err != nil {
@@ -180,7 +180,7 @@ func (a *Appliance) openGroupsOf(ctx context.Context, pvs []pv) error {
 	var good []string
 	for _, p := range pvs {
 		if p.problem == nil {
-			good = append(good, path(p.device))
+			good = append(good, a.path(p.device))
 		}
 	}
 	if len(good) == 0 {

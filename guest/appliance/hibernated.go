@@ -47,14 +47,14 @@ func (a *Appliance) Hibernated(ctx context.Context) (*plan.Refusal, error) {
 	var devices []held
 	for _, mountable := range slices.Sorted(maps.Keys(all)) {
 		if !strings.HasPrefix(mountable, subvolume) {
-			devices = append(devices, held{nameOf(mountable), all[mountable]})
+			devices = append(devices, held{a.nameOf(mountable), all[mountable]})
 		}
 	}
 	for _, o := range a.open {
 		if o.crypt == "" || slices.ContainsFunc(devices, func(h held) bool { return h.device == o.crypt }) {
 			continue
 		}
-		if kind, err := a.fsType(ctx, path(o.crypt)); err == nil {
+		if kind, err := a.fsType(ctx, a.path(o.crypt)); err == nil {
 			devices = append(devices, held{o.crypt, kind})
 		}
 	}
@@ -74,9 +74,9 @@ func (a *Appliance) memoryImage(ctx context.Context, devices []held) (*plan.Refu
 			return a.asleep(d.device, "the swap"), nil
 		case "ntfs":
 			var code int
-			err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, path(d.device)); return })
+			err := a.do(ctx, func() (e error) { code, e = a.g.Ntfs_3g_probe(true, a.path(d.device)); return })
 			if err == nil && code == ntfsHibernated {
-				return plan.Refuse(plan.Hibernated, a.shown(d.device), "Windows on %s is hibernated, or was shut down with fast startup", a.shown(d.device)), nil
+				return plan.Refuse(plan.Hibernated, d.device, "Windows on %s is hibernated, or was shut down with fast startup", d.device), nil
 			}
 		case "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs":
 			at, file, err := a.suspendedFile(ctx, d.device)
@@ -105,8 +105,7 @@ func (a *Appliance) memoryImage(ctx context.Context, devices []held) (*plan.Refu
 }
 
 func (a *Appliance) asleep(device, where string) *plan.Refusal {
-	name := a.shown(device)
-	return plan.Refuse(plan.Hibernated, name, "a hibernated system waits to be resumed: %s on %s holds the image of its memory", where, name)
+	return plan.Refuse(plan.Hibernated, device, "a hibernated system waits to be resumed: %s on %s holds the image of its memory", where, device)
 }
 
 // The usual places of swap files, and the configuration files that name others, in the
@@ -123,7 +122,7 @@ const (
 // offsets of others in the configuration of its boot loader. A file system that cannot be
 // mounted is skipped: the steps that need it report why.
 func (a *Appliance) suspendedFile(ctx context.Context, device string) (offsets []int64, file string, err error) {
-	if err := a.do(ctx, func() error { return a.g.Mount_ro(path(device), "/") }); err != nil {
+	if err := a.do(ctx, func() error { return a.g.Mount_ro(a.path(device), "/") }); err != nil {
 		return nil, "", ctx.Err()
 	}
 	defer func() {
@@ -207,7 +206,7 @@ func (a *Appliance) suspendedAt(ctx context.Context, device string, page int64) 
 	for _, bytes := range []int64{4 << 10, 16 << 10, 64 << 10} {
 		var head []byte
 		err := a.do(ctx, func() (e error) {
-			head, e = a.g.Pread_device(path(device), int(bytes), page*bytes)
+			head, e = a.g.Pread_device(a.path(device), int(bytes), page*bytes)
 			return
 		})
 		if err == nil && memory.Suspended(head) {

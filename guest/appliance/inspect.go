@@ -51,7 +51,7 @@ func (a *Appliance) describeOS(ctx context.Context, l *plan.Layout, root string)
 		a.noteMount(l, where, device)
 	}
 	if found.Root == "" {
-		found.Root = deviceOf(root)
+		found.Root = a.deviceOf(root)
 	}
 	if err := a.lookInside(ctx, l, root); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (a *Appliance) ReadFstabs(ctx context.Context, l *plan.Layout) error {
 		if !d.Content.Growable() || d.Content.Type == "ntfs" || d.Content.Problem != nil {
 			continue
 		}
-		if err := a.do(ctx, func() error { return a.g.Mount_ro(path(d.Name), "/") }); err != nil {
+		if err := a.do(ctx, func() error { return a.g.Mount_ro(a.path(d.Name), "/") }); err != nil {
 			continue // the check reports why
 		}
 		err := a.readFstab(ctx, l)
@@ -142,7 +142,7 @@ func byOffset(fstab string) []plan.Offset {
 
 // noteMount adds a mount point or a drive letter to its device.
 func (a *Appliance) noteMount(l *plan.Layout, where, device string) {
-	d, ok := l.Find(deviceOf(device))
+	d, ok := l.Find(a.deviceOf(device))
 	if !ok {
 		return
 	}
@@ -153,14 +153,4 @@ func (a *Appliance) noteMount(l *plan.Layout, where, device string) {
 	if where == "/" || where == "C:" {
 		l.OS.Root = d.Name
 	}
-}
-
-// deviceOf returns the device's name for a name of inspection, which writes a btrfs
-// subvolume as "btrfsvol:/dev/sda2/root".
-func deviceOf(mountable string) string {
-	if rest, ok := strings.CutPrefix(mountable, "btrfsvol:/dev/"); ok {
-		device, _, _ := strings.Cut(rest, "/")
-		return device
-	}
-	return nameOf(mountable)
 }

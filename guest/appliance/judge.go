@@ -74,7 +74,7 @@ func (a *Appliance) kernelOf(ctx context.Context) string {
 
 // block reads a part of a device.
 func (a *Appliance) block(ctx context.Context, device string, n, at int) (data []byte, err error) {
-	err = a.do(ctx, func() (e error) { data, e = a.g.Pread_device(path(device), n, int64(at)); return })
+	err = a.do(ctx, func() (e error) { data, e = a.g.Pread_device(a.path(device), n, int64(at)); return })
 	return data, err
 }
 
@@ -229,7 +229,7 @@ func (a *Appliance) xfsCheck(ctx context.Context, device string) error {
 }
 
 func (a *Appliance) writeBlock(ctx context.Context, device string, data []byte) (n int, err error) {
-	err = a.do(ctx, func() (e error) { n, e = a.g.Pwrite_device(path(device), slices.Clone(data), 0); return })
+	err = a.do(ctx, func() (e error) { n, e = a.g.Pwrite_device(a.path(device), slices.Clone(data), 0); return })
 	if err == nil && n != len(data) {
 		err = errShort
 	}

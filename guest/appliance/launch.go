@@ -98,9 +98,11 @@ func launchKernel(ctx context.Context, o Options, unpacked bool) (*Appliance, er
 	if err != nil {
 		return nil, fmt.Errorf("libguestfs: %w", err)
 	}
-	a := &Appliance{g: g, keys: o.Keys, sector: o.Sector, Used: o.Accel,
-		export: o.Disk, names: o.Names, disks: 1 + len(o.More), ntfsCluster: map[string]size.Bytes{},
+	a := &Appliance{g: g, keys: o.Keys, Used: o.Accel, ntfsCluster: map[string]size.Bytes{},
 		measured: map[string]size.Bytes{}, passed: map[string]string{}}
+	for _, d := range o.Drives {
+		a.drives = append(a.drives, drive{Drive: d})
+	}
 	if err := a.configure(o); err != nil {
 		a.free()
 		return nil, err
@@ -163,7 +165,7 @@ func (o Options) addDrives(g *guestfs.Guestfs) error {
 	if o.scratch != 0 {
 		return g.Add_drive_scratch(int64(o.scratch), nil)
 	}
-	for _, d := range append([]Drive{{o.Socket, o.Export, o.Sector}}, o.More...) {
+	for _, d := range o.Drives {
 		if err := d.add(g); err != nil {
 			return err
 		}

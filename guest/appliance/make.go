@@ -30,7 +30,7 @@ func (a *Appliance) makeTable(ctx context.Context, d plan.NewDisk) error {
 	calls := []func() error{
 		func() error { return a.g.Part_init("/dev/sda", d.Table) },
 		func() error {
-			return a.g.Part_add("/dev/sda", "primary", int64(start/a.sector), int64(end/a.sector)-1)
+			return a.g.Part_add("/dev/sda", "primary", int64(start/a.drives[0].Sector), int64(end/a.drives[0].Sector)-1)
 		},
 	}
 	if d.Table == plan.TableGPT {
@@ -63,15 +63,15 @@ func (a *Appliance) makeVolume(ctx context.Context, d plan.NewDisk) error {
 	}
 	a.open, a.groups = append(a.open, opened{}), true
 	return a.each(ctx, []func() error{
-		func() error { return a.g.Pvcreate(path(d.Carrier())) },
-		func() error { return a.g.Vgcreate(d.Group, []string{path(d.Carrier())}) },
+		func() error { return a.g.Pvcreate(a.path(d.Carrier())) },
+		func() error { return a.g.Vgcreate(d.Group, []string{a.path(d.Carrier())}) },
 		func() error { return a.g.Lvcreate_free(d.Volume, d.Group, 100) },
 	})
 }
 
 func (a *Appliance) makeFS(ctx context.Context, d plan.NewDisk) error {
 	options := &guestfs.OptargsMkfs{Label_is_set: d.Label != "", Label: d.Label}
-	return a.do(ctx, func() error { return a.g.Mkfs(d.FS, path(d.Device()), options) })
+	return a.do(ctx, func() error { return a.g.Mkfs(d.FS, a.path(d.Device()), options) })
 }
 
 // verifyMade reads the disk again, and checks its content.

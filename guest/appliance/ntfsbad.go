@@ -113,7 +113,7 @@ func mended(record []byte) []byte {
 // when it is run with a new size.
 func (a *Appliance) askBadClusters(ctx context.Context, name string, c *plan.Content) error {
 	var boot, record []byte
-	if err := a.do(ctx, func() (e error) { boot, e = a.g.Pread_device(path(name), 512, 0); return }); err != nil {
+	if err := a.do(ctx, func() (e error) { boot, e = a.g.Pread_device(a.path(name), 512, 0); return }); err != nil {
 		return err
 	}
 	p, ok := readNTFSPlace(boot)
@@ -121,7 +121,7 @@ func (a *Appliance) askBadClusters(ctx context.Context, name string, c *plan.Con
 		return nil
 	}
 	err := a.do(ctx, func() (e error) {
-		record, e = a.g.Pread_device(path(name), int(p.record), p.mft+badClusterRecord*p.record)
+		record, e = a.g.Pread_device(a.path(name), int(p.record), p.mft+badClusterRecord*p.record)
 		return
 	})
 	if err != nil {

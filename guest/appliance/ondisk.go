@@ -20,7 +20,7 @@ func (a *Appliance) On(ctx context.Context, disk int) ([]plan.Content, error) {
 		if strings.HasPrefix(v.mountable, subvolume) || v.kind == plan.ContentLUKS || v.kind == plan.ContentPV {
 			continue
 		}
-		disks, err := a.disksOf(ctx, v.device())
+		disks, err := a.disksOf(ctx, v.name)
 		if err != nil {
 			return nil, err
 		}
@@ -28,7 +28,7 @@ func (a *Appliance) On(ctx context.Context, disk int) ([]plan.Content, error) {
 			continue
 		}
 		var tags map[string]string
-		_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(v.device())); return })
+		_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(a.path(v.name)); return })
 		all = append(all, plan.Content{Type: v.kind, UUID: tags["UUID"], Label: tags["LABEL"]})
 	}
 	return all, nil

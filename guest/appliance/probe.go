@@ -6,35 +6,27 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// Probe reads the layout of the disk. disk is the size that the guest sees: the gate may
-// be larger already. Probe opens LUKS containers for which there is a key, and activates
-// volume groups. It replays unclean journals, as the next boot would, so the gate must
-// export an overlay.
-func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, error) {
-	l := &plan.Layout{Size: disk, Sector: a.sector}
-	t, err := table.Read(a.reader(ctx), disk, a.sector)
-	switch {
-	case errors.Is(err, table.ErrNoTable):
-		a.disk = disk
-		l.Devices = []plan.Device{{Name: "sda", Kind: plan.Disk, Size: disk}}
-		if err := a.probeEnds(ctx, l); err != nil {
-			return nil, err
+// Probe reads the layout of the disks. sizes are the sizes that the guest sees, one for
+// each disk: a gate may be larger already. Probe opens LUKS containers for which there is a
+// key, and activates volume groups. It replays unclean journals, as the next boot would, so
+// the gates must export overlays.
+func (a *Appliance) Probe(ctx context.Context, sizes ...size.Bytes) (*plan.Layout, error) {
+	l := &plan.Layout{}
+	for range len(sizes) - 1 {
+		l.More = append(l.More, plan.DiskLayout{})
+	}
+	for i, disk := range l.Disks() {
+		*disk = plan.DiskLayout{Size: sizes[i], Sector: a.drives[i].Sector}
+		if len(sizes) > 1 {
+			disk.Disk = a.driveName(i)
 		}
-		if err := a.probeContent(ctx, l, "sda"); err != nil {
-			return nil, err
-		}
-	case err != nil:
-		return nil, fmt.Errorf("cannot read the partition table: %w", err)
-	default:
-		l.Table, a.table, a.disk = t, t, disk
-		if err := a.probePartitions(ctx, l); err != nil {
+		if err := a.probeDisk(ctx, l, &a.drives[i], disk); err != nil {
 			return nil, err
 		}
 	}
@@ -44,14 +36,36 @@ func (a *Appliance) Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, e
 	return l, a.probeHeld(ctx, l)
 }
 
-// ProbeAgain is Probe for a disk that was probed a moment ago, while its guest still ran.
-// It reads the table and the volume groups again. It assumes that the devices have the
+// probeDisk adds one disk to the layout, with its partitions and their content.
+func (a *Appliance) probeDisk(ctx context.Context, l *plan.Layout, d *drive, disk *plan.DiskLayout) error {
+	d.size = disk.Size
+	t, err := table.Read(d.reader(ctx), disk.Size, d.Sector)
+	l.Devices = append(l.Devices, plan.Device{Name: disk.Name(), Kind: plan.Disk, Size: disk.Size})
+	switch {
+	case errors.Is(err, table.ErrNoTable):
+		if err := a.probeEnds(ctx, l, d, disk); err != nil {
+			return err
+		}
+		return a.probeContent(ctx, l, disk.Name())
+	case err != nil:
+		return fmt.Errorf("cannot read the partition table: %w", err)
+	}
+	disk.Table, d.table = t, t
+	return a.probePartitions(ctx, l, d, disk)
+}
+
+// ProbeAgain is Probe for disks that were probed a moment ago, while their guest still ran.
+// It reads the tables and the volume groups again. It assumes that the devices have the
 // same content and sizes as before: the steps that check and grow them detect a change. On
 // the named devices it checks what a shutdown may have changed.
 func (a *Appliance) ProbeAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error) {
 	a.known, a.closer = was, devices
 	defer func() { a.known, a.closer = nil, nil }()
-	return a.Probe(ctx, was.Size)
+	var sizes []size.Bytes
+	for _, d := range was.Disks() {
+		sizes = append(sizes, d.Size)
+	}
+	return a.Probe(ctx, sizes...)
 }
 
 // recall returns the content of a device that is known from the earlier probe.
@@ -70,25 +84,24 @@ func (a *Appliance) recall(ctx context.Context, name string) (c plan.Content, kn
 	return c, true, err
 }
 
-func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout) error {
-	l.Devices = append(l.Devices, plan.Device{Name: "sda", Kind: plan.Disk, Size: l.Size})
-	for _, p := range l.Table.Partitions {
+func (a *Appliance) probePartitions(ctx context.Context, l *plan.Layout, d *drive, disk *plan.DiskLayout) error {
+	for _, p := range disk.Table.Partitions {
 		l.Devices = append(l.Devices, plan.Device{
-			Name: fmt.Sprintf("sda%d", p.Number), Kind: plan.Partition, Parent: "sda",
+			Name: disk.Partition(p.Number), Kind: plan.Partition, Parent: disk.Name(),
 			Number: p.Number, Start: p.Start, Size: p.Size,
-			Type:     table.TypeName(l.Table.Kind, p.Type),
+			Type:     table.TypeName(disk.Table.Kind, p.Type),
 			Extended: p.Role == table.Extended,
 		})
 	}
-	if slices.ContainsFunc(l.Table.Problems, func(p table.Problem) bool { return p.Fatal }) {
+	if slices.ContainsFunc(disk.Table.Problems, func(p table.Problem) bool { return p.Fatal }) {
 		return nil // the kernel may find other partitions than the table has
 	}
-	if err := a.probeEnds(ctx, l); err != nil {
+	if err := a.probeEnds(ctx, l, d, disk); err != nil {
 		return err
 	}
-	for _, p := range l.Table.Partitions {
-		name := fmt.Sprintf("sda%d", p.Number)
-		if problem := byType(name, l.Table.Kind, p.Type); problem != nil {
+	for _, p := range disk.Table.Partitions {
+		name := disk.Partition(p.Number)
+		if problem := byType(name, disk.Table.Kind, p.Type); problem != nil {
 			d, _ := l.Find(name)
 			d.Content = plan.Content{Type: plan.ContentUnknown, Problem: problem}
 			continue
@@ -148,7 +161,7 @@ func (a *Appliance) probeContent(ctx context.Context, l *plan.Layout, name strin
 // identify returns a device's content according to blkid.
 func (a *Appliance) identify(ctx context.Context, name string) (plan.Content, error) {
 	var tags map[string]string
-	err := a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(name)); return })
+	err := a.do(ctx, func() (e error) { tags, e = a.g.Blkid(a.path(name)); return })
 	if ctx.Err() != nil {
 		return plan.Content{}, err
 	}
@@ -178,7 +191,7 @@ func bitLocker(name string) *plan.Refusal {
 // identifyByBytes distinguishes an empty device from unknown content.
 func (a *Appliance) identifyByBytes(ctx context.Context, name string) (plan.Content, error) {
 	var head []byte
-	err := a.do(ctx, func() (e error) { head, e = a.g.Pread_device(path(name), 64<<10, 0); return })
+	err := a.do(ctx, func() (e error) { head, e = a.g.Pread_device(a.path(name), 64<<10, 0); return })
 	if err != nil {
 		return plan.Content{}, fmt.Errorf("cannot read %s: %w", name, err)
 	}
@@ -224,10 +237,4 @@ func (a *Appliance) probeCrypt(ctx context.Context, l *plan.Layout, name string)
 	d.Content.Size, d.Content.Offset = n, d.Size-n
 	l.Devices = append(l.Devices, plan.Device{Name: inner, Kind: plan.Crypt, Parent: name, Size: n})
 	return a.probeContent(ctx, l, inner)
-}
-
-// nameOf turns a device's path in the appliance into the device's name.
-func nameOf(devicePath string) string {
-	devicePath = strings.TrimPrefix(devicePath, "/dev/mapper/")
-	return strings.TrimPrefix(devicePath, "/dev/")
 }

@@ -16,7 +16,7 @@ func (a *Appliance) guestRoots(ctx context.Context, roots []string) ([]string, e
 		same := slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return a.deviceHere(r) != a.deviceHere(root) })
 		if len(same) > 1 {
 			var err error
-			if same, err = a.rootsOf(ctx, path(a.deviceHere(root)), same); err != nil {
+			if same, err = a.rootsOf(ctx, a.path(a.deviceHere(root)), same); err != nil {
 				return nil, err
 			}
 		}
@@ -46,18 +46,6 @@ func (a *Appliance) rootsOf(ctx context.Context, device string, roots []string) 
 		return roots, nil
 	}
 	return left, nil
-}
-
-// deviceHere returns the device of a mountable, by the name that libguestfs calls accept.
-// If the kernel finds the appliance's own disk first, it calls the guest's disk sdb:
-// libguestfs 1.48 translates the names of devices, but not those in the name of a btrfs
-// subvolume. The device is only known if there is a single disk.
-func (a *Appliance) deviceHere(mountable string) string {
-	device := deviceOf(mountable)
-	if m := ofDisk.FindStringSubmatch(device); m != nil && a.disks == 1 && strings.HasPrefix(mountable, subvolume) {
-		return m[1] + diskName(0) + m[3]
-	}
-	return device
 }
 
 // pathOfSubvolume returns the path in the name btrfsvol:/dev/sda1/PATH.

@@ -4,7 +4,7 @@ import "testing"
 
 // TestDeviceHere: names of subvolumes have the kernel's own word for the disk.
 func TestDeviceHere(t *testing.T) {
-	one, two := &Appliance{disks: 1}, &Appliance{disks: 2}
+	one, two := &Appliance{drives: make([]drive, 1)}, &Appliance{drives: make([]drive, 2)}
 	for _, c := range []struct {
 		a               *Appliance
 		mountable, want string

@@ -27,7 +27,7 @@ func (a *Appliance) openCrypt(ctx context.Context, device, uuid string) (*plan.R
 			if err != nil {
 				return err
 			}
-			return a.g.Cryptsetup_open(path(device), luksKey(*version, key), cryptName(device), &guestfs.OptargsCryptsetup_open{})
+			return a.g.Cryptsetup_open(a.path(device), luksKey(*version, key), cryptName(device), &guestfs.OptargsCryptsetup_open{})
 		})
 		if ctx.Err() != nil {
 			return nil, last

@@ -56,8 +56,8 @@ func (a *Appliance) OpenTree(ctx context.Context, device string) (*Tree, error) 
 func (t *Tree) choose(ctx context.Context, all []volume, locked map[string]*plan.Refusal, device string) (map[string]string, error) {
 	if device != "" {
 		v, err := t.a.find(ctx, all, device)
-		if err == nil && locked[v.device()] != nil {
-			err = locked[v.device()]
+		if err == nil && locked[v.name] != nil {
+			err = locked[v.name]
 		}
 		return map[string]string{"/": v.mountable}, err
 	}
@@ -98,7 +98,7 @@ func (t *Tree) chooseData(all []volume, locked map[string]*plan.Refusal, roots [
 func (a *Appliance) namesOf(mountables []string) string {
 	var names []string
 	for _, m := range mountables {
-		names = append(names, a.shown(deviceOf(m)))
+		names = append(names, a.deviceOf(m))
 	}
 	return strings.Join(names, ", ")
 }
@@ -120,9 +120,9 @@ func (t *Tree) mount(ctx context.Context, mounts map[string]string) error {
 		case ctx.Err() != nil:
 			return err
 		case point == "/":
-			device := deviceOf(mountable)
-			kind, _ := t.a.fsType(ctx, path(device))
-			return t.a.judge(ctx, device, t.a.shown(device), kind, err)
+			device := t.a.deviceOf(mountable)
+			kind, _ := t.a.fsType(ctx, t.a.path(device))
+			return t.a.judge(ctx, device, device, kind, err)
 		default:
 			t.failed[point] = err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -37,10 +36,8 @@ type FileSystem struct {
 }
 
 // volume is a file system or a LUKS container. Its mountable, as libguestfs calls it, is a
-// device or a btrfs subvolume.
-type volume struct{ mountable, kind string }
-
-func (v volume) device() string { return deviceOf(v.mountable) }
+// device or a btrfs subvolume; name is its device's name for people.
+type volume struct{ mountable, kind, name string }
 
 // openAll opens the LUKS containers for which there are keys, and activates the volume
 // groups, however they are stacked. It returns what can be mounted, and the containers that
@@ -57,7 +54,7 @@ func (a *Appliance) openAll(ctx context.Context) ([]volume, map[string]*plan.Ref
 		}
 		opened := false
 		for _, v := range found {
-			name := v.device()
+			name := v.name
 			if v.kind != plan.ContentLUKS || a.isOpen(name) || locked[name] != nil {
 				continue
 			}
@@ -77,7 +74,7 @@ func (a *Appliance) openAll(ctx context.Context) ([]volume, map[string]*plan.Ref
 
 func (a *Appliance) unlock(ctx context.Context, name string) (*plan.Refusal, error) {
 	var uuid string
-	_ = a.do(ctx, func() (e error) { uuid, e = a.g.Vfs_uuid(path(name)); return })
+	_ = a.do(ctx, func() (e error) { uuid, e = a.g.Vfs_uuid(a.path(name)); return })
 	return a.openCrypt(ctx, name, uuid)
 }
 
@@ -105,7 +102,7 @@ func (a *Appliance) openGroups(ctx context.Context, anew bool) error {
 	var devices []string
 	for _, name := range names {
 		if strings.HasPrefix(name, "/dev/") { // for a missing PV, LVM prints a word in brackets
-			devices = append(devices, nameOf(name))
+			devices = append(devices, a.nameOf(name))
 		}
 	}
 	pvs, err := a.readPVs(ctx, devices)
@@ -127,7 +124,7 @@ func (a *Appliance) volumes(ctx context.Context) ([]volume, error) {
 	var found []volume
 	for _, mountable := range slices.Sorted(maps.Keys(all)) {
 		if kind := all[mountable]; kind != "" && kind != "unknown" && kind != "swap" && kind != memory.Type {
-			found = append(found, volume{mountable, kind})
+			found = append(found, volume{mountable, kind, a.deviceOf(mountable)})
 		}
 	}
 	containers, err := a.containers(ctx, all)
@@ -152,7 +149,7 @@ func (a *Appliance) containers(ctx context.Context, listed map[string]string) ([
 				return nil, err
 			}
 			if kind == plan.ContentLUKS {
-				found = append(found, volume{device, kind})
+				found = append(found, volume{device, kind, a.nameOf(device)})
 			}
 		}
 	}
@@ -174,14 +171,14 @@ func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error)
 	}
 	var all []FileSystem
 	for _, v := range found {
-		if strings.HasPrefix(v.mountable, subvolume) || a.isOpen(v.device()) {
+		if strings.HasPrefix(v.mountable, subvolume) || a.isOpen(v.name) {
 			continue // it is counted with its file system
 		}
-		fs, err := a.howFull(ctx, v, locked[v.device()])
+		fs, err := a.howFull(ctx, v, locked[v.name])
 		if err != nil {
 			return nil, err
 		}
-		fs.Mounted = mounts[v.device()]
+		fs.Mounted = mounts[v.name]
 		all = append(all, fs)
 	}
 	return all, nil
@@ -191,9 +188,9 @@ func (a *Appliance) Usage(ctx context.Context, where bool) ([]FileSystem, error)
 const subvolume = "btrfsvol:"
 
 func (a *Appliance) howFull(ctx context.Context, v volume, locked *plan.Refusal) (FileSystem, error) {
-	fs := FileSystem{Device: a.shown(v.device()), Type: v.kind, Problem: locked}
+	fs := FileSystem{Device: v.name, Type: v.kind, Problem: locked}
 	var tags map[string]string
-	_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(v.device())); return })
+	_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(a.path(v.name)); return })
 	fs.Label, fs.UUID = tags["LABEL"], tags["UUID"]
 	if locked != nil {
 		return fs, nil
@@ -213,7 +210,7 @@ func (a *Appliance) howFull(ctx context.Context, v volume, locked *plan.Refusal)
 		return fs, context.Cause(ctx)
 	}
 	if err != nil {
-		fs.Problem = a.judge(ctx, v.device(), fs.Device, v.kind, err)
+		fs.Problem = a.judge(ctx, v.name, fs.Device, v.kind, err)
 	}
 	return fs, nil
 }
@@ -234,7 +231,7 @@ func (a *Appliance) guestMounts(ctx context.Context) (map[string][]string, error
 			if s.windows {
 				point = point + ":"
 			}
-			name := deviceOf(mountable)
+			name := a.deviceOf(mountable)
 			where[name] = append(where[name], point)
 		}
 	}
@@ -284,28 +281,6 @@ func (a *Appliance) system(ctx context.Context, root string) (system, error) {
 	return s, err
 }
 
-// diskName returns libguestfs's name for the disk with an index: sda, sdb, …, sdz, sdaa.
-func diskName(i int) string {
-	letters := ""
-	for i++; i > 0; i = (i - 1) / 26 {
-		letters = string(rune('a'+(i-1)%26)) + letters
-	}
-	return "sd" + letters
-}
-
-var ofDisk = regexp.MustCompile(`^(luks-)?(sd[a-z]+)(\d*)$`)
-
-// shown returns a device's name for people: a guest's disks have their own names.
-func (a *Appliance) shown(device string) string {
-	m := ofDisk.FindStringSubmatch(device)
-	for i, name := range a.names {
-		if m != nil && diskName(i) == m[2] {
-			return m[1] + name + m[3]
-		}
-	}
-	return device
-}
-
 // find finds a file system by its device's name for people, or by UUID=… or LABEL=….
 func (a *Appliance) find(ctx context.Context, all []volume, name string) (volume, error) {
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "/dev/mapper/"), "/dev/")
@@ -313,12 +288,12 @@ func (a *Appliance) find(ctx context.Context, all []volume, name string) (volume
 		if strings.HasPrefix(v.mountable, subvolume) {
 			continue
 		}
-		if v.device() == name && len(a.names) == 0 || a.shown(v.device()) == name {
+		if v.name == name {
 			return v, nil
 		}
 		if key, value, ok := strings.Cut(name, "="); ok {
 			var tags map[string]string
-			_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(path(v.device())); return })
+			_ = a.do(ctx, func() (e error) { tags, e = a.g.Blkid(a.path(v.name)); return })
 			if value != "" && strings.EqualFold(tags[strings.ToUpper(key)], value) {
 				return v, nil
 			}
@@ -332,7 +307,7 @@ func (a *Appliance) list(all []volume) string {
 	var words []string
 	for _, v := range all {
 		if !strings.HasPrefix(v.mountable, subvolume) {
-			words = append(words, fmt.Sprintf("%s (%s)", a.shown(v.device()), v.kind))
+			words = append(words, fmt.Sprintf("%s (%s)", v.name, v.kind))
 		}
 	}
 	if len(words) == 0 {

@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,27 @@ type Disk struct {
 	// definition.
 	Status domain.Status
 	Def    domain.Disk
+	// More are other disks of the domain that are changed together with this one. Their
+	// own Domain is nil.
+	More []*Disk
+}
+
+// All are the disk and those that are changed with it.
+func (d *Disk) All() []*Disk { return append([]*Disk{d}, d.More...) }
+
+// Edits reports whether the disk with that target is one of those.
+func (d *Disk) Edits(target string) bool {
+	return slices.ContainsFunc(d.All(), func(each *Disk) bool { return each.Def.Target == target })
+}
+
+// Join has the disk changed together with other disks of its domain.
+func (d *Disk) Join(more ...*Disk) {
+	for _, m := range more {
+		t := m.Image.Target
+		d.Target.More = append(d.Target.More, plan.DiskTarget{Disk: m.Def.Target, Path: t.Path, Format: t.Format, Block: t.Block,
+			Backing: t.Backing, SectorSize: t.SectorSize, Pool: m.Def.Volume.Pool})
+		d.More = append(d.More, m)
+	}
 }
 
 // OpenImage opens an image by itself.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"libvirt.org/go/libvirt"
@@ -26,11 +27,25 @@ type DiskSnapshot struct {
 	Socket string `json:"socket"`
 	// Scratch is a file that libvirt creates and deletes.
 	Scratch string `json:"scratch"`
+	// More are other disks, as they were at the same moment.
+	More []SnapshotDisk `json:"more_disks,omitempty"`
 }
 
-// URI returns the snapshot's name for QEMU's block layer, to which it is a raw disk.
-func (v DiskSnapshot) URI() string {
-	return fmt.Sprintf("nbd+unix:///%s?socket=%s", url.PathEscape(v.Target), url.QueryEscape(v.Socket))
+// SnapshotDisk is one disk of a snapshot.
+type SnapshotDisk struct {
+	Target  string `json:"target"`
+	Scratch string `json:"scratch"`
+}
+
+// Disks are all disks of the snapshot.
+func (v DiskSnapshot) Disks() []SnapshotDisk {
+	return append([]SnapshotDisk{{v.Target, v.Scratch}}, v.More...)
+}
+
+// URI returns the name of a disk of the snapshot for QEMU's block layer, to which it is a
+// raw disk.
+func (v DiskSnapshot) URI(target string) string {
+	return fmt.Sprintf("nbd+unix:///%s?socket=%s", url.PathEscape(target), url.QueryEscape(v.Socket))
 }
 
 // xml returns libvirt's description of the backup (formatbackup).
@@ -38,12 +53,13 @@ func (v DiskSnapshot) xml(def Definition) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<domainbackup mode='pull'><server transport='unix' socket='%s'/><disks>", escaped(v.Socket))
 	for _, disk := range def.Disks {
-		if disk.Target != v.Target {
+		i := slices.IndexFunc(v.Disks(), func(d SnapshotDisk) bool { return d.Target == disk.Target })
+		if i < 0 {
 			fmt.Fprintf(&b, "<disk name='%s' backup='no'/>", escaped(disk.Target))
 			continue
 		}
 		fmt.Fprintf(&b, "<disk name='%s' backup='yes' type='file' exportname='%s'><driver type='qcow2'/><scratch file='%s'/></disk>",
-			escaped(v.Target), escaped(v.Target), escaped(v.Scratch))
+			escaped(disk.Target), escaped(disk.Target), escaped(v.Disks()[i].Scratch))
 	}
 	b.WriteString("</disks></domainbackup>")
 	return b.String()

@@ -13,7 +13,7 @@ func TestView(t *testing.T) {
 	const xml = "<domainbackup mode='pull'><server transport='unix' socket='/run/it&#39;s.sock'/><disks>" +
 		"<disk name='vda' backup='yes' type='file' exportname='vda'><driver type='qcow2'/><scratch file='/tmp/scratch.qcow2'/></disk>" +
 		"<disk name='sda' backup='no'/></disks></domainbackup>"
-	if got, want := view.URI(), "nbd+unix:///vda?socket=%2Frun%2Fit%27s.sock"; got != want {
+	if got, want := view.URI("vda"), "nbd+unix:///vda?socket=%2Frun%2Fit%27s.sock"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	for _, c := range []struct {

@@ -69,15 +69,15 @@ func (g *growth) attempt(s editSession) attempt {
 }
 
 // lookAtOverlay attaches the overlay, and reads it as the session does with read.
-func (g *growth) lookAtOverlay(ctx context.Context, s editSession, read func(context.Context, size.Bytes, session.Inspection) (*plan.Layout, error)) (*plan.Layout, error) {
-	if err := s.Attach(ctx, g.overlay.Path); err != nil {
+func (g *growth) lookAtOverlay(ctx context.Context, s editSession, read func(context.Context, session.Inspection, ...size.Bytes) (*plan.Layout, error)) (*plan.Layout, error) {
+	if err := g.attachOverlays(ctx, s); err != nil {
 		return nil, err
 	}
 	g.Note("looking at the disk")
-	return read(ctx, g.data.OldSize, session.For(g.data.Request))
+	return read(ctx, session.For(g.data.Request), g.oldSizes()...)
 }
 
 // carryOut has the steps carried out by the plan, and in the overlay, from here on.
 func (g *growth) carryOut(s editSession) {
-	g.steps.Plan, g.steps.Editor = g.plan, s.Editor(g.overlay)
+	g.steps.Plan, g.steps.Editor = g.plan, s.Editor(g.files()...)
 }

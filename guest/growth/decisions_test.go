@@ -17,7 +17,7 @@ import (
 // windows returns a disk with two NTFS, of which the first is in use.
 func windows() *plan.Layout {
 	unclean := &plan.Refusal{Reason: plan.NTFSDirty}
-	return &plan.Layout{Size: 4 * size.GiB, Sector: 512, Devices: []plan.Device{
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 4 * size.GiB, Sector: 512}, Devices: []plan.Device{
 		{Name: "sda", Kind: plan.Disk, Size: 4 * size.GiB},
 		{Name: "sda1", Content: plan.Content{Type: "ntfs", Problem: unclean}},
 		{Name: "sda2", Content: plan.Content{Type: "ntfs"}},
@@ -127,7 +127,7 @@ func TestDescribe(t *testing.T) {
 		{journal.Record{State: journal.Editing}, false, "The image is untouched"},
 		{journal.Record{State: journal.Opening}, false, "The image is untouched"},
 	} {
-		g := &growth{Job: domainjob.New(&job.Job{}, nil)}
+		g := &growth{Job: domainjob.New(&job.Job{}, nil), edited: []editedDisk{{}}}
 		if text := g.Describe(c.record, c.active); !strings.Contains(text, c.says) {
 			t.Errorf("%s, active %t: %s; want %q", c.record.State, c.active, text, c.says)
 		}

@@ -14,7 +14,7 @@ import (
 // Describe says in plain words what the job is at.
 func (g *growth) Describe(r journal.Record, active bool) string {
 	guest := g.Guest()
-	commit := job.Begun(r, string(plan.StepCommit))
+	commit := g.commitBegun(r)
 	switch {
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."

@@ -13,6 +13,8 @@ import (
 
 // DomainOptions are how a domain is to be treated.
 type DomainOptions struct {
+	// More are other disks that are changed with it, by the same names.
+	More []string
 	// Disk is a target ("vda") or a source path; "" where there is only one.
 	Disk string
 	// NoTrial commits while the guest is off; TrialBoot starts a guest that
@@ -61,6 +63,21 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range o.More {
+		def, err := disk.Choose(d.Name, status.Disks, name)
+		if err != nil {
+			return nil, err
+		}
+		if opened.Edits(def.Target) {
+			return nil, plan.Refuse(plan.AmbiguousDisk, d.Name, "disk %s of %s is given twice", def.Target, d.Name)
+		}
+		more, err := disk.OpenWritable(ctx, d, status, def, o.Sector)
+		if err != nil {
+			return nil, err
+		}
+		more.Domain = nil // the first one closes the connection
+		opened.Join(more)
+	}
 	g := guestOf(d, status, def, o)
 	opened.Target.Guest = g
 	if err := checkCheckpoints(status, g); err != nil {
@@ -72,7 +89,15 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 	if status.Snapshots > 0 {
 		opened.Notes = append(opened.Notes, fmt.Sprintf("%s has %d snapshot(s) in libvirt: reverting to one of them takes the growth back", d.Name, status.Snapshots))
 	}
-	return opened, disk.CheckNotShared(ctx, d, append([]string{opened.Path}, otherImages(g)...)...)
+	return opened, disk.CheckNotShared(ctx, d, append(pathsOf(opened), otherImages(opened.Target)...)...)
+}
+
+// pathsOf are the images of the disks that are edited.
+func pathsOf(d *disk.Disk) (paths []string) {
+	for _, each := range d.All() {
+		paths = append(paths, each.Path)
+	}
+	return paths
 }
 
 // guestOf describes how the domain is treated, for the plan.

@@ -121,7 +121,7 @@ func TestTrialOverlays(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
-	d := &disk.Disk{Image: &image.Image{}, Status: domain.Status{}}
+	d := &disk.Disk{Image: &image.Image{}, Def: domain.Disk{Target: "vda"}}
 	d.Path, d.Format = "/a.raw", "raw"
 	d.Target.Guest = &plan.Guest{Disk: "vda", Trial: true}
 	d.Status.Disks = []domain.Disk{

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 
@@ -14,32 +13,30 @@ import (
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
+	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // Grow grows the image as a new job: look, plan, ask, edit the overlay,
 // verify, commit. The appliance boots once, on the closed gate, while the
 // overlay is made.
 func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Outcome, error) {
-	newSize, err := r.NewSize(d.Size)
+	sizes, err := newSizes(d, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.CheckGrowth(ctx, newSize, o.Scratch); err != nil {
+	check := func(img *image.Image, to size.Bytes) error { return img.CheckGrowth(ctx, to, o.Scratch) }
+	if err := checkSizes(d, sizes, check); err != nil {
 		return nil, err
 	}
 	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
-	spec, err := growthSpec(ctx, Kind, d, r, newSize, o, func(g *growth) job.Work { return g })
+	spec, err := growthSpec(ctx, Kind, d, r, sizes, o, func(g *growth) job.Work { return g })
 	if err != nil {
 		return nil, err
 	}
 	e := job.Engine{Options: o.Options}
 	return e.Run(ctx, spec)
-}
-
-func (g *growth) overlayStep() plan.Step {
-	return plan.Step{Kind: plan.StepOverlay, From: g.data.OldSize, To: g.data.NewSize}
 }
 
 // grow does the whole job on a fresh overlay.
@@ -48,7 +45,7 @@ func (g *growth) grow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watched, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
+	watched, stop := g.watchSpace(ctx)
 	done, err := g.edit(watched, s)
 	stop()
 	if err != nil || !done {
@@ -69,7 +66,7 @@ func (g *growth) seal(s editSession) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	return g.overlay.Sync()
+	return g.disks()[:len(g.edited)].Sync()
 }
 
 // prepare boots the appliance and makes the overlay at the same time.
@@ -86,7 +83,7 @@ func (g *growth) prepare(ctx context.Context) (editSession, error) {
 		booted <- result{s, err}
 	}()
 	g.Note("starting the appliance")
-	err := g.Do(ctx, g.overlayStep())
+	err := g.makeOverlays(ctx)
 	if err != nil {
 		cancel(err)
 	}
@@ -112,7 +109,7 @@ func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error)
 	if err != nil || p.Changes() {
 		return err == nil, err
 	}
-	if err := g.overlay.Drop(); err != nil {
+	if err := g.dropOverlays(); err != nil {
 		return false, err
 	}
 	return false, g.Enter(journal.Cancelled)
@@ -120,8 +117,9 @@ func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error)
 
 // editSteps returns the steps between the making of the overlay and its commit.
 func editSteps(p *plan.Plan) []plan.Step {
-	from := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepOverlay }) + 1
-	return p.Steps[from:concluding(p)]
+	steps := p.Steps[:concluding(p)]
+	around := func(s plan.Step) bool { return s.Kind == plan.StepShutdown || s.Kind == plan.StepOverlay }
+	return slices.DeleteFunc(slices.Clone(steps), around)
 }
 
 // concluding returns where the steps after the edit begin.
@@ -148,7 +146,7 @@ func (g *growth) agree(ctx context.Context, layout *plan.Layout) (*plan.Plan, er
 	if !p.Changes() {
 		return p, nil
 	}
-	if err := checkRoom(p, filepath.Dir(g.overlay.Path)); err != nil {
+	if err := checkRoom(p, g.overlayDirs()); err != nil {
 		return nil, err
 	}
 	if g.options.Confirm != nil {
@@ -194,7 +192,7 @@ func (g *growth) commitOrTrial(ctx context.Context, accepted bool) error {
 	case err == nil:
 	case isPivoting(r):
 		err = job.ForwardOnly(fmt.Errorf("the guest passed its check, but the live commit did not end: %w", err))
-	case r.Done[string(plan.StepCommit)] && !startFailed(r):
+	case g.isCommitted(r) && !startFailed(r):
 		err = job.ForwardOnly(fmt.Errorf("the image is grown, but what comes after it failed: %w", err))
 	}
 	return err
@@ -208,7 +206,7 @@ func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
 		if s.Kind == plan.StepPivot && g.Guest().Manual && !accepted {
 			return g.Enter(journal.Waiting)
 		}
-		if g.Record().Done[string(plan.StepCommit)] || s.Kind == plan.StepPivot {
+		if g.isCommitted(g.Record()) || s.Kind == plan.StepPivot {
 			// The disk is grown, or the guest has proved itself: an
 			// interruption is too late from here on.
 			ctx = context.WithoutCancel(ctx)

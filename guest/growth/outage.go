@@ -3,7 +3,6 @@ package growth
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -74,10 +73,12 @@ func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err 
 // lookWhileRunning inspects the disk of the running guest, which is never clean.
 func (g *growth) lookWhileRunning(ctx context.Context, s editSession) (*plan.Layout, error) {
 	g.Note("inspecting the disk of the running guest")
-	if err := s.AttachReadOnly(ctx, 0, g.image); err != nil {
-		return nil, err
+	for i, img := range g.images {
+		if err := s.AttachReadOnly(ctx, i, img); err != nil {
+			return nil, err
+		}
 	}
-	layout, err := s.Read(ctx, g.data.OldSize, session.For(g.data.Request))
+	layout, err := s.Read(ctx, session.For(g.data.Request), g.oldSizes()...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the disk while the guest writes to it: %w", err)
 	}
@@ -127,10 +128,10 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 	if err := g.stampAgain(); err != nil {
 		return err
 	}
-	if err := g.Do(ctx, g.overlayStep()); err != nil {
+	if err := g.makeOverlays(ctx); err != nil {
 		return err
 	}
-	ctx, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
+	ctx, stop := g.watchSpace(ctx)
 	defer stop()
 	a := g.attempt(s)
 	a.look = func(ctx context.Context) (*plan.Layout, error) { return g.lookAgain(ctx, s) }
@@ -142,7 +143,7 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 // lookAgain reads the disk at rest. What the outage is for is known by now: nothing is
 // inspected, and only what the guest may have changed is read.
 func (g *growth) lookAgain(ctx context.Context, s editSession) (*plan.Layout, error) {
-	if err := s.Attach(ctx, g.overlay.Path); err != nil {
+	if err := g.attachOverlays(ctx, s); err != nil {
 		return nil, err
 	}
 	return s.ReadAgain(ctx, g.seen, g.plan.Targets())
@@ -199,7 +200,10 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 		}
 		return g.growOff(ctx)
 	}
-	g.image = &image.Image{Target: g.Target(), Size: g.data.OldSize, Access: block.Shared}
+	g.images = nil
+	for _, e := range g.edited {
+		g.images = append(g.images, &image.Image{Target: e.image.Target(), Size: e.OldSize, Access: block.Shared})
+	}
 	return g.growDomain(ctx)
 }
 

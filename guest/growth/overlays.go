@@ -34,12 +34,16 @@ func planTrial(ctx context.Context, d *disk.Disk, o DomainOptions) error {
 	if !g.Trial {
 		return nil
 	}
-	if d.Block && o.Scratch == "" {
-		return plan.Refuse(plan.NoScratch, d.Path, "%s is a block device: there is no directory beside it for the overlay of the trial", d.Path)
+	for _, each := range d.All() {
+		if each.Block && o.Scratch == "" {
+			return plan.Refuse(plan.NoScratch, each.Path, "%s is a block device: there is no directory beside it for the overlay of the trial", each.Path)
+		}
 	}
-	g.Disks = []plan.TrialDisk{{Target: g.Disk, Path: d.Path, Format: d.Format}}
+	for _, each := range d.All() {
+		g.Disks = append(g.Disks, plan.TrialDisk{Target: each.Def.Target, Path: each.Path, Format: each.Format})
+	}
 	for _, other := range d.Status.Disks {
-		if other.Target == g.Disk || !other.Writable() || other.Transient {
+		if d.Edits(other.Target) || !other.Writable() || other.Transient {
 			continue
 		}
 		if !hasTrialOverlay(other, o) {
@@ -64,29 +68,27 @@ func hasTrialOverlay(d domain.Disk, o DomainOptions) bool {
 }
 
 // otherImages returns the images below the trial overlays of the other disks.
-func otherImages(g *plan.Guest) []string {
+func otherImages(t plan.Target) []string {
 	var paths []string
-	if g == nil {
-		return nil
-	}
-	for i, d := range g.Disks {
-		if i > 0 { // the first one grows
-			paths = append(paths, d.Path)
-		}
+	for _, d := range otherDisks(t) {
+		paths = append(paths, d.Path)
 	}
 	return paths
 }
 
+// otherDisks are the disks with an overlay for the trial that the growth does not edit:
+// those behind the ones that it does.
+func otherDisks(t plan.Target) []plan.TrialDisk {
+	if t.Guest == nil || len(t.Guest.Disks) == 0 {
+		return nil
+	}
+	return t.Guest.Disks[1+len(t.More):]
+}
+
 // sideOverlays reads the sizes of the other disks, for their trial overlays.
 func sideOverlays(ctx context.Context, d *disk.Disk) ([]SideOverlay, error) {
-	if d.Target.Guest == nil {
-		return nil, nil
-	}
 	var overlays []SideOverlay
-	for i, other := range d.Target.Guest.Disks {
-		if i == 0 { // it grows
-			continue
-		}
+	for _, other := range otherDisks(d.Target) {
 		info, err := block.Inspect(ctx, other.Path, other.Format, d.Access)
 		if err != nil {
 			return nil, image.RefuseInUse(other.Path, err)

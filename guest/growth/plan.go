@@ -19,22 +19,23 @@ import (
 // MakePlan looks at the disk and plans, and runs the checks that the edit would
 // begin with: a plan that is shown is one that can be carried out.
 func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*plan.Plan, error) {
-	newSize, err := r.NewSize(d.Size)
+	sizes, err := newSizes(d, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.CheckSize(ctx, newSize); err != nil {
+	check := func(img *image.Image, to size.Bytes) error { return img.CheckSize(ctx, to) }
+	if err := checkSizes(d, sizes, check); err != nil {
 		return nil, err
 	}
 	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
 	var p *plan.Plan
-	_, err = session.Look(ctx, d.Image, o.Session, o.Cache, session.For(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) (err error) {
+	_, err = session.Look(ctx, d.Sources(), o.Session, o.Cache, session.For(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) (err error) {
 		p, err = attempt{
 			look: func(context.Context) (*plan.Layout, error) { return l, nil },
 			plan: func(_ context.Context, l *plan.Layout) (*plan.Plan, error) {
-				return makePlan(l, d.Target, r, d.Notes, o.Timings)
+				return makePlan(l, d.Target, r, notesOf(d), o.Timings)
 			},
 			steps: func(p *plan.Plan) []plan.Step { return checks(p, d.Access) },
 			do:    func(ctx context.Context, s plan.Step) error { return app.Check(ctx, s.Device, s.Content) },
@@ -51,6 +52,9 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 // with the times that steps took before.
 func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, timings *job.Timings) (*plan.Plan, error) {
 	p, err := plan.Build(l, t, r)
+	if refusal, ok := plan.IsRefusal(err); ok && l.Lacks(refusal.Subject) {
+		return nil, &missingPVs{refusal}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +74,17 @@ func checks(p *plan.Plan, access block.Access) []plan.Step {
 
 // checkRoom refuses when the host has too little space for what the plan writes:
 // into the overlay, the same again as the saved undo, and into the image.
-func checkRoom(p *plan.Plan, overlayDir string) error {
-	needs := map[string]size.Bytes{overlayDir: 2 * p.Writes}
-	if !p.Target.Block {
-		needs[filepath.Dir(p.Target.Path)] += p.Writes
+func checkRoom(p *plan.Plan, overlayDirs []string) error {
+	needs := map[string]size.Bytes{}
+	for _, dir := range overlayDirs {
+		needs[dir] = 2 * p.Writes
+	}
+	images := map[string]bool{}
+	for _, img := range p.Target.Images() {
+		if dir := filepath.Dir(img.Path); !img.Block && !images[dir] {
+			images[dir] = true
+			needs[dir] += p.Writes
+		}
 	}
 	return image.CheckSpace(needs)
 }
@@ -83,7 +94,7 @@ func checkRoom(p *plan.Plan, overlayDir string) error {
 // table.
 func (g *growth) cacheGrown() {
 	guest := g.Guest()
-	if g.plan == nil || g.plan.Before.Table == nil || guest != nil && (guest.Running || guest.Trial) {
+	if g.plan == nil || len(g.edited) > 1 || g.plan.Before.Table == nil || guest != nil && (guest.Running || guest.Trial) {
 		return
 	}
 	after := *g.plan.After

@@ -1,6 +1,7 @@
 package growth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,11 +79,12 @@ type liveDomain interface {
 // on an overlay of a snapshot of its disk, and leaves nothing behind.
 func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q RehearseOptions) (*Rehearsal, error) {
 	begun := time.Now()
-	newSize, err := r.NewSize(d.Size)
+	sizes, err := newSizes(d, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.CheckSize(ctx, newSize); err != nil {
+	check := func(img *image.Image, to size.Bytes) error { return img.CheckSize(ctx, to) }
+	if err := checkSizes(d, sizes, check); err != nil {
 		return nil, err
 	}
 	if g := d.Target.Guest; g != nil && g.Running && q.Quiesce == "yes" && !g.Health.Agent {
@@ -100,7 +102,7 @@ func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q Re
 		}
 	}
 	out := &Rehearsal{}
-	spec, err := growthSpec(ctx, KindRehearsal, d, r, newSize, o, func(g *growth) job.Work { return &rehearsal{g, q, out} })
+	spec, err := growthSpec(ctx, KindRehearsal, d, r, sizes, o, func(g *growth) job.Work { return &rehearsal{g, q, out} })
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +195,7 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 			err = g.takeSnapshot(ctx, q, out)
 		}
 		if err == nil {
-			g.overlay.Image, g.overlay.Format = g.data.Snapshot.URI(), "raw"
-			err = g.overlay.CreateShared(ctx, g.data.NewSize)
+			err = g.overlaySnapshot(ctx)
 		}
 	} else {
 		s, err = g.prepare(ctx)
@@ -206,7 +207,7 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 	if err != nil {
 		return err
 	}
-	ctx, stop := image.WatchSpace(ctx, filepath.Dir(g.overlay.Path))
+	ctx, stop := g.watchSpace(ctx)
 	defer stop()
 	if out.FromSnapshot {
 		var watched context.CancelFunc
@@ -216,6 +217,18 @@ func (g *growth) rehearse(ctx context.Context, q RehearseOptions, out *Rehearsal
 		defer watched()
 	}
 	return g.editOnce(ctx, s, out)
+}
+
+// overlaySnapshot creates the overlays on the disks of the snapshot.
+func (g *growth) overlaySnapshot(ctx context.Context) error {
+	for i, d := range g.data.Snapshot.Disks() {
+		o := &g.edited[i].Files
+		o.Image, o.Format = g.data.Snapshot.URI(d.Target), "raw"
+		if err := o.CreateShared(ctx, g.edited[i].NewSize); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // editOnce plans, and runs the steps that edit the overlay.
@@ -303,17 +316,16 @@ func (g *growth) takeSnapshot(ctx context.Context, q RehearseOptions, out *Rehea
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "cannot take a snapshot of disk %s of %s for the rehearsal: %v", g.Guest().Disk, g.Guest().Name, err)
+		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "cannot take a snapshot of disk %s of %s for the rehearsal: %v", g.diskNames(), g.Guest().Name, err)
 	}
 	return nil
 }
 
-// placeSnapshot names the snapshot's files: the scratch file next to the overlay, the socket
+// placeSnapshot names the snapshot's files: a scratch file next to each overlay, the socket
 // in the directory that libvirt lets the domain's QEMU write to. The fallback for both
 // is the directory for temporary files, where a confined QEMU may not write.
 func (g *growth) placeSnapshot() error {
 	v := &snapshot{}
-	v.Target, v.Scratch = g.Guest().Disk, g.data.Overlay+".scratch"
 	var err error
 	if v.Socket, err = g.live.PlaceSocket("virt-grow-" + g.ID() + ".sock"); err != nil {
 		if v.Dir, err = g.temporaryForQEMU(); err != nil {
@@ -321,8 +333,16 @@ func (g *growth) placeSnapshot() error {
 		}
 		v.Socket = filepath.Join(v.Dir, "view.sock")
 	}
-	if filepath.Dir(g.data.Overlay) == g.Dir() { // QEMU may not access the job's directory
-		v.Scratch = strings.TrimSuffix(v.Socket, ".sock") + ".scratch"
+	for i, e := range g.edited {
+		d := domain.SnapshotDisk{Target: cmp.Or(e.Target, g.Guest().Disk), Scratch: e.Overlay + ".scratch"}
+		if filepath.Dir(e.Overlay) == g.Dir() { // QEMU may not access the job's directory
+			d.Scratch = strings.TrimSuffix(v.Socket, ".sock") + strings.Repeat("+", i) + ".scratch"
+		}
+		if i > 0 {
+			v.More = append(v.More, d)
+			continue
+		}
+		v.Target, v.Scratch = d.Target, d.Scratch
 	}
 	g.data.Snapshot = v
 	return nil
@@ -392,9 +412,9 @@ func (g *growth) freezing(may bool) error {
 // watchScratch cancels the returned context when the scratch file exceeds its limit: a
 // full file system could pause the guest.
 func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehearsal) (context.Context, context.CancelFunc, error) {
-	path := g.data.Snapshot.Scratch
+	disks := g.data.Snapshot.Disks()
 	if limit == 0 {
-		free, err := block.Free(filepath.Dir(path))
+		free, err := block.Free(filepath.Dir(disks[0].Scratch))
 		if err != nil {
 			return ctx, nil, err
 		}
@@ -405,7 +425,11 @@ func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehear
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil {
-			used, _ := block.Allocated(path) // 0 before libvirt has made it
+			var used size.Bytes
+			for _, d := range disks {
+				allocated, _ := block.Allocated(d.Scratch) // 0 before libvirt has made it
+				used += allocated
+			}
 			out.Scratch = max(out.Scratch, used)
 			if used > limit {
 				cancel(plan.Refuse(plan.NoRehearsal, g.Guest().Name, "%s overwrote %s of its disk during the rehearsal; the limit is %s (--max-scratch)", g.Guest().Name, used, limit))
@@ -418,7 +442,7 @@ func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehear
 
 // end removes everything that a rehearsal has left. It can be called again.
 func (r *rehearsal) end(ctx context.Context) error {
-	return errors.Join(r.endSnapshot(ctx), r.overlay.Drop())
+	return errors.Join(r.endSnapshot(ctx), r.dropOverlays())
 }
 
 func (g *growth) endSnapshot(ctx context.Context) error {
@@ -441,7 +465,11 @@ func (g *growth) endSnapshot(ctx context.Context) error {
 			return errors.Join(frozen, err)
 		}
 	}
-	for _, file := range []string{v.Scratch, v.Socket} {
+	files := []string{v.Socket}
+	for _, d := range v.Disks() {
+		files = append(files, d.Scratch)
+	}
+	for _, file := range files {
 		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return errors.Join(frozen, err)
 		}

@@ -3,7 +3,6 @@ package growth
 import (
 	"context"
 
-	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -22,7 +21,7 @@ func (g *growth) resume(ctx context.Context) error {
 	// What is in the overlay may be half of anything: it is made again.
 	g.Note("the image is untouched: beginning again with a fresh overlay")
 	if state == journal.Opening && !g.Header().Agreed {
-		if err := g.overlay.Drop(); err != nil {
+		if err := g.dropOverlays(); err != nil {
 			return err
 		}
 		return g.Enter(journal.Cancelled)
@@ -43,30 +42,6 @@ func (g *growth) resume(ctx context.Context) error {
 	return g.grow(ctx)
 }
 
-// stampAgain takes the image as it is now for the one to grow: a guest may have
-// run on it since. Whether the plan still fits is seen when it is read again.
-func (g *growth) stampAgain() error {
-	stamp, err := image.StampOf(g.Target().Path)
-	if err != nil || stamp == g.data.Stamp {
-		return err
-	}
-	g.data.Stamp = stamp
-	return g.save()
-}
-
-// unchangedSize gives a better error than the planner could when the image was
-// resized meanwhile.
-func (g *growth) unchangedSize(ctx context.Context) error {
-	now, err := g.steps.Overlays[""].Size(ctx)
-	if err != nil {
-		return err
-	}
-	if now != g.data.OldSize {
-		return plan.Refuse(plan.StalePlan, g.Target().Path, "%s has %d bytes now, and had %d when job %s began", g.Target().Path, int64(now), int64(g.data.OldSize), g.ID())
-	}
-	return nil
-}
-
 // accept commits the overlay of a growth that waits.
 func (g *growth) accept(ctx context.Context) error {
 	if err := g.unchangedBefore(); err != nil {
@@ -78,7 +53,7 @@ func (g *growth) accept(ctx context.Context) error {
 // unchangedBefore keeps an overlay from being committed into an image that
 // went on without it. The job stays as it is: a person has to choose.
 func (g *growth) unchangedBefore() error {
-	if g.Begun(string(plan.StepCommit)) {
+	if g.commitBegun(g.Record()) {
 		return nil
 	}
 	err := g.untouched()

@@ -131,20 +131,92 @@ agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resu
 agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resume ; rollback domain-destroy=error > > cancelled unchanged, no job
 `
 
+// twoDisks are growths of two disks in one job: whichever of them fails, both are as
+// before, or both are grown.
+var twoDisks = `
+two off: run > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb clean-up > done
+two off: run check:vdb/before=refuse > overlay:vda overlay:vdb check:vda -overlay:vdb -overlay:vda > no-space, forgotten
+two off: run overlay:vdb/before=kill > overlay:vda > killed, opening: resume rollback ; rollback > -overlay:vdb -overlay:vda > rolled-back
+two off: run fs:vdb/before=error > overlay:vda overlay:vdb check:vda check:vdb fs:vda -overlay:vdb -overlay:vda > restored untouched, rolled-back
+two off: run fs:vdb/before=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda > killed, editing: resume rollback ; resume > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb clean-up > done
+two off: run save-undo:vdb/before=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda > killed, committing: resume rollback ; rollback > -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda > rolled-back
+two off: run commit:vdb/before=error > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda -commit:vdb -commit:vda -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda > restored, rolled-back
+two off: run commit:vdb/before=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda > killed, committing: resume rollback ; resume > commit:vdb clean-up > done
+two off: run commit:vdb/before=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda > killed, committing: resume rollback ; rollback > -commit:vdb -commit:vda -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda > rolled-back
+two off: run commit:vdb/after=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda > killed, committing: resume rollback ; rollback > -commit:vdb -commit:vda -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda > rolled-back
+two off: run clean-up/before=error > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb > forward, committing: resume rollback ; rollback > -commit:vdb -commit:vda -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda > rolled-back
+two off: run clean-up/after=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb > killed, committing: resume ; rollback > > job-state, committing: resume ; resume > clean-up > done
+two off: run fs:vdb/before=kill > overlay:vda overlay:vdb check:vda check:vdb fs:vda > killed, editing: resume rollback ; resume image=error > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb clean-up > done
+two no-trial: run > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb start clean-up > done
+two no-trial: run start/before=error > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb -start -commit:vdb -commit:vda -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda -shutdown > restored stopped, rolled-back
+two no-trial: run commit:vdb/after=error > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda -commit:vdb -commit:vda -save-undo:vdb -save-undo:vda -overlay:vdb -overlay:vda -shutdown > restored stopped, rolled-back
+two trial: run > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health pivot:vda pivot:vdb restore clean-up > done
+two trial: run health/before=error > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start -start -switch -overlay:vdb -overlay:vda -shutdown > restored stopped untouched, rolled-back
+two trial: run pivot:vdb/before=error > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health pivot:vda > forward stopped, committing: resume ; rollback > > job-state, committing: resume ; resume > pivot:vdb restore clean-up > done
+two trial: run pivot:vdb/before=kill > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health pivot:vda > killed, committing: resume ; resume > pivot:vdb restore clean-up > done
+two manual: run > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health > waiting, waiting: accept rollback ; accept > pivot:vda pivot:vdb restore clean-up > done
+two manual: run > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health > waiting, waiting: accept rollback ; rollback > -start -switch -overlay:vdb -overlay:vda -shutdown > rolled-back
+two libvirt: run > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health pivot:vda pivot:vdb restore clean-up > done
+two libvirt: run health/before=error > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start -start -switch -overlay:vdb -overlay:vda -shutdown > restored stopped untouched, rolled-back
+two libvirt: run switch/after=kill > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb > killed, trial: resume rollback ; rollback > -switch -overlay:vdb -overlay:vda -shutdown > rolled-back
+two libvirt: run switch/before=kill > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb > killed, trial: resume rollback ; resume image=error > -switch -overlay:vdb -overlay:vda -shutdown > restored stopped untouched, rolled-back
+two libvirt: run pivot:vda/after=kill > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb switch start health > killed, committing: resume ; resume > pivot:vda pivot:vdb restore clean-up > done
+two off: rehearse > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb > cancelled unchanged, forgotten
+two trial: rehearse > snapshot check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb -snapshot > cancelled unchanged, forgotten
+two trial: rehearse fs:vdb/before=kill > snapshot check:vda check:vdb fs:vda > killed, opening: rollback resume ; rollback > -snapshot > cancelled unchanged, forgotten
+`
+
 func TestGrowthSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(growthSequences)) {
+	for line := range strings.Lines(strings.TrimSpace(growthSequences + twoDisks)) {
 		if line = strings.TrimSpace(line); line != "" {
 			t.Run(line, func(t *testing.T) {
 				t.Parallel()
 				treated, script, _ := strings.Cut(line, ": ")
-				s := newStage(t, treatments(treated))
+				s := newStageOf(t, treatments(treated), strings.HasPrefix(treated, "two "))
 				if got := s.Play(script); got != script {
 					t.Errorf("got\n%s: %s", treated, got)
 				}
+				s.checkImages(t, script)
 				if s.live && (strings.HasSuffix(script, "done") || strings.HasSuffix(script, "rolled-back")) {
 					s.checkDomain(t, strings.Contains(script, "domain-define"))
 				}
 			})
+		}
+	}
+}
+
+// TestTwoDisksFaults: an error or a crash at either end of any step, taken back or gone on
+// with, never leaves one image grown and the other not.
+func TestTwoDisksFaults(t *testing.T) {
+	for _, treated := range []string{"two off", "two libvirt", "two libvirt no-trial"} {
+		whole := newStageOf(t, treatments(treated), true)
+		_, steps, _ := strings.Cut(whole.Command("run"), " > ")
+		steps, _, _ = strings.Cut(steps, " > ")
+		for _, step := range strings.Fields(steps) {
+			for _, fault := range []string{"before=error", "after=error", "before=kill ; resume", "before=kill ; rollback", "after=kill ; resume", "after=kill ; rollback"} {
+				line := fmt.Sprintf("run %s/%s ; resume", step, fault)
+				t.Run(treated+": "+line, func(t *testing.T) {
+					t.Parallel()
+					s := newStageOf(t, treatments(treated), true)
+					played := s.Play(line)
+					one, other := s.images["vda"], s.images["vdb"]
+					if one.Bytes != other.Bytes || one.Bytes == "torn" || one.Overlay || other.Overlay || one.Undo || other.Undo {
+						t.Errorf("%s\nvda: %+v, vdb: %+v", played, *one, *other)
+					}
+				})
+			}
+		}
+	}
+}
+
+// checkImages: in the end all images are grown, or all are as before.
+func (s *stage) checkImages(t *testing.T, script string) {
+	t.Helper()
+	state := script[strings.LastIndexAny(script, " ")+1:]
+	want, ok := map[string]string{"done": "new", "rolled-back": "old", "forgotten": "old"}[state]
+	for target, i := range s.images {
+		if ok && (i.Bytes != want || state != "forgotten" && (i.Overlay || i.Undo)) {
+			t.Errorf("image %s: %+v, want %s", target, *i, want)
 		}
 	}
 }
@@ -170,6 +242,7 @@ func (s *stage) checkDomain(t *testing.T, edited bool) {
 // treatments returns the ways in which a guest is treated; none for an image by itself. With
 // "libvirt" the guest's own steps are the real ones, on a domain of libvirt's test driver.
 func treatments(name string) *plan.Guest {
+	name = strings.TrimPrefix(name, "two ")
 	g := &plan.Guest{Name: "dev7", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Disk: "vda", Running: name != "off", Manual: name == "manual"}
 	switch name {
 	case "image":
@@ -218,34 +291,42 @@ type stage struct {
 	*jobtest.Player
 	disk   *disk.Disk
 	layout *plan.Layout
-	image  *applytest.Image
-	guest  *applytest.Guest // nil for an image by itself
-	domain *domain.Domain   // in libvirt's test driver
-	live   bool             // its guest's steps are the real ones
+	images map[string]*applytest.Image // by the names that the steps have for them
+	guest  *applytest.Guest            // nil for an image by itself
+	domain *domain.Domain              // in libvirt's test driver
+	live   bool                        // its guest's steps are the real ones
 	// original is the domain's definition before.
 	original domain.DefinitionXML
 	hooks    Hooks
 }
 
-func newStage(t *testing.T, treated *plan.Guest) *stage {
+func newStage(t *testing.T, treated *plan.Guest) *stage { return newStageOf(t, treated, false) }
+
+// newStageOf has one disk, or two of one guest.
+func newStageOf(t *testing.T, treated *plan.Guest, two bool) *stage {
 	t.Helper()
-	s := &stage{Player: jobtest.New(t, nil)}
-	s.layout = &plan.Layout{Size: size.GiB, Sector: 512, Devices: []plan.Device{
-		{Name: "sda", Kind: plan.Disk, Size: size.GiB, Content: plan.Content{Type: "xfs", Size: size.GiB}}}}
-	s.image = &applytest.Image{Old: size.GiB, Bytes: "old"}
-	path := filepath.Join(t.TempDir(), "a.raw")
-	if err := os.WriteFile(path, []byte("image"), 0o600); err != nil {
-		t.Fatal(err)
+	s := &stage{Player: jobtest.New(t, nil), images: map[string]*applytest.Image{}}
+	dir, content := t.TempDir(), plan.Content{Type: "xfs", Size: size.GiB}
+	s.disk = stagedDisk(t, filepath.Join(dir, "a.raw"), "vda")
+	s.disk.Target.Guest = treated
+	s.layout = &plan.Layout{DiskLayout: plan.DiskLayout{Size: size.GiB, Sector: 512}, Devices: []plan.Device{
+		{Name: "sda", Kind: plan.Disk, Size: size.GiB, Content: content}}}
+	if two {
+		s.disk.Join(stagedDisk(t, filepath.Join(dir, "b.raw"), "vdb"))
+		s.layout.Disk, s.layout.Devices[0].Name = "vda", "vda"
+		s.layout.More = []plan.DiskLayout{{Disk: "vdb", Size: size.GiB, Sector: 512}}
+		s.layout.Devices = append(s.layout.Devices, plan.Device{Name: "vdb", Kind: plan.Disk, Size: size.GiB, Content: content})
 	}
-	stamp, err := image.StampOf(path)
-	if err != nil {
-		t.Fatal(err)
+	for _, img := range s.disk.Target.Images() {
+		s.images[img.Disk] = &applytest.Image{Old: size.GiB, Bytes: "old"}
 	}
-	s.disk = &disk.Disk{Image: &image.Image{Target: plan.Target{Path: path, Format: "raw", SectorSize: 512, Guest: treated}, Size: size.GiB, Stamp: stamp}}
 	if treated != nil {
-		treated.Disks = []plan.TrialDisk{{Target: "vda", Path: path, Format: "raw"}}
-		s.guest = &applytest.Guest{Image: s.image, Runs: treated.Running, WasRunning: treated.Running}
-		s.domain, s.live = testDomain(t, treated, path), len(treated.Shutdown) > 0
+		var err error
+		for _, d := range s.disk.All() {
+			treated.Disks = append(treated.Disks, plan.TrialDisk{Target: d.Def.Target, Path: d.Path, Format: "raw"})
+		}
+		s.guest = &applytest.Guest{Image: s.imageOf("vda"), More: s.images, Runs: treated.Running, WasRunning: treated.Running}
+		s.domain, s.live = testDomain(t, treated), len(treated.Shutdown) > 0
 		if s.original, err = s.domain.XML(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -254,6 +335,28 @@ func newStage(t *testing.T, treated *plan.Guest) *stage {
 	s.Engine.Emit = s.emit
 	s.Start = s.grow
 	return s
+}
+
+// stagedDisk is an image that no guest has.
+func stagedDisk(t *testing.T, path, target string) *disk.Disk {
+	t.Helper()
+	if err := os.WriteFile(path, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stamp, err := image.StampOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &disk.Disk{Def: domain.Disk{Target: target},
+		Image: &image.Image{Target: plan.Target{Path: path, Format: "raw", SectorSize: 512}, Size: size.GiB, Stamp: stamp}}
+}
+
+// imageOf is the image of a disk of the domain.
+func (s *stage) imageOf(target string) *applytest.Image {
+	if alone := s.images[""]; alone != nil {
+		return alone
+	}
+	return s.images[target]
 }
 
 // emit traces the steps.
@@ -281,7 +384,14 @@ func (s *stage) grow(ctx context.Context, command string) (*job.Outcome, error) 
 		kind, work = KindRehearsal, func(g *growth) job.Work { return &rehearsal{s.fake(g).growth, q, &Rehearsal{}} }
 	}
 	r := plan.Request{Size: plan.Amount{Mode: plan.Relative, Bytes: size.GiB}}
-	spec, err := growthSpec(ctx, kind, s.disk, r, 2*size.GiB, o, work)
+	for _, d := range s.disk.More {
+		r.More = append(r.More, plan.DiskSize{Disk: d.Def.Target, Size: r.Size})
+	}
+	sizes, err := newSizes(s.disk, r)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := growthSpec(ctx, kind, s.disk, r, sizes, o, work)
 	if err != nil {
 		return nil, err
 	}
@@ -341,7 +451,10 @@ func (d *stagedSnapshot) Thaw(ctx context.Context) error {
 
 // fake has a growth work on the stage.
 func (s *stage) fake(g *growth) *stagedGrowth {
-	g.steps.Overlays = apply.Overlays{"": &stagedImage{s.image, g.overlay}}
+	g.steps.Overlays = apply.Overlays{}
+	for _, e := range g.edited {
+		g.steps.Overlays[e.Target] = &stagedImage{s.images[e.Target], e.Files}
+	}
 	g.start = func(context.Context) (editSession, error) { return &stagedSession{s}, nil }
 	switch {
 	case s.live:
@@ -413,14 +526,19 @@ func (s *stagedSession) Attach(context.Context, ...string) error                
 func (s *stagedSession) AttachReadOnly(context.Context, int, *image.Image) error { return nil }
 func (s *stagedSession) Detach(context.Context) error                            { return nil }
 func (s *stagedSession) Close() error                                            { return nil }
-func (s *stagedSession) Editor(block.Overlay) apply.Editor {
-	return applytest.NewEditor(s.layout, 2*size.GiB)
+func (s *stagedSession) Editor(...block.Overlay) apply.Editor {
+	e := applytest.NewEditor(s.layout, 2*size.GiB)
+	for _, d := range e.Layout.Disks() {
+		device, _ := e.Layout.Find(d.Name())
+		device.Size = 2 * size.GiB
+	}
+	return e
 }
-func (s *stagedSession) Read(context.Context, size.Bytes, session.Inspection) (*plan.Layout, error) {
+func (s *stagedSession) Read(context.Context, session.Inspection, ...size.Bytes) (*plan.Layout, error) {
 	return s.layout.Clone(), nil
 }
 
-func (s *stagedSession) ReadAtRest(context.Context, size.Bytes, session.Inspection) (*plan.Layout, error) {
+func (s *stagedSession) ReadAtRest(context.Context, session.Inspection, ...size.Bytes) (*plan.Layout, error) {
 	return s.layout.Clone(), nil
 }
 
@@ -471,10 +589,14 @@ type trialOnTestDriver struct {
 }
 
 func (d *trialOnTestDriver) Redirect(ctx context.Context, overlays []domain.Overlay) error {
-	return d.replace(ctx, d.stage.disk.Path, overlays[0].Path)
+	var errs []error
+	for i, o := range overlays {
+		errs = append(errs, d.replace(ctx, d.stage.disk.All()[i].Path, o.Path))
+	}
+	return errors.Join(errs...)
 }
 
-func (d *trialOnTestDriver) CommitLive(ctx context.Context, _, image string, _ func(done, all uint64)) error {
+func (d *trialOnTestDriver) CommitLive(ctx context.Context, target, image string, _ func(done, all uint64)) error {
 	if d.stage.Fault(ctx, "libvirt") != nil {
 		return domain.ErrNotBegun
 	}
@@ -482,8 +604,8 @@ func (d *trialOnTestDriver) CommitLive(ctx context.Context, _, image string, _ f
 	if err != nil {
 		return err
 	}
-	d.stage.image.Bytes = "new"
-	return d.replace(ctx, def.SourceOf("vda"), image)
+	d.stage.imageOf(target).Bytes = "new"
+	return d.replace(ctx, def.SourceOf(target), image)
 }
 
 func (d *trialOnTestDriver) Wake(context.Context) error { return nil }
@@ -503,12 +625,14 @@ func (d *trialOnTestDriver) replace(ctx context.Context, from, to string) error 
 }
 
 // testDomain returns a domain in libvirt's test driver, in a host of its own.
-func testDomain(t *testing.T, g *plan.Guest, image string) *domain.Domain {
+func testDomain(t *testing.T, g *plan.Guest) *domain.Domain {
 	t.Helper()
+	var disks strings.Builder
+	for _, d := range g.Disks {
+		fmt.Fprintf(&disks, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='%s' bus='virtio'/></disk>", d.Path, d.Target)
+	}
 	host := filepath.Join(t.TempDir(), "host.xml")
-	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os><devices>"+
-		"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>"+
-		"</devices></domain></node>", g.Name, g.UUID, image)
+	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os><devices>%s</devices></domain></node>", g.Name, g.UUID, &disks)
 	if err := os.WriteFile(host, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

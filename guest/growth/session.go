@@ -20,10 +20,10 @@ type editSession interface {
 	Detach(ctx context.Context) error
 	// Read reads the disk, ReadAtRest one that nobody writes to, ReadAgain only what
 	// can have changed since.
-	Read(ctx context.Context, disk size.Bytes, inspect session.Inspection) (*plan.Layout, error)
-	ReadAtRest(ctx context.Context, disk size.Bytes, inspect session.Inspection) (*plan.Layout, error)
+	Read(ctx context.Context, inspect session.Inspection, disks ...size.Bytes) (*plan.Layout, error)
+	ReadAtRest(ctx context.Context, inspect session.Inspection, disks ...size.Bytes) (*plan.Layout, error)
 	ReadAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error)
-	Editor(block.Overlay) apply.Editor
+	Editor(...block.Overlay) apply.Editor
 	Close() error
 }
 
@@ -38,9 +38,7 @@ func (s applianceSession) ReadAgain(ctx context.Context, was *plan.Layout, devic
 func (g *growth) startSession(ctx context.Context) (editSession, error) {
 	options := g.options.Session
 	options.Started = g.Started
-	target := g.Target()
-	drive := session.Drive{Image: target.Path, Size: g.data.NewSize, Sector: target.SectorSize}
-	s, err := session.Start(ctx, g.Dir(), []session.Drive{drive}, options, nil)
+	s, err := session.Start(ctx, g.Dir(), g.drives(), options, nil)
 	if err != nil {
 		return nil, err
 	}

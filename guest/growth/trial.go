@@ -1,6 +1,7 @@
 package growth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,11 +119,14 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 		return err
 	}
 	// A host that goes down in the middle of the live commit takes the bitmaps along.
-	if err := h.overlay.SaveBitmaps(ctx); err != nil {
-		return image.RefuseInUse(h.Target().Path, err)
+	var overlays []domain.Overlay
+	for _, e := range h.edited {
+		if err := e.Files.SaveBitmaps(ctx); err != nil {
+			return image.RefuseInUse(e.image.Path, err)
+		}
+		overlays = append(overlays, domain.Overlay{Target: cmp.Or(e.Target, h.Guest().Disk), Path: e.Overlay})
 	}
-	overlays := []domain.Overlay{{Target: h.Guest().Disk, Path: h.data.Overlay}}
-	for _, side := range h.disks()[1:] {
+	for _, side := range h.disks()[len(h.edited):] {
 		if err := side.CreateOverlay(ctx, side.Old); err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/job/jobtest"
+	"github.com/virt-grow/virt-grow/guest/overlay"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -59,17 +60,17 @@ type realSession struct {
 	*realImage
 }
 
-func (s *realSession) ReadAtRest(ctx context.Context, size size.Bytes, inspect session.Inspection) (*plan.Layout, error) {
-	return s.Read(ctx, size, inspect)
+func (s *realSession) ReadAtRest(ctx context.Context, inspect session.Inspection, sizes ...size.Bytes) (*plan.Layout, error) {
+	return s.Read(ctx, inspect, sizes...)
 }
 
-func (s *realSession) Read(context.Context, size.Bytes, session.Inspection) (*plan.Layout, error) {
-	return &plan.Layout{Size: wholeSize, Sector: 512, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: wholeSize, Content: s.content}}}, nil
+func (s *realSession) Read(context.Context, session.Inspection, ...size.Bytes) (*plan.Layout, error) {
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: wholeSize, Sector: 512}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: wholeSize, Content: s.content}}}, nil
 }
 
-func (s *realSession) Editor(o block.Overlay) apply.Editor {
-	l, _ := s.Read(context.Background(), 0, nil)
-	return &realEditor{applytest.NewEditor(l, 2*wholeSize), o}
+func (s *realSession) Editor(overlays ...block.Overlay) apply.Editor {
+	l, _ := s.Read(context.Background(), nil)
+	return &realEditor{applytest.NewEditor(l, 2*wholeSize), overlays[0]}
 }
 
 // realEditor also writes into the overlay.
@@ -380,20 +381,21 @@ func (v offVM) Read(context.Context) (domain.Definition, error) {
 func TestPivotOff(t *testing.T) {
 	r := newRealImage(t)
 	hold(t, treatments("trial"), func(g *growth) {
-		g.overlay = block.Overlay{Image: r.disk.Path, Format: "raw", Path: r.disk.Path + ".qcow2", Undo: r.disk.Path + ".undo.qcow2"}
+		files := block.Overlay{Image: r.disk.Path, Format: "raw", Path: r.disk.Path + ".qcow2", Undo: r.disk.Path + ".undo.qcow2"}
+		g.edited = []editedDisk{{Disk: overlay.Disk{Files: files, Old: wholeSize}, grownDisk: &g.data.grownDisk}}
 		g.data.OldSize, g.data.NewSize = wholeSize, 2*wholeSize
 		g.steps.Overlays = g.disks().Images()
-		if err := g.overlay.Create(t.Context(), 2*wholeSize); err != nil {
+		if err := files.Create(t.Context(), 2*wholeSize); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := block.Run(t.Context(), "qemu-io", "-f", "qcow2", "-c", "write -P 0x68 1M 64k", g.overlay.Path); err != nil {
+		if _, err := block.Run(t.Context(), "qemu-io", "-f", "qcow2", "-c", "write -P 0x68 1M 64k", files.Path); err != nil {
 			t.Fatal(err)
 		}
 		// libvirt has taken the disk back to its image: there is nothing left to commit.
 		if err := (&hostGuest{g, offVM{source: r.disk.Path}}).Pivot(t.Context(), "vda"); err != nil || r.isEdited(t) {
 			t.Errorf("%v, edited %t", err, r.isEdited(t))
 		}
-		if err := (&hostGuest{g, offVM{source: g.overlay.Path}}).Pivot(t.Context(), "vda"); err != nil || !r.isEdited(t) {
+		if err := (&hostGuest{g, offVM{source: files.Path}}).Pivot(t.Context(), "vda"); err != nil || !r.isEdited(t) {
 			t.Errorf("%v, edited %t", err, r.isEdited(t))
 		}
 	})

@@ -8,15 +8,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
-	"github.com/virt-grow/virt-grow/guest/overlay"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -26,12 +25,9 @@ import (
 // growthData is what a growth needs after a crash, besides its plan.
 type growthData struct {
 	Request plan.Request `json:"request"`
-	OldSize size.Bytes   `json:"old_size"`
-	NewSize size.Bytes   `json:"new_size"`
-	Overlay string       `json:"overlay"`
-	Undo    string       `json:"undo"`
-	// Stamp identifies the image as it was before the job.
-	Stamp image.Stamp `json:"stamp"`
+	grownDisk
+	// More are the guest's other disks that the growth edits.
+	More []grownDisk `json:"more_disks,omitempty"`
 	// Keep stops before the commit.
 	Keep bool `json:"keep"`
 	// Overlays are those of the domain's other disks, for the trial.
@@ -63,18 +59,18 @@ type growth struct {
 	*domainjob.Job
 	data    growthData
 	options Options
-	overlay block.Overlay
+	edited  []editedDisk
 	plan    *plan.Plan
 	steps   apply.Growth // what the steps are carried out on
 	notes   []string     // on the disk, for the plan's warnings
 	live    liveDomain   // what a rehearsal reads a running guest's disk from
-	// start boots an appliance on an empty disk of the new size.
+	// start boots an appliance on empty disks of the new sizes.
 	start func(context.Context) (editSession, error)
 
-	// seen is what was on the disk while the guest still ran.
+	// seen is what was on the disks while the guest still ran.
 	seen *plan.Layout
-	// image is nil in a job that is taken up again.
-	image *image.Image
+	// images are those of the disks that are edited; nil in a job that is taken up again.
+	images []*image.Image
 	// refusedStop reports that the guest was asked in every way to shut down, and
 	// did not.
 	refusedStop bool
@@ -84,25 +80,12 @@ type growth struct {
 
 func newGrowth(j *job.Job, data growthData, o Options) *growth {
 	g := &growth{Job: domainjob.New(j, nil), data: data, options: o}
-	t := j.Target()
-	g.overlay = block.Overlay{Image: t.Path, Format: t.Format, Path: data.Overlay, Undo: data.Undo}
+	g.edited = g.editedDisks()
 	g.steps.Overlays, g.start = g.disks().Images(), o.start
 	if g.start == nil {
 		g.start = g.startSession
 	}
 	return g
-}
-
-// disks returns the image that grows, as "", and the domain's other disks.
-func (g *growth) disks() overlay.Set {
-	disks := overlay.Set{{Files: g.overlay, Old: g.data.OldSize}}
-	if g.Guest() != nil {
-		disks[0].Access = block.Shared // the guest may run on it
-	}
-	for _, side := range g.data.Overlays {
-		disks = append(disks, overlay.Disk{Target: side.Target, Files: side.overlay(), Old: side.Size})
-	}
-	return disks
 }
 
 // Open opens a job of the kind.
@@ -116,7 +99,7 @@ func Open(o Options) job.Kind {
 
 // growthSpec returns the specification of a new growth of the disk. work makes the job's
 // work.
-func growthSpec(ctx context.Context, kind string, d *disk.Disk, r plan.Request, newSize size.Bytes, o Options, work func(*growth) job.Work) (job.Spec, error) {
+func growthSpec(ctx context.Context, kind string, d *disk.Disk, r plan.Request, newSizes []size.Bytes, o Options, work func(*growth) job.Work) (job.Spec, error) {
 	s := job.Spec{Kind: kind, Target: d.Target, Agreed: o.Confirm == nil}
 	var err error
 	if s.Locks, err = locksOf(d); err != nil {
@@ -127,11 +110,14 @@ func growthSpec(ctx context.Context, kind string, d *disk.Disk, r plan.Request, 
 		return s, err
 	}
 	s.Open = func(j *job.Job) (any, job.Work, error) {
-		data := newGrowthData(j, d.Image, r, newSize, o)
+		data := newGrowthData(j, d, r, newSizes, o)
 		placeSideOverlays(overlays, j.ID(), o.Scratch)
 		data.Overlays = overlays
 		g := newGrowth(j, data, o)
-		g.image, g.notes = d.Image, d.Notes
+		for _, each := range d.All() {
+			g.images = append(g.images, each.Image)
+		}
+		g.notes = notesOf(d)
 		if d.Domain != nil {
 			g.useDomain(d.Domain)
 		}
@@ -141,7 +127,17 @@ func growthSpec(ctx context.Context, kind string, d *disk.Disk, r plan.Request, 
 }
 
 // newGrowthData names the job's files.
-func newGrowthData(j *job.Job, img *image.Image, r plan.Request, newSize size.Bytes, o Options) growthData {
+func newGrowthData(j *job.Job, d *disk.Disk, r plan.Request, newSizes []size.Bytes, o Options) growthData {
+	data := growthData{Request: r, grownDisk: newGrownDisk(j, d.Image, "", newSizes[0], o), Keep: o.Keep, Hooks: o.Hooks}
+	for i, more := range d.More {
+		data.More = append(data.More, newGrownDisk(j, more.Image, "."+more.Def.Target, newSizes[i+1], o))
+	}
+	return data
+}
+
+// newGrownDisk names the files of one disk. ending tells those of several disks apart,
+// whose images may have the same name in two directories.
+func newGrownDisk(j *job.Job, img *image.Image, ending string, newSize size.Bytes, o Options) grownDisk {
 	dir := o.Scratch
 	if dir == "" && !img.Block {
 		dir = filepath.Dir(img.Path)
@@ -151,17 +147,18 @@ func newGrowthData(j *job.Job, img *image.Image, r plan.Request, newSize size.By
 	}
 	// The overlay's name ends in .qcow2, because virt-aa-helper's own AppArmor profile
 	// lets it read files of such names only (usr.lib.libvirt.virt-aa-helper).
-	near := filepath.Join(dir, filepath.Base(img.Path))
-	return growthData{
-		Request: r, OldSize: img.Size, NewSize: newSize, Stamp: img.Stamp, Keep: o.Keep, Hooks: o.Hooks,
-		Overlay: j.PathNextTo(near, ".qcow2"), Undo: j.PathNextTo(near, ".undo.qcow2"),
-	}
+	near := filepath.Join(dir, filepath.Base(img.Path)+ending)
+	return grownDisk{OldSize: img.Size, NewSize: newSize, Stamp: img.Stamp,
+		Overlay: j.PathNextTo(near, ".qcow2"), Undo: j.PathNextTo(near, ".undo.qcow2")}
 }
 
 // locksOf names the locks of the images that a growth of the disk works on.
 func locksOf(d *disk.Disk) ([]string, error) {
-	locks := []string{d.Stamp.Identity()}
-	for _, path := range otherImages(d.Target.Guest) {
+	var locks []string
+	for _, each := range d.All() {
+		locks = append(locks, each.Stamp.Identity())
+	}
+	for _, path := range otherImages(d.Target) {
 		stamp, err := image.StampOf(path)
 		if err != nil {
 			return nil, err
@@ -223,10 +220,11 @@ func isPivoting(r journal.Record) bool {
 // isPastReturn reports whether the commit is complete and cannot be taken back: the
 // saved bytes are gone, or the guest has been started on it.
 func (g *growth) isPastReturn(r journal.Record) bool {
-	if !r.Done[string(plan.StepCommit)] {
+	if !g.isCommitted(r) {
 		return false
 	}
-	return !image.Exists(g.overlay.Undo) || job.Begun(r, string(plan.StepStart)) && !startFailed(r)
+	gone := func(e editedDisk) bool { return !image.Exists(e.Undo) }
+	return slices.ContainsFunc(g.edited, gone) || job.Begun(r, string(plan.StepStart)) && !startFailed(r)
 }
 
 // startFailed reports whether the guest did not start on the grown image: nothing has
@@ -310,7 +308,7 @@ func (g *growth) Report(out *job.Outcome) {
 // Failed says what the image and the guest have been through, and runs the command for
 // a job that failed after its pre command.
 func (g *growth) Failed(f *job.Failure, before journal.Record) {
-	f.Begun = f.Forward || job.Begun(before, string(plan.StepCommit))
+	f.Begun = f.Forward || g.commitBegun(before)
 	started := job.Begun(before, string(plan.StepStart))
 	asked := started || job.Begun(before, string(plan.StepShutdown))
 	f.Stopped = asked
@@ -328,7 +326,13 @@ func (g *growth) Failed(f *job.Failure, before journal.Record) {
 
 // Details returns the sizes, and the job's files.
 func (g *growth) Details() job.Details {
-	d := job.Details{OldSize: g.data.OldSize, NewSize: g.data.NewSize, Overlay: g.data.Overlay, Undo: g.data.Undo, Files: []string{g.overlay.Bitmaps()}}
+	d := job.Details{OldSize: g.data.OldSize, NewSize: g.data.NewSize, Overlay: g.data.Overlay, Undo: g.data.Undo}
+	for i, e := range g.edited {
+		d.Files = append(d.Files, e.Files.Bitmaps())
+		if i > 0 {
+			d.Others, d.Files = append(d.Others, e.Overlay), append(d.Files, e.Undo)
+		}
+	}
 	for _, side := range g.data.Overlays {
 		d.Others = append(d.Others, side.Path)
 	}
@@ -339,9 +343,10 @@ func (g *growth) Details() job.Details {
 func (g *growth) back(ctx context.Context) error {
 	steps := g.Steps()
 	if len(steps) == 0 {
-		steps = []plan.Step{g.overlayStep()}
+		steps = g.overlaySteps()
 	}
-	committed := g.Begins(string(plan.StepCommit)) > 0
+	commits := func(e editedDisk) bool { return g.Begins(e.stepOn(plan.StepCommit)) > 0 }
+	committed := slices.ContainsFunc(g.edited, commits)
 	err := g.Undo(ctx, steps)
 	if _, refused := plan.IsRefusal(err); refused {
 		return job.Unchanged(err) // a person has to look first
@@ -354,9 +359,4 @@ func (g *growth) back(ctx context.Context) error {
 		}
 	}
 	return err
-}
-
-// untouched refuses when somebody wrote to the image since the job began.
-func (g *growth) untouched() error {
-	return overlay.CheckUnwritten(g.Target().Path, g.data.Stamp, g.ID())
 }

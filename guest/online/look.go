@@ -66,7 +66,7 @@ func (p *Plan) readImage(ctx context.Context, o Options) error {
 }
 
 func (o Options) lookInAppliance(ctx context.Context, img *image.Image, r plan.Request) (*plan.Layout, error) {
-	return session.Look(ctx, img, o.Session, o.Cache, session.For(r), nil)
+	return session.Look(ctx, []session.Source{{Image: img}}, o.Session, o.Cache, session.For(r), nil)
 }
 
 // looksLikeWindows reports whether a disk is of a Windows: by its system, or because

@@ -200,7 +200,7 @@ func (m *machine) windows() {
 
 // layout returns what an appliance finds on the disk.
 func layout(fs string) *plan.Layout {
-	return &plan.Layout{Size: oldSize, Sector: 512, Table: &table.Table{Kind: table.GPT}, Devices: []plan.Device{
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: oldSize, Sector: 512, Table: &table.Table{Kind: table.GPT}}, Devices: []plan.Device{
 		{Name: "sda", Kind: plan.Disk, Size: oldSize},
 		{Name: "sda1", Kind: plan.Partition, Parent: "sda", Number: 1, Start: size.MiB, Size: oldSize - 2*size.MiB, Content: plan.Content{Type: fs}},
 	}}

@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// disk is the first drive from the host's side.
+// disk is a drive from the host's side.
 type disk interface {
 	appliance.Export
 	// CopyIn copies n bytes of the overlay's image from one place of the disk to
@@ -20,38 +20,60 @@ type disk interface {
 	CopyIn(ctx context.Context, o block.Overlay, n, from, to size.Bytes) error
 }
 
-// editor edits the first drive: in the appliance, and what is faster or only
+// editor edits the first drives: in the appliance, and what is faster or only
 // possible there, on the host.
 type editor struct {
 	*appliance.Appliance
+	drives []edited
+}
+
+// edited is one drive, and the overlay that is attached to it.
+type edited struct {
 	disk    disk
+	name    string
 	sector  size.Bytes
 	overlay block.Overlay
 }
 
 var _ apply.Editor = (*editor)(nil)
 
-// Editor edits what is in the overlay, which is attached.
-func (s *Session) Editor(o block.Overlay) apply.Editor {
-	return &editor{s.Appliance, s.gates[0], s.drives[0].Sector, o}
+// Editor edits what is in the overlays, which are attached, one for each of the first
+// drives.
+func (s *Session) Editor(overlays ...block.Overlay) apply.Editor {
+	e := &editor{Appliance: s.Appliance}
+	for i, o := range overlays {
+		e.drives = append(e.drives, edited{s.gates[i], s.drives[i].Name, s.drives[i].Sector, o})
+	}
+	return e
 }
 
 // Move copies the partition on the host.
 func (e *editor) Move(ctx context.Context, s plan.Step) error {
-	if err := e.disk.CopyIn(ctx, e.overlay, s.Bytes, s.From, s.To); err != nil {
+	d := e.driveOf(s.Device)
+	if err := d.disk.CopyIn(ctx, d.overlay, s.Bytes, s.From, s.To); err != nil {
 		return err
 	}
 	for _, v := range s.Volumes {
-		if err := e.updateBootSectors(ctx, v); err != nil {
+		if err := d.updateBootSectors(ctx, v); err != nil {
 			return fmt.Errorf("the boot sector of %s: %w", v.Device, err)
 		}
 	}
 	return nil
 }
 
+// driveOf is the drive that a partition is on. One that is alone has no name.
+func (e *editor) driveOf(partition string) edited {
+	for _, d := range e.drives[1:] {
+		if _, ok := plan.PartitionNumber(partition, d.name); ok {
+			return d
+		}
+	}
+	return e.drives[0]
+}
+
 // updateBootSectors writes the volume's new first sector into its boot sector and
 // into the copy of it that the volume keeps.
-func (e *editor) updateBootSectors(ctx context.Context, v plan.Volume) error {
+func (e edited) updateBootSectors(ctx context.Context, v plan.Volume) error {
 	boot, err := e.disk.Read(ctx, e.sector, v.To)
 	if err != nil {
 		return err
@@ -67,7 +89,7 @@ func (e *editor) updateBootSectors(ctx context.Context, v plan.Volume) error {
 	return e.updateBootSector(ctx, second, v.To+copyAt, v)
 }
 
-func (e *editor) updateBootSector(ctx context.Context, boot []byte, at size.Bytes, v plan.Volume) error {
+func (e edited) updateBootSector(ctx context.Context, boot []byte, at size.Bytes, v plan.Volume) error {
 	fixed, ok := table.HiddenSectors(boot, e.sector, v.From, v.To)
 	if !ok {
 		return nil // it did not name the old first sector

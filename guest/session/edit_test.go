@@ -57,7 +57,7 @@ func TestMove(t *testing.T) {
 		d := &memoryDisk{data: make([]byte, 128*512)}
 		copy(d.data[from:], ntfs(c.hidden))
 		copy(d.data[from+length-sector:], ntfs(c.hidden))
-		e := &editor{disk: d, sector: sector}
+		e := &editor{drives: []edited{{disk: d, sector: sector}}}
 		step := plan.Step{Kind: plan.StepMove, Bytes: length, From: from, To: to, Volumes: []plan.Volume{{Device: "sda2", From: from, To: to, Size: length}}}
 		if err := e.Move(context.Background(), step); err != nil {
 			t.Fatal(err)

@@ -22,9 +22,9 @@ type reader struct {
 	content plan.Content
 }
 
-func (m reader) Probe(_ context.Context, disk size.Bytes) (*plan.Layout, error) {
-	l := &plan.Layout{Size: disk, Devices: []plan.Device{{Name: "sda", Content: m.content}}}
-	return l, m.r.call("probe %s", disk)
+func (m reader) Probe(_ context.Context, disks ...size.Bytes) (*plan.Layout, error) {
+	l := &plan.Layout{DiskLayout: plan.DiskLayout{Size: disks[0]}, Devices: []plan.Device{{Name: "sda", Content: m.content}}}
+	return l, m.r.call("probe %s", disks[0])
 }
 
 func (m reader) Inspect(_ context.Context, l *plan.Layout) error {
@@ -91,7 +91,7 @@ func TestRead(t *testing.T) {
 		if c.atRest {
 			read = s.ReadAtRest
 		}
-		if _, err := read(ctx, size.GiB, c.inspect); err != nil || !slices.Equal(r.calls, c.want) {
+		if _, err := read(ctx, c.inspect, size.GiB); err != nil || !slices.Equal(r.calls, c.want) {
 			t.Errorf("%s: %v, %q", name, err, r.calls)
 		}
 	}
@@ -109,7 +109,7 @@ func TestLook(t *testing.T) {
 	dirty := plan.Content{Type: "ntfs", Problem: plan.Refuse(plan.NTFSDirty, "sda", "")}
 	r, img, cache := &recorder{}, inUse(t, "a.raw", size.GiB, 512), OpenCache(t.TempDir())
 	then := func(context.Context, *plan.Layout, *appliance.Appliance) error { return r.call("then") }
-	l, err := Look(ctx, img, Options{host: r.reading(dirty)}, cache, Always, then)
+	l, err := Look(ctx, []Source{{Image: img}}, Options{host: r.reading(dirty)}, cache, Always, then)
 	if err != nil || l.Devices[0].Content.Problem != nil {
 		t.Errorf("%+v, %v", l, err)
 	}

@@ -26,9 +26,9 @@ func For(r plan.Request) Inspection {
 	return func(l *plan.Layout) plan.Closeness { return plan.Look(l, r) }
 }
 
-// Read reads what is on the first drive, a disk of that size.
-func (s *Session) Read(ctx context.Context, disk size.Bytes, inspect Inspection) (*plan.Layout, error) {
-	layout, err := s.vm.Probe(ctx, disk)
+// Read reads what is on the first drives, disks of those sizes.
+func (s *Session) Read(ctx context.Context, inspect Inspection, disks ...size.Bytes) (*plan.Layout, error) {
+	layout, err := s.vm.Probe(ctx, disks...)
 	if err != nil {
 		return nil, err
 	}
@@ -41,48 +41,54 @@ func (s *Session) Read(ctx context.Context, disk size.Bytes, inspect Inspection)
 	return layout, err
 }
 
-// ReadAtRest is Read for a disk that no guest writes to: it also looks for the
+// ReadAtRest is Read for disks that no guest writes to: it also looks for the
 // memory image of a hibernated system.
-func (s *Session) ReadAtRest(ctx context.Context, disk size.Bytes, inspect Inspection) (*plan.Layout, error) {
-	layout, err := s.Read(ctx, disk, inspect)
+func (s *Session) ReadAtRest(ctx context.Context, inspect Inspection, disks ...size.Bytes) (*plan.Layout, error) {
+	layout, err := s.Read(ctx, inspect, disks...)
 	if err != nil {
 		return nil, err
 	}
 	return layout, s.vm.FindMemoryImage(ctx, layout)
 }
 
-// readImage attaches the image, reads it and keeps the result in the cache.
-func (s *Session) readImage(ctx context.Context, img *image.Image, inspect Inspection, c *Cache) (*plan.Layout, error) {
-	stamps, at := image.Stamps(img.Path, img.Backing), time.Now()
-	if err := s.AttachReadOnly(ctx, 0, img); err != nil {
-		return nil, err
+// readImages attaches the images to the first drives and reads them. What is on a single
+// image is kept in the cache.
+func (s *Session) readImages(ctx context.Context, sources []Source, inspect Inspection, c *Cache) (*plan.Layout, error) {
+	img, at := sources[0].Image, time.Now()
+	stamps := image.Stamps(img.Path, img.Backing)
+	var sizes []size.Bytes
+	for i, src := range sources {
+		if err := s.AttachReadOnly(ctx, i, src.Image); err != nil {
+			return nil, err
+		}
+		sizes = append(sizes, src.Size)
 	}
 	read := s.ReadAtRest
 	if img.Access == block.Shared {
 		read = s.Read
 	}
-	layout, err := read(ctx, img.Size, inspect)
-	if err == nil {
+	layout, err := read(ctx, inspect, sizes...)
+	if err == nil && len(sources) == 1 {
 		c.Save(stamps, layout, at)
 	}
 	return layout, err
 }
 
-// Look reads what is on an image, in an appliance of its own. then, if not nil, may
+// Look reads what is on images of one guest, in an appliance of its own. then, if not nil, may
 // go on in the appliance with what was found.
-func Look(ctx context.Context, img *image.Image, o Options, c *Cache, inspect Inspection, then func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
+func Look(ctx context.Context, sources []Source, o Options, c *Cache, inspect Inspection, then func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s, err := Start(ctx, dir, []Drive{{Image: img.Path, Size: img.Size, Sector: img.SectorSize}}, o, nil)
+	s, err := Start(ctx, dir, drivesOf(sources), o, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = s.Close() }()
-	layout, err := s.readImage(ctx, img, inspect, c)
-	if err == nil && img.Access == block.Shared {
+	layout, err := s.readImages(ctx, sources, inspect, c)
+	if err == nil && sources[0].Access == block.Shared {
 		IgnoreUnclean(layout)
 	}
 	if err == nil && then != nil {
@@ -158,7 +164,7 @@ func lookAll(ctx context.Context, dir string, images []*image.Image, sector size
 
 func (s *Session) lookAt(ctx context.Context, img *image.Image, c *Cache) Looked {
 	look := Looked{At: time.Now()}
-	if look.Layout, look.Err = s.readImage(ctx, img, Always, c); look.Err != nil {
+	if look.Layout, look.Err = s.readImages(ctx, []Source{{Image: img}}, Always, c); look.Err != nil {
 		if _, refused := plan.IsRefusal(look.Err); !refused {
 			look.Err = fmt.Errorf("cannot read %s: %w", img.Path, look.Err)
 		}

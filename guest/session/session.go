@@ -84,7 +84,7 @@ type machine interface {
 	Settle(ctx context.Context) error
 	Kill()
 
-	Probe(ctx context.Context, disk size.Bytes) (*plan.Layout, error)
+	Probe(ctx context.Context, disks ...size.Bytes) (*plan.Layout, error)
 	Inspect(ctx context.Context, l *plan.Layout) error
 	ReadFstabs(ctx context.Context, l *plan.Layout) error
 	FindMemoryImage(ctx context.Context, l *plan.Layout) error
@@ -120,7 +120,7 @@ var thisHost = host{
 // appliance finds by itself what is on them; nil boots on empty disks. If the
 // appliance hangs, everything is started a second time.
 func Start(ctx context.Context, dir string, drives []Drive, o Options, prepare func(context.Context, *Session) error) (*Session, error) {
-	if o.Reuse != nil && prepare == nil {
+	if o.Reuse != nil && prepare == nil && len(drives) <= len(o.Reuse.drives) {
 		s := *o.Reuse
 		s.reused = true
 		s.Appliance.SetKeys(o.Keys)
@@ -186,14 +186,8 @@ func (s *Session) startGate(ctx context.Context, h *host, i int, o *appliance.Op
 	o.Started(p)
 	s.gates = append(s.gates, g)
 	o.Disks += d.Size
-	if export.Sector = d.Sector; i == 0 {
-		o.Socket, o.Export, o.Sector, o.Disk = export.Socket, export.Export, d.Sector, g
-	} else {
-		o.More = append(o.More, export)
-	}
-	if d.Name != "" {
-		o.Names = append(o.Names, d.Name)
-	}
+	export.Name, export.Sector, export.Disk = d.Name, d.Sector, g
+	o.Drives = append(o.Drives, export)
 	return nil
 }
 
@@ -212,6 +206,13 @@ type Source struct {
 	*image.Image
 }
 
+func drivesOf(sources []Source) (drives []Drive) {
+	for _, src := range sources {
+		drives = append(drives, Drive{Name: src.Name, Image: src.Path, Size: src.Size, Sector: src.SectorSize})
+	}
+	return drives
+}
+
 // StartReadOnly boots an appliance on throw-away overlays of images, in a temporary
 // directory.
 func StartReadOnly(ctx context.Context, sources []Source, o Options) (*Session, error) {
@@ -219,11 +220,7 @@ func StartReadOnly(ctx context.Context, sources []Source, o Options) (*Session, 
 	if err != nil {
 		return nil, err
 	}
-	var drives []Drive
-	for _, src := range sources {
-		drives = append(drives, Drive{Name: src.Name, Image: src.Path, Size: src.Size, Sector: src.SectorSize})
-	}
-	s, err := Start(ctx, dir, drives, o, func(ctx context.Context, s *Session) error {
+	s, err := Start(ctx, dir, drivesOf(sources), o, func(ctx context.Context, s *Session) error {
 		for i, src := range sources {
 			if err := s.AttachReadOnly(ctx, i, src.Image); err != nil {
 				return err

@@ -157,8 +157,8 @@ func TestSession(t *testing.T) {
 			if left, _ := os.ReadDir(dir); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
-			if o := c.got; o.Socket != "" && (o.Socket != filepath.Join(dir, "gate.sock") || o.Sector != 512 || len(o.More) != 1 ||
-				o.More[0].Sector != 4096 || o.More[0].Socket != filepath.Join(dir, "1", "gate.sock") || !slices.Equal(o.Names, []string{"vda", "vdb"})) {
+			if o := c.got.Drives; o != nil && (len(o) != 2 || o[0].Name != "vda" || o[0].Socket != filepath.Join(dir, "gate.sock") || o[0].Sector != 512 ||
+				o[1].Name != "vdb" || o[1].Socket != filepath.Join(dir, "1", "gate.sock") || o[1].Sector != 4096) {
 				t.Errorf("launched with %+v", o)
 			}
 		})

@@ -51,8 +51,8 @@ type Editor interface {
 	// Move copies a partition to its new place, which may overlap the old one, reads it
 	// back, and updates the offset in the volumes' boot sectors.
 	Move(ctx context.Context, s plan.Step) error
-	// WriteTable writes the table for a disk of a size.
-	WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error
+	// WriteTable writes the table of a disk for its new size.
+	WriteTable(ctx context.Context, disk string, to size.Bytes, ends []plan.End) error
 	GrowCrypt(ctx context.Context, device string) error
 	GrowPV(ctx context.Context, device string) error
 	GrowLV(ctx context.Context, device string, to size.Bytes) error
@@ -63,7 +63,7 @@ type Editor interface {
 	// DeviceSize and ContentSize read the present sizes from the appliance.
 	DeviceSize(ctx context.Context, device string) (size.Bytes, error)
 	ContentSize(ctx context.Context, device, content string) (size.Bytes, error)
-	// VerifyTable compares the table on the overlay with the expected one,
+	// VerifyTable compares the tables on the overlays with the expected ones,
 	// byte by byte.
 	VerifyTable(ctx context.Context) error
 	// VerifyFS checks the file system again and mounts it read-only; MountReadOnly only

@@ -22,7 +22,7 @@ const MiB, GiB = size.MiB, size.GiB
 // volume is LVM straight on the disk: every kind of step but table and crypt.
 func volume() *plan.Layout {
 	pv := size.Bytes(1023) * 4 * MiB
-	return &plan.Layout{Size: 4 * GiB, Sector: 512,
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 4 * GiB, Sector: 512},
 		Devices: []plan.Device{
 			{Name: "sda", Kind: plan.Disk, Size: 4 * GiB, Content: plan.Content{Type: plan.ContentPV, Size: pv, Offset: MiB, Group: "vg"}},
 			{Name: "vg/data", Kind: plan.LV, Group: "vg", Size: pv, Content: plan.Content{Type: "xfs", Size: pv}},

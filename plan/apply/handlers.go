@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -60,7 +61,10 @@ func (g *Growth) pivot(ctx context.Context, s plan.Step) error { return g.Guest.
 
 // pivotedSize verifies the size of the disk that grew; the others keep their size.
 func (g *Growth) pivotedSize(ctx context.Context, s plan.Step) error {
-	return sizeIs(ctx, g.Overlays[""], s.To)
+	if s.To == 0 {
+		return nil
+	}
+	return g.Overlays.pivotedSize(ctx, s)
 }
 
 func (g *Growth) check(ctx context.Context, s plan.Step) error {
@@ -77,7 +81,11 @@ func (g *Growth) check(ctx context.Context, s plan.Step) error {
 func (g *Growth) move(ctx context.Context, s plan.Step) error { return g.Editor.Move(ctx, s) }
 
 func (g *Growth) writeTable(ctx context.Context, s plan.Step) error {
-	return g.Editor.WriteTable(ctx, g.Plan.NewSize, s.Ends)
+	disk := g.Plan.After.DiskNamed(s.Device)
+	if disk == nil {
+		return fmt.Errorf("the plan has no disk %s", s.Device)
+	}
+	return g.Editor.WriteTable(ctx, s.Device, disk.Size, s.Ends)
 }
 
 // partitionsHaveSize verifies that the appliance's kernel sees the partitions' new sizes.
@@ -89,7 +97,7 @@ func (g *Growth) partitionsHaveSize(ctx context.Context, s plan.Step) error {
 		if e.Delete {
 			continue
 		}
-		name := fmt.Sprintf("sda%d", e.Number)
+		name := plan.PartitionName(s.Device, strconv.Itoa(e.Number))
 		want, ok := g.Plan.After.Find(name)
 		if !ok {
 			return fmt.Errorf("the plan has no %s", name)

@@ -45,6 +45,15 @@ func (o Overlays) of(s plan.Step) (Image, error) {
 	return i, nil
 }
 
+// pivotedSize is hasNewSize for a pivot step: its Device is the disk's target, also where
+// the image grows alone.
+func (o Overlays) pivotedSize(ctx context.Context, s plan.Step) error {
+	if i, alone := o[""]; alone {
+		return sizeIs(ctx, i, s.To)
+	}
+	return o.hasNewSize(ctx, s)
+}
+
 func (o Overlays) create(ctx context.Context, s plan.Step) error {
 	i, err := o.of(s)
 	if err != nil {

@@ -34,7 +34,7 @@ func disk(n size.Bytes) plan.Device { return plan.Device{Name: "sda", Kind: plan
 
 // windows returns a usual Windows disk; recovery stands behind C: where asked for.
 func windows() *plan.Layout {
-	return &plan.Layout{Size: 60 * gib, Sector: 512, OS: &plan.OS{Type: "windows", Product: "Windows Server 2022 Standard", Root: "sda3", Virtio: []string{"viostor"}},
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 60 * gib, Sector: 512}, OS: &plan.OS{Type: "windows", Product: "Windows Server 2022 Standard", Root: "sda3", Virtio: []string{"viostor"}},
 		Devices: []plan.Device{
 			disk(60 * gib),
 			part(1, mib, 100*mib, "EFI system", plan.Content{Type: "vfat", Label: "EFI"}),
@@ -47,7 +47,7 @@ func windows() *plan.Layout {
 // lvm returns a disk with LUKS below LVM.
 func lvm() *plan.Layout {
 	locked := plan.Refuse(plan.BitLocker, "sda3", "sda3 is encrypted with BitLocker")
-	return &plan.Layout{Size: 20 * gib, Sector: 512,
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 20 * gib, Sector: 512},
 		Groups: []plan.Group{{Name: "vg0", Extent: 4 * mib, Free: 3 * gib, PVs: []string{"luks-sda2"}, Missing: 1}},
 		Devices: []plan.Device{
 			disk(20 * gib),
@@ -62,7 +62,7 @@ func lvm() *plan.Layout {
 
 // hostile holds what a guest could write into its labels.
 func hostile() *plan.Layout {
-	return &plan.Layout{Size: gib, Sector: 4096, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: gib,
+	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: gib, Sector: 4096}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: gib,
 		Content: plan.Content{Type: "ext4", Size: gib, Used: mib, Label: "\x1b[2J\u202egnp\r\nö"}}}}
 }
 
@@ -291,7 +291,7 @@ func events(w io.Writer) error {
 // line.
 func TestMapWidth(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := &plan.Layout{Size: size.Bytes(rapid.Int64Range(1, 1<<50).Draw(t, "size")), Devices: []plan.Device{disk(0)}}
+		l := &plan.Layout{DiskLayout: plan.DiskLayout{Size: size.Bytes(rapid.Int64Range(1, 1<<50).Draw(t, "size"))}, Devices: []plan.Device{disk(0)}}
 		for i := range rapid.IntRange(0, 12).Draw(t, "partitions") {
 			start := rapid.Int64Range(0, 1<<50).Draw(t, "start")
 			bytes := rapid.Int64Range(1, 1<<50).Draw(t, "bytes")

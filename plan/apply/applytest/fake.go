@@ -72,20 +72,21 @@ func (e *Editor) Move(ctx context.Context, s plan.Step) error {
 }
 
 // WriteTable sets the partitions' new ends.
-func (e *Editor) WriteTable(ctx context.Context, disk size.Bytes, ends []plan.End) error {
+func (e *Editor) WriteTable(ctx context.Context, disk string, to size.Bytes, ends []plan.End) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if e.Layout.Table == nil {
+	l := e.Layout.DiskNamed(disk)
+	if l == nil || l.Table == nil {
 		return errors.New("no table")
 	}
-	grown, err := e.Layout.Table.Grown(disk, plan.Changes(ends))
+	grown, err := l.Table.Grown(to, plan.Changes(ends))
 	if err != nil {
 		return err
 	}
-	e.Layout.Table = grown
+	l.Table = grown
 	for _, p := range grown.Partitions {
-		d, err := e.find(ctx, fmt.Sprintf("sda%d", p.Number))
+		d, err := e.find(ctx, l.Partition(p.Number))
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,9 @@ import (
 // Guest is an apply.Guest in memory. It changes its Image as a guest changes its disk.
 type Guest struct {
 	Image *Image
-	// Runs reports that it runs, Overlay that its disk is the overlay.
+	// More are its other disks that grow, by target.
+	More map[string]*Image
+	// Runs reports that it runs, Overlay that its disks are the overlays.
 	Runs, Overlay bool
 	// WasRunning reports whether it ran before the job.
 	WasRunning bool
@@ -38,8 +40,12 @@ func (g *Guest) StartAgain(context.Context) error {
 
 // Redirect points it to the overlay.
 func (g *Guest) Redirect(context.Context) error {
-	if g.Runs || !g.Image.Overlay {
-		return fmt.Errorf("redirected while running %t, with an overlay %t", g.Runs, g.Image.Overlay)
+	overlay := g.Image.Overlay
+	for _, i := range g.More {
+		overlay = overlay && i.Overlay
+	}
+	if g.Runs || !overlay {
+		return fmt.Errorf("redirected while running %t, with an overlay %t", g.Runs, overlay)
 	}
 	g.Overlay = true
 	return nil
@@ -72,10 +78,14 @@ func (g *Guest) CheckHealth(ctx context.Context) error {
 
 // Pivot writes the overlay into the image.
 func (g *Guest) Pivot(ctx context.Context, target string) error {
-	if !g.Image.Overlay {
+	image := g.Image
+	if other := g.More[target]; other != nil {
+		image = other
+	}
+	if !image.Overlay {
 		return errors.New("pivot without overlay")
 	}
 	g.Committed = append(g.Committed, target)
-	g.Image.Bytes, g.Overlay = "new", false
+	image.Bytes, g.Overlay = "new", false
 	return ctx.Err()
 }

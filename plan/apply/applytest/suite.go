@@ -57,7 +57,7 @@ func do(ctx context.Context, e apply.Editor, p *plan.Plan, s plan.Step) error {
 		d, _ := p.Before.Find(s.Device)
 		return e.Compare(ctx, s.Device, d.Content)
 	case plan.StepTable:
-		return e.WriteTable(ctx, p.NewSize, s.Ends)
+		return e.WriteTable(ctx, s.Device, p.After.DiskNamed(s.Device).Size, s.Ends)
 	case plan.StepCrypt:
 		return e.GrowCrypt(ctx, s.Device)
 	case plan.StepPV:

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// sizedDisk is one --disk: a disk's name, and its new size, whose text is "" if it has none.
+type sizedDisk struct {
+	name, text string
+	size       plan.Amount
+}
+
+func disksFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vda) or the path of its source; required if there are several. DISK:SIZE instead of --size, for example vda:+10G; repeatable, for several disks in one outage"}
+}
+
+// readDisks reads --disk and --size. The last three cases are usage errors: sizes in both,
+// a disk without a size, and a disk given twice.
+func readDisks(c *cli.Context) ([]sizedDisk, error) {
+	var disks []sizedDisk
+	for _, text := range c.StringSlice("disk") {
+		d, err := parseDisk(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, other := range disks {
+			if other.name == d.name {
+				return nil, usage("--disk %s is given twice", d.name)
+			}
+		}
+		disks = append(disks, d)
+	}
+	for _, d := range disks {
+		switch {
+		case d.text != "" && c.IsSet("size"):
+			return nil, usage("--disk %s:%s and --size cannot be used together", d.name, d.text)
+		case d.text == "" && len(disks) > 1:
+			return nil, usage("--disk %s has no size: of several disks, each needs its own, for example --disk %[1]s:+10G", d.name)
+		}
+	}
+	return disks, nil
+}
+
+// parseDisk reads DISK or DISK:SIZE. A source's path may contain colons.
+func parseDisk(text string) (sizedDisk, error) {
+	i := strings.LastIndex(text, ":")
+	if i < 0 {
+		return sizedDisk{name: text}, nil
+	}
+	amount, err := plan.ParseAmount(text[i+1:])
+	switch {
+	case err == nil && amount.Mode == plan.Share:
+		return sizedDisk{}, usage("--disk %s: the size of a disk must not be a percentage", text)
+	case err == nil && i > 0:
+		return sizedDisk{text[:i], text[i+1:], amount}, nil
+	case strings.Contains(text, "/"):
+		return sizedDisk{name: text}, nil
+	}
+	return sizedDisk{}, usage("--disk %s: must be DISK or DISK:SIZE, for example vda:+10G", text)
+}
+
+// readSizes sets the sizes of the request.
+func readSizes(c *cli.Context, r *plan.Request) error {
+	disks, err := readDisks(c)
+	if err != nil {
+		return err
+	}
+	if len(disks) > 0 && disks[0].text != "" {
+		r.Size = disks[0].size
+		for _, d := range disks[1:] {
+			r.More = append(r.More, plan.DiskSize{Disk: d.name, Size: d.size})
+		}
+		return nil
+	}
+	text := c.String("size")
+	if text == "" {
+		return usage("%s: --size is missing (30G, +10G, or fill)", c.Command.Name)
+	}
+	if r.Size, err = plan.ParseAmount(text); err != nil {
+		return usage("--size: %v", err)
+	}
+	return nil
+}
+
+// diskNames returns the names that --disk has, of a command that takes one or several.
+func diskNames(c *cli.Context) (first string, more []string, err error) {
+	disks, err := readDisks(c)
+	if err != nil || len(disks) == 0 {
+		return c.String("disk"), nil, err
+	}
+	for _, d := range disks[1:] {
+		more = append(more, d.name)
+	}
+	return disks[0].name, more, nil
+}
+
+// byTarget names the disks of the request by their targets: --disk may have the path of a
+// source.
+func byTarget(r plan.Request, d *disk.Disk) plan.Request {
+	for i := range r.More {
+		r.More[i].Disk = d.More[i].Def.Target
+	}
+	return r
+}

@@ -1,0 +1,53 @@
+package growth
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/session"
+	"github.com/virt-grow/virt-grow/plan"
+)
+
+// missingPVs is the refusal of a plan because PVs of a volume group are not on its disks.
+type missingPVs struct{ *plan.Refusal }
+
+func (m *missingPVs) Unwrap() error { return m.Refusal }
+
+// WithGroup calls work with a disk. If PVs of a volume group are missing there, and the
+// domain has them on other disks, WithGroup calls work again with those disks, too: a
+// group can only be changed as a whole, and LVM writes to each of its PVs.
+func WithGroup[T any](ctx context.Context, d *disk.Disk, o DomainOptions, s session.Options, work func(*disk.Disk) (T, error)) (T, error) {
+	out, err := work(d)
+	var missing *missingPVs
+	if !errors.As(err, &missing) || d.Domain == nil {
+		return out, err
+	}
+	others, looked := findGroup(ctx, d, missing.Subject, s)
+	if looked != nil || len(others) == 0 {
+		return out, errors.Join(err, looked)
+	}
+	o.More = append(slices.Clone(o.More), others...)
+	whole, err := OpenDomain(ctx, d.Domain, o)
+	if err != nil {
+		return out, err
+	}
+	return work(whole)
+}
+
+// findGroup returns the other disks of the domain that PVs of the group are on; none if
+// PVs are missing there, too.
+func findGroup(ctx context.Context, d *disk.Disk, group string, o session.Options) (others []string, err error) {
+	s, all, err := d.StartWithOthers(ctx, o)
+	if err != nil || s == nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	layout, err := s.Read(ctx, func(*plan.Layout) plan.Closeness { return plan.LookAtContents }, all...)
+	if err != nil {
+		return nil, err
+	}
+	on := func(disk string) bool { return d.Edits(disk) }
+	return slices.DeleteFunc(layout.DisksOf(group), on), nil
+}
