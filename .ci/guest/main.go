@@ -2,12 +2,12 @@
 // benchmarks:
 //
 //	go run ./.ci/guest up DIR VARIANT   start both; print the URI; the guest is called demo, its disk DIR/disk.qcow2
-//	go run ./.ci/guest beats DIR        print the longest gap between two signs of life of the guest, in seconds
+//	go run ./.ci/guest gap DIR          print the longest gap between two signs of life of the guest, in seconds
 //	go run ./.ci/guest down DIR         end both, and remove DIR
 //	go run ./.ci/guest export DIR AT VARIANT   write the files of the guest and its definition to DIR, for a host that has them in AT
 //
-// DIR is created by up. Its path must be short, and every user must be able to
-// get to it. It takes root.
+// DIR is created by up. Its path must be short, and every user must be able to reach it. The
+// program must run as root.
 package main
 
 import (
@@ -32,14 +32,14 @@ func main() {
 	switch args := os.Args[1:]; {
 	case len(args) == 3 && args[0] == "up":
 		err = up(ctx, args[1], args[2])
-	case len(args) == 2 && args[0] == "beats":
-		err = beats(args[1])
+	case len(args) == 2 && args[0] == "gap":
+		err = gap(args[1])
 	case len(args) == 2 && args[0] == "down":
 		err = down(args[1])
 	case len(args) == 4 && args[0] == "export":
 		err = lab.Export(ctx, args[1], args[2], name, args[3])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | beats DIR | down DIR | export DIR AT VARIANT")
+		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | gap DIR | down DIR | export DIR AT VARIANT")
 		os.Exit(64)
 	}
 	if err != nil {
@@ -52,7 +52,7 @@ func up(ctx context.Context, dir, variant string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	say("compiling what looks after it, and starting a libvirt of its own")
+	say("starting a private libvirt")
 	l, err := lab.StartDetached(ctx, dir)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
@@ -65,17 +65,17 @@ func up(ctx context.Context, dir, variant string) error {
 }
 
 func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
-	say("making its disk: a small Linux on " + variant)
+	say("creating the disk of the guest: a small Linux on " + variant)
 	disk := lab.Disk{Path: filepath.Join(dir, "disk.qcow2"), Format: "qcow2", Target: "vda"}
 	if err := lab.Image(ctx, variant, disk.Format, disk.Path); err != nil {
 		return err
 	}
-	say("making its kernel and initramfs")
+	say("creating the guest's kernel and initramfs")
 	g, err := l.Define(ctx, lab.Spec{Name: name, Disks: []lab.Disk{disk}})
 	if err != nil {
 		return err
 	}
-	say("booting it, until its agent answers")
+	say("booting the guest, until its agent answers")
 	if err := g.Start(ctx); err != nil {
 		return err
 	}
@@ -84,10 +84,10 @@ func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
 	return g.WaitAgent(ctx)
 }
 
-// say tells what is being done; standard output is for the URI.
+// say reports progress on standard error; standard output is for the URI.
 func say(what string) { fmt.Fprintln(os.Stderr, what) }
 
-func beats(dir string) error {
+func gap(dir string) error {
 	l, err := lab.Attach(dir)
 	if err != nil {
 		return err

@@ -1,9 +1,9 @@
-// Imports holds the project's packages to the directions in docs/architecture.md:
+// Imports checks the import directions of docs/architecture.md:
 //
-//	cmd → guest → plan; plan and testimages import nothing else of ours
+//	cmd → guest → plan; plan and testimages import no other tree
 //
-// keeps the packages of guest to their ranks, and keeps the planner pure: no program,
-// file, network, clock, chance or C.
+// It also checks the ranks of the packages of guest, and that the planner is pure: without
+// programs, files, network, clock, random numbers or C.
 //
 //	go run ./.ci/imports
 package main
@@ -21,8 +21,8 @@ import (
 
 const module = "github.com/virt-grow/virt-grow/"
 
-// below says which trees or packages a tree's packages may import besides their own,
-// and which ones only their tests may.
+// below has the trees and packages that a tree's packages may import besides their own, and
+// those that only their tests may import.
 var below = map[string]struct{ always, tests []string }{
 	"cmd":        {always: []string{"guest", "plan"}, tests: []string{"testimages"}},
 	"guest":      {always: []string{"plan"}, tests: []string{"testimages"}},
@@ -47,16 +47,14 @@ var ranks = [][]string{
 	{"guest", "guest/doctor"},
 }
 
-// Imports that take a package out of pure computing. A name covers what is
-// below it as well.
+// Imports that make a package impure. A name includes all packages below it.
 var (
 	outside = []string{"os/exec", "net", "C", "log", "math/rand", "libguestfs.org"}
 	impure  = append([]string{"os", "syscall", "golang.org/x/sys", "crypto/rand"}, outside...)
 )
 
-// forbidden are the imports that a package may not have, its tests may. The
-// planner may name times and spans, so time is free to plan alone; keeping the
-// journal on disk is what plan/journal is for.
+// forbidden has the imports that a package may not have; its tests may. Only plan may import
+// time, for durations. plan/journal writes the journal to disk.
 var forbidden = map[string][]string{
 	"plan":            impure,
 	"plan/size":       append([]string{"time"}, impure...),
@@ -70,16 +68,16 @@ var forbidden = map[string][]string{
 	"plan/journal":    outside,
 }
 
-// adapters are the only packages, with their tests, that may import a library: the
-// others call the adapter.
+// adapters has the only packages, with their tests, that may import a library; all others
+// call the adapter.
 var adapters = map[string][]string{
 	"libvirt.org": {"guest/domain"},
-	// The schemas of what the program prints are made and checked by its tests.
+	// Tests generate and check the schemas of the program's output.
 	"github.com/invopop/jsonschema":         {"cmd/virt-grow"},
 	"github.com/santhosh-tekuri/jsonschema": {"cmd/virt-grow"},
 }
 
-// pkg is what is needed of the output of go list -json.
+// pkg has the fields of go list -json that are used here.
 type pkg struct {
 	ImportPath   string
 	Imports      []string
@@ -134,13 +132,13 @@ func judge(packages []pkg) []string {
 				problems = append(problems, problem)
 			}
 			if covered(forbidden[name], i) {
-				problems = append(problems, fmt.Sprintf("%s is to stay pure and imports %s", name, i))
+				problems = append(problems, fmt.Sprintf("%s must stay pure, but imports %s", name, i))
 			}
 		}
 		for _, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
 			for library, only := range adapters {
 				if covered([]string{library}, i) && !slices.Contains(only, name) {
-					problems = append(problems, fmt.Sprintf("%s imports %s, which is left to %s", name, i, strings.Join(only, ", ")))
+					problems = append(problems, fmt.Sprintf("%s imports %s, which only %s may import", name, i, strings.Join(only, ", ")))
 				}
 			}
 		}
@@ -163,9 +161,9 @@ func direction(name, imported string, test bool) string {
 	rule, known := below[tree]
 	switch {
 	case !known:
-		return fmt.Sprintf("%s is in a tree that no rule knows", name)
+		return fmt.Sprintf("%s is in a tree without a rule", name)
 	case test && strings.HasPrefix(to, name+"/"):
-		return "" // what a package has for tests may be used by its own
+		return "" // a package's tests may import the package's own test helpers
 	case tree == "guest" && top(to) == "guest" && name != to && rank(to) >= rank(name):
 		return fmt.Sprintf("%s imports %s, which is not above it in the list of ranks", name, to)
 	case top(to) == tree, covered(rule.always, to), test && covered(rule.tests, to):

@@ -27,7 +27,7 @@ func TestJudge(t *testing.T) {
 		{"its own package", pkg{ImportPath: module + "guest/disk", XTestImports: []string{module + "guest/disk"}}, nil},
 		{"an adapter", pkg{ImportPath: module + "guest/domain", Imports: []string{"libvirt.org/go/libvirt"}}, nil},
 		{"past the adapter", pkg{ImportPath: module + "guest/disk", TestImports: []string{"libvirt.org/go/libvirt"}},
-			[]string{"guest/disk imports libvirt.org/go/libvirt, which is left to guest/domain"}},
+			[]string{"guest/disk imports libvirt.org/go/libvirt, which only guest/domain may import"}},
 		{"plan upwards", pkg{ImportPath: module + "plan/apply", Imports: []string{module + "guest/block"}},
 			[]string{"plan/apply imports guest/block, which plan may not"}},
 		{"images in a test", pkg{ImportPath: module + "guest", XTestImports: []string{module + "testimages"}}, nil},
@@ -41,15 +41,15 @@ func TestJudge(t *testing.T) {
 		{"its own test help", pkg{ImportPath: module + "guest/job", XTestImports: []string{module + "guest/job/jobtest"}}, nil},
 		{"impure", pkg{ImportPath: module + "plan/table", Imports: []string{"net/http", "math/rand/v2", "C", "time", "fmt"}},
 			[]string{
-				"plan/table is to stay pure and imports C",
-				"plan/table is to stay pure and imports math/rand/v2",
-				"plan/table is to stay pure and imports net/http",
-				"plan/table is to stay pure and imports time",
+				"plan/table must stay pure, but imports C",
+				"plan/table must stay pure, but imports math/rand/v2",
+				"plan/table must stay pure, but imports net/http",
+				"plan/table must stay pure, but imports time",
 			}},
 		{"a pure package's test", pkg{ImportPath: module + "plan/table", TestImports: []string{"os/exec"}}, nil},
 		{"the journal's files", pkg{ImportPath: module + "plan/journal", Imports: []string{"os"}}, nil},
 		{"a new tree", pkg{ImportPath: module + "util", Imports: []string{module + "plan"}},
-			[]string{"util is in a tree that no rule knows"}},
+			[]string{"util is in a tree without a rule"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"plan imports guest, which plan may not", "plan is to stay pure and imports os"}
+	want := []string{"plan imports guest, which plan may not", "plan must stay pure, but imports os"}
 	if got := judge(packages); !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}

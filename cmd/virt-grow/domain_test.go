@@ -76,7 +76,7 @@ type vm struct {
 	// want is the size the disk is to get.
 	want int64
 	// old is the last beat before the job, safe what was written by then.
-	old  lab.Beat
+	old  lab.Heartbeat
 	safe int64
 }
 
@@ -161,11 +161,11 @@ func within(d time.Duration) (context.Context, context.CancelFunc) {
 }
 
 // beating waits for a heartbeat after a moment.
-func (x *vm) beating(t *testing.T, after time.Time) lab.Beat {
+func (x *vm) beating(t *testing.T, after time.Time) lab.Heartbeat {
 	t.Helper()
 	ctx, cancel := within(2 * time.Minute)
 	defer cancel()
-	beat, err := x.WaitBeat(ctx, after)
+	beat, err := x.WaitHeartbeat(ctx, after)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,8 +311,8 @@ func (x *vm) note(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.old = lab.Beat{}
-	for _, b := range log.Beats {
+	x.old = lab.Heartbeat{}
+	for _, b := range log.Heartbeats {
 		x.old, x.safe = b, max(0, b.Written)
 	}
 }

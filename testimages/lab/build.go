@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/kvm"
 )
 
-// recipe is what one image takes.
+// recipe describes one image.
 type recipe struct {
 	size   int64
 	table  string      // for sfdisk
@@ -81,7 +81,7 @@ umount /
 	recipes["ntfs-winre"] = winre
 }
 
-// dataTree is what is on the NTFS data disk.
+// dataTree returns the files of the NTFS data disk.
 func dataTree() tree {
 	t := tree{}
 	t.addFile("/readme.txt", "Files of the data disk.\r\n")
@@ -90,8 +90,8 @@ func dataTree() tree {
 	return t
 }
 
-// build makes files of cache in a directory beside dir, and moves them there when
-// they are complete; one appliance makes all the images. The caller holds the lock.
+// build makes files of the cache in a directory next to dir, and moves them to dir when they
+// are complete. One appliance makes all images. The caller holds the lock.
 func build(ctx context.Context, dir string, k kernel, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -120,10 +120,10 @@ func build(ctx context.Context, dir string, k kernel, names []string) error {
 	return nil
 }
 
-// buildFile makes one of the files that are no images.
+// buildFile makes one of the files that are not images.
 func buildFile(ctx context.Context, tmp string, k kernel, name string) error {
 	switch name {
-	case "keeper":
+	case "supervisor":
 		_, err := compile(ctx, name, tmp)
 		return err
 	case "kernel":
@@ -144,8 +144,8 @@ func buildFile(ctx context.Context, tmp string, k kernel, name string) error {
 	return errors.New("no such file of the test guest")
 }
 
-// compile builds one of the programs this package needs, in dir, from the sources
-// it was itself built with: so it does not matter where it runs.
+// compile builds one of the programs of this package in dir, from embedded sources: so it
+// works in any directory.
 func compile(ctx context.Context, name, dir string) (program string, err error) {
 	program = filepath.Join(dir, name)
 	src, err := os.MkdirTemp(dir, name)
@@ -198,8 +198,7 @@ func buildImages(ctx context.Context, tmp string, variants []string) error {
 	return nil
 }
 
-// prepare writes work.raw, an empty disk with its table, and work.tar, the files
-// that go on it.
+// prepare writes work.raw, an empty disk with its table, and work.tar with the disk's files.
 func (r recipe) prepare(ctx context.Context, work, init string) error {
 	t, err := r.tree(ctx, init)
 	if err != nil {
@@ -226,7 +225,7 @@ func (r recipe) tree(ctx context.Context, init string) (tree, error) {
 	return rootTree(ctx, init, r.device, r.fs)
 }
 
-// compact makes a qcow2 of a raw image and leaves out what is zero.
+// compact converts a raw image to qcow2, without zeros.
 func compact(ctx context.Context, src, dst string) error {
 	if _, err := output(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", src, dst); err != nil {
 		return err
@@ -234,7 +233,7 @@ func compact(ctx context.Context, src, dst string) error {
 	return errors.Join(os.Remove(src), os.Chmod(dst, 0o444))
 }
 
-// guestfish runs a script, without KVM where that does not work.
+// guestfish runs a script, without KVM if KVM does not work.
 func guestfish(ctx context.Context, script string) error {
 	cmd := exec.CommandContext(ctx, "guestfish")
 	cmd.Env = append(os.Environ(), "LIBGUESTFS_BACKEND=direct")

@@ -18,33 +18,33 @@ type Spec struct {
 	Name  string
 	Disks []Disk // the one with the root file system first
 
-	// Cmdline is added to the kernel's command line and holds from boot to
-	// boot. Words that make the guest misbehave:
+	// Cmdline is added to the kernel's command line, for every boot. Words that make the
+	// guest misbehave:
 	//
-	//	ignore-shutdown          requests by agent and ACPI are accepted, and nothing happens
-	//	slow-shutdown=SECONDS    nothing happens for so long
-	//	hibernate                shuts down as Windows with fast startup does: the NTFS at /data is left hibernated
-	//	windows=KIND             the agent is one of Windows, whose D: is the NTFS at /data: able,
+	//	ignore-shutdown          accept requests by agent and ACPI, but do nothing
+	//	slow-shutdown=SECONDS    do nothing for that time
+	//	hibernate                shut down like Windows with fast startup: the NTFS at /data is left hibernated
+	//	windows=KIND             run an agent of Windows, whose D: is the NTFS at /data: able,
 	//	                         no-exec (runs no programs) or fails (extends no volume)
-	//	load=MODULE,…            loads these, for file systems that the root is not on
-	//	agent-without=COMMAND,…  the agent does not carry these out
+	//	load=MODULE,…            load modules, for other file systems than the root's
+	//	agent-without=COMMAND,…  the agent refuses these commands
 	//	no-agent                 there is a channel for the agent, but no agent
-	//	hang                     boot ends before the first beat and the agent
-	//	was=BYTES bigger=WHAT    when the root disk is bigger than that: hang, panic or off
+	//	hang                     hang during the boot, before the first heartbeat and the agent
+	//	was=BYTES bigger=WHAT    if the root disk is larger than BYTES: hang, panic or off
 	Cmdline []string
 
 	NoAgentChannel bool
 	MemoryMiB      int // 0: enough
-	// Drives are disks given to QEMU past libvirt, with -drive, as administrators
-	// did before libvirt used -blockdev. Their Target is the drive's alias.
+	// Drives are disks that libvirt does not know, with -drive on QEMU's command line, as
+	// administrators did before libvirt used -blockdev. Their Target is the drive's alias.
 	Drives []Disk
 }
 
 // Disk is a disk of a guest.
 type Disk struct {
 	Path, Format string
-	// Target is vda, …; sda, … are behind a virtio SCSI controller, hda, … on IDE, where
-	// the guest itself has no driver.
+	// Target is vda, …; sda, … are on a virtio-scsi controller, hda, … on IDE, for which
+	// the guest has no driver.
 	Target string
 }
 
@@ -60,7 +60,7 @@ func (l *Libvirt) Define(ctx context.Context, s Spec) (*Guest, error) {
 		return nil, err
 	}
 	g := l.Guest(s.Name)
-	for _, file := range []string{g.console(), g.beats()} {
+	for _, file := range []string{g.console(), g.heartbeatsFile()} {
 		// libvirt has QEMU open these, with the guest's rights.
 		if err := touch(file); err != nil {
 			return nil, err
@@ -81,11 +81,11 @@ func (l *Libvirt) Define(ctx context.Context, s Spec) (*Guest, error) {
 	return g, nil
 }
 
-// Guest is a guest that was defined before.
+// Guest returns an existing guest.
 func (l *Libvirt) Guest(name string) *Guest { return &Guest{name, l} }
 
-func (g *Guest) console() string { return g.libvirt.path("serial/" + g.Name + ".console") }
-func (g *Guest) beats() string   { return g.libvirt.path("serial/" + g.Name + ".beats") }
+func (g *Guest) console() string        { return g.libvirt.path("serial/" + g.Name + ".console") }
+func (g *Guest) heartbeatsFile() string { return g.libvirt.path("serial/" + g.Name + ".heartbeats") }
 
 func touch(file string) error {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o644)
@@ -95,13 +95,13 @@ func touch(file string) error {
 	return f.Close()
 }
 
-// Start starts the guest; it does not wait for anything in it.
+// Start starts the guest, and does not wait for its boot.
 func (g *Guest) Start(ctx context.Context) error {
 	_, err := g.libvirt.Virsh(ctx, "start", g.Name)
 	return err
 }
 
-// State is what virsh domstate says: "running", "shut off", ….
+// State returns the output of virsh domstate: "running", "shut off", ….
 func (g *Guest) State(ctx context.Context) (string, error) {
 	out, err := g.libvirt.Virsh(ctx, "domstate", g.Name)
 	return strings.TrimSpace(out), err
@@ -133,8 +133,7 @@ func (g *Guest) WaitAgent(ctx context.Context) error {
 	return nil
 }
 
-// Exec runs a program in the guest, through its agent, and returns what it
-// printed.
+// Exec runs a program in the guest, through its agent, and returns its output.
 func (g *Guest) Exec(ctx context.Context, path string, args ...string) (string, error) {
 	command, err := json.Marshal(map[string]any{"execute": "guest-exec",
 		"arguments": map[string]any{"path": path, "arg": args, "capture-output": true}})
@@ -173,8 +172,8 @@ func (g *Guest) ask(ctx context.Context, command string, answer any) error {
 	return json.Unmarshal([]byte(out), answer)
 }
 
-// xml is the domain's XML. It has as few devices as will do: each costs time at
-// boot. The time between the boots of two kernels is what tests measure.
+// xml returns the domain's XML. It has as few devices as possible, because each device makes
+// the boot longer.
 func (g *Guest) xml(s Spec) (string, error) {
 	if len(s.Disks) == 0 {
 		return "", errors.New("a guest needs a disk")
@@ -191,7 +190,7 @@ func (g *Guest) xml(s Spec) (string, error) {
 		}
 		devices += xml
 	}
-	for port, file := range []string{g.console(), g.beats()} {
+	for port, file := range []string{g.console(), g.heartbeatsFile()} {
 		devices += fmt.Sprintf(`
     <serial type="file"><source path=%q append="on"/><target port="%d"/></serial>`, file, port)
 	}
@@ -209,7 +208,7 @@ func (g *Guest) xml(s Spec) (string, error) {
 		strings.Join(append([]string{kernelCmdline}, s.Cmdline...), " "), cpu, devices), nil
 }
 
-// initramfs is the name of the initramfs that has what the guest loads.
+// initramfs returns the name of the initramfs with the modules that the guest loads.
 func (s Spec) initramfs() string {
 	for _, word := range s.Cmdline {
 		if modules, ok := strings.CutPrefix(word, "load="); ok && slices.Contains(strings.Split(modules, ","), ntfs3) {
@@ -219,14 +218,15 @@ func (s Spec) initramfs() string {
 	return plainInitramfs
 }
 
-// commandline gives QEMU its drives. QEMU itself has to be let at their files.
+// commandline returns QEMU's arguments for drives. The caller must give QEMU access to their
+// files.
 func commandline(drives []Disk) string {
 	if len(drives) == 0 {
 		return ""
 	}
 	args := ""
 	for i, d := range drives {
-		// libvirt gives the low places on the bus to its own.
+		// libvirt uses the low slots of the bus for its own devices.
 		args += fmt.Sprintf(`<qemu:arg value="-drive"/><qemu:arg value="file=%s,format=%s,if=none,id=%s"/>
     <qemu:arg value="-device"/><qemu:arg value="virtio-blk-pci,drive=%s,addr=%#x"/>`, d.Path, d.Format, d.Target, d.Target, 16+i)
 	}
@@ -254,9 +254,9 @@ const domainXML = `<domain type=%q xmlns:qemu="http://libvirt.org/schemas/domain
 </domain>
 `
 
-// kernelCmdline keeps the kernel from looking for what is not there. Time comes
-// from the ACPI timer: the rate of the TSC is measured at boot, on a busy host
-// wrongly, and the guest's clock then runs at twice the speed.
+// kernelCmdline keeps the kernel from looking for hardware that is missing. The clock is the
+// ACPI timer: the rate of the TSC is measured at boot, wrongly on a busy host, and the guest's
+// clock then runs at twice the speed.
 const kernelCmdline = "console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable clocksource=acpi_pm cryptomgr.notests " +
 	"8250.nr_uarts=2 i8042.noaux i8042.nokbd"
 

@@ -23,13 +23,12 @@ import (
 //	ntfs-winre the same, and a recovery partition behind it
 var Variants = []string{"xfs", "lvm", "ntfs-data", "ntfs-winre"}
 
-// sources are what decides how images, kernel and initramfs come out.
+// sources are the files that determine images, kernel and initramfs.
 //
-//go:embed init/*.go keeper/*.go build.go initramfs.go kernel.go ntfs3.go root.go
+//go:embed init/*.go supervisor/*.go build.go initramfs.go kernel.go ntfs3.go root.go
 var sources embed.FS
 
-// Prepare makes images in one appliance, for those who will ask for several one by
-// one.
+// Prepare makes several images in one appliance, for later calls of Image.
 func Prepare(ctx context.Context, variants ...string) error {
 	names := []string{}
 	for _, v := range variants {
@@ -54,9 +53,9 @@ func Image(ctx context.Context, variant, format, path string) error {
 	return os.Chmod(path, 0o644)
 }
 
-// Export writes a guest called name as files for another host: dir gets its kernel,
-// initramfs and disk, and domain.xml, which is to be defined there with dir copied to
-// at. It is emulated there.
+// Export writes a guest called name as files for another host. dir gets the kernel, the
+// initramfs, the disk, and domain.xml, which expects a copy of dir at at. The guest is
+// emulated there.
 func Export(ctx context.Context, dir, at, name, variant string) error {
 	l := &Libvirt{dir: dir}
 	for _, sub := range []string{"boot", "serial", "clock"} {
@@ -78,8 +77,8 @@ func Export(ctx context.Context, dir, at, name, variant string) error {
 	return os.WriteFile(l.path("domain.xml"), []byte(xml), 0o644)
 }
 
-// installBoot copies kernel and initramfs to where QEMU can read them, which it
-// cannot in a user's cache. Those of guests that load ntfs3 have their own.
+// installBoot copies kernel and initramfs to a place where QEMU can read them, because it
+// cannot read a user's cache. Guests that load ntfs3 have another initramfs.
 func (l *Libvirt) installBoot(ctx context.Context, initramfs string) error {
 	if _, err := os.Stat(l.path("boot/" + initramfs)); err == nil {
 		return nil
@@ -110,10 +109,10 @@ func copyFile(dst, src string) error {
 func imagePath(dir, variant string) string { return filepath.Join(dir, variant+".qcow2") }
 
 // cache returns the directory with the files called names, after making those
-// that are missing: "kernel", "initramfs", "initramfs-ntfs3", "keeper", and an image
-// VARIANT.qcow2 for each of Variants. It is beside those of package testimages, and
-// named after the recipe and the kernel. Processes may call it at the same time: one
-// builds, the others wait.
+// that are missing: "kernel", "initramfs", "initramfs-ntfs3", "supervisor", and an image
+// VARIANT.qcow2 for each of Variants. The directory is next to those of package testimages,
+// and is named after the recipe and the kernel. Several processes may call it at the same
+// time: one builds, the others wait.
 func cache(ctx context.Context, names ...string) (dir string, err error) {
 	k, err := findKernel()
 	if err != nil {
@@ -163,7 +162,7 @@ func cacheDir(k kernel) (string, error) {
 	return filepath.Join(base, "lab-"+version()+"-"+k.version), nil
 }
 
-// version is a hash of the recipe's source.
+// version returns a hash of the recipe's source.
 func version() string {
 	sum := sha256.New()
 	_ = fs.WalkDir(sources, ".", func(path string, _ fs.DirEntry, _ error) error {

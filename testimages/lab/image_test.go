@@ -16,7 +16,7 @@ func TestCacheOnDemand(t *testing.T) {
 	t.Setenv("VIRT_GROW_TEST_CACHE", t.TempDir())
 	dir, err := cache(t.Context(), "kernel", plainInitramfs)
 	check(t, err)
-	again, err := cache(t.Context(), "keeper", "kernel")
+	again, err := cache(t.Context(), "supervisor", "kernel")
 	check(t, err)
 	if again != dir {
 		t.Errorf("two directories: %s and %s", dir, again)
@@ -27,7 +27,7 @@ func TestCacheOnDemand(t *testing.T) {
 	for _, f := range files {
 		names = append(names, f.Name())
 	}
-	if want := []string{plainInitramfs, "keeper", "kernel"}; !slices.Equal(names, want) {
+	if want := []string{plainInitramfs, "kernel", "supervisor"}; !slices.Equal(names, want) {
 		t.Errorf("made %q, want %q", names, want)
 	}
 	if left, _ := filepath.Glob(dir + ".build"); left != nil {

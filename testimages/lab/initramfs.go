@@ -22,15 +22,15 @@ var modules = []struct {
 	{"9pnet_virtio", false}, {"9p", false}, {"button", false}, {"evdev", false}, {"dm-mod", false}, {"xfs", false}, {"ext4", false}, {"btrfs", false}, {"ntfs3", true}, {"fuse", true},
 }
 
-// The two there are: the demonstration and most tests need no ntfs3, which may have
-// to be built from the kernel's source.
+// The two kinds of initramfs: the demonstration and most tests do not need ntfs3, which may
+// have to be built from the kernel's source.
 const (
 	plainInitramfs = "initramfs"
 	ntfs3Initramfs = "initramfs-ntfs3"
 )
 
 // writeInitramfs writes the initramfs: init, modules, and LVM's program. It is
-// not compressed: to unpack is slower than to read.
+// not compressed, because decompressing takes longer than reading.
 func writeInitramfs(ctx context.Context, w io.Writer, k kernel, init string, withNTFS3 bool) error {
 	t := tree{}
 	if err := t.addPrograms(ctx, "lvm"); err != nil {
@@ -96,8 +96,8 @@ func (t tree) addModule(ctx context.Context, name, path string) error {
 	return nil
 }
 
-// unsigned cuts off a module's signature (the kernel's module_signature.h):
-// checking the long ones takes an emulated processor most of their loading time.
+// unsigned removes a module's signature (the kernel's module_signature.h): on an emulated
+// processor, checking a long signature takes most of the loading time.
 func unsigned(module []byte) []byte {
 	const magic, header = "~Module signature appended~\n", 12
 	end := len(module) - len(magic) - header
@@ -108,8 +108,7 @@ func unsigned(module []byte) []byte {
 	return module[:max(0, end-length)]
 }
 
-// writeCPIO writes the tree as the kernel wants its initramfs: the "new ASCII"
-// format of cpio(5).
+// writeCPIO writes the tree in the format of an initramfs: the "new ASCII" format of cpio(5).
 func (t tree) writeCPIO(w io.Writer) error {
 	var b bytes.Buffer
 	inode := 0

@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// kernel is a kernel of the host that has its modules.
+// kernel is a kernel of the host whose modules are installed.
 type kernel struct{ version, image string }
 
-// findKernel takes the last of the kernels there are, by name.
+// findKernel returns the last of the kernels, by name.
 func findKernel() (kernel, error) {
 	images, _ := filepath.Glob("/boot/vmlinuz-*")
 	slices.Sort(images)
@@ -40,9 +40,9 @@ var compressions = []struct {
 	{"\x02\x21\x4c\x18", []string{"lz4", "-dc"}},
 }
 
-// unpacked is the ELF file inside a bzImage. QEMU starts it directly (PVH),
-// which saves the seconds that an emulated processor takes to decompress it. A
-// kernel that cannot be started so is returned as it is.
+// unpacked returns the ELF file inside a bzImage. QEMU starts it directly (PVH),
+// which saves the seconds that an emulated processor takes to decompress it. A kernel that
+// QEMU cannot start directly is returned unchanged.
 func (k kernel) unpacked(ctx context.Context) ([]byte, error) {
 	image, err := os.ReadFile(k.image)
 	if err != nil {
@@ -64,24 +64,24 @@ func (k kernel) unpacked(ctx context.Context) ([]byte, error) {
 	return elf, nil
 }
 
-// payload is the compressed part of a bzImage; its place is in the header (the
+// payload returns the compressed part of a bzImage; its place is in the header (the
 // kernel's Documentation/arch/x86/boot.rst).
 func payload(image []byte) ([]byte, error) {
 	if len(image) < 0x250 || string(image[0x202:0x206]) != "HdrS" {
-		return nil, errors.New("no bzImage")
+		return nil, errors.New("the kernel is not a bzImage")
 	}
 	setup := (int(image[0x1f1]) + 1) * 512
 	offset := setup + int(binary.LittleEndian.Uint32(image[0x248:]))
 	length := int(binary.LittleEndian.Uint32(image[0x24c:]))
 	if offset+length > len(image) {
-		return nil, errors.New("bzImage is cut off")
+		return nil, errors.New("the bzImage is truncated")
 	}
 	return image[offset : offset+length], nil
 }
 
-// decompress undoes whatever compression b has; without any it is returned. In
-// a kernel, four bytes of size follow, at which programs complain after they did
-// their work.
+// decompress decompresses b; uncompressed data is returned unchanged. In a kernel, four bytes
+// with the size follow, of which the programs complain after they have decompressed
+// everything.
 func decompress(ctx context.Context, b []byte) ([]byte, error) {
 	for _, c := range compressions {
 		if !bytes.HasPrefix(b, []byte(c.magic)) {

@@ -63,7 +63,7 @@ func privateLibvirt(t *testing.T) *Libvirt {
 	return shared.l
 }
 
-// limited is a context for one wait: a guest boots in a fraction of it.
+// limited returns a context for one wait: a guest boots in a fraction of it.
 func limited(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
@@ -85,7 +85,7 @@ func define(t *testing.T, variant string, s Spec) *Guest {
 	return defineOn(t, l, s)
 }
 
-// nameOf is a test's name as a guest's.
+// nameOf returns a test's name as a guest's.
 func nameOf(t *testing.T) string { return strings.NewReplacer("/", "-", "=", "-").Replace(t.Name()) }
 
 // defineOn makes a guest of the test's name, which is gone when the test ends.
@@ -121,11 +121,11 @@ func diskOf(g *Guest, variant string) string {
 }
 
 // boot starts a guest and waits for its first beat.
-func boot(t *testing.T, g *Guest) (started time.Time, first Beat) {
+func boot(t *testing.T, g *Guest) (started time.Time, first Heartbeat) {
 	t.Helper()
 	started = time.Now()
 	check(t, g.Start(t.Context()))
-	first, err := g.WaitBeat(limited(t), started)
+	first, err := g.WaitHeartbeat(limited(t), started)
 	check(t, err)
 	t.Logf("first beat %.1f s after the start", first.At.Sub(started).Seconds())
 	if late := time.Since(first.At); late < -50*time.Millisecond || late > time.Second {
@@ -164,7 +164,7 @@ func filesystems(t *testing.T, g *Guest) map[string]filesystem {
 
 // grow makes a running guest's disk bigger, and what is on it with the guest's own
 // programs. sfdisk gets the new size of a partition as its input.
-func grow(t *testing.T, g *Guest, before Beat, commands ...string) {
+func grow(t *testing.T, g *Guest, before Heartbeat, commands ...string) {
 	t.Helper()
 	size := before.Disk + 64<<20
 	_, err := g.libvirt.Virsh(t.Context(), "blockresize", g.Name, "vda", fmt.Sprint(size, "B"))
@@ -173,7 +173,7 @@ func grow(t *testing.T, g *Guest, before Beat, commands ...string) {
 		_, err := g.Exec(limited(t), "/bin/sh", "-c", "echo ', +' | "+c)
 		check(t, err)
 	}
-	after, err := g.WaitBeat(limited(t), time.Now())
+	after, err := g.WaitHeartbeat(limited(t), time.Now())
 	if err != nil || after.Disk != size || after.Filesystem < before.Filesystem+60<<20 {
 		t.Errorf("grown to %+v, %v", after, err)
 	}
@@ -205,7 +205,7 @@ func TestXFSAgent(t *testing.T) {
 		}
 	}
 	grow(t, g, first, "sfdisk --force -N 2 /dev/vda", "partx -u /dev/vda", "xfs_growfs /")
-	_, err := g.WaitBeat(limited(t), time.Now().Add(1500*time.Millisecond))
+	_, err := g.WaitHeartbeat(limited(t), time.Now().Add(1500*time.Millisecond))
 	check(t, err)
 	stop(t, g, "agent")
 	if out, err := output(t.Context(), "xfs_repair", "-n", part(t, diskOf(g, "xfs"), 67584*512)); err != nil || strings.Contains(out, "ALERT") {
@@ -247,7 +247,7 @@ func TestLVM(t *testing.T) {
 	if _, err := g.State(t.Context()); err == nil {
 		t.Error("libvirtd answers after it was killed")
 	}
-	_, err = g.WaitBeat(limited(t), time.Now().Add(time.Second))
+	_, err = g.WaitHeartbeat(limited(t), time.Now().Add(time.Second))
 	check(t, err)
 	check(t, g.libvirt.Restart(t.Context()))
 	if again, err := g.libvirt.QEMUPid(g.Name); err != nil || again != pid {
@@ -284,7 +284,7 @@ func TestWritten(t *testing.T) {
 		_, err := g.WaitNote(limited(t), asked, "asked to stop")
 		check(t, err)
 	}
-	last, err := g.WaitBeat(limited(t), time.Now().Add(2*time.Second))
+	last, err := g.WaitHeartbeat(limited(t), time.Now().Add(2*time.Second))
 	check(t, err)
 	_, err = g.libvirt.Virsh(t.Context(), "destroy", g.Name)
 	check(t, err)
@@ -308,7 +308,7 @@ func TestSlowWithoutAgentOnSCSI(t *testing.T) {
 	root := Disk{disk(t, l, t.Name(), "xfs"), "qcow2", "sda"}
 	g := defineOn(t, l, Spec{Disks: []Disk{root}, Cmdline: []string{"slow-shutdown=3", "no-agent"}})
 	boot(t, g)
-	_, err := g.WaitBeat(limited(t), time.Now().Add(2*time.Second))
+	_, err := g.WaitHeartbeat(limited(t), time.Now().Add(2*time.Second))
 	check(t, err)
 	if _, err := g.Agent(t.Context(), `{"execute":"guest-ping"}`); err == nil {
 		t.Error("an agent answers")
@@ -353,8 +353,8 @@ func TestMisbehaviourAtBoot(t *testing.T) {
 				b, err := os.ReadFile(g.console())
 				return bytes.Contains(b, []byte(test.console)), err
 			}))
-			if beats, err := g.Beats(); err != nil || len(beats) > 0 {
-				t.Errorf("%d beats, %v", len(beats), err)
+			if heartbeats, err := g.Heartbeats(); err != nil || len(heartbeats) > 0 {
+				t.Errorf("%d heartbeats, %v", len(heartbeats), err)
 			}
 		})
 	}
@@ -412,7 +412,7 @@ func TestAgents(t *testing.T) {
 // total-bytes-privileged came with QEMU 9.1 (qga/qapi-schema.json).
 var unixOnly = map[string]bool{"total-bytes-privileged": true}
 
-// shape are the keys of an answer; of the volume with the NTFS, where it is a
+// shape returns the keys of an answer; of the volume with the NTFS, where it is a
 // list.
 func shape(t *testing.T, g *Guest, question string) []string {
 	t.Helper()

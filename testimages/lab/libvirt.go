@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// Libvirt is a private libvirtd and what it keeps below a directory:
+// Libvirt is a private libvirtd with its files below a directory:
 //
-//	etc, lib, log, cache, run   what it takes for /etc/libvirt, /var/lib/libvirt, /var/log/libvirt, /var/cache/libvirt, /run
+//	etc, lib, log, cache, run   its /etc/libvirt, /var/lib/libvirt, /var/log/libvirt, /var/cache/libvirt, /run
 //	boot                        kernel and initramfs of the guests
-//	serial                      what guests write to their serial ports
-//	clock                       shared with guests that ask what time it is
+//	serial                      the output of guests on their serial ports
+//	clock                       shared with guests, which set their clocks with it
 //	tmp                         temporary files of libvirt and QEMU
 //	daemon.pid                  the daemon's process
-//	keepers                     the processes that look after daemon and guests
+//	supervisors                 the processes that supervise daemon and guests
 //
-// Its processes see the host's files as they are, but for those directories: what is
-// in the host's /run is not there for them.
+// Its processes see the host's files, except in those directories: they do not see the host's
+// /run.
 type Libvirt struct {
 	dir      string
 	detached bool
@@ -51,14 +51,14 @@ cgroup_controllers = []
 `,
 }
 
-// Start starts a libvirtd on a directory, which is created if need be and is to be
-// the lab's own. Its path must be short, for the socket in it, and every user must
-// be able to get to it, for QEMU runs as a user of its own; t.TempDir is neither.
-// The daemon and its guests end with Stop, or with this process, whatever ends it.
+// Start starts a libvirtd on a directory of the lab, which is created if necessary. The
+// directory's path must be short, because it contains a socket, and every user must be able
+// to reach it, because QEMU runs as another user; t.TempDir does not fit. The daemon and its
+// guests end with Stop, or when this process ends for any reason.
 func Start(ctx context.Context, dir string) (*Libvirt, error) { return start(ctx, dir, false) }
 
-// StartDetached is Start, but daemon and guests go on when this process ends.
-// Another one gets at them with Attach.
+// StartDetached is Start, but daemon and guests keep running when this process ends. Another
+// process can use them with Attach.
 func StartDetached(ctx context.Context, dir string) (*Libvirt, error) { return start(ctx, dir, true) }
 
 func start(ctx context.Context, dir string, detached bool) (*Libvirt, error) {
@@ -80,7 +80,7 @@ func Attach(dir string) (*Libvirt, error) {
 		return nil, err
 	}
 	l := &Libvirt{dir: dir, detached: true}
-	if _, err := os.Stat(l.path("keepers")); err != nil {
+	if _, err := os.Stat(l.path("supervisors")); err != nil {
 		return nil, fmt.Errorf("no libvirt was started in %s: %w", dir, err)
 	}
 	return l, nil
@@ -115,7 +115,7 @@ func prepare(dir string) (*Libvirt, error) {
 	return l, writeBootTime(l.path("run/utmp"))
 }
 
-// reachable reports whether every user can get to a directory.
+// reachable returns an error if some users cannot reach a directory.
 func reachable(dir string) error {
 	st, err := os.Stat(dir)
 	if err != nil {
@@ -134,12 +134,12 @@ func (l *Libvirt) path(name string) string { return filepath.Join(l.dir, name) }
 
 func (l *Libvirt) socket() string { return l.path("run/libvirt/libvirt-sock") }
 
-// URI is where clients connect, from outside the namespace.
+// URI returns the URI for clients outside of the namespace.
 func (l *Libvirt) URI() string { return "qemu:///system?socket=" + l.socket() }
 
-// Restart starts the daemon, which must not run, on the state it left.
+// Restart starts the daemon, which must not run, with its old state.
 func (l *Libvirt) Restart(ctx context.Context) error {
-	cmd, err := l.keeper(ctx)
+	cmd, err := l.supervisor(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (l *Libvirt) waitReady(ctx context.Context, exited <-chan struct{}) error {
 	return nil
 }
 
-// complaints are the last words of the daemon's logs.
+// complaints returns the last lines of the daemon's logs.
 func (l *Libvirt) complaints() string {
 	var all []string
 	for _, name := range []string{"log/daemon.out", "log/libvirtd.log"} {
@@ -191,7 +191,7 @@ func (l *Libvirt) Virsh(ctx context.Context, args ...string) (string, error) {
 	return output(ctx, "virsh", append([]string{"-q", "-c", l.URI()}, args...)...)
 }
 
-// QEMUPid is the process of a running guest, by libvirt's own note.
+// QEMUPid returns the pid of a running guest's QEMU, from libvirt's pid file.
 func (l *Libvirt) QEMUPid(domain string) (int, error) {
 	pid, err := pidIn(l.path("run/libvirt/qemu/" + domain + ".pid"))
 	if err != nil {
@@ -203,7 +203,7 @@ func (l *Libvirt) QEMUPid(domain string) (int, error) {
 	return pid, nil
 }
 
-// Kill kills the daemon as a crash would. The guests go on.
+// Kill kills the daemon as a crash would. The guests keep running.
 func (l *Libvirt) Kill() error {
 	daemon, err := pidIn(l.path("daemon.pid"))
 	if err != nil {
@@ -215,25 +215,25 @@ func (l *Libvirt) Kill() error {
 	return l.end(daemon, syscall.SIGKILL)
 }
 
-// Stop ends guests and daemon. The images belong to whom they belonged before,
-// if the daemon was still there to see to it; logs stay.
+// Stop ends guests and daemon. If the daemon still runs, it restores the images' owners. The
+// logs are kept.
 func (l *Libvirt) Stop() error {
 	l.destroyAll()
 	daemon, err := pidIn(l.path("daemon.pid"))
 	errs := []error{err, l.end(daemon, syscall.SIGTERM)}
-	keepers, err := l.keepers()
+	supervisors, err := l.supervisors()
 	errs = append(errs, err)
-	for _, pid := range keepers {
+	for _, pid := range supervisors {
 		errs = append(errs, l.end(pid, syscall.SIGTERM)) // takes all its children along
 	}
-	for _, name := range []string{"run", "daemon.pid", "keepers"} {
+	for _, name := range []string{"run", "daemon.pid", "supervisors"} {
 		errs = append(errs, os.RemoveAll(l.path(name)))
 	}
 	return errors.Join(errs...)
 }
 
-// destroyAll ends the guests the way libvirt does it. What fails is made up for
-// by ending processes.
+// destroyAll ends the guests through libvirt. It ignores errors, because Stop then ends the
+// processes.
 func (l *Libvirt) destroyAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// ntfs3 is the kernel's own NTFS driver: a second opinion on what ntfsresize did. Some
-// distributions leave it out of their kernels; it is built from their source then.
+// ntfs3 is the kernel's own NTFS driver, with which tests check the results of ntfsresize.
+// For distributions whose kernels do not include it, it is built from the kernel's source.
 const ntfs3 = "ntfs3"
 
 // addNTFS3 adds the driver if the kernel has none, for guests that ask for it with
 // load=ntfs3.
 func (t tree) addNTFS3(ctx context.Context, k kernel) error {
 	if _, err := output(ctx, "modinfo", "-k", k.version, ntfs3); err == nil {
-		return nil // addModules has it
+		return nil // addModules adds it
 	}
 	dir, err := os.MkdirTemp("", "ntfs3")
 	if err != nil {
@@ -55,7 +55,7 @@ func (k kernel) buildNTFS3(ctx context.Context, dir string) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// source is the kernel's, as Debian packs it.
+// source returns the path of the kernel's source, as packaged by Debian.
 func (k kernel) source() (string, error) {
 	numbers := strings.SplitN(k.version, ".", 3)
 	name := "linux-source-" + strings.Join(numbers[:min(2, len(numbers))], ".")

@@ -29,10 +29,10 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// pollEvery is how often something is looked at that cannot be waited for.
+// pollEvery is the interval for checking conditions that send no event.
 const pollEvery = 20 * time.Millisecond
 
-// until looks again and again, until done says yes or fails.
+// until calls done repeatedly, until it returns true or an error.
 func until(ctx context.Context, what string, done func() (bool, error)) error {
 	for {
 		ok, err := done()
@@ -47,8 +47,7 @@ func until(ctx context.Context, what string, done func() (bool, error)) error {
 	}
 }
 
-// pidIn reads a pid file. A process whose pid file is gone has ended in good
-// order; so 0 and no error.
+// pidIn reads a pid file. It returns 0 if there is none: the process has ended regularly.
 func pidIn(file string) (int, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -64,8 +63,8 @@ func pidIn(file string) (int, error) {
 	return pid, nil
 }
 
-// runs reports whether a process that was started for this directory still runs under
-// that pid, which may be another's by now.
+// runs reports whether the process with a pid still runs and was started for this directory:
+// the pid may have been reused.
 func (l *Libvirt) runs(pid int) bool {
 	if pid <= 0 {
 		return false
@@ -88,14 +87,14 @@ func isZombie(pid int) bool {
 	return err != nil || bytes.Contains(status, []byte("\nState:\tZ")) && len(tasks) <= 1
 }
 
-// mark is a variable in the environment of keeper and daemon, which libvirt hands
+// mark returns a variable in the environment of supervisor and daemon, which libvirt hands
 // on to the guests' QEMU.
 func (l *Libvirt) mark() string { return "TMPDIR=" + l.path("tmp") }
 
-// keeper starts a process which starts the daemon, adopts the guests, and lives
-// as long as any of them. It reads from a pipe to this process, unless detached.
-func (l *Libvirt) keeper(ctx context.Context) (*exec.Cmd, error) {
-	cache, err := cache(ctx, "keeper")
+// supervisor starts a process that starts the daemon, adopts the guests, and runs as long as
+// any of them. Unless detached, it reads from a pipe to this process.
+func (l *Libvirt) supervisor(ctx context.Context) (*exec.Cmd, error) {
+	cache, err := cache(ctx, "supervisor")
 	if err != nil {
 		return nil, err
 	}
@@ -104,26 +103,26 @@ func (l *Libvirt) keeper(ctx context.Context) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.Command(filepath.Join(cache, "keeper"), l.dir, "ALONE")
+	cmd := exec.Command(filepath.Join(cache, "supervisor"), l.dir, "ALONE")
 	if !l.detached {
 		cmd.Args[2] = "PIPE"
-		// Never written to: it is closed when this process ends, by whatever.
+		// Nothing is written to the pipe: it is closed when this process ends.
 		if _, err := cmd.StdinPipe(); err != nil {
 			return nil, err
 		}
 	}
 	cmd.Env = append(os.Environ(), l.mark())
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for the daemon
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C must not reach the daemon
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	return cmd, l.note(cmd.Process.Pid)
 }
 
-// note adds a keeper to those that Stop is to end.
+// note records a supervisor, so that Stop ends it.
 func (l *Libvirt) note(pid int) error {
-	f, err := os.OpenFile(l.path("keepers"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	f, err := os.OpenFile(l.path("supervisors"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -131,8 +130,8 @@ func (l *Libvirt) note(pid int) error {
 	return errors.Join(err, f.Close())
 }
 
-func (l *Libvirt) keepers() (pids []int, err error) {
-	b, err := os.ReadFile(l.path("keepers"))
+func (l *Libvirt) supervisors() (pids []int, err error) {
+	b, err := os.ReadFile(l.path("supervisors"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -146,8 +145,8 @@ func (l *Libvirt) keepers() (pids []int, err error) {
 	return pids, nil
 }
 
-// end sends a signal to a process and waits until it is gone; one that takes
-// too long is killed.
+// end sends a signal to a process and waits until it has ended; after a time limit it kills
+// the process.
 func (l *Libvirt) end(pid int, signal syscall.Signal) error {
 	if !l.runs(pid) {
 		return nil

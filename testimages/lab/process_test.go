@@ -81,7 +81,7 @@ func TestAbandoned(t *testing.T) {
 	}
 	check(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	check(t, until(limited(t), "keeper", func() (bool, error) {
+	check(t, until(limited(t), "supervisor", func() (bool, error) {
 		_, err := l.QEMUPid("quick")
 		return err != nil, nil
 	}))
@@ -136,7 +136,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// temporary is a directory with a short path that QEMU's user can get to.
+// temporary returns a directory with a short path that QEMU's user can get to.
 func temporary(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lab")

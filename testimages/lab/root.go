@@ -43,7 +43,7 @@ var programs = []string{"lvm", "lsblk", "growpart", "xfs_growfs", "resize2fs", "
 	// Busybox knows no file system by its UUID.
 	"mount", "umount", "blkid"}
 
-// rootTree is the root file system. The root is on device, which mount(8) and
+// rootTree returns the root file system. The root is on device, which mount(8) and
 // tools that inspect the image find in fstab.
 func rootTree(ctx context.Context, init, device, fs string) (tree, error) {
 	t := tree{}
@@ -150,7 +150,7 @@ func (t tree) addProgram(ctx context.Context, name, at string) error {
 	return nil
 }
 
-// libraries are what ldd(1) finds for a program: "NAME => PATH (ADDRESS)", and
+// libraries returns what ldd(1) finds for a program: "NAME => PATH (ADDRESS)", and
 // the loader, "PATH (ADDRESS)". A static program has none, at which ldd fails.
 func libraries(ctx context.Context, program string) ([]string, error) {
 	out, err := output(ctx, "ldd", program)
@@ -171,7 +171,7 @@ func libraries(ctx context.Context, program string) ([]string, error) {
 	return paths, nil
 }
 
-// sorted are the paths, directories before what is in them.
+// sorted returns the paths, directories before what is in them.
 func (t tree) sorted() []string { return slices.Sorted(maps.Keys(t)) }
 
 func (t tree) writeTar(w io.Writer) error {

@@ -1,14 +1,14 @@
-// Package level names how much of the test suite a run takes, so that each test says
-// in one line which runs it belongs to:
+// Package level defines the levels of the test suite, so that each test names in one line the
+// runs to which it belongs:
 //
 //	Short   go test -short           no appliance, no libvirt daemon, no QEMU guest; a minute
-//	Real    make test                the real engines, what a change breaks first; 15 minutes
-//	Long    make test-all            the long matrices, without what is for Real only
+//	Real    make test                the most important tests with the real engines; 15 minutes
+//	Long    make test-all            the long matrices, without the tests for Real only
 //	All     make test-all LONG=all   every case of the matrices; hours
-//	Debian  make test-debian         guests that are installations of Debian, and nothing else
+//	Debian  make test-debian         guests with installations of Debian, and nothing else
 //
-// Make passes the last three on in VIRT_GROW_LONG, as 1, all and debian. A test that
-// asks for no level runs at all of them, and therefore has to be fit for Short.
+// make passes the last three in VIRT_GROW_LONG, as 1, all and debian. A test without a level
+// runs at all levels, and must meet the conditions of Short.
 package level
 
 import (
@@ -17,8 +17,8 @@ import (
 	"testing"
 )
 
-// Level is how much of the suite a run takes. Each level has the tests of the one
-// before it, except those that are for Only one level.
+// Level is a level of the suite. Each level includes the tests of the level before, except
+// those that use Only.
 type Level int
 
 // The levels, which the package's comment describes.
@@ -30,7 +30,7 @@ const (
 	Debian
 )
 
-// variable is where make says which level a run has. -short overrides it.
+// variable is the environment variable with which make sets the level. -short overrides it.
 const variable = "VIRT_GROW_LONG"
 
 // String returns the command that runs the level's tests.
@@ -40,8 +40,7 @@ func (l Level) String() string {
 	}[l]
 }
 
-// parse returns the level of a run with or without -short, where the variable has
-// this value.
+// parse returns the level of a run with or without -short, for a value of the variable.
 func parse(short bool, value string) (Level, error) {
 	l, known := map[string]Level{"": Real, "1": Long, "all": All, "debian": Debian}[value]
 	switch {
@@ -53,8 +52,8 @@ func parse(short bool, value string) (Level, error) {
 	return l, nil
 }
 
-// Current returns the level of this run. The flags must have been parsed. It panics if
-// VIRT_GROW_LONG names no level: a run at a level that nobody meant shows nothing.
+// Current returns the level of this run. The flags must have been parsed. It panics if the
+// value of VIRT_GROW_LONG is invalid.
 func Current() Level {
 	l, err := parse(testing.Short(), os.Getenv(variable))
 	if err != nil {
@@ -74,8 +73,8 @@ func Need(t testing.TB, least Level) {
 	}
 }
 
-// Only skips the test in runs of every other level: those below cannot run it, and
-// those above have a matrix that comes near to it.
+// Only skips the test in runs of every other level: lower levels cannot run it, and higher
+// levels have a matrix that covers it.
 func Only(t testing.TB, l Level) {
 	t.Helper()
 	if Current() != l {

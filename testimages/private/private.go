@@ -1,4 +1,4 @@
-// Package private keeps tests away from what belongs to the user who runs them: the
+// Package private keeps tests from using files and services of the user who runs them: the
 // state directory, the configuration, the libvirt, the caches and the home directory.
 package private
 
@@ -16,11 +16,11 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// Run runs the tests of a package with an environment of their own, and returns the
-// exit code for os.Exit. The run fails if a test has changed what is the host's, or has
-// started an engine in a short run.
+// Run runs the tests of a package in a private environment, and returns the exit code for
+// os.Exit. The run fails if a test has changed files of the host, or has started an engine in
+// a short run.
 //
-// The cache of test images stays where it is, because making them takes minutes.
+// The cache of test images is shared, because making them takes minutes.
 func Run(m *testing.M) int {
 	watched := hostPlaces()
 	before := look(watched)
@@ -56,11 +56,11 @@ func Run(m *testing.M) int {
 	return code
 }
 
-// engines are what a short run does not start. supermin makes the appliance.
+// engines are the programs that a short run must not start. supermin builds the appliance.
 var engines = []string{"qemu-system-x86_64", "qemu-kvm", "libvirtd", "virtqemud", "supermin"}
 
-// forbidEngines puts scripts in the engines' place that only note their command line
-// down, in the file that it returns, and fail.
+// forbidEngines replaces the engines with scripts that only record their command line, in the
+// file that it returns, and fail.
 func forbidEngines(home string) (started string, err error) {
 	dir, started := filepath.Join(home, "engines"), filepath.Join(home, "started")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -74,12 +74,11 @@ func forbidEngines(home string) (started string, err error) {
 	}
 	return started, errors.Join(
 		os.Setenv("PATH", dir+":"+os.Getenv("PATH")),
-		os.Setenv("LIBGUESTFS_HV", filepath.Join(dir, engines[0])), // libguestfs knows QEMU's path by itself
+		os.Setenv("LIBGUESTFS_HV", filepath.Join(dir, engines[0])), // libguestfs does not look for QEMU in PATH
 	)
 }
 
-// hostPlaces returns the directories that the program uses when nothing in its
-// environment names others.
+// hostPlaces returns the directories that the program uses by default.
 func hostPlaces() []string {
 	places := []string{"/var/lib/virt-grow", "/etc/virt-grow"}
 	if home, err := os.UserHomeDir(); err == nil {
@@ -93,8 +92,8 @@ func hostPlaces() []string {
 	return places
 }
 
-// enter sets the environment. Go keeps its own directories, which it would look for
-// below the home directory.
+// enter sets the environment. Go's own directories, which are below the home directory by
+// default, stay the same.
 func enter(home string) error {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -116,7 +115,7 @@ func enter(home string) error {
 		"XDG_STATE_HOME":      filepath.Join(home, ".local", "state"),
 		"XDG_CONFIG_HOME":     filepath.Join(home, ".config"),
 		"XDG_DATA_HOME":       filepath.Join(home, ".local", "share"),
-		// The unpacked kernel of the appliance is worth keeping between runs.
+		// Runs share the unpacked kernel of the appliance.
 		"XDG_CACHE_HOME":      filepath.Join(images, "cache"),
 		"LIBVIRT_DEFAULT_URI": "test://" + empty,
 	}
@@ -134,13 +133,13 @@ func enter(home string) error {
 	return errors.Join(errs...)
 }
 
-// look notes down what is in the directories: a file's size, mode and time.
+// look returns the size, mode and time of all files in the directories.
 func look(places []string) map[string]string {
 	seen := map[string]string{}
 	for _, place := range places {
 		_ = filepath.WalkDir(place, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
-				return nil // not there, or not ours to read
+				return nil // it does not exist, or this user may not read it
 			}
 			if info, err := d.Info(); err == nil {
 				seen[path] = fmt.Sprint(info.Size(), info.Mode(), info.ModTime().UnixNano())
@@ -151,7 +150,7 @@ func look(places []string) map[string]string {
 	return seen
 }
 
-// difference lists the paths that are in one of the two only, or differ.
+// difference lists the paths that are in only one of the maps, or differ.
 func difference(before, after map[string]string) []string {
 	var changed []string
 	for path := range after {

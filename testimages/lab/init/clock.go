@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// setClock sets the clock to the host's. The kernel took it from QEMU's
-// real-time clock, which counts whole seconds from when QEMU started, and so is
-// late by up to one. The host's time to a few milliseconds is the time at which
-// it reports that a file was written; there is a shared directory for that alone,
-// unmounted at once.
+// setClock sets the clock to the host's. The kernel has the time of QEMU's real-time clock,
+// which counts whole seconds from the start of QEMU and so is up to one second late. setClock
+// writes a file in a directory that is shared with the host: the host sets the file's time,
+// which is exact to a few milliseconds. The directory is then unmounted.
 func setClock() error {
 	const at = "/clock"
 	if err := os.MkdirAll(at, 0o755); err != nil {
@@ -31,7 +30,7 @@ func setClock() error {
 	return errors.Join(err, syscall.Unmount(at, 0))
 }
 
-// writeTime writes a file and says when that was.
+// writeTime writes a file and returns the file's time.
 func writeTime(path string) (time.Time, error) {
 	if err := os.WriteFile(path, []byte("x"), 0o666); err != nil {
 		return time.Time{}, err

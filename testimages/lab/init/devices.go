@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// blockDevices are the device nodes of all disks and partitions.
+// blockDevices returns the device nodes of all disks and partitions.
 func blockDevices() []string {
 	entries, _ := os.ReadDir("/sys/class/block")
 	var nodes []string
@@ -20,8 +20,8 @@ func blockDevices() []string {
 	return nodes
 }
 
-// identify says what a block device holds, as far as this guest cares: "xfs" or
-// "ext4" and the label, "lvm", "ntfs", or nothing.
+// identify returns the content of a block device: "xfs" or "ext4" and the label, "lvm",
+// "ntfs", or "" for any other.
 func identify(dev string) (kind, label string) {
 	f, err := os.Open(dev)
 	if err != nil {
@@ -46,7 +46,7 @@ func identify(dev string) (kind, label string) {
 	return "", ""
 }
 
-// rootDisk is the sysfs directory of the disk below the root file system: down
+// rootDisk returns the sysfs directory of the disk below the root file system: down
 // from a logical volume to its first partition, up from there to the disk.
 func rootDisk() (string, error) {
 	var st syscall.Stat_t
@@ -69,7 +69,7 @@ func rootDisk() (string, error) {
 	return dir, nil
 }
 
-// diskSize is the size of a disk in bytes; sysfs counts 512-byte sectors.
+// diskSize returns the size of a disk in bytes; sysfs counts 512-byte sectors.
 func diskSize(dir string) (int64, error) {
 	b, err := os.ReadFile(dir + "/size")
 	if err != nil {
@@ -79,7 +79,7 @@ func diskSize(dir string) (int64, error) {
 	return sectors * 512, err
 }
 
-// rootSize is the size of the root file system in bytes, as statfs(2) has it.
+// rootSize returns the size of the root file system in bytes, from statfs(2).
 func rootSize() (int64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs("/", &st); err != nil {

@@ -13,8 +13,8 @@ import (
 
 const newRoot = "/root"
 
-// enterRoot is the initramfs: it loads modules, mounts the root file system and
-// goes on with /sbin/init there.
+// enterRoot is the work of the initramfs: it loads modules, mounts the root file system and
+// runs /sbin/init there.
 func enterRoot() error {
 	if err := mountKernel(); err != nil {
 		return err
@@ -40,8 +40,8 @@ func enterRoot() error {
 	return switchRoot()
 }
 
-// hasVirtioSCSI spares guests without such a controller the SCSI layer, which is
-// slow to load.
+// hasVirtioSCSI reports whether there is such a controller: without one, the SCSI layer, which
+// loads slowly, is not needed.
 func hasVirtioSCSI() bool {
 	devices, _ := filepath.Glob("/sys/bus/virtio/devices/*/device")
 	for _, d := range devices {
@@ -61,11 +61,10 @@ func mountKernel() error {
 	return nil
 }
 
-// root is where the root file system is: on a partition, or in a volume group.
+// root is the root file system, on a partition or in a volume group.
 type root struct{ device, fs string }
 
-// findRoot waits for a partition that holds a file system labelled root, or is
-// a physical volume.
+// findRoot waits for a partition with a file system labelled root, or with a physical volume.
 func findRoot(limit time.Duration) (root, error) {
 	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
 		for _, dev := range blockDevices() {
@@ -99,7 +98,7 @@ func mountRoot(r root) error {
 	if err := loadModule(r.fs); err != nil {
 		return err
 	}
-	// These are needed when the initramfs is out of reach.
+	// These modules are needed later, when the initramfs cannot be read any more.
 	loadOptional("fuse")
 	loadOptional(asked()...)
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
@@ -111,7 +110,7 @@ func mountRoot(r root) error {
 	return nil
 }
 
-// asked are the modules that load= on the kernel's command line names.
+// asked returns the modules that load= on the kernel's command line names.
 func asked() []string {
 	b, _ := os.ReadFile("/proc/cmdline")
 	for _, word := range strings.Fields(string(b)) {

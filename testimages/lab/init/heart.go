@@ -19,16 +19,16 @@ const (
 	linesFile = "/var/heartbeat"
 )
 
-// heart writes to the second serial port, a line each:
+// heart writes lines to the second serial port:
 //
-//	boot BOOT TIME WRITTEN            once, WRITTEN being the last line found on the disk
+//	boot BOOT TIME WRITTEN            once; WRITTEN is the last line found on the disk
 //	beat BOOT TIME DISK FS WRITTEN    ten times a second
-//	note BOOT TIME TEXT               whatever else there is to tell
+//	note BOOT TIME TEXT               other messages
 //
-// BOOT is another word after each boot, TIME the wall clock in seconds since
-// 1970 with six decimals, DISK and FS the sizes in bytes of the root disk and
-// the root file system. WRITTEN is the number of the last line known to be safe
-// in /var/heartbeat, to which one is added every second.
+// BOOT identifies the boot, TIME is the wall clock in seconds since 1970 with six decimals,
+// DISK and FS are the sizes in bytes of the root disk and the root file system. WRITTEN is
+// the number of the last line that is safe in /var/heartbeat, to which a line is added every
+// second.
 type heart struct {
 	port    *os.File
 	id      string
@@ -59,7 +59,7 @@ func startHeart() (*heart, error) {
 	return h, h.say("boot", strconv.FormatInt(last, 10))
 }
 
-// say writes one line in one call, so that lines of two goroutines don't mix.
+// say writes one line in one call, so that lines of different goroutines do not mix.
 func (h *heart) say(what, text string) error {
 	now := time.Now().UnixMicro()
 	_, err := fmt.Fprintf(h.port, "%s %s %d.%06d %s\n", what, h.id, now/1e6, now%1e6, text)
@@ -108,7 +108,7 @@ func (h *heart) keepBeating() {
 	}
 }
 
-// keepWriting is apart from beating: a frozen file system stops it.
+// keepWriting runs separately from the heartbeats: a frozen file system blocks it.
 func (h *heart) keepWriting(f *os.File) {
 	defer h.running.Done()
 	defer f.Close()
@@ -129,7 +129,7 @@ func (h *heart) keepWriting(f *os.File) {
 	}
 }
 
-// lastLine is the number in the last complete line on the disk, 0 if there is
+// lastLine returns the number in the last complete line on the disk, 0 if there is
 // none.
 func lastLine() (int64, error) {
 	b, err := os.ReadFile(linesFile)
@@ -147,7 +147,7 @@ func lastLine() (int64, error) {
 	return strconv.ParseInt(lines[len(lines)-1], 10, 64)
 }
 
-// openSerial opens a serial port for lines that are to arrive as they are.
+// openSerial opens a serial port for unmodified lines.
 func openSerial(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOCTTY, 0)
 	if err != nil {

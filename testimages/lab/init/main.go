@@ -1,11 +1,10 @@
-// Init is the first program of the test guest, and the only one that is ours:
-// as /init of the initramfs it finds and mounts the root file system, as
-// /sbin/init from there it keeps the guest going, and as /sbin/shutdown it asks
-// the second one to stop. It is Go and not a shell script because every program
-// started costs tens of milliseconds where the processor is emulated, and the
-// guest is to say ten times a second that it is alive.
+// Init is the first program of the test guest: as /init of the initramfs it mounts the root
+// file system, as /sbin/init there it runs the guest, and as /sbin/shutdown it asks
+// /sbin/init to stop. It is a Go program and not a shell script because starting a program
+// takes tens of milliseconds on an emulated processor, and the guest writes ten heartbeats a
+// second.
 //
-// It belongs to the guest: run on a host it does nothing.
+// On a host it does nothing.
 package main
 
 import (
@@ -37,7 +36,7 @@ func main() {
 // askInit is shutdown(8), as the guest agent calls it: -r reboots, all else
 // powers off.
 func askInit(args []string) error {
-	// Init ends all programs; the agent wants to hear that this one went well.
+	// Init ends all programs, but the agent must see that this one succeeds.
 	signal.Ignore(syscall.SIGTERM)
 	how := syscall.SIGTERM
 	for _, a := range args {

@@ -10,9 +10,9 @@ import (
 	"unsafe"
 )
 
-// loadModule loads a module after those it depends on. /modules/list has a line
-// for each: its name, then the files to load, in order. A module that is part of
-// the kernel has a line without files.
+// loadModule loads a module and those it depends on. /modules/list has a line for each
+// module: its name, then the files to load, in order. A module that is built into the kernel
+// has a line without files.
 func loadModule(name string) error {
 	files, err := moduleFiles(name)
 	if err != nil {
@@ -20,8 +20,8 @@ func loadModule(name string) error {
 	}
 	for _, f := range files {
 		err := insert("/modules/" + f)
-		// Drivers of instructions that this processor lacks say ENODEV; others
-		// do their work.
+		// Drivers for instructions that this processor does not have return
+		// ENODEV; generic drivers replace them.
 		if err != nil && !errors.Is(err, syscall.EEXIST) && !errors.Is(err, syscall.ENODEV) {
 			return fmt.Errorf("load module %s: %w", f, err)
 		}
@@ -29,8 +29,7 @@ func loadModule(name string) error {
 	return nil
 }
 
-// loadOptional loads modules which not every kernel has, or not every guest
-// needs.
+// loadOptional loads modules that some kernels do not have, or some guests do not need.
 func loadOptional(names ...string) {
 	for _, name := range names {
 		if err := loadModule(name); err != nil {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// runGuest is the guest's life: misbehave if told so, beat, offer the agent,
-// and stop when asked to.
+// runGuest runs the guest: it misbehaves if the options say so, starts the heartbeats and the
+// agent, and stops on request.
 func runGuest() error {
 	o, err := readOptions("/proc/cmdline")
 	if err != nil {
@@ -52,8 +52,8 @@ type options struct {
 	hibernate      bool
 	windows        string // the agent is one of Windows, of this kind
 	without        string // commands that the agent must not carry out
-	was            int64  // size of the disk that is fine
-	bigger         string // what to do on a bigger one: hang, panic or off
+	was            int64  // size of a disk with which the guest works
+	bigger         string // what to do on a larger disk: hang, panic or off
 }
 
 func readOptions(path string) (o options, err error) {
@@ -89,8 +89,7 @@ func readOptions(path string) (o options, err error) {
 	return o, nil
 }
 
-// misbehave does what the guest was told to do at boot. It comes back if that
-// was nothing.
+// misbehave does what the options say for the boot. It returns if that is nothing.
 func (o options) misbehave(h *heart) error {
 	size, err := diskSize(h.disk)
 	if err != nil {
@@ -119,8 +118,7 @@ func (o options) misbehave(h *heart) error {
 	return fmt.Errorf("kernel command line: bigger=%s", what)
 }
 
-// untilAsked waits to be told to stop, by /sbin/shutdown or a power button, and
-// stops.
+// untilAsked waits for a request to stop, from /sbin/shutdown or a power button, and stops.
 func (h *heart) untilAsked(o options) error {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
@@ -143,9 +141,9 @@ func (h *heart) untilAsked(o options) error {
 	return nil
 }
 
-// hibernate leaves on a volume what Windows does at a shutdown with fast startup:
-// a hibernation file that begins with "hibr" and has at least a page, which is
-// what ntfs-3g looks at (libntfs-3g/volume.c, ntfs_volume_check_hiberfile).
+// hibernate writes to a volume what Windows writes at a shutdown with fast startup: a
+// hibernation file of at least one page that begins with "hibr", which ntfs-3g checks
+// (libntfs-3g/volume.c, ntfs_volume_check_hiberfile).
 func hibernate(volume string) error {
 	f, err := os.Create(filepath.Join(volume, "hiberfil.sys"))
 	if err != nil {
@@ -155,7 +153,7 @@ func hibernate(volume string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// stop ends everything in good order, so that the file systems are clean.
+// stop ends all programs and unmounts the file systems cleanly.
 func (h *heart) stop(how int) error {
 	h.still()
 	_ = syscall.Unmount("/data", 0)
@@ -178,7 +176,7 @@ func (h *heart) stop(how int) error {
 	return syscall.Reboot(how)
 }
 
-// waitForChildren reaps what has ended until nothing is left.
+// waitForChildren reaps children until none is left.
 func waitForChildren(limit time.Duration) {
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
@@ -191,8 +189,8 @@ func waitForChildren(limit time.Duration) {
 	}
 }
 
-// startAgent gives the guest agent its port, the name udev would have made
-// included, and runs it.
+// startAgent creates the port of the guest agent, under the name that udev would give it, and
+// runs the agent.
 func startAgent(h *heart, o options) {
 	const name = "org.qemu.guest_agent.0"
 	port := ""
@@ -230,7 +228,7 @@ func portNamed(name string) string {
 	return ""
 }
 
-// mountFstab mounts what fstab(5) has besides the root, which is its first line.
+// mountFstab mounts the entries of fstab(5), except the root, which is its first line.
 func mountFstab(h *heart) {
 	fstab, err := os.ReadFile("/etc/fstab")
 	if err != nil || bytes.Count(bytes.TrimSpace(fstab), []byte("\n")) == 0 {
@@ -241,7 +239,7 @@ func mountFstab(h *heart) {
 	}
 }
 
-// mountData mounts the first NTFS file system there is at /data.
+// mountData mounts the first NTFS at /data.
 func mountData(h *heart) {
 	for _, dev := range blockDevices() {
 		if kind, _ := identify(dev); kind != "ntfs" {

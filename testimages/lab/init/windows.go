@@ -19,15 +19,14 @@ import (
 	"time"
 )
 
-// windowsAgent answers on the agent's port as the agent of a Windows guest does
-// (QEMU, qga/qapi-schema.json and qga/commands-win32.c), whose D: is the NTFS at
-// /data. Of programs it knows the echo of cmd.exe, a PowerShell script that extends a
-// partition, which it really does, and one that initialises a disk, of which it
-// only takes note.
+// windowsAgent answers on the agent's port like the agent of a Windows guest (QEMU,
+// qga/qapi-schema.json and qga/commands-win32.c) whose D: is the NTFS at /data. It runs only
+// these programs: the echo of cmd.exe; a PowerShell script that extends a partition, which it
+// really extends; and one that initialises a disk, for which it only writes a note.
 type windowsAgent struct {
 	heart *heart
-	// mayNot and fails are what was asked for on the kernel's command line: no
-	// programs are run; the extension fails.
+	// mayNot and fails come from the kernel's command line: the agent refuses to run
+	// programs; the extension fails.
 	mayNot, fails bool
 
 	mu   sync.Mutex
@@ -42,13 +41,13 @@ type winProgram struct {
 	out, err []byte
 }
 
-// agentError is an error in the words of the protocol.
+// agentError is an error of the protocol.
 type agentError struct{ class, desc string }
 
 func (e *agentError) Error() string { return e.desc }
 
-// serve answers until the port is gone. While nobody listens at the host's end,
-// the port reads as empty.
+// serve answers until the port is closed. While no client is connected on the host, reading
+// the port returns nothing.
 func (a *windowsAgent) serve(port string) error {
 	f, err := os.OpenFile(port, os.O_RDWR, 0)
 	if err != nil {
@@ -75,8 +74,8 @@ func (a *windowsAgent) serve(port string) error {
 	}
 }
 
-// reply is the answer to one line; nil for a command that has none when all is
-// well. A delimited sync is answered with the delimiter in front.
+// reply returns the answer to one line; nil for a command without an answer. The answer to a
+// delimited sync begins with the delimiter.
 func (a *windowsAgent) reply(line []byte) []byte {
 	var request struct {
 		Execute   string
@@ -155,7 +154,7 @@ func (a *windowsAgent) info() any {
 	return map[string]any{"version": "7.2.0", "supported_commands": all}
 }
 
-// fileSystems is the volume at /data, with the size that is in its boot sector.
+// fileSystems returns the volume at /data, with the size in its boot sector.
 func fileSystems() (any, error) {
 	type volume struct {
 		Name       string `json:"name"`
@@ -169,7 +168,7 @@ func fileSystems() (any, error) {
 	if err != nil {
 		return []volume{}, nil
 	}
-	used := total / 10 // nobody looks
+	used := total / 10 // an arbitrary value
 	return []volume{{`\\?\Volume{` + filepath.Base(device) + `}\`, `D:\`, "NTFS", total, used, []any{}}}, nil
 }
 
@@ -254,13 +253,13 @@ func (a *windowsAgent) status(args map[string]any) (any, error) {
 var (
 	scriptGUID = regexp.MustCompile(`Guid -eq '\{([0-9a-f-]+)\}'`)
 	scriptSize = regexp.MustCompile(`\[uint64\]([0-9]+)`)
-	// scriptDisk is the size of the disk whose last partition is to be extended.
+	// scriptDisk is the size of the disk whose last partition must be extended.
 	scriptDisk = regexp.MustCompile(`Get-Disk \| Where-Object Size -eq ([0-9]+)`)
-	// scriptRecovery is where the recovery environment is now.
+	// scriptRecovery is the new place of the recovery environment.
 	scriptRecovery = regexp.MustCompile(`\$r = Get-Partition \| Where-Object Guid -eq '\{([0-9a-f-]+)\}'`)
 )
 
-// drives are the whole disks, numbered as Windows does.
+// drives returns the whole disks, numbered as Windows does.
 func drives() any {
 	type drive struct {
 		Name      string `json:"name"`
@@ -274,7 +273,7 @@ func drives() any {
 	return all
 }
 
-// powerShell runs one of the scripts it knows.
+// powerShell carries out one of the known scripts.
 func (a *windowsAgent) powerShell(script string) (string, error) {
 	if strings.Contains(script, "'disk|{0}") && strings.Contains(script, "'part|{0}") {
 		return a.listDisks()
@@ -289,7 +288,7 @@ func (a *windowsAgent) powerShell(script string) (string, error) {
 	return "E\r\n", nil
 }
 
-// listDisks says what is on the disk of the NTFS, in the words of the script that asks:
+// listDisks returns what is on the disk of the NTFS, in the words of the script that asks:
 // everything behind the NTFS is a recovery partition.
 func (a *windowsAgent) listDisks() (string, error) {
 	device, disk, _, err := dataPartition()
@@ -316,8 +315,8 @@ func (a *windowsAgent) listDisks() (string, error) {
 	return strings.Join(lines, "\r\n") + "\r\n", nil
 }
 
-// extend does what the script says: the partition of that GUID, and the NTFS on
-// it, get that size; or all there is, of a disk that has grown while the guest ran.
+// extend carries out the script: it grows the partition with a GUID, and its NTFS, to a size;
+// or to the end of a disk that has grown while the guest ran.
 func (a *windowsAgent) extend(script string) (string, error) {
 	if disk := scriptDisk.FindStringSubmatch(script); disk != nil && strings.Contains(script, "Resize-Partition -Size $to") {
 		return a.extendOnline(disk[1])
@@ -349,7 +348,7 @@ func (a *windowsAgent) extend(script string) (string, error) {
 
 var errTooFull = errors.New("Resize-Partition : Not enough available capacity")
 
-// extendOnline extends the volume over a disk that has that size by now.
+// extendOnline extends the volume on a disk that now has a size.
 func (a *windowsAgent) extendOnline(bytes string) (string, error) {
 	device, disk, number, err := dataPartition()
 	if err != nil {
@@ -369,14 +368,14 @@ func (a *windowsAgent) extendOnline(bytes string) (string, error) {
 	return "D: has the room\r\n", mountNTFS(device)
 }
 
-// dataPartition is the NTFS, its disk, and its number there.
+// dataPartition returns the NTFS, its disk, and its number there.
 func dataPartition() (device, disk, number string, err error) {
 	device, _, err = dataVolume()
 	disk = strings.TrimRight(device, "0123456789")
 	return device, disk, strings.TrimPrefix(device, disk), err
 }
 
-// resize gives the partition the size that sfdisk is told, and the NTFS with it.
+// resize gives the partition a size, in the syntax of sfdisk, and grows its NTFS.
 func (a *windowsAgent) resize(device, disk, number, size string) error {
 	_ = syscall.Unmount("/data", 0)
 	for _, step := range []struct {
@@ -396,8 +395,8 @@ func (a *windowsAgent) resize(device, disk, number, size string) error {
 	return nil
 }
 
-// recover switches the recovery environment on again if the script says so and
-// its partition is there.
+// recover enables the recovery environment again, if the script says so and its partition
+// exists.
 func (a *windowsAgent) recover(disk, script string) string {
 	moved := scriptRecovery.FindStringSubmatch(script)
 	if moved == nil || !strings.Contains(script, "reagentc.exe /enable") {
@@ -419,7 +418,7 @@ func run(input string, words ...string) (string, error) {
 	return string(out), err
 }
 
-// startWindowsAgent runs it instead of qemu-ga.
+// startWindowsAgent runs the windowsAgent instead of qemu-ga.
 func startWindowsAgent(h *heart, port, kind string) {
 	a := &windowsAgent{heart: h, runs: map[int]*winProgram{}, mayNot: kind == "no-exec", fails: kind == "fails"}
 	if err := a.serve(port); err != nil {

@@ -11,55 +11,54 @@ import (
 	"time"
 )
 
-// Beat is one sign of life of a guest.
-type Beat struct {
+// Heartbeat is one sign of life of a guest.
+type Heartbeat struct {
 	At         time.Time // by the guest's clock, which is set to the host's at boot
 	Boot       string    // differs from boot to boot
 	Disk       int64     // bytes of the root disk
-	Filesystem int64     // bytes of the root file system, as statfs(2) has it
+	Filesystem int64     // bytes of the root file system, from statfs(2)
 	Written    int64     // the last line known to be safe on the root file system
 }
 
-// Boot is a kernel that got as far as its root file system.
+// Boot is a boot that reached the root file system.
 type Boot struct {
 	At    time.Time
 	ID    string
 	Found int64 // the last line found on the root file system
 }
 
-// Note is whatever else a guest has to tell: "told to hang", "asked to stop",
-// "stopped", ….
+// Note is another message of the guest: "told to hang", "asked to stop", "stopped", ….
 type Note struct {
 	At   time.Time
 	Boot string
 	Text string
 }
 
-// Log is what a guest has said so far, from its first boot on.
+// Log has all messages of a guest since its first boot.
 type Log struct {
-	Beats []Beat
-	Boots []Boot
-	Notes []Note
+	Heartbeats []Heartbeat
+	Boots      []Boot
+	Notes      []Note
 }
 
-// Log reads what the guest has said.
+// Log reads the guest's messages.
 func (g *Guest) Log() (Log, error) {
-	b, err := os.ReadFile(g.beats())
+	b, err := os.ReadFile(g.heartbeatsFile())
 	if err != nil {
 		return Log{}, err
 	}
 	return parseLog(b)
 }
 
-// Beats are the guest's signs of life so far.
-func (g *Guest) Beats() ([]Beat, error) {
+// Heartbeats returns all heartbeats of the guest so far.
+func (g *Guest) Heartbeats() ([]Heartbeat, error) {
 	log, err := g.Log()
-	return log.Beats, err
+	return log.Heartbeats, err
 }
 
-// parseLog reads lines as init/heart.go writes them. The last line may be
-// incomplete. So may one in the middle be, where the guest was destroyed; the
-// next boot's first line then follows on the same line.
+// parseLog reads the lines that init/heart.go writes. The last line may be incomplete. So may
+// a line in the middle, if the guest was destroyed; the first line of the next boot then
+// follows on the same line.
 func parseLog(b []byte) (log Log, err error) {
 	b = b[:bytes.LastIndexByte(b, '\n')+1]
 	for line := range strings.Lines(string(b)) {
@@ -97,10 +96,10 @@ func (log *Log) add(fields []string) error {
 				return err
 			}
 		}
-		log.Beats = append(log.Beats, Beat{at, fields[1], n[0], n[1], n[2]})
+		log.Heartbeats = append(log.Heartbeats, Heartbeat{at, fields[1], n[0], n[1], n[2]})
 		return nil
 	}
-	return errors.New("no such line is known")
+	return errors.New("unknown kind of line")
 }
 
 // parseTime reads seconds with six decimals.
@@ -113,11 +112,11 @@ func parseTime(s string) (time.Time, error) {
 	return time.UnixMicro(micros), nil
 }
 
-// WaitBeat waits for a beat later than a time, and returns the first such.
-func (g *Guest) WaitBeat(ctx context.Context, after time.Time) (found Beat, err error) {
+// WaitHeartbeat waits for a heartbeat after a time, and returns the first one.
+func (g *Guest) WaitHeartbeat(ctx context.Context, after time.Time) (found Heartbeat, err error) {
 	err = until(ctx, "a beat of "+g.Name, func() (bool, error) {
-		beats, err := g.Beats()
-		for _, b := range beats {
+		heartbeats, err := g.Heartbeats()
+		for _, b := range heartbeats {
 			if b.At.After(after) {
 				found = b
 				return true, nil
@@ -128,7 +127,7 @@ func (g *Guest) WaitBeat(ctx context.Context, after time.Time) (found Beat, err 
 	return found, err
 }
 
-// WaitNote waits for a note later than a time that has a text in it.
+// WaitNote waits for a note after a time that contains a text.
 func (g *Guest) WaitNote(ctx context.Context, after time.Time, text string) (found Note, err error) {
 	err = until(ctx, g.Name+" to say "+strconv.Quote(text), func() (bool, error) {
 		log, err := g.Log()
@@ -143,21 +142,21 @@ func (g *Guest) WaitNote(ctx context.Context, after time.Time, text string) (fou
 	return found, err
 }
 
-// Gap is the time between two beats.
-type Gap struct{ From, To Beat }
+// Gap is the time between two heartbeats.
+type Gap struct{ From, To Heartbeat }
 
-// Length is how long the gap lasts.
+// Length returns the duration of the gap.
 func (g Gap) Length() time.Duration { return g.To.At.Sub(g.From.At) }
 
-// Outage is the longest gap between beats that ends after a time.
+// Outage returns the longest gap between heartbeats that ended after a time.
 func (g *Guest) Outage(after time.Time) (Gap, error) {
-	beats, err := g.Beats()
-	return longestGap(beats, after), err
+	heartbeats, err := g.Heartbeats()
+	return longestGap(heartbeats, after), err
 }
 
-func longestGap(beats []Beat, after time.Time) (longest Gap) {
-	for i := 1; i < len(beats); i++ {
-		gap := Gap{beats[i-1], beats[i]}
+func longestGap(heartbeats []Heartbeat, after time.Time) (longest Gap) {
+	for i := 1; i < len(heartbeats); i++ {
+		gap := Gap{heartbeats[i-1], heartbeats[i]}
 		if gap.To.At.After(after) && gap.Length() > longest.Length() {
 			longest = gap
 		}

@@ -1,15 +1,14 @@
-// Keeper runs one libvirtd on the directories below DIR, in a mount namespace of its
-// own, and stays the parent of all that comes of it:
+// Supervisor runs one libvirtd on the directories below DIR, in a mount namespace of its own,
+// and stays the parent of all its processes:
 //
-//	keeper DIR PIPE|ALONE
+//	supervisor DIR PIPE|ALONE
 //
-// Guests' QEMU processes outlive their libvirtd and would become children of
-// process 1, which in a container may look after them late or never; libvirt takes
-// a dead process that nobody has waited for as one that does not want to end. So
-// the keeper adopts them. It ends when none is left. Asked to by SIGTERM, or with
-// PIPE by the end of standard input, as when the process at the other end dies, it
-// kills them all. The kernel's parent-death signal would not do that: it goes to
-// children alone and is tied to a thread.
+// The QEMU processes of guests outlive their libvirtd and would become children of process 1,
+// which in a container may reap them late or never; for libvirt, a zombie is a process that
+// does not end. So the supervisor adopts them. It ends when none is left. On SIGTERM, or with
+// PIPE at the end of standard input, for example because the process at the other end has
+// died, it kills all of them. The kernel's parent-death signal is not enough: it only reaches
+// direct children, and depends on a thread.
 package main
 
 import (
@@ -26,9 +25,9 @@ import (
 	"time"
 )
 
-// What libvirt finds where. All of /run is private, and not just /run/libvirt,
-// so that this libvirt does not meet the host's D-Bus: it would name its guests to
-// systemd, among those of the host's own libvirt.
+// The private directories and where libvirt sees them. All of /run is private, not only
+// /run/libvirt, so that this libvirt does not use the host's D-Bus: it would register its
+// guests at systemd, among those of the host's own libvirt.
 var mounts = []struct{ directory, at string }{
 	{"etc", "/etc/libvirt"}, {"lib", "/var/lib/libvirt"}, {"log", "/var/log/libvirt"}, {"cache", "/var/cache/libvirt"}, {"run", "/run"},
 }
@@ -37,7 +36,7 @@ func init() { runtime.LockOSThread() } // the namespace is the thread's, and its
 
 func main() {
 	if err := run(os.Args[1], os.Args[2] == "PIPE"); err != nil {
-		fmt.Fprintln(os.Stderr, "keeper:", err)
+		fmt.Fprintln(os.Stderr, "supervisor:", err)
 		os.Exit(1)
 	}
 }
@@ -69,7 +68,7 @@ func run(dir string, pipe bool) error {
 	return reap(daemon)
 }
 
-// adopt makes orphans among the descendants children of this process.
+// adopt makes this process the parent of orphans among its descendants.
 func adopt() error {
 	const prSetChildSubreaper = 36
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0); errno != 0 {
@@ -115,17 +114,17 @@ func reap(daemon int) error {
 			return nil
 		}
 		if pid == daemon && status.Signaled() {
-			fmt.Fprintln(os.Stderr, "keeper: libvirtd was ended by a signal:", status.Signal())
+			fmt.Fprintln(os.Stderr, "supervisor: libvirtd was ended by a signal:", status.Signal())
 		}
 	}
 }
 
-// killChildren kills the children there are. Theirs become ours then.
+// killChildren kills all children. Their children then become children of this process.
 func killChildren() {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, s := range stats {
 		b, _ := os.ReadFile(s)
-		// PID (NAME) STATE PPID …, where NAME may hold anything (proc(5)).
+		// PID (NAME) STATE PPID …; NAME may contain any character (proc(5)).
 		_, rest, _ := strings.Cut(string(b[max(0, strings.LastIndexByte(string(b), ')')):]), " ")
 		fields := strings.Fields(rest)
 		if len(fields) < 2 || fields[1] != strconv.Itoa(os.Getpid()) {

@@ -17,12 +17,12 @@ beat bbbbbbbb 1700000011.8`
 func TestParseLog(t *testing.T) {
 	log, err := parseLog([]byte(said))
 	check(t, err)
-	if len(log.Beats) != 4 || len(log.Boots) != 2 || len(log.Notes) != 1 {
+	if len(log.Heartbeats) != 4 || len(log.Boots) != 2 || len(log.Notes) != 1 {
 		t.Fatalf("%+v", log)
 	}
-	want := Beat{time.UnixMicro(1700000011700001), "bbbbbbbb", 2000, 1900, 3}
-	if log.Beats[3] != want {
-		t.Errorf("last beat %+v", log.Beats[3])
+	want := Heartbeat{time.UnixMicro(1700000011700001), "bbbbbbbb", 2000, 1900, 3}
+	if log.Heartbeats[3] != want {
+		t.Errorf("last beat %+v", log.Heartbeats[3])
 	}
 	if b := log.Boots[1]; b.Found != 3 || b.ID != "bbbbbbbb" {
 		t.Errorf("second boot %+v", b)
@@ -38,11 +38,11 @@ func TestParseLog(t *testing.T) {
 func TestLongestGap(t *testing.T) {
 	log, err := parseLog([]byte(said))
 	check(t, err)
-	gap := longestGap(log.Beats, time.Unix(1700000000, 0))
+	gap := longestGap(log.Heartbeats, time.Unix(1700000000, 0))
 	if gap.Length() != 10500001*time.Microsecond || gap.From.Boot == gap.To.Boot {
 		t.Errorf("%v, %+v", gap.Length(), gap)
 	}
-	if gap := longestGap(log.Beats, time.Unix(1700000100, 0)); gap.Length() != 0 {
+	if gap := longestGap(log.Heartbeats, time.Unix(1700000100, 0)); gap.Length() != 0 {
 		t.Errorf("after everything: %v", gap.Length())
 	}
 }
