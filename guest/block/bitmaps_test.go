@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -18,67 +19,78 @@ import (
 // the image as big as before or bigger. It can be gone on with and taken back all the
 // same, and the bitmaps have what they had, and what was written.
 func TestKilledCommit(t *testing.T) {
-	ctx := context.Background()
+	t.Parallel()
 	for _, resized := range []bool{false, true} {
 		for _, back := range []bool{false, true} {
 			if resized != back && !level.At(level.Real) {
 				continue
 			}
-			o := pair(t, "qcow2", 3)
-			qemuImg(t, "bitmap", "--add", "-g", "131072", o.Image, "nightly")
-			qemuImg(t, "bitmap", "--add", "--disable", o.Image, "last")
-			if _, err := Run(ctx, "qemu-io", "-c", "write -q 39M 64k", "-f", "qcow2", o.Image); err != nil {
-				t.Fatal(err)
-			}
-			before, after := contents(t, o.Image, "qcow2"), contents(t, o.Path, "qcow2")
-			had := dirty(t, o.Image, "nightly")
-			if err := o.SaveUndo(ctx, was); err != nil {
-				t.Fatal(err)
-			}
-			if resized {
-				qemuImg(t, "resize", "-q", "-f", "qcow2", o.Image, bytesOf(grown))
-			}
-			own, err := ownExtents(ctx, o.Path, was)
-			if err != nil {
-				t.Fatal(err)
-			}
-			die(t, o.Image, own[0].Start)
-			want, end := after, grown
-			do := o.Commit
-			if back {
-				want, end = before, size.Bytes(was)
-				do = func(ctx context.Context) error { return o.Revert(ctx, was) }
-			}
-			for range 2 {
-				if err := do(ctx); err != nil {
-					t.Fatalf("resized %v, back %v: %v", resized, back, err)
-				}
-			}
-			info, err := Inspect(ctx, o.Image, "qcow2", Exclusive)
-			if err != nil || info.VirtualSize != end || !bytes.Equal(contents(t, o.Image, "qcow2"), want) {
-				t.Errorf("resized %v, back %v: %d bytes, %v", resized, back, info.VirtualSize, err)
-			}
-			bitmaps := []Bitmap{{Name: "nightly", Granularity: 131072, Recording: true}, {Name: "last", Granularity: 65536}}
-			if !reflect.DeepEqual(info.Bitmaps, bitmaps) {
-				t.Errorf("resized %v, back %v: bitmaps %+v", resized, back, info.Bitmaps)
-			}
-			now := dirty(t, o.Image, "nightly")
-			written, err := ownExtents(ctx, o.Undo, was)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range append(had, written...) {
-				if missing := uncovered([]Extent{e}, now); missing != nil {
-					t.Errorf("resized %v, back %v: %d to %d is not marked", resized, back, e.Start, e.End())
-				}
-			}
-			if err := o.DropUndo(); err != nil {
-				t.Error(err)
-			}
-			if left, _ := filepath.Glob(o.Undo + "*"); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
+			t.Run(fmt.Sprintf("resized %t and back %t", resized, back), func(t *testing.T) {
+				t.Parallel()
+				killCommit(t, resized, back)
+			})
 		}
+	}
+}
+
+// killCommit kills a commit, whose image has its new size already or not, and goes on with
+// it or takes it back.
+func killCommit(t *testing.T, resized, back bool) {
+	t.Helper()
+	ctx := context.Background()
+	o := pair(t, "qcow2", 3)
+	qemuImg(t, "bitmap", "--add", "-g", "131072", o.Image, "nightly")
+	qemuImg(t, "bitmap", "--add", "--disable", o.Image, "last")
+	if _, err := Run(ctx, "qemu-io", "-t", "unsafe", "-c", "write -q 39M 64k", "-f", "qcow2", o.Image); err != nil {
+		t.Fatal(err)
+	}
+	before, after := contents(t, o.Image, "qcow2"), contents(t, o.Path, "qcow2")
+	had := dirty(t, o.Image, "nightly")
+	if err := o.SaveUndo(ctx, was); err != nil {
+		t.Fatal(err)
+	}
+	if resized {
+		qemuImg(t, "resize", "-q", "-f", "qcow2", o.Image, bytesOf(grown))
+	}
+	own, err := ownExtents(ctx, o.Path, was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	die(t, o.Image, own[0].Start)
+	want, end := after, grown
+	do := o.Commit
+	if back {
+		want, end = before, size.Bytes(was)
+		do = func(ctx context.Context) error { return o.Revert(ctx, was) }
+	}
+	for range 2 {
+		if err := do(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := Inspect(ctx, o.Image, "qcow2", Exclusive)
+	if err != nil || info.VirtualSize != end || !bytes.Equal(contents(t, o.Image, "qcow2"), want) {
+		t.Errorf("%d bytes, %v", info.VirtualSize, err)
+	}
+	bitmaps := []Bitmap{{Name: "nightly", Granularity: 131072, Recording: true}, {Name: "last", Granularity: 65536}}
+	if !reflect.DeepEqual(info.Bitmaps, bitmaps) {
+		t.Errorf("bitmaps %+v", info.Bitmaps)
+	}
+	now := dirty(t, o.Image, "nightly")
+	written, err := ownExtents(ctx, o.Undo, was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range append(had, written...) {
+		if missing := uncovered([]Extent{e}, now); missing != nil {
+			t.Errorf("%d to %d is not marked", e.Start, e.End())
+		}
+	}
+	if err := o.DropUndo(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(o.Undo + "*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 // TestCanResize holds QEMU's answer against the limit in its sources.
 func TestCanResize(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		info Info
 		to   size.Bytes

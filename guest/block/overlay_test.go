@@ -36,6 +36,7 @@ func pair(t *testing.T, format string, seed uint64) Overlay {
 	return o
 }
 
+// scribble writes at random. A test does not wait for the disk: the cache is unsafe.
 func scribble(t *testing.T, r *rand.Rand, path, format string, limit size.Bytes, zero string) {
 	t.Helper()
 	var commands bytes.Buffer
@@ -47,7 +48,7 @@ func scribble(t *testing.T, r *rand.Rand, path, format string, limit size.Bytes,
 		}
 		fmt.Fprintf(&commands, "write -q -P %d %d %d\n", 1+r.IntN(255), at, n)
 	}
-	if _, err := RunInput(context.Background(), &commands, "qemu-io", "-f", format, path); err != nil {
+	if _, err := RunInput(context.Background(), &commands, "qemu-io", "-t", "unsafe", "-f", format, path); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -55,7 +56,7 @@ func scribble(t *testing.T, r *rand.Rand, path, format string, limit size.Bytes,
 func contents(t *testing.T, path, format string) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "raw")
-	if _, err := Run(context.Background(), "qemu-img", "convert", "-f", format, "-O", "raw", path, out); err != nil {
+	if _, err := Run(context.Background(), "qemu-img", "convert", "-t", "unsafe", "-f", format, "-O", "raw", path, out); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)
@@ -69,6 +70,7 @@ func contents(t *testing.T, path, format string) []byte {
 // repeated; a revert gives it its own back, also after a torn commit, also
 // when repeated.
 func TestCommitAndRevert(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	seeds := uint64(2) // one of them with a torn commit
 	if level.At(level.Real) {
@@ -77,6 +79,7 @@ func TestCommitAndRevert(t *testing.T) {
 	for _, format := range []string{"raw", "qcow2"} {
 		for seed := range seeds {
 			t.Run(fmt.Sprintf("%s/%d", format, seed), func(t *testing.T) {
+				t.Parallel()
 				o := pair(t, format, seed)
 				before, after := contents(t, o.Image, format), contents(t, o.Path, "qcow2")
 				if err := o.SaveUndo(ctx, was); err != nil {
@@ -117,13 +120,14 @@ func tear(t *testing.T, o Overlay, before []byte) {
 		t.Fatal(err)
 	}
 	command := strings.NewReader(fmt.Sprintf("write -q -s %s 0 %d\n", part, 8<<20))
-	if _, err := RunInput(context.Background(), command, "qemu-io", "-f", o.Format, o.Image); err != nil {
+	if _, err := RunInput(context.Background(), command, "qemu-io", "-t", "unsafe", "-f", o.Format, o.Image); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // TestRevertNotices: bytes that do not come back are an error.
 func TestRevertNotices(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	o := pair(t, "raw", 99)
 	if err := o.SaveUndo(ctx, was); err != nil {
@@ -144,6 +148,7 @@ func TestRevertNotices(t *testing.T) {
 }
 
 func TestLikeness(t *testing.T) {
+	t.Parallel()
 	o := pair(t, "raw", 1)
 	if err := os.Chmod(o.Image, 0o640); err != nil {
 		t.Fatal(err)

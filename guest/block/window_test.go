@@ -14,6 +14,7 @@ import (
 // TestCopyIn: a part of the image arrives whole at another place, also one that
 // overlaps it, holes and all; and the image stays as it is.
 func TestCopyIn(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	// A comma in a path is QEMU's own separator.
 	dir, err := os.MkdirTemp("", "vg,")

@@ -15,7 +15,7 @@ import (
 )
 
 // TestMain raises rapid's default of 100 cases a property, and the number of
-// parallel tests, because sfdisk and sgdisk sleep after writing. What is given
+// parallel tests, because sgdisk sleeps after writing. What is given
 // on the command line wins.
 func TestMain(m *testing.M) {
 	for name, value := range map[string]string{"rapid.checks": "1000", "test.parallel": "12"} {

@@ -138,7 +138,7 @@ func TestOracleSameMove(t *testing.T) {
 // deletePartition: the number comes behind the path.
 func (d disk) deletePartition(number string) {
 	d.t.Helper()
-	d.run("", "sh", "-c", `exec sfdisk --no-reread --delete "$0" `+number)
+	d.run("", "sh", "-c", `exec sfdisk --no-reread --no-tell-kernel --delete "$0" `+number)
 }
 
 // TestOracleMove4K: GPT, MBR primaries and logicals with sectors of 4096

@@ -57,9 +57,13 @@ func (d disk) size() size.Bytes {
 	return size.Bytes(info.Size())
 }
 
-// run runs a tool on the disk, whose path is its last argument, with input.
+// run runs a tool on the disk, whose path is its last argument, with input. sfdisk would
+// sleep and sync all file systems of the host before it told the kernel of the change.
 func (d disk) run(input, tool string, args ...string) string {
 	d.t.Helper()
+	if tool == "sfdisk" {
+		args = append([]string{"--no-tell-kernel"}, args...)
+	}
 	cmd := exec.CommandContext(d.t.Context(), tool, append(args, d.Name())...)
 	cmd.Stdin = strings.NewReader(input)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
