@@ -86,11 +86,12 @@ func (p *Plan) addSafetySteps(extend []Step) {
 		d, _ := p.After.Find(s.Device)
 		d.Size, d.Content.Size = s.To, s.To
 	}
+	early := p.checkEarly()
 	images := p.images()
 	steps := overlaySteps(images)
 	steps = append(steps, p.Steps...)
 	if g := p.Target.Guest; g != nil {
-		steps = g.withGuestSteps(steps, extend, images)
+		steps = append(early, g.withGuestSteps(steps, extend, images)...)
 		for _, target := range g.Unprotected {
 			p.Warnings = append(p.Warnings, target+" gets no overlay: a rollback does not undo what the guest writes to it during the trial")
 		}

@@ -70,3 +70,57 @@ func checksOf(p *plan.Plan) string {
 	}
 	return strings.Join(words, " ")
 }
+
+// TestCheckEarly: the full check of a running guest's file system comes before the shutdown
+// where a snapshot can be had. Else the plan warns, unless it is left in the outage.
+func TestCheckEarly(t *testing.T) {
+	noJournal, withErrors := plainExt4(), plainExt4()
+	noJournal.Compat &^= 0x4
+	withErrors.Errors = true
+	for name, c := range map[string]struct {
+		content  string
+		ext      *superblock.Ext
+		mode     plan.CheckMode
+		snapshot bool
+		early    bool
+		want     string
+		warns    bool
+	}{
+		"xfs":                      {"xfs", nil, "", true, true, "check compare fs mounted verify", false},
+		"xfs, full":                {"xfs", nil, plan.CheckFull, true, false, "check fs mounted verify check", false},
+		"xfs, quick":               {"xfs", nil, plan.CheckQuick, true, false, "compare fs mounted verify", false},
+		"xfs without a snapshot":   {"xfs", nil, "", false, false, "compare fs mounted verify", true},
+		"ext4":                     {"ext4", plainExt4(), "", true, true, "check compare fs mounted verify", false},
+		"ext4 by resize2fs":        {"ext4", withErrors, "", true, true, "check check fs verify check", false},
+		"likewise, no snapshot":    {"ext4", withErrors, "", false, false, "check fs verify check", false},
+		"ext4 without a journal":   {"ext4", noJournal, "", true, false, "check fs verify check", false},
+		"ntfs, checked in no time": {"ntfs", nil, "", true, false, "check fs verify check", false},
+	} {
+		l := cloud()
+		d, _ := l.Find("sda1")
+		d.Content.Type, d.Content.Ext = c.content, c.ext
+		r, running := request("+10G"), target
+		r.Check = c.mode
+		running.Guest = &plan.Guest{Name: "dev7", Disk: "vda", Running: true, Trial: true, Snapshot: c.snapshot}
+		p, err := plan.Build(l, running, r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := checksOf(p); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+		if got := p.Steps[0].Kind == plan.StepSnapshotCheck; got != c.early || got != (len(p.SnapshotChecks()) > 0) {
+			t.Errorf("%s: begins with %s", name, p.Steps[0].ID())
+		}
+		if got := strings.Contains(strings.Join(p.Warnings, "\n"), "--check full"); got != c.warns {
+			t.Errorf("%s: warns %q", name, p.Warnings)
+		}
+		early := 0.0
+		for _, s := range p.SnapshotChecks() {
+			early += s.Seconds
+		}
+		if got := p.Duration().Seconds() - p.Outage().Seconds(); got < early {
+			t.Errorf("%s: the outage includes the check before it", name)
+		}
+	}
+}

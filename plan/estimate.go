@@ -12,8 +12,10 @@ var usual = map[StepKind]float64{
 	StepStop: 15, StepRestore: 0.1, StepExtend: 20,
 }
 
+var usualCheck = map[string]float64{"ext2": 0.5, "ext3": 0.5, "ext4": 0.5, "xfs": 1.5, "ntfs": 0.5, "btrfs": 0.5}
+
 var usualFS = map[StepKind]map[string]float64{
-	StepCheck:  {"ext2": 0.5, "ext3": 0.5, "ext4": 0.5, "xfs": 1.5, "ntfs": 0.5, "btrfs": 0.5},
+	StepCheck: usualCheck, StepSnapshotCheck: usualCheck,
 	StepFS:     {"ext2": 0.9, "ext3": 0.9, "ext4": 0.9, "xfs": 0.6, "ntfs": 0.3, "btrfs": 0.7},
 	StepHealth: {"ntfs": 90}, // with a chkdsk of few files
 	StepVerify: {"ext2": 1, "ext3": 1, "ext4": 1, "xfs": 1.5, "ntfs": 1.2, "btrfs": 1},

@@ -36,6 +36,9 @@ type Guest struct {
 	// Shutdown lists the shutdown methods, in the order in which they are tried.
 	Shutdown []ShutdownAttempt `json:"shutdown,omitempty"`
 	Health   Health            `json:"health"`
+	// Snapshot reports that the disk can be read as it was at one moment, while the guest
+	// runs.
+	Snapshot bool `json:"snapshot,omitempty"`
 	// Exec reports that the guest's agent runs programs.
 	Exec bool `json:"exec,omitempty"`
 }
@@ -180,7 +183,7 @@ func (p *Plan) Outage() time.Duration {
 		return 0
 	}
 	return p.total(func(s Step) bool {
-		return !slices.Contains([]StepKind{StepPivot, StepRestore, StepClean, StepStop}, s.Kind)
+		return !slices.Contains([]StepKind{StepSnapshotCheck, StepPivot, StepRestore, StepClean, StepStop}, s.Kind)
 	})
 }
 

@@ -282,6 +282,16 @@ func (c Content) growsMounted(to size.Bytes) bool {
 	return false
 }
 
+// journaled reports whether the file system is consistent at every moment, once its journal
+// is replayed.
+func (c Content) journaled() bool {
+	switch c.Type {
+	case "xfs", "btrfs":
+		return true
+	}
+	return c.Ext != nil && c.Ext.Journaled()
+}
+
 // Group is a volume group.
 type Group struct {
 	Name string `json:"name"`

@@ -145,6 +145,9 @@ const (
 	StepClean   StepKind = "clean-up"
 )
 
+// StepSnapshotCheck checks a file system in full on a snapshot of a running guest's disk.
+const StepSnapshotCheck StepKind = "snapshot-check"
+
 // StepWrite changes files inside a guest, on overlays of their own.
 const StepWrite StepKind = "write"
 

@@ -95,7 +95,7 @@ func TestRehearsal(t *testing.T) {
 	x.checkUndisturbed(t, tmp)
 
 	code, r = x.rehearse(t, "", "--max-scratch", "1K", "--quiesce", "no")
-	if code != 3 || r.Reason != "no-rehearsal" || !strings.Contains(r.Error, "--max-scratch") || r.Hint == "" {
+	if code != 3 || r.Reason != "no-rehearsal" || !strings.Contains(r.Error, "since the snapshot") || !strings.Contains(r.Hint, "--max-scratch") {
 		t.Errorf("with room for 1 KiB: exit %d: %+v", code, r)
 	}
 	x.checkUndisturbed(t, tmp)

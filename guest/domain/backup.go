@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/virt-grow/virt-grow/guest/poll"
 )
@@ -63,6 +64,28 @@ func (v DiskSnapshot) xml(def Definition) string {
 	}
 	b.WriteString("</disks></domainbackup>")
 	return b.String()
+}
+
+// canBackUp reports whether libvirt and that QEMU can take a snapshot of a running guest. A
+// libvirt that does not tell cannot.
+func (d *Domain) canBackUp(ctx context.Context, emulator string) (bool, error) {
+	var text string
+	err := d.conn.do(ctx, func(l connection) error {
+		t, err := l.GetDomainCapabilities(emulator, "", "", "", 0)
+		if err != nil {
+			return stillAlive(l)
+		}
+		text = t
+		return nil
+	})
+	if err != nil || text == "" {
+		return false, err
+	}
+	var x libvirtxml.DomainCaps
+	if err := x.Unmarshal(text); err != nil {
+		return false, fmt.Errorf("cannot read libvirt's domain capabilities: %w", err)
+	}
+	return x.Features != nil && x.Features.Backup != nil && x.Features.Backup.Supported == "yes", nil
 }
 
 // BeginSnapshot takes the snapshot.

@@ -149,6 +149,10 @@ func (c *fakeConnection) GetCapabilities() (string, error) {
 	return "<capabilities><host><secmodel><model>apparmor</model></secmodel><secmodel><model>none</model></secmodel></host></capabilities>", nil
 }
 
+func (c *fakeConnection) GetDomainCapabilities(string, string, string, string, libvirt.ConnectGetDomainCapabilitiesFlags) (string, error) {
+	return "<domainCapabilities><features><backup supported='yes'/></features></domainCapabilities>", c.call("capabilities", nil)
+}
+
 func (c *fakeConnection) DomainByName(name string) (handle, error) {
 	if name != "dev7" {
 		return nil, errNotThere

@@ -12,6 +12,7 @@ type connection interface {
 	IsAlive() (bool, error)
 	GetLibVersion() (uint32, error)
 	GetCapabilities() (string, error)
+	GetDomainCapabilities(emulator, arch, machine, virtType string, flags libvirt.ConnectGetDomainCapabilitiesFlags) (string, error)
 	DomainByName(name string) (handle, error)
 	DomainByUUID(uuid string) (handle, error)
 	Domains() ([]handle, error)

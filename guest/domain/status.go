@@ -25,6 +25,8 @@ type Status struct {
 	Agent bool
 	// Exec means that the agent runs programs.
 	Exec bool
+	// Backup means that the running guest's disks can be read as they were at one moment.
+	Backup bool
 }
 
 // properties reads what libvirt knows of a domain besides its definition.
@@ -55,6 +57,9 @@ func (d *Domain) Status(ctx context.Context, agent bool) (Status, error) {
 		return s, nil
 	}
 	if err := d.inspect(ctx, s.jobs); err != nil {
+		return s, err
+	}
+	if s.Backup, err = d.canBackUp(ctx, s.Emulator); err != nil {
 		return s, err
 	}
 	if agent && s.Channel {

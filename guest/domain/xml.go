@@ -57,6 +57,8 @@ type Definition struct {
 	Windows bool
 	// AfterPowerOff is libvirt's action when the guest powers off, for example "destroy".
 	AfterPowerOff string
+	// Emulator is the path of its QEMU; "" where the definition has none.
+	Emulator string
 }
 
 // Read reads the persistent definition.
@@ -95,6 +97,7 @@ func parse(text string) (Definition, error) {
 	if x.Devices == nil {
 		return def, nil
 	}
+	def.Emulator = x.Devices.Emulator
 	at := newAddresses(x.Devices.Controllers)
 	for _, disk := range x.Devices.Disks {
 		def.Disks = append(def.Disks, readDisk(disk, at))

@@ -111,6 +111,7 @@ func guestOf(d *domain.Domain, s domain.Status, def domain.Disk, o DomainOptions
 		g.Shutdown = shutdownMethods(s, o)
 		g.Health = health(s, o)
 		g.Exec = s.Exec
+		g.Snapshot = s.Backup
 	}
 	return g
 }

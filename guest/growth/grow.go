@@ -118,7 +118,9 @@ func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error)
 // editSteps returns the steps between the making of the overlay and its commit.
 func editSteps(p *plan.Plan) []plan.Step {
 	steps := p.Steps[:concluding(p)]
-	around := func(s plan.Step) bool { return s.Kind == plan.StepShutdown || s.Kind == plan.StepOverlay }
+	around := func(s plan.Step) bool {
+		return s.Kind == plan.StepSnapshotCheck || s.Kind == plan.StepShutdown || s.Kind == plan.StepOverlay
+	}
 	return slices.DeleteFunc(slices.Clone(steps), around)
 }
 

@@ -30,6 +30,12 @@ func (g *growth) growDomain(ctx context.Context) error {
 	}
 	agreed, err := g.estimate(ctx, s)
 	if err == nil && agreed {
+		err = g.checkEarly(ctx, s)
+	}
+	if err == nil && agreed {
+		err = g.options.Window.fits(g.plan, time.Now())
+	}
+	if err == nil && agreed {
 		err = g.Hook(ctx, "pre", g.data.Hooks.Pre)
 	}
 	if err != nil || !agreed {
@@ -122,7 +128,7 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 	if err := g.Enter(journal.Editing); err != nil {
 		return err
 	}
-	if err := g.Do(ctx, plan.Step{Kind: plan.StepShutdown, Summary: g.plan.Steps[0].Summary}); err != nil {
+	if err := g.Do(ctx, g.shutdownStep()); err != nil {
 		return err
 	}
 	if err := g.stampAgain(); err != nil {
@@ -138,6 +144,12 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 	a.plan = g.recheck
 	_, err := a.run(ctx)
 	return err
+}
+
+// shutdownStep is the plan's.
+func (g *growth) shutdownStep() plan.Step {
+	i := slices.IndexFunc(g.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepShutdown })
+	return g.plan.Steps[i]
 }
 
 // lookAgain reads the disk at rest. What the outage is for is known by now: nothing is

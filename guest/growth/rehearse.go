@@ -251,7 +251,7 @@ func (g *growth) editOnce(ctx context.Context, s editSession, out *Rehearsal) er
 // possible returns the steps of the edit, without those on an NTFS that is in use.
 func (r *Rehearsal) possible(p *plan.Plan, inUse map[string]bool) []plan.Step {
 	var steps []plan.Step
-	for _, s := range editSteps(p) {
+	for _, s := range append(p.SnapshotChecks(), editSteps(p)...) {
 		switch {
 		case !inUse[s.Device] || s.Content != "ntfs":
 		case s.Kind == plan.StepVerify:
@@ -316,7 +316,7 @@ func (g *growth) takeSnapshot(ctx context.Context, q RehearseOptions, out *Rehea
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "cannot take a snapshot of disk %s of %s for the rehearsal: %v", g.diskNames(), g.Guest().Name, err)
+		return plan.Refuse(plan.NoRehearsal, g.Guest().Name, "cannot take a snapshot of disk %s of %s: %v", g.diskNames(), g.Guest().Name, err)
 	}
 	return nil
 }
@@ -432,7 +432,7 @@ func (g *growth) watchScratch(ctx context.Context, limit size.Bytes, out *Rehear
 			}
 			out.Scratch = max(out.Scratch, used)
 			if used > limit {
-				cancel(plan.Refuse(plan.NoRehearsal, g.Guest().Name, "%s overwrote %s of its disk during the rehearsal; the limit is %s (--max-scratch)", g.Guest().Name, used, limit))
+				cancel(plan.Refuse(plan.NoRehearsal, g.Guest().Name, "%s overwrote %s since the snapshot was taken, and the limit for what is kept of that is %s", g.Guest().Name, used, limit))
 			}
 			_ = domain.Sleep(ctx, 100*time.Millisecond)
 		}

@@ -89,6 +89,18 @@ manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health >
 manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; accept libvirt=error > > job-state, waiting: accept rollback
 manual: run > shutdown overlay check:sda fs:sda verify:sda switch start health > waiting, waiting: accept rollback ; resume > > job-state, waiting: accept rollback
 
+early: run > snapshot snapshot-check:sda -snapshot shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+early: run snapshot=error > snapshot -snapshot > check-unfinished, forgotten
+early: run snapshot-check:sda/before=refuse > snapshot -snapshot > no-space, forgotten
+early: run snapshot-check:sda/before=cancel > snapshot -snapshot > error, forgotten
+early: run check:sda/before=refuse > snapshot snapshot-check:sda -snapshot shutdown overlay -overlay -shutdown > restored stopped untouched, rolled-back
+early: run snapshot-check:sda/before=kill > snapshot > killed, opening: resume rollback ; rollback > -snapshot > rolled-back
+early: run snapshot=kill > snapshot > killed, opening: resume rollback ; resume > -snapshot snapshot snapshot-check:sda -snapshot shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+early: run shutdown/before=kill > snapshot snapshot-check:sda -snapshot > killed, editing: resume rollback ; resume > snapshot snapshot-check:sda -snapshot shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+early: run fs:sda/before=kill > snapshot snapshot-check:sda -snapshot shutdown overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+early: ask answer=refuse > > no-space, no job
+early: rehearse > snapshot snapshot-check:sda check:sda fs:sda verify:sda -snapshot > cancelled unchanged, forgotten
+
 libvirt: run > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
 libvirt: run shutdown/after=error > -shutdown > restored stopped untouched, rolled-back
 libvirt: run fs:sda/before=kill > shutdown overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
@@ -249,6 +261,8 @@ func treatments(name string) *plan.Guest {
 		return nil
 	case "trial", "manual", "libvirt", "libvirt agent":
 		g.Trial = true
+	case "early":
+		g.Trial, g.Snapshot = true, true
 	case "agent":
 		g.Health.Agent, g.Health.Limit = true, 60
 	}

@@ -255,6 +255,11 @@ func (g *growth) Run(ctx context.Context, a job.Action) error {
 		}
 		g.steps.Plan = g.plan
 	}
+	if a != job.Start { // a run that was killed may have left the snapshot of its early check
+		if err := g.endEarly(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
 	switch a {
 	case job.Rollback:
 		return g.back(ctx)

@@ -26,14 +26,15 @@ type Growth struct {
 // the plan and the editor may be set later.
 func (g *Growth) Handlers() map[plan.StepKind]Handler {
 	h := map[plan.StepKind]Handler{
-		plan.StepCheck:  {Do: g.check},
-		plan.StepMove:   {Do: g.move},
-		plan.StepTable:  {Do: g.writeTable, Verify: g.partitionsHaveSize},
-		plan.StepCrypt:  {Do: g.growCrypt, Verify: g.deviceHasSize},
-		plan.StepPV:     {Do: g.growPV, Verify: g.contentHasSize},
-		plan.StepLV:     {Do: g.growLV, Verify: g.deviceHasSize},
-		plan.StepFS:     {Do: g.growFS}, // the verify step follows directly
-		plan.StepVerify: {Do: g.verifyAll},
+		plan.StepCheck:         {Do: g.check},
+		plan.StepSnapshotCheck: {Do: g.check},
+		plan.StepMove:          {Do: g.move},
+		plan.StepTable:         {Do: g.writeTable, Verify: g.partitionsHaveSize},
+		plan.StepCrypt:         {Do: g.growCrypt, Verify: g.deviceHasSize},
+		plan.StepPV:            {Do: g.growPV, Verify: g.contentHasSize},
+		plan.StepLV:            {Do: g.growLV, Verify: g.deviceHasSize},
+		plan.StepFS:            {Do: g.growFS}, // the verify step follows directly
+		plan.StepVerify:        {Do: g.verifyAll},
 
 		plan.StepShutdown: {Do: g.shutDown, Undo: g.startAgain},
 		plan.StepSwitch:   {Do: g.redirect, Undo: g.restore},

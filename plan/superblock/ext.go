@@ -145,6 +145,9 @@ func (e *Ext) sane() error {
 	return nil
 }
 
+// Journaled reports whether the file system has a journal.
+func (e *Ext) Journaled() bool { return e.Compat&extCompatHasJournal != 0 }
+
 func (e *Ext) has64() bool       { return e.Incompat&extIncompat64bit != 0 }
 func (e *Ext) resizeInode() bool { return e.Compat&extCompatResizeInode != 0 }
 
@@ -287,7 +290,7 @@ const extMaxFlexGroups = 1 << 10
 func (e *Ext) GrowsMounted(to size.Bytes) bool {
 	groups := e.groups(int64(to) / e.BlockSize)
 	switch {
-	case e.Errors, !e.resizeInode(), e.Compat&extCompatHasJournal == 0:
+	case e.Errors, !e.resizeInode(), !e.Journaled():
 		return false
 	case e.Compat&^extMountedCompat != 0, e.Incompat&^extMountedIncompat != 0, e.ROCompat&^extMountedRO != 0:
 		return false

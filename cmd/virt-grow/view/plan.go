@@ -74,12 +74,12 @@ func (p *page) guestHead(in PlanText) {
 		p.line("Domain %s, disk %s: the guest is running. The outage will be about %s; a rollback would add %s.", g.Name, g.Disk,
 			Took(pl.Outage()), Took(pl.Reserve()))
 		if in.Rehearsed {
-			p.line("The plan is for the disk as it was at one moment. Everything is read and")
-			p.line("checked again when the guest is off, before anything is written.")
+			p.line("The plan is for the disk as it was at one moment. It is read again and compared")
+			p.line("with the plan when the guest is off, before anything is written.")
 			return
 		}
-		p.line("The disk was read while the guest writes to it: a first estimate. Everything is")
-		p.line("read and checked again when the guest is off, before anything is written.")
+		p.line("The disk was read while the guest writes to it: a first estimate. It is read again")
+		p.line("and compared with the plan when the guest is off, before anything is written.")
 	}
 }
 
