@@ -19,7 +19,7 @@ FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
 
-.PHONY: help deps deps-demo deps-test binding build test test-all test-debian test-host lint fuzz bench bench-online bench-outage demo clean
+.PHONY: help deps deps-demo deps-test binding build test test-all test-debian test-host lint fuzz bench bench-files bench-online bench-outage demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-online: deps-test build ## growing a running guest's disk, against virsh a
 
 bench-outage: deps-test build ## how long a guest is away, against a bare restart and scripts
 	@.ci/bench-outage
+
+bench-files: deps-test build ## how long a guest is away when its data disk has many files
+	@.ci/bench-files
 
 demo: deps-demo build ## grow two disks before your eyes, also on a fresh machine
 	@.ci/demo

@@ -100,7 +100,7 @@ func (p *Plan) addSafetySteps(extend []Step) {
 		steps = append(steps, Step{Kind: StepClean, Summary: "delete the overlay"})
 	}
 	p.Steps = steps
-	estimate(p.Steps)
+	estimate(p.Before, p.Steps)
 }
 
 // imageGrowth is what the plan does to one image.

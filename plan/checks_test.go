@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,41 @@ func TestCheckModes(t *testing.T) {
 		}
 		if got := checksOf(p); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestEstimateFiles: steps that read all inodes take longer with more files, the others do
+// not; and the number of files is no part of what a saved plan is compared by.
+func TestEstimateFiles(t *testing.T) {
+	build := func(content string, ext *superblock.Ext, files int64) *plan.Plan {
+		l := cloud()
+		d, _ := l.Find("sda1")
+		d.Content.Type, d.Content.Ext, d.Content.Files = content, ext, files
+		p, err := plan.Build(l, target, request("+10G"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for _, c := range []struct {
+		content string
+		ext     *superblock.Ext
+		slower  []string // the steps that are
+	}{
+		{"xfs", nil, []string{"check:sda1"}},
+		{"ext4", plainExt4(), []string{"check:sda1"}},
+		{"ext3", plainExt4(), []string{"check:sda1", "fs:sda1", "verify:sda1"}},
+		{"ntfs", nil, []string{"fs:sda1"}},
+	} {
+		few, many := build(c.content, c.ext, 1000), build(c.content, c.ext, 1000000)
+		if few.Fingerprint != many.Fingerprint {
+			t.Errorf("%s: the fingerprint depends on the number of files", c.content)
+		}
+		for i, s := range many.Steps {
+			if got, want := s.Seconds > few.Steps[i].Seconds+1, slices.Contains(c.slower, s.ID()); got != want {
+				t.Errorf("%s: %s takes %.1f s, and %.1f with few files", c.content, s.ID(), s.Seconds, few.Steps[i].Seconds)
+			}
 		}
 	}
 }

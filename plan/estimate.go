@@ -28,17 +28,37 @@ var usualQuick = map[StepKind]float64{StepCheck: 0.1, StepVerify: 0.8}
 // second. Holes cost nothing.
 const moveRate = 150 * float64(size.MiB)
 
-func estimate(steps []Step) {
+// usualPerFile is how many seconds steps take for each file, besides: those that read all
+// inodes.
+var usualPerFile = map[StepKind]map[string]float64{
+	StepCheck: usualCheckPerFile, StepSnapshotCheck: usualCheckPerFile, StepVerify: usualCheckPerFile,
+	StepFS: {"ext2": 27e-6, "ext3": 27e-6, "ext4": 27e-6, "ntfs": 10e-6},
+}
+
+var usualCheckPerFile = map[string]float64{"ext2": 26e-6, "ext3": 26e-6, "ext4": 26e-6, "xfs": 32e-6}
+
+// Usual returns how many seconds a step takes that reads few files, and how many more for
+// each file.
+func Usual(s Step) (base, perFile float64) {
+	base = usual[s.Kind]
+	if fs, ok := usualFS[s.Kind][s.Content]; ok {
+		base = fs
+	}
+	if quick, ok := usualQuick[s.Kind]; ok && s.Content != "" && !s.Full {
+		base = quick
+	}
+	return base, usualPerFile[s.Kind][s.Content]
+}
+
+// estimate fills in how many files the steps read, and how long they take.
+func estimate(l *Layout, steps []Step) {
 	for i := range steps {
 		s := &steps[i]
-		s.Seconds = usual[s.Kind]
-		if fs, ok := usualFS[s.Kind][s.Content]; ok {
-			s.Seconds = fs
+		if d, ok := l.Find(s.Device); ok && (s.Full || s.Kind == StepFS && !s.Mounted) {
+			s.Files = d.Content.Files
 		}
-		if quick, ok := usualQuick[s.Kind]; ok && s.Content != "" && !s.Full {
-			s.Seconds = quick
-		}
-		s.Seconds += float64(s.Bytes) / moveRate
+		base, perFile := Usual(*s)
+		s.Seconds = base + perFile*float64(s.Files) + float64(s.Bytes)/moveRate
 	}
 }
 

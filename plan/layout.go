@@ -220,6 +220,9 @@ type Content struct {
 	Size size.Bytes `json:"size,omitempty"`
 	// Used is how much of Size is in use.
 	Used size.Bytes `json:"used,omitempty"`
+	// Files is about how many inodes, or records of an NTFS's MFT, are in use; it is left out
+	// where that is not known.
+	Files int64 `json:"files,omitempty"`
 	// Offset is the offset of a PV's extents or a LUKS payload.
 	Offset size.Bytes `json:"offset,omitempty"`
 	// Tail is the size of a PV's second metadata area, behind its extents.
@@ -341,7 +344,7 @@ func (l *Layout) Fingerprint() string {
 	c.OS, c.ByOffset, c.Hibernated, c.Held = nil, nil, nil, nil // they are only read once
 	for i := range c.Devices {
 		content := &c.Devices[i].Content
-		content.Used = 0
+		content.Used, content.Files = 0, 0
 		content.Notes = nil
 		content.Mounted = nil
 		content.Problem = nil

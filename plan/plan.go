@@ -173,6 +173,8 @@ type Step struct {
 	// Volumes are the volumes in a move whose boot sectors contain their own offset, which
 	// the move updates.
 	Volumes []Volume `json:"volumes,omitempty"`
+	// Files is about how many files the step has to read the inodes of.
+	Files int64 `json:"files,omitempty"`
 	// Ends are the new places of the partitions that a table step changes.
 	Ends []End `json:"ends,omitempty"`
 	// Script is the PowerShell script of an extend step.

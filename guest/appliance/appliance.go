@@ -318,6 +318,7 @@ func (a *Appliance) free() {
 // directory.
 type usage struct {
 	total, used, block size.Bytes
+	files              int64
 	names              []string
 }
 
@@ -342,6 +343,7 @@ func (a *Appliance) statfs(ctx context.Context, device string) (u usage, err err
 	}
 	u.block = size.Bytes(stat.Frsize)
 	u.total = size.Bytes(stat.Blocks) * u.block
+	u.files = max(0, stat.Files-stat.Ffree)
 	u.used = size.Bytes(stat.Blocks-stat.Bfree) * u.block
 	return u, nil
 }

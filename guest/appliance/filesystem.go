@@ -31,6 +31,7 @@ func (a *Appliance) probeExt(ctx context.Context, name string, c *plan.Content) 
 	if err != nil {
 		return err
 	}
+	c.Files = e.Inodes
 	c.Ext, c.Size, c.Used = e, e.Size(), size.Bytes((e.Blocks-e.FreeBlocks)*e.BlockSize)
 	c.Max, c.MaxWhy = e.Max()
 	if feature, why := e.CannotGrow(); feature != "" {
@@ -257,7 +258,7 @@ func (a *Appliance) measure(ctx context.Context, name string, c *plan.Content) (
 		}
 		return u, nil
 	}
-	c.Size, c.Used = u.total, u.used
+	c.Size, c.Used, c.Files = u.total, u.used, u.files
 	return u, nil
 }
 

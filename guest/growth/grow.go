@@ -180,7 +180,7 @@ func same(saved, now *plan.Plan) error {
 func withoutEstimates(steps []plan.Step) []plan.Step {
 	steps = slices.Clone(steps)
 	for i := range steps {
-		steps[i].Summary, steps[i].Seconds = "", 0
+		steps[i].Summary, steps[i].Seconds, steps[i].Files = "", 0, 0
 	}
 	return steps
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -424,6 +425,21 @@ func TestHook(t *testing.T) {
 	}
 }
 
+// learnsPerFile: a step that reads the inodes of many files teaches how long a file takes, and one of
+// few files how long it takes without.
+func learnsPerFile(t *testing.T, known *job.Timings, g *plan.Guest) {
+	t.Helper()
+	check := plan.Step{Kind: plan.StepCheck, Content: "xfs", Full: true, Files: 100}
+	known.Learn(g, apply.Event{Phase: apply.Finished, Step: check, Took: 2 * time.Second})
+	check.Files = 1000000
+	known.Learn(g, apply.Event{Phase: apply.Finished, Step: check, Took: 42 * time.Second})
+	check.Files = 500000
+	p := &plan.Plan{Steps: []plan.Step{check}}
+	if known.Tune(p); math.Abs(p.Steps[0].Seconds-22) > 0.01 {
+		t.Errorf("a check of 500,000 files is to take %v s, want 22", p.Steps[0].Seconds)
+	}
+}
+
 // TestTimings: what steps took is remembered, and goes into the next plan.
 func TestTimings(t *testing.T) {
 	dir := t.TempDir()
@@ -448,6 +464,7 @@ func TestTimings(t *testing.T) {
 	if p.Steps[0].Seconds != 15 || p.Steps[1].Seconds != 1 {
 		t.Errorf("%v", p.Steps)
 	}
+	learnsPerFile(t, known, g)
 	var none *job.Timings
 	none.Learn(g, apply.Event{Phase: apply.Finished, Step: start})
 	none.Tune(p)

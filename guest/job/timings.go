@@ -22,7 +22,13 @@ type Timings struct {
 	mu   sync.Mutex
 	// Seconds are running means, by kind and content, or kind and domain.
 	Seconds map[string]float64 `json:"seconds"`
+	// PerFile are the same for each file that a step reads, of steps with many files.
+	// Seconds are those of steps with few, or none.
+	PerFile map[string]float64 `json:"per_file,omitempty"`
 }
+
+// manyFiles is from how many files on the time of a step tells how long a file takes.
+const manyFiles = 20000
 
 // LoadTimings reads the timings kept in a state directory. What cannot be read is
 // taken for none: an estimate is no reason to fail.
@@ -33,6 +39,9 @@ func LoadTimings(dir string) *Timings {
 	}
 	if t.Seconds == nil {
 		t.Seconds = map[string]float64{}
+	}
+	if t.PerFile == nil {
+		t.PerFile = map[string]float64{}
 	}
 	return t
 }
@@ -67,13 +76,24 @@ func (t *Timings) Tune(p *plan.Plan) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range p.Steps {
-		if byBytes(p.Steps[i]) {
-			continue
-		}
-		if seconds, ok := t.Seconds[timingKey(p.Target.Guest, p.Steps[i])]; ok && seconds > 0 && seconds < 86400 {
-			p.Steps[i].Seconds = seconds
+		if s := &p.Steps[i]; !byBytes(*s) {
+			base, perFile := t.of(timingKey(p.Target.Guest, *s), *s)
+			s.Seconds = base + perFile*float64(s.Files)
 		}
 	}
+}
+
+// of is how long a step takes with few files, and for each file, as far as that was
+// measured.
+func (t *Timings) of(key string, s plan.Step) (base, perFile float64) {
+	base, perFile = plan.Usual(s)
+	if seconds, ok := t.Seconds[key]; ok && seconds > 0 && seconds < 86400 {
+		base = seconds
+	}
+	if seconds, ok := t.PerFile[key]; ok && seconds >= 0 && seconds < 1 {
+		perFile = seconds
+	}
+	return base, perFile
 }
 
 // Learn adds a finished step's time: the mean gives the newest the most weight.
@@ -84,10 +104,19 @@ func (t *Timings) Learn(g *plan.Guest, e apply.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key, took := timingKey(g, e.Step), e.Took.Round(time.Millisecond).Seconds()
-	if was, ok := t.Seconds[key]; ok {
-		took = (was + took) / 2
+	if e.Step.Files < manyFiles {
+		learn(t.Seconds, key, took)
+		return
 	}
-	t.Seconds[key] = took
+	base, _ := t.of(key, e.Step)
+	learn(t.PerFile, key, max(0, took-base)/float64(e.Step.Files))
+}
+
+func learn(means map[string]float64, key string, now float64) {
+	if was, ok := means[key]; ok {
+		now = (was + now) / 2
+	}
+	means[key] = now
 }
 
 // Save keeps the timings for the next run.
