@@ -181,7 +181,7 @@ func TestWhyNot(t *testing.T) {
 	}}
 	player.Start = func(ctx context.Context, _ string) (*job.Outcome, error) { return Grow(ctx, p, player.Engine.Options) }
 	player.Command("run container/after=error")
-	if _, err := player.Engine.Rollback(t.Context(), player.ID); err == nil || !strings.Contains(err.Error(), "a running disk is not made smaller") {
+	if _, err := player.Engine.Rollback(t.Context(), player.ID); err == nil || !strings.Contains(err.Error(), "a running disk cannot be shrunk") {
 		t.Errorf("rollback: %v", err)
 	}
 	s, err := player.Engine.Status(player.ID)

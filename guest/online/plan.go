@@ -1,5 +1,5 @@
 // Package online grows the disk of a running guest, and has the guest use it. A disk that
-// runs is not made smaller again, so that there is no way back once it has grown.
+// runs cannot be shrunk, so there is no rollback once it has grown.
 package online
 
 import (

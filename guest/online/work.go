@@ -138,7 +138,7 @@ func (o *work) WhyNot(a job.Action, _ journal.Record) string {
 	if a != job.Rollback {
 		return ""
 	}
-	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk is not made smaller", o.ID(), o.Guest().Disk)
+	return fmt.Sprintf("job %s cannot be rolled back: %s has grown, and a running disk cannot be shrunk", o.ID(), o.Guest().Disk)
 }
 
 // Details returns the sizes, and the commands that the guest has not run yet, as a person
@@ -160,7 +160,7 @@ func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 		return err // a crash came right after it
 	}
 	if now > o.Plan.To {
-		return plan.Refuse(plan.Shrink, o.Guest().Name, "%s has grown to %s (%d bytes) meanwhile: it is not made smaller", o.Guest().Disk, now, int64(now))
+		return plan.Refuse(plan.Shrink, o.Guest().Name, "%s has grown to %s (%d bytes) in the meantime, and virt-grow never shrinks a disk", o.Guest().Disk, now, int64(now))
 	}
 	// What it does after it was given up would stay.
 	if err := o.qemu.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
