@@ -97,7 +97,7 @@ var hints = map[plan.Reason]string{
 }
 
 // hintsOfWay has the hints for refusals that name a way (plan.Way). ONLINE stands for the
-// online command that grows the same.
+// online command that grows the same, GROW for what to do with an image alone.
 var hintsOfWay = map[plan.Way]string{
 	plan.WayEvenUnknown:    "if you know that the content finds its own size and keeps nothing at the end of the partition, add --even-unknown; otherwise --grow none grows the container, and the guest does the rest",
 	plan.WayRemake:         "inside the guest, remove SUBJECT from its array or volume first, grow it, and add it again; the other members keep its data, or it must be copied",
@@ -105,7 +105,7 @@ var hintsOfWay = map[plan.Way]string{
 	plan.WayClearMMP:       "wait for that e2fsck to end. If none is running, and no other host has the file system mounted, clear the mark in the guest: tune2fs -f -E clear_mmp DEVICE",
 	plan.WayLargerClusters: "ask for less with --size, or copy the image into one with larger clusters: qemu-img convert -O qcow2 -o cluster_size=64k SUBJECT NEW.qcow2",
 	plan.WayStartPool:      "start the pool: virsh pool-start SUBJECT",
-	plan.WayOnline:         "the guest sees all disks of the group, and can grow it while it runs: ONLINE; or --grow none grows only the container",
+	plan.WayOnline:         "GROWthe guest sees all disks of the group, and can grow it while it runs: ONLINE; or --grow none grows only the container",
 }
 
 // hintOnline returns the command with which the running guest grows a volume of the group.
@@ -114,7 +114,12 @@ func (p *program) hintOnline(r *plan.Refusal) string {
 	if online == "" {
 		online = "virt-grow online DOMAIN --disk DISK --size SIZE --grow " + quoted(r.Subject) + "/LV"
 	}
-	return strings.Replace(hintsOfWay[plan.WayOnline], "ONLINE", online, 1)
+	// Of an image alone, nobody knows which other images belong to the same guest.
+	grow := ""
+	if p.atRunTime == "" {
+		grow = "name the domain instead of the image, and the disks of the group are grown together; or "
+	}
+	return strings.NewReplacer("ONLINE", online, "GROW", grow).Replace(hintsOfWay[plan.WayOnline])
 }
 
 // hintsOf has the hints that differ for a command.

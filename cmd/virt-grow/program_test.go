@@ -49,6 +49,13 @@ func TestUsage(t *testing.T) {
 		exit int
 		says string
 	}{
+		{"grow dev7 --disk vda:+1G --size +1G --yes", 64, "--disk vda:+1G and --size cannot be used together"},
+		{"grow dev7 --disk vda:+1G --disk vdb --yes", 64, "--disk vdb has no size"},
+		{"grow dev7 --disk vda --disk vdb --size +1G --yes", 64, "--disk vda has no size"},
+		{"plan dev7 --disk vda:+1G --disk vda:+2G", 64, "--disk vda is given twice"},
+		{"rehearse dev7 --disk vda:much", 64, "must be DISK or DISK:SIZE"},
+		{"plan dev7 --disk vda:60%", 64, "must not be a percentage"},
+		{"plan dev7 --disk vda", 64, "--size is missing"},
 		{"--launch-timeout 0s inspect a.raw", 64, "--launch-timeout 0s: must be longer than zero"},
 		{"disk lits", 64, `unknown command disk lits. Did you mean "list"?`},
 		{"disk list", 64, "disk list: DOMAIN is missing"},

@@ -54,6 +54,9 @@ func (p statusCommand) statusOf(j job.Status) view.Status {
 	}
 	s.Text, s.LeftInside = j.Text, j.Details.Inside
 	s.OldSize, s.NewSize = j.Details.OldSize, j.Details.NewSize
+	for _, d := range j.Details.More {
+		s.More = append(s.More, view.DiskGrowth{Disk: d.Disk, OldSize: d.OldSize, NewSize: d.NewSize})
+	}
 	if j.Details.Overlay != "" {
 		s.Overlay, s.Undo = file(j.Details.Overlay), file(j.Details.Undo)
 	}

@@ -336,6 +336,7 @@ func (g *growth) Details() job.Details {
 		d.Files = append(d.Files, e.Files.Bitmaps())
 		if i > 0 {
 			d.Others, d.Files = append(d.Others, e.Overlay), append(d.Files, e.Undo)
+			d.More = append(d.More, job.DiskGrowth{Disk: e.Target, OldSize: e.OldSize, NewSize: e.NewSize})
 		}
 	}
 	for _, side := range g.data.Overlays {

@@ -92,6 +92,8 @@ type Detailed interface {
 // Details are what a status and a closed job tell of besides the steps.
 type Details struct {
 	OldSize, NewSize size.Bytes
+	// More are further disks that the job grows.
+	More []DiskGrowth
 	// Overlay and Undo are the job's files beside the image, Others the overlays of
 	// the domain's other disks.
 	Overlay, Undo string
@@ -100,6 +102,12 @@ type Details struct {
 	Files []string
 	// Inside are the commands that a guest has still to run.
 	Inside []string
+}
+
+// DiskGrowth is what a job does to one disk of a domain.
+type DiskGrowth struct {
+	Disk             string
+	OldSize, NewSize size.Bytes
 }
 
 func (d Details) files() []string {

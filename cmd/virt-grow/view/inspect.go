@@ -45,7 +45,7 @@ func Inspect(w io.Writer, s Style, in Inspection) error {
 		p.line("  on %s (%s)", b.Path, b.Format)
 	}
 	p.raw("")
-	p.diskMap(l, p.width(), nil)
+	p.diskMap(l, &l.DiskLayout, p.width(), nil)
 	p.raw("")
 	p.devices(l)
 	for _, g := range l.Groups {

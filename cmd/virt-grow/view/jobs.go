@@ -75,6 +75,13 @@ func clock(t time.Time) string {
 	return t.Format("2006-01-02 15:04:05")
 }
 
+// DiskGrowth is what a job does to one disk of a domain.
+type DiskGrowth struct {
+	Disk    string     `json:"disk"`
+	OldSize size.Bytes `json:"old_size"`
+	NewSize size.Bytes `json:"new_size"`
+}
+
 // Status is the state of one job.
 type Status struct {
 	Job
@@ -82,7 +89,9 @@ type Status struct {
 	Changed time.Time  `json:"changed,omitzero"`
 	OldSize size.Bytes `json:"old_size,omitempty"`
 	NewSize size.Bytes `json:"new_size,omitempty"`
-	Grows   string     `json:"grows,omitempty"`
+	// More are the other disks that the job grows.
+	More  []DiskGrowth `json:"more_disks,omitempty"`
+	Grows string       `json:"grows,omitempty"`
 	// Text says in sentences what happened.
 	Text string `json:"text"`
 	// Error is the last error.
@@ -159,6 +168,9 @@ func Statuses(w io.Writer, s Style, j Status) error {
 	}
 	if j.NewSize > 0 {
 		p.line("  growth   %s%s", change(j.OldSize, j.NewSize), grower(j.Grows))
+		for _, d := range j.More {
+			p.line("           %s %s", d.Disk, change(d.OldSize, d.NewSize))
+		}
 	}
 	p.times(j)
 	p.file("overlay", j.Overlay)

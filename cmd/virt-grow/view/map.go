@@ -21,10 +21,10 @@ type segment struct {
 	grown bool
 }
 
-// diskMap draws a layout to scale, width columns wide. It marks the devices in grown,
+// diskMap draws a disk of a layout to scale, width columns wide. It marks the devices in grown,
 // which has the bytes that they have gained.
-func (p *page) diskMap(l *plan.Layout, width int, grown map[string]size.Bytes) {
-	segments := p.segments(l, grown)
+func (p *page) diskMap(l *plan.Layout, disk *plan.DiskLayout, width int, grown map[string]size.Bytes) {
+	segments := p.segments(l, disk, grown)
 	widths := share(segments, width-len(segments)-1)
 	if widths == nil {
 		p.line("  (%d partitions: too many to draw in %d columns)", len(segments), width)
@@ -91,18 +91,18 @@ func (p *page) shading(s segment, n int) string {
 
 // segments returns the disk's partitions and gaps in the order of their offsets, with the
 // logical partitions in the place of the extended one.
-func (p *page) segments(l *plan.Layout, grown map[string]size.Bytes) []segment {
+func (p *page) segments(l *plan.Layout, disk *plan.DiskLayout, grown map[string]size.Bytes) []segment {
 	var parts []*plan.Device
 	for i := range l.Devices {
-		if d := &l.Devices[i]; d.Kind == plan.Partition && !d.Extended {
+		if d := &l.Devices[i]; d.Kind == plan.Partition && !d.Extended && d.Parent == disk.Name() {
 			parts = append(parts, d)
 		}
 	}
-	if len(parts) == 0 && (l.Table != nil || l.Devices[0].Content.Type == plan.ContentNone) {
-		return []segment{p.gap(l.Size)}
+	if device, _ := l.Find(disk.Name()); len(parts) == 0 && disk.Table == nil && device.Content.Type != plan.ContentNone {
+		return []segment{p.box(l, device, grown)}
 	}
 	if len(parts) == 0 {
-		return []segment{p.box(l, &l.Devices[0], grown)}
+		return []segment{p.gap(disk.Size)}
 	}
 	slices.SortFunc(parts, func(a, b *plan.Device) int { return cmp.Compare(a.Start, b.Start) })
 	var out []segment
@@ -114,8 +114,8 @@ func (p *page) segments(l *plan.Layout, grown map[string]size.Bytes) []segment {
 		out = append(out, p.box(l, d, grown))
 		at = max(at, d.End())
 	}
-	if l.Size-at > plan.Granule {
-		out = append(out, p.gap(l.Size-at))
+	if disk.Size-at > plan.Granule {
+		out = append(out, p.gap(disk.Size-at))
 	}
 	return out
 }

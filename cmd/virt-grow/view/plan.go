@@ -44,10 +44,16 @@ func (p *page) planHead(in PlanText) {
 	pl := in.Plan
 	if !pl.Changes() {
 		p.head("%s: nothing to do", pl.Target.Path)
-		p.line("The disk has %s, and %s.", pl.OldSize, fullOf(pl))
+		p.line("The disk has %s, and %s.", sizesOf(pl), fullOf(pl))
 		return
 	}
-	p.head("%s (%s): %s", pl.Target.Path, containerOf(pl.Target), change(pl.OldSize, pl.NewSize))
+	for i, img := range pl.Target.Images() {
+		of := ""
+		if img.Disk != "" {
+			of = img.Disk + ", "
+		}
+		p.head("%s%s (%s): %s", of, img.Path, containerOf(img.Target()), change(pl.Before.Disks()[i].Size, pl.After.Disks()[i].Size))
+	}
 	if len(pl.Targets()) == 0 {
 		p.line("Only the container grows.")
 	}
@@ -56,7 +62,11 @@ func (p *page) planHead(in PlanText) {
 	}
 	p.guestHead(in)
 	if in.Exact {
-		p.line("%d → %d bytes, fingerprint %s", int64(pl.OldSize), int64(pl.NewSize), pl.Fingerprint)
+		var bytes []string
+		for i, d := range pl.Before.Disks() {
+			bytes = append(bytes, fmt.Sprintf("%d → %d bytes", int64(d.Size), int64(pl.After.Disks()[i].Size)))
+		}
+		p.line("%s, fingerprint %s", strings.Join(bytes, ", "), pl.Fingerprint)
 	}
 }
 
@@ -67,11 +77,11 @@ func (p *page) guestHead(in PlanText) {
 	switch {
 	case g == nil:
 	case !g.Running && !g.Trial:
-		p.line("Domain %s, disk %s: the guest is off, and stays off.", g.Name, g.Disk)
+		p.line("Domain %s, %s: the guest is off, and stays off.", g.Name, disksOf(pl.Target))
 	case !g.Running:
-		p.line("Domain %s, disk %s: the guest is off, is started for a trial, and shut down again.", g.Name, g.Disk)
+		p.line("Domain %s, %s: the guest is off, is started for a trial, and shut down again.", g.Name, disksOf(pl.Target))
 	default:
-		p.line("Domain %s, disk %s: the guest is running. The outage will be about %s; a rollback would add %s.", g.Name, g.Disk,
+		p.line("Domain %s, %s: the guest is running. The outage will be about %s; a rollback would add %s.", g.Name, disksOf(pl.Target),
 			Took(pl.Outage()), Took(pl.Reserve()))
 		if in.Rehearsed {
 			p.line("The plan is for the disk as it was at one moment. It is read again and compared")
@@ -81,6 +91,32 @@ func (p *page) guestHead(in PlanText) {
 		p.line("The disk was read while the guest writes to it: a first estimate. It is read again")
 		p.line("and compared with the plan when the guest is off, before anything is written.")
 	}
+}
+
+// disksOf names the domain's disks that a target is about.
+func disksOf(t plan.Target) string {
+	if len(t.More) == 0 {
+		return "disk " + t.Guest.Disk
+	}
+	return "disks " + strings.Join(diskNames(t), ", ")
+}
+
+// diskNames returns the disks of a target in its domain.
+func diskNames(t plan.Target) []string {
+	names := []string{t.Guest.Disk}
+	for _, d := range t.More {
+		names = append(names, d.Disk)
+	}
+	return names
+}
+
+// sizesOf are the sizes of the disks before the plan.
+func sizesOf(pl *plan.Plan) string {
+	var sizes []string
+	for _, d := range pl.Before.Disks() {
+		sizes = append(sizes, d.Size.String())
+	}
+	return strings.Join(sizes, " and ")
 }
 
 func fullOf(pl *plan.Plan) string {
@@ -128,12 +164,18 @@ const smallestBefore = 0.5
 // too narrow.
 func (p *page) maps(pl *plan.Plan) {
 	grown := changed(pl)
-	ratio := max(float64(pl.OldSize)/float64(pl.NewSize), smallestBefore)
-	p.raw("")
-	p.line("Before: %s", pl.OldSize)
-	p.diskMap(pl.Before, int(ratio*float64(p.width())+0.5), nil)
-	p.line("After: %s", pl.NewSize)
-	p.diskMap(pl.After, p.width(), grown)
+	for i, before := range pl.Before.Disks() {
+		after, of := pl.After.Disks()[i], ""
+		if before.Disk != "" {
+			of = " " + before.Disk
+		}
+		ratio := max(float64(before.Size)/float64(after.Size), smallestBefore)
+		p.raw("")
+		p.line("Before:%s %s", of, before.Size)
+		p.diskMap(pl.Before, before, int(ratio*float64(p.width())+0.5), nil)
+		p.line("After:%s %s", of, after.Size)
+		p.diskMap(pl.After, after, p.width(), grown)
+	}
 	if tree(pl.After) {
 		p.raw("")
 		p.devices(pl.After)

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -106,7 +107,7 @@ func (p *page) verbatim(text string) {
 // name returns the disk's name for people.
 func name(pl *plan.Plan) string {
 	if g := pl.Target.Guest; g != nil {
-		return fmt.Sprintf("%s %s", g.Name, g.Disk)
+		return fmt.Sprintf("%s %s", g.Name, strings.Join(diskNames(pl.Target), ", "))
 	}
 	return pl.Target.Path
 }
@@ -125,8 +126,10 @@ func (p *page) done(r Result) {
 		return
 	}
 	p.head("%s is grown (job %s)", name(r.Plan), r.Job)
-	if r.Plan.OldSize != r.Plan.NewSize {
-		p.line("  disk  %s", change(r.Plan.OldSize, r.Plan.NewSize))
+	for i, d := range r.Plan.Before.Disks() {
+		if after := r.Plan.After.Disks()[i]; after.Size != d.Size {
+			p.line("  %s  %s", cmp.Or(d.Disk, "disk"), change(d.Size, after.Size))
+		}
 	}
 	for _, d := range r.Plan.After.Devices {
 		before, ok := r.Plan.Before.Find(d.Name)

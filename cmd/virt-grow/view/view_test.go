@@ -300,7 +300,7 @@ func TestMapWidth(t *testing.T) {
 		}
 		width := rapid.IntRange(minWidth, maxWidth).Draw(t, "width")
 		p := &page{Style: Style{Unicode: rapid.Bool().Draw(t, "unicode")}}
-		p.diskMap(l, width, nil)
+		p.diskMap(l, &l.DiskLayout, width, nil)
 		for _, line := range strings.Split(strings.TrimSuffix(p.b.String(), "\n"), "\n") {
 			if strings.HasPrefix(line, "  (") {
 				continue
