@@ -177,6 +177,21 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
+// smallClusters gives the disk a qcow2 image that its clusters limit to 128 GiB.
+func smallClusters(t *testing.T) func(*disk.Disk, *Options) {
+	return func(d *disk.Disk, _ *Options) {
+		path := filepath.Join(t.TempDir(), "a.qcow2")
+		if _, err := block.Run(t.Context(), "qemu-img", "create", "-f", "qcow2", "-o", "cluster_size=512", path, "4M"); err != nil {
+			t.Fatal(err)
+		}
+		opened, err := disk.OpenImage(t.Context(), path, image.Options{Format: "qcow2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		*d = *opened
+	}
+}
+
 // TestRefusedGrowths: what is refused before an appliance is started.
 func TestRefusedGrowths(t *testing.T) {
 	t.Parallel()
@@ -193,7 +208,7 @@ func TestRefusedGrowths(t *testing.T) {
 		return err
 	}
 	shrink := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: size.MiB}}
-	huge := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: 1 << 59}}
+	huge := plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: size.TiB}}
 	for name, c := range map[string]struct {
 		do     func(context.Context, *disk.Disk, plan.Request, Options) error
 		r      plan.Request
@@ -203,9 +218,9 @@ func TestRefusedGrowths(t *testing.T) {
 		"shrink":            {do: grow, r: shrink, want: plan.Shrink},
 		"shrink, rehearsal": {do: rehearse, r: shrink, want: plan.Shrink},
 		"shrink, plan":      {do: makePlan, r: shrink, want: plan.Shrink},
-		"huge":              {do: grow, r: huge, want: plan.ContainerLimit},
-		"huge, rehearsal":   {do: rehearse, r: huge, want: plan.ContainerLimit},
-		"huge, plan":        {do: makePlan, r: huge, want: plan.ContainerLimit},
+		"huge":              {do: grow, r: huge, change: smallClusters(t), want: plan.ContainerLimit},
+		"huge, rehearsal":   {do: rehearse, r: huge, change: smallClusters(t), want: plan.ContainerLimit},
+		"huge, plan":        {do: makePlan, r: huge, change: smallClusters(t), want: plan.ContainerLimit},
 		"no directory":      {do: grow, r: double(), change: func(_ *disk.Disk, o *Options) { o.Scratch = "/none/here" }, want: plan.NotWritable},
 		"frozen, without agent": {do: rehearse, r: double(), change: func(d *disk.Disk, _ *Options) {
 			d.Target.Guest = &plan.Guest{Name: "dev7", Running: true}
