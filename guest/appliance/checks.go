@@ -15,7 +15,7 @@ type head struct {
 	sound bool // its checksum is right
 	uuid  string
 	size  size.Bytes
-	// errors reports that a kernel found errors in the file system.
+	// errors reports that the superblock has a mark of errors in the file system.
 	errors bool
 }
 
@@ -52,22 +52,29 @@ func (a *Appliance) headOf(ctx context.Context, device, content string) (head, e
 // replays its journal.
 func (a *Appliance) Compare(ctx context.Context, device string, planned plan.Content) error {
 	h, err := a.headOf(ctx, device, planned.Type)
-	damaged := func(format string, args ...any) error {
-		return plan.Refuse(plan.FSDamaged, device, "the superblock of the %s on %s %s", planned.Type, device, fmt.Sprintf(format, args...))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return plan.Refuse(plan.FSDamaged, device, "the superblock of the %s on %s cannot be read: %v", planned.Type, device, err)
+	}
+	return h.compare(device, planned)
+}
+
+// compare refuses a superblock that is damaged, or another one than was planned for.
+func (h head) compare(device string, planned plan.Content) error {
+	refuse := func(reason plan.Reason, format string, args ...any) error {
+		return plan.Refuse(reason, device, "the superblock of the %s on %s %s", planned.Type, device, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		return damaged("cannot be read: %v", err)
 	case !h.sound:
-		return damaged("has a wrong checksum")
-	case planned.UUID != "" && h.uuid != planned.UUID:
-		return damaged("has the UUID %s, and had %s when the plan was made", h.uuid, planned.UUID)
-	case h.size != planned.Size:
-		return damaged("has a size of %d bytes, and had %d when the plan was made", int64(h.size), int64(planned.Size))
+		return refuse(plan.FSDamaged, "has a wrong checksum")
 	case h.errors && (planned.Ext == nil || !planned.Ext.Errors):
-		return damaged("reports errors that a kernel found since the plan was made")
+		return refuse(plan.FSDamaged, "reports errors that were found in the file system since the plan was made")
+	case planned.UUID != "" && h.uuid != planned.UUID:
+		return refuse(plan.StalePlan, "has the UUID %s, and had %s when the plan was made", h.uuid, planned.UUID)
+	case h.size != planned.Size:
+		return refuse(plan.StalePlan, "has a size of %d bytes, and had %d when the plan was made", int64(h.size), int64(planned.Size))
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"libguestfs.org/guestfs"
@@ -145,42 +144,5 @@ func truncate(t *testing.T, path string, to int64) {
 	t.Helper()
 	if err := os.Truncate(path, to); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestRanOut: a checker that had too little memory is told from one that found damage.
-func TestRanOut(t *testing.T) {
-	for name, c := range map[string]struct {
-		failure, log string
-		want         bool
-	}{
-		"damage":                     {"e2fsck: /dev/sda1: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.", "EXT4-fs (sda1): mounted", false},
-		"e2fsck cannot get it":       {"e2fsck: Memory allocation failed", "", true},
-		"xfs_repair is killed":       {"xfs_repair -n finds damage", "Out of memory: Killed process 123 (xfs_repair) total-vm:1234kB", true},
-		"another program was killed": {"e2fsck: damaged", "Out of memory: Killed process 7 (udevd) total-vm:1kB", false},
-	} {
-		if got := ranOut(c.failure, c.log); got != c.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
-func TestMemoryFor(t *testing.T) {
-	for name, c := range map[string]struct {
-		disks, available size.Bytes
-		want             int
-	}{
-		"a small disk":               {2 * size.GiB, 16 * size.GiB, 1282},
-		"a large disk":               {2 * size.TiB, 16 * size.GiB, 1280 + 2048},
-		"a larger one than the host": {64 * size.TiB, 16 * size.GiB, 8192},
-		"a host with little":         {size.TiB, size.GiB, 1280},
-		"a host that does not tell":  {size.TiB, 0, 1280},
-	} {
-		if got := memoryFor(1280, c.disks, c.available); got != c.want {
-			t.Errorf("%s: %d MiB, want %d", name, got, c.want)
-		}
-	}
-	if got := readAvailable(strings.NewReader("MemTotal:       24684000 kB\nMemAvailable:   22957000 kB\n")); got != 22957000*size.KiB {
-		t.Errorf("available: %d", got)
 	}
 }
