@@ -41,7 +41,7 @@ func killCommit(t *testing.T, resized, back bool) {
 	o := pair(t, "qcow2", 3)
 	qemuImg(t, "bitmap", "--add", "-g", "131072", o.Image, "nightly")
 	qemuImg(t, "bitmap", "--add", "--disable", o.Image, "last")
-	if _, err := Run(ctx, "qemu-io", "-t", "unsafe", "-c", "write -q 39M 64k", "-f", "qcow2", o.Image); err != nil {
+	if _, err := Run(ctx, "qemu-io", "-t", "unsafe", "-c", "write -q 15M 64k", "-f", "qcow2", o.Image); err != nil {
 		t.Fatal(err)
 	}
 	before, after := contents(t, o.Image, "qcow2"), contents(t, o.Path, "qcow2")

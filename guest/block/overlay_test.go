@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-const was, grown = 40*size.MiB + 512, 64 * size.MiB
+const was, grown = 16*size.MiB + 512, 24 * size.MiB
 
 // pair returns an image with random runs of data, and an overlay that overwrites,
 // zeroes and adds at random.
