@@ -55,7 +55,7 @@ func TestActions(t *testing.T) {
 			if got := strings.Trim(fmt.Sprint(s.Actions), "[]"); err != nil || got != c.actions {
 				t.Errorf("%s, %v; want %s", got, err, c.actions)
 			}
-			told := map[bool]string{true: "rollback takes back", false: "accept closes it"}[strings.HasSuffix(c.actions, "rollback")]
+			told := map[bool]string{true: "rollback undoes", false: "accept closes the job"}[strings.HasSuffix(c.actions, "rollback")]
 			if c.actions != "" && !strings.Contains(s.Text, told) {
 				t.Errorf("it does not say %q: %s", told, s.Text)
 			}

@@ -199,7 +199,7 @@ func TestDomainMeddledWith(t *testing.T) {
 	if err := x.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := x.run(t, "", "resume", id); code != 4 || !strings.Contains(out, "somebody started") {
+	if code, out := x.run(t, "", "resume", id); code != 4 || !strings.Contains(out, "was started while") {
 		t.Errorf("resume: exit %d\n%s", code, out)
 	}
 	if code, out := x.run(t, "", "rollback", id); code != 0 {

@@ -489,7 +489,7 @@ func (x *vm) cannotAccept(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	code, out := x.run(t, "", "accept", id)
-	if _, state := x.job(t); code != 3 || state != "waiting" || !strings.Contains(out, "waits as before") {
+	if _, state := x.job(t); code != 3 || state != "waiting" || !strings.Contains(out, "still waits") {
 		t.Errorf("exit %d, the job is %s\n%s", code, state, out)
 	}
 	if beat := x.beating(t, time.Now()); beat.Disk != gib {

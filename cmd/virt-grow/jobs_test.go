@@ -64,15 +64,15 @@ func TestStatus(t *testing.T) {
 		next      string
 		otherwise string
 	}{
-		{"looking", false, nil, "its plan was not confirmed", "rollback", ""},
-		{"looking, agreed", true, nil, "while it looked at the image", "resume", "rollback"},
+		{"looking", false, nil, "before its plan was confirmed", "rollback", ""},
+		{"looking, agreed", true, nil, "while it read the image", "resume", "rollback"},
 		{"editing", true, []journal.Entry{entered(journal.Editing), begun("fs:sda1")}, "(step fs:sda1). The image is untouched", "resume", "rollback"},
-		{"waiting", true, []journal.Entry{entered(journal.Waiting)}, "Somebody has to decide", "accept", "rollback"},
+		{"waiting", true, []journal.Entry{entered(journal.Waiting)}, "waits for accept or rollback", "accept", "rollback"},
 		{"before the commit", true, []journal.Entry{entered(journal.Committing), begun("save-undo")}, "just before the commit", "resume", "rollback"},
 		{"in the commit", true, []journal.Entry{entered(journal.Committing), begun("commit")}, "do not start the guest", "resume", "rollback"},
 		{"done", true, []journal.Entry{entered(journal.Finished)}, "changes are in the image", "", ""},
 		{"rolled back", true, []journal.Entry{entered(journal.RolledBack)}, "as it was before", "", ""},
-		{"cancelled", true, []journal.Entry{entered(journal.Cancelled)}, "given up", "", ""},
+		{"cancelled", true, []journal.Entry{entered(journal.Cancelled)}, "ended before anything", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			state := t.TempDir()

@@ -8,24 +8,24 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// attempt is one pass over a disk in an appliance: look, plan, and carry steps of the
-// plan out. Growths, rehearsals, estimates and plans differ in its parts.
+// attempt is one pass over a disk in an appliance: read the disk, plan, and carry out steps
+// of the plan. Growths, rehearsals, estimates and plans have different functions in it.
 type attempt struct {
-	// look shows the disk to the appliance, and reads it.
+	// look attaches the disk to the appliance, and reads its layout.
 	look func(context.Context) (*plan.Layout, error)
-	// plan makes the plan, and has it agreed to.
+	// plan makes the plan, and asks for confirmation.
 	plan func(context.Context, *plan.Layout) (*plan.Plan, error)
-	// begin is called before the steps; may be nil. It is not called for a plan that
-	// changes nothing, nor is what follows.
+	// begin is called before the steps; may be nil. For a plan that changes nothing,
+	// begin and the functions below are not called.
 	begin func() error
-	// steps selects those to carry out; nil selects none. do carries one out.
+	// steps selects the steps to carry out; nil selects none. do carries one out.
 	steps func(*plan.Plan) []plan.Step
 	do    func(context.Context, plan.Step) error
-	// detach writes everything out, and takes the disk away; may be nil.
+	// detach flushes everything, and detaches the disk; may be nil.
 	detach func(context.Context) error
 }
 
-// run returns the plan, which may be one that changes nothing.
+// run returns the plan, also if it changes nothing.
 func (a attempt) run(ctx context.Context) (*plan.Plan, error) {
 	layout, err := a.look(ctx)
 	if err != nil {
@@ -53,14 +53,14 @@ func (a attempt) run(ctx context.Context) (*plan.Plan, error) {
 	return p, a.detach(ctx)
 }
 
-// attempt edits the overlay by a plan that is made and agreed to now. Its steps are
-// done whether they were done before or not: the overlay is a fresh one.
+// attempt edits the overlay with a plan that is made and confirmed now. It carries out all
+// steps, even those that were done before, because the overlay is new.
 func (g *growth) attempt(s editSession) attempt {
 	return attempt{
 		look: func(ctx context.Context) (*plan.Layout, error) {
 			return g.lookAtOverlay(ctx, s, s.ReadAtRest)
 		},
-		plan:   g.agree,
+		plan:   g.confirm,
 		begin:  func() error { g.carryOut(s); return nil },
 		steps:  editSteps,
 		do:     g.Do,
@@ -73,11 +73,11 @@ func (g *growth) lookAtOverlay(ctx context.Context, s editSession, read func(con
 	if err := g.attachOverlays(ctx, s); err != nil {
 		return nil, err
 	}
-	g.Note("looking at the disk")
+	g.Note("inspecting the disk")
 	return read(ctx, session.For(g.data.Request), g.oldSizes()...)
 }
 
-// carryOut has the steps carried out by the plan, and in the overlay, from here on.
+// carryOut sets the plan and the session with which the steps are carried out.
 func (g *growth) carryOut(s editSession) {
 	g.steps.Plan, g.steps.Editor = g.plan, s.Editor(g.files()...)
 }

@@ -19,13 +19,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// grownDisk is what a growth has to know about a disk that it edits after a crash.
+// grownDisk has what a growth needs to know after a crash of a disk that it edits.
 type grownDisk struct {
 	OldSize size.Bytes `json:"old_size"`
 	NewSize size.Bytes `json:"new_size"`
 	Overlay string     `json:"overlay"`
 	Undo    string     `json:"undo"`
-	// Stamp is the image's, before the job.
+	// Stamp identifies the image as it was before the job.
 	Stamp image.Stamp `json:"stamp"`
 }
 
@@ -54,7 +54,7 @@ func (g *growth) editedDisks() []editedDisk {
 		e := editedDisk{grownDisk: d, image: img, Disk: overlay.Disk{Target: img.Disk, Old: d.OldSize,
 			Files: block.Overlay{Image: img.Path, Format: img.Format, Path: d.Overlay, Undo: d.Undo}}}
 		if g.Guest() != nil {
-			e.Access = block.Shared // the guest may run on it
+			e.Access = block.Shared // the guest may be running
 		}
 		all = append(all, e)
 	}
@@ -82,7 +82,7 @@ func (g *growth) diskNames() string {
 	return strings.Join(names, ", ")
 }
 
-// overlaySteps make the overlays of the disks that are edited.
+// overlaySteps returns the steps that create the overlays of the disks that are edited.
 func (g *growth) overlaySteps() (steps []plan.Step) {
 	for _, e := range g.edited {
 		steps = append(steps, plan.Step{Kind: plan.StepOverlay, Device: e.Target, From: e.OldSize, To: e.NewSize})
@@ -108,7 +108,7 @@ func (g *growth) dropOverlays() error {
 	return errors.Join(errs...)
 }
 
-// attachOverlays shows the overlays to the appliance.
+// attachOverlays attaches the overlays to the appliance.
 func (g *growth) attachOverlays(ctx context.Context, s editSession) error {
 	var paths []string
 	for _, e := range g.edited {
@@ -165,7 +165,7 @@ func (g *growth) watchSpace(ctx context.Context) (context.Context, context.Cance
 	}
 }
 
-// untouched refuses when somebody wrote to an image since the job began.
+// untouched refuses if an image has been written to since the job began.
 func (g *growth) untouched() error {
 	for _, e := range g.edited {
 		if err := overlay.CheckUnwritten(e.image.Path, e.Stamp, g.ID()); err != nil {
@@ -175,8 +175,8 @@ func (g *growth) untouched() error {
 	return nil
 }
 
-// stampAgain takes the images as they are now for those to grow: a guest may have
-// run on them since. Whether the plan still fits is seen when they are read again.
+// stampAgain stores the images' present stamps: a guest may have run on them since. Reading
+// the images again shows whether the plan still fits.
 func (g *growth) stampAgain() error {
 	changed := false
 	for _, e := range g.edited {
@@ -193,8 +193,8 @@ func (g *growth) stampAgain() error {
 	return g.save()
 }
 
-// unchangedSize gives a better error than the planner could when an image was
-// resized meanwhile.
+// unchangedSize refuses if an image was resized meanwhile, with a better error than the
+// planner's.
 func (g *growth) unchangedSize(ctx context.Context) error {
 	for _, e := range g.edited {
 		now, err := g.steps.Overlays[e.Target].Size(ctx)
@@ -218,7 +218,7 @@ func (g *growth) commitBegun(r journal.Record) bool {
 	return slices.ContainsFunc(g.edited, func(e editedDisk) bool { return job.Begun(r, e.stepOn(plan.StepCommit)) })
 }
 
-// isCommitted reports whether all images have what is in their overlays.
+// isCommitted reports whether all overlays are committed.
 func (g *growth) isCommitted(r journal.Record) bool {
 	return !slices.ContainsFunc(g.edited, func(e editedDisk) bool { return !r.Done[e.stepOn(plan.StepCommit)] })
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// DomainOptions are how a domain is to be treated.
+// DomainOptions say how a domain is treated.
 type DomainOptions struct {
 	// More are other disks that are changed with it, by the same names.
 	More []string
-	// Disk is a target ("vda") or a source path; "" where there is only one.
+	// Disk is a target ("vda") or a source path; "" if there is only one.
 	Disk string
 	// NoTrial commits while the guest is off; TrialBoot starts a guest that
 	// is off for the trial.
@@ -24,29 +24,29 @@ type DomainOptions struct {
 	OnlyTarget bool
 	// Manual waits for accept after the health check.
 	Manual bool
-	// NoAgent does without the guest agent, even if there is one.
+	// NoAgent does not use the guest agent, even if there is one.
 	NoAgent bool
-	// ForceOff allows to stop the guest at once when it does not shut down.
+	// ForceOff allows powering the guest off if it does not shut down.
 	ForceOff bool
-	// ShutdownTimeout is the limit of each shutdown method, BootTimeout that of the
-	// agent after the start; a guest without an agent has to run for Settle.
+	// ShutdownTimeout limits each shutdown method, BootTimeout the wait for the agent
+	// after the start; a guest without an agent must keep running for Settle.
 	ShutdownTimeout, BootTimeout, Settle time.Duration
 	HealthCommand                        string
-	// Sector is the sector size, where the definition has none.
+	// Sector is the sector size, if the definition has none.
 	Sector size.Bytes
 	// Scratch is the directory for overlays; block devices need one for a trial.
 	Scratch string
 }
 
-// The defaults of DomainOptions, for guests that take their time.
+// The defaults of DomainOptions, for slow guests.
 const (
 	ShutdownTimeout = 3 * time.Minute
 	BootTimeout     = 5 * time.Minute
 	Settle          = 30 * time.Second
 )
 
-// OpenDomain finds a domain's disk and refuses one that cannot be grown safely. The
-// disk keeps the connection to libvirt until Close.
+// OpenDomain finds a domain's disk and refuses one that cannot be grown safely. Closing the
+// disk closes the connection to libvirt.
 func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.Disk, error) {
 	status, err := d.Status(ctx, !o.NoAgent)
 	if err != nil {
@@ -129,8 +129,8 @@ func shutdownMethods(s domain.Status, o DomainOptions) []plan.ShutdownAttempt {
 	return methods
 }
 
-// health returns the health check after the start. It expects the agent of a guest that
-// has one; a guest that is off is believed to have one if it has the channel.
+// health returns the health check after the start. It uses the agent if the guest has one; a
+// guest that is off is assumed to have one if there is a channel for it.
 func health(s domain.Status, o DomainOptions) plan.Health {
 	h := plan.Health{Command: o.HealthCommand}
 	if !o.NoAgent && (s.Agent || s.State != domain.Running && s.Channel) {
@@ -141,8 +141,7 @@ func health(s domain.Status, o DomainOptions) plan.Health {
 	return h
 }
 
-// checkDomain refuses domains that cannot be shut down and started again without a
-// surprise.
+// checkDomain refuses domains that cannot be shut down and started again safely.
 func checkDomain(name string, s domain.Status) error {
 	refuse := func(reason plan.Reason, format string, args ...any) error {
 		return plan.Refuse(reason, name, "domain %s %s", name, fmt.Sprintf(format, args...))
@@ -151,7 +150,7 @@ func checkDomain(name string, s domain.Status) error {
 	case !s.Persistent:
 		return refuse(plan.TransientDomain, "is transient: it would be gone once shut down")
 	case s.Saved:
-		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest, which knows the disk as it was")
+		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest, which expects the old disk")
 	case s.State == domain.Held:
 		return refuse(plan.DomainState, "is paused or suspended: it can neither be shut down nor is it off")
 	}
@@ -164,11 +163,11 @@ func checkDomain(name string, s domain.Status) error {
 	return nil
 }
 
-// checkCheckpoints refuses a trial of a domain with checkpoints. A checkpoint is a
-// bitmap in the image: qemu-img's commit and a resize of the running disk keep the
-// bitmaps and mark in them what changed. The trial cannot: libvirt (9.0) makes no
-// snapshot of a domain that is off and has checkpoints, and an incremental backup
-// during the trial would look for the bitmap in the overlay.
+// checkCheckpoints refuses a trial of a domain with checkpoints. A checkpoint is a bitmap in
+// the image. qemu-img commit and a resize of the running disk keep the bitmaps and mark
+// their changes in them. A trial does not: libvirt (9.0) takes no snapshot of a domain that
+// is off and has checkpoints, and an incremental backup during the trial would look for the
+// bitmap in the overlay.
 func checkCheckpoints(s domain.Status, g *plan.Guest) error {
 	if s.Checkpoints == 0 || !g.Trial {
 		return nil

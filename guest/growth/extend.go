@@ -11,9 +11,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Extend has Windows extend a volume, through its agent. If the agent runs no programs,
-// a person has to do it. If Windows cannot do it, the trial has failed; without a trial
-// it is left to a person as well.
+// Extend makes Windows extend a volume, through its agent. If the agent runs no programs, the
+// user has to extend it. If Windows cannot extend it, the trial has failed; without a trial,
+// the user has to extend it as well.
 func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	limit := plan.Seconds(h.Guest().Health.Limit)
 	ctx, stop := context.WithTimeoutCause(ctx, limit, h.unhealthy("not done within %s", limit))
@@ -36,7 +36,7 @@ func (h *hostGuest) Extend(ctx context.Context, s plan.Step) error {
 	return fmt.Errorf("%s: %w", s.Summary, err)
 }
 
-// byHand saves that a volume is left to a person.
+// byHand saves that the user has to extend a volume.
 func (g *growth) byHand(device string) error {
 	if slices.Contains(g.data.ByHand, device) {
 		return nil
@@ -45,8 +45,8 @@ func (g *growth) byHand(device string) error {
 	return g.save()
 }
 
-// notExtended gives the volumes that are left to a person their old size in the plan's
-// layout of afterwards.
+// notExtended sets the old size, in the plan's layout after the growth, of the volumes that
+// the user has to extend.
 func (g *growth) notExtended() {
 	for _, name := range g.data.ByHand {
 		was, ok := g.plan.Before.Find(name)
@@ -56,7 +56,7 @@ func (g *growth) notExtended() {
 	}
 }
 
-// manualSteps returns what a person has to do when the job is done.
+// manualSteps returns what the user has to do when the job is done.
 func (g *growth) manualSteps() []string {
 	if g.plan == nil {
 		return nil

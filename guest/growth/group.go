@@ -10,7 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// missingPVs is the refusal of a plan because PVs of a volume group are not on its disks.
+// missingPVs refuses a plan because PVs of a volume group are on other disks.
 type missingPVs struct{ *plan.Refusal }
 
 func (m *missingPVs) Unwrap() error { return m.Refusal }

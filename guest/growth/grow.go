@@ -16,9 +16,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Grow grows the image as a new job: look, plan, ask, edit the overlay,
-// verify, commit. The appliance boots once, on the closed gate, while the
-// overlay is made.
+// Grow grows the image in a new job: read the disk, plan, ask, edit the overlay, verify,
+// commit. The appliance starts once, on the closed gate, while the overlay is created.
 func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Outcome, error) {
 	sizes, err := newSizes(d, r)
 	if err != nil {
@@ -39,7 +38,7 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Ou
 	return e.Run(ctx, spec)
 }
 
-// grow does the whole job on a fresh overlay.
+// grow does the whole job on a new overlay.
 func (g *growth) grow(ctx context.Context) error {
 	s, err := g.prepare(ctx)
 	if err != nil {
@@ -61,7 +60,7 @@ func (g *growth) grow(ctx context.Context) error {
 	return g.commitOrTrial(ctx, false)
 }
 
-// seal ends the session after the edit, and puts the overlay on the disk.
+// seal ends the session after the edit, and flushes the overlay to the disk.
 func (g *growth) seal(s editSession) error {
 	if err := s.Close(); err != nil {
 		return err
@@ -69,7 +68,7 @@ func (g *growth) seal(s editSession) error {
 	return g.disks()[:len(g.edited)].Sync()
 }
 
-// prepare boots the appliance and makes the overlay at the same time.
+// prepare starts the appliance and creates the overlay at the same time.
 func (g *growth) prepare(ctx context.Context) (editSession, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -97,8 +96,7 @@ func (g *growth) prepare(ctx context.Context) (editSession, error) {
 	return r.session, r.err
 }
 
-// edit plans and does everything inside the overlay. It is not done when there
-// is nothing to do.
+// edit plans, and edits the overlay. done is false if there is nothing to do.
 func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error) {
 	a := g.attempt(s)
 	a.begin = func() error {
@@ -129,9 +127,9 @@ func concluding(p *plan.Plan) int {
 	return slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.StepUndo || s.Kind == plan.StepSwitch })
 }
 
-// agree makes the plan from what is on the disk now, holds it against the one
-// that was reviewed, and asks.
-func (g *growth) agree(ctx context.Context, layout *plan.Layout) (*plan.Plan, error) {
+// confirm makes the plan from the present layout, compares it with a reviewed plan, and asks
+// for confirmation.
+func (g *growth) confirm(ctx context.Context, layout *plan.Layout) (*plan.Plan, error) {
 	p, err := makePlan(layout, g.Target(), g.data.Request, g.notes, g.Timings())
 	if err != nil {
 		return nil, err
@@ -159,7 +157,7 @@ func (g *growth) agree(ctx context.Context, layout *plan.Layout) (*plan.Plan, er
 	return p, g.Agree(p)
 }
 
-// same refuses a saved plan that is not the one for this disk as it is now.
+// same refuses a saved plan if the present disk results in another plan.
 func same(saved, now *plan.Plan) error {
 	path := now.Target.Path
 	stale := func(format string, args ...any) error { return plan.Refuse(plan.StalePlan, path, format, args...) }
@@ -176,7 +174,7 @@ func same(saved, now *plan.Plan) error {
 	return nil
 }
 
-// withoutEstimates returns the steps without what is for people, or an estimate.
+// withoutEstimates returns the steps without estimates and texts for people.
 func withoutEstimates(steps []plan.Step) []plan.Step {
 	steps = slices.Clone(steps)
 	for i := range steps {
@@ -185,17 +183,17 @@ func withoutEstimates(steps []plan.Step) []plan.Step {
 	return steps
 }
 
-// commitOrTrial does what comes after the edit: the commit, or the trial and the
-// pivot. Where a person is to decide it waits, unless they have.
+// commitOrTrial carries out the steps after the edit: the commit, or the trial and the pivot.
+// If the user has to decide, it stops before the commit, unless accepted is set.
 func (g *growth) commitOrTrial(ctx context.Context, accepted bool) error {
 	err := g.concludeSteps(ctx, accepted)
 	r := g.Record()
 	switch {
 	case err == nil:
 	case isPivoting(r):
-		err = job.ForwardOnly(fmt.Errorf("the guest passed its check, but the live commit did not end: %w", err))
+		err = job.ForwardOnly(fmt.Errorf("the guest passed its check, but the live commit failed: %w", err))
 	case g.isCommitted(r) && !startFailed(r):
-		err = job.ForwardOnly(fmt.Errorf("the image is grown, but what comes after it failed: %w", err))
+		err = job.ForwardOnly(fmt.Errorf("the image is grown, but a later step failed: %w", err))
 	}
 	return err
 }
@@ -209,8 +207,8 @@ func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
 			return g.Enter(journal.Waiting)
 		}
 		if g.isCommitted(g.Record()) || s.Kind == plan.StepPivot {
-			// The disk is grown, or the guest has proved itself: an
-			// interruption is too late from here on.
+			// The disk is grown, or the guest has passed its check: an interrupt
+			// is ignored from here on.
 			ctx = context.WithoutCancel(ctx)
 		}
 		if err := g.phase(s); err != nil {
@@ -218,7 +216,7 @@ func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
 		}
 		err := g.Do(ctx, s)
 		if errors.Is(err, domain.ErrNotBegun) {
-			// The image is untouched: there is a way back after all.
+			// The image is untouched, so the job can still be rolled back.
 			_ = g.NotBegun(s.ID())
 			if g.Guest().Manual && !isPivoting(g.Record()) {
 				return g.waitOn(err)
@@ -231,16 +229,16 @@ func (g *growth) concludeSteps(ctx context.Context, accepted bool) error {
 	return g.Enter(journal.Finished)
 }
 
-// waitOn leaves a job that somebody accepted as it was before. Taking it back
-// would lose what the guest wrote in its trial: nobody asked for that.
+// waitOn leaves a job that the user has accepted in its state: a rollback would lose what the
+// guest wrote in its trial.
 func (g *growth) waitOn(cause error) error {
 	if err := g.Enter(journal.Waiting); err != nil {
 		return err
 	}
-	return job.Unchanged(plan.Refuse(plan.JobState, g.ID(), "job %s waits as before, its guest runs on the overlay: %v", g.ID(), cause))
+	return job.Unchanged(plan.Refuse(plan.JobState, g.ID(), "job %s still waits for a decision, and its guest runs on the overlay: %v", g.ID(), cause))
 }
 
-// phase writes down what the job is at before a step that changes it.
+// phase saves the state of the job before a step that changes the state.
 func (g *growth) phase(s plan.Step) error {
 	switch s.Kind {
 	case plan.StepSwitch:

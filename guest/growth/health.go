@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// CheckHealth returns when the guest has proved itself, or says why not.
+// CheckHealth returns nil when the guest has passed its health check, else why it did not.
 func (h *hostGuest) CheckHealth(ctx context.Context) error {
 	check := h.settled
 	if h.Guest().Health.Agent {
@@ -26,7 +26,7 @@ func (h *hostGuest) CheckHealth(ctx context.Context) error {
 	return h.Hook(ctx, "health", h.Guest().Health.Command)
 }
 
-// unhealthy is a health check that failed.
+// unhealthy returns the error of a failed health check.
 func (h *hostGuest) unhealthy(format string, args ...any) error {
 	return &Unhealthy{fmt.Sprintf("health check of %s: %s", h.Guest().Name, fmt.Sprintf(format, args...))}
 }
@@ -36,7 +36,7 @@ type Unhealthy struct{ text string }
 
 func (u *Unhealthy) Error() string { return u.text }
 
-// stillRuns refuses a guest that went off by itself.
+// stillRuns returns an error if the guest has stopped.
 func (h *hostGuest) stillRuns(ctx context.Context) error {
 	state, err := h.domain.State(ctx)
 	if err == nil && state != domain.Running {
@@ -45,20 +45,20 @@ func (h *hostGuest) stillRuns(ctx context.Context) error {
 	return err
 }
 
-// settled is the check of a guest without an agent: it goes on running.
+// settled checks a guest without an agent: it must keep running.
 func (h *hostGuest) settled(ctx context.Context) error {
 	settle := plan.Seconds(h.Guest().Health.Settle)
-	h.Note("no guest agent: watching for %s whether the guest goes on running", settle)
+	h.Note("no guest agent: watching for %s whether the guest keeps running", settle)
 	w := poll.Wait{For: "the guest to settle", Every: 500 * time.Millisecond, Limit: max(1, settle)}
 	err := poll.Until(ctx, w, func() (bool, error) { return false, h.stillRuns(ctx) })
 	if errors.Is(err, poll.ErrTimeout) {
-		return nil // nothing went wrong all the time
+		return nil // the guest kept running all the time
 	}
 	return err
 }
 
-// answers is the check of a guest with an agent: it answers, and the file
-// system has the size that was planned. Both may take a while after the start.
+// answers checks a guest with an agent: the agent must answer, and the file system must have
+// the planned size. Both may take a while after the start.
 func (h *hostGuest) answers(ctx context.Context) error {
 	limit := plan.Seconds(h.Guest().Health.Limit)
 	h.Note("waiting for the guest agent, up to %s", limit)
@@ -82,7 +82,7 @@ func (h *hostGuest) grown(ctx context.Context) error {
 	after, err := h.domain.FileSystems(ctx)
 	if err != nil {
 		if h.data.excused(err) && h.domain.Ping(ctx) == nil {
-			h.Note("the guest agent answers, and does not list file systems: the new size was not seen in the guest")
+			h.Note("the guest agent answers, but does not list file systems: the new size was not checked in the guest")
 			return nil
 		}
 		return err
@@ -98,15 +98,15 @@ func (h *hostGuest) grown(ctx context.Context) error {
 	return nil
 }
 
-// excused reports whether an agent that cannot list file systems passes the health
-// check all the same: one that could not before the outage either, or was not asked.
-// One that could before has lost something.
+// excused reports whether an agent that cannot list file systems passes the health check: if
+// it could not list them before the outage either, or was not asked. If it could, the guest
+// has a new problem.
 func (d *growthData) excused(err error) bool {
 	return d.Unlisted || len(d.Before) == 0 && domain.Unsupported(err)
 }
 
-// sizeSeen holds the file systems that the agent sees now against those from
-// before the outage. One that was not mounted then cannot be expected.
+// sizeSeen compares the file systems that the agent lists now with those before the outage.
+// It does not expect a file system that was not mounted then.
 func sizeSeen(grew plan.Step, before, after []domain.FS) error {
 	was, ok := seen(grew, before)
 	if !ok {
@@ -116,8 +116,8 @@ func sizeSeen(grew plan.Step, before, after []domain.FS) error {
 	if i < 0 {
 		return fmt.Errorf("%s was mounted before, and is not", was.MountPoint)
 	}
-	// What the file system keeps for itself grows as well: an eighth, for an
-	// ext4 that was made small.
+	// The file system's metadata grows as well: up to an eighth, for an ext4 that was
+	// created small.
 	want := was.Total + (grew.To-grew.From)*3/4
 	if now := after[i].Total; now < want {
 		return fmt.Errorf("%s has %s, at least %s were expected", was.MountPoint, now, want)
@@ -125,8 +125,8 @@ func sizeSeen(grew plan.Step, before, after []domain.FS) error {
 	return nil
 }
 
-// seen finds the file system that grows: of that type, and no larger than it
-// was nor much smaller.
+// seen returns the file system that grows: it has the type, and is not larger than before nor
+// much smaller.
 func seen(grew plan.Step, all []domain.FS) (domain.FS, bool) {
 	var best domain.FS
 	for _, f := range all {

@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// The kinds of job. A rehearsal commits nothing.
+// The kinds of job.
 const (
 	Kind          = "growth"
 	KindRehearsal = "rehearsal"
@@ -18,11 +18,11 @@ const (
 // Options are what a growth takes.
 type Options struct {
 	job.Options
-	// Session is how an appliance is started.
+	// Session has the options with which an appliance is started.
 	Session session.Options
 	// Cache is the inspection cache; nil is none.
 	Cache *session.Cache
-	// Scratch is the directory for overlays; "" is each image's own.
+	// Scratch is the directory for overlays; "" is the directory of each image.
 	Scratch string
 
 	// Keep stops before the commit.
@@ -31,15 +31,15 @@ type Options struct {
 	Window Window
 	// Hooks are commands to run around the outage.
 	Hooks Hooks
-	// Confirm asks about it; nil agrees to everything. It is not called for
-	// a plan without steps.
+	// Confirm asks for confirmation of the plan; nil confirms every plan. It is not
+	// called for a plan without steps.
 	Confirm func(context.Context, *plan.Plan) error
-	// Saved is a reviewed plan: anything else is refused as stale.
+	// Saved is a reviewed plan: any other plan is refused as stale.
 	Saved *plan.Plan
-	// start boots an appliance on an empty disk of the new size; nil does it on this
-	// host. Tests have another.
+	// start starts an appliance on an empty disk of the new size; nil is the default.
+	// Tests replace it.
 	start func(context.Context) (editSession, error)
 }
 
-// ErrDeclined says that a person said no to the plan.
-var ErrDeclined = errors.New("not agreed to")
+// ErrDeclined reports that the user did not confirm the plan.
+var ErrDeclined = errors.New("the plan was not confirmed")

@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// growDomain grows a domain's disk: with an outage if the guest runs, else as
-// an image, and with a trial where the plan has one.
+// growDomain grows a domain's disk: with an outage if the guest runs, else like an image; and
+// with a trial if the plan has one.
 func (g *growth) growDomain(ctx context.Context) error {
 	if err := g.SaveOriginal(ctx); err != nil {
 		return err
@@ -47,23 +47,22 @@ func (g *growth) growDomain(ctx context.Context) error {
 	return g.outage(ctx, s)
 }
 
-// prewarm boots the appliance on the closed gate while the guest still runs.
+// prewarm starts the appliance on the closed gate while the guest still runs.
 func (g *growth) prewarm(ctx context.Context) (editSession, error) {
 	g.Note("starting the appliance; the guest keeps running")
 	s, err := g.start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w (the guest was not stopped)", err)
+		return nil, fmt.Errorf("%w (the guest was not shut down)", err)
 	}
 	return s, nil
 }
 
-// estimate makes the plan from the disk as the running guest has it at this
-// moment, read without its lock. The plan is agreed to on that ground, and
-// made again after the shutdown.
+// estimate makes the plan from the disk of the running guest, which it reads without the
+// image's lock. The user confirms this plan. It is made again after the shutdown.
 func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err error) {
 	p, err := attempt{
 		look:   func(ctx context.Context) (*plan.Layout, error) { return g.lookWhileRunning(ctx, s) },
-		plan:   g.agree,
+		plan:   g.confirm,
 		begin:  func() error { return g.options.Window.fits(g.plan, time.Now()) },
 		detach: s.Detach,
 	}.run(ctx)
@@ -93,14 +92,14 @@ func (g *growth) lookWhileRunning(ctx context.Context, s editSession) (*plan.Lay
 	return layout, nil
 }
 
-// remember writes down what the health check will be held against.
+// remember saves what the health check will compare with.
 func (g *growth) remember(ctx context.Context) error {
 	if !g.Guest().Health.Agent {
 		return nil
 	}
 	before, err := g.Domain.FileSystems(ctx)
 	if err != nil {
-		// An agent that cannot list them now is not held to it after the start.
+		// If the agent cannot list them now, the check does not require it later.
 		g.data.Unlisted = g.Domain.Ping(ctx) == nil
 		if !g.data.Unlisted {
 			return nil
@@ -111,7 +110,7 @@ func (g *growth) remember(ctx context.Context) error {
 	return g.save()
 }
 
-// outage is the time without the guest: shutdown, edit, and what concludes it.
+// outage shuts the guest down, edits the overlay, and starts the guest.
 func (g *growth) outage(ctx context.Context, s editSession) error {
 	if err := g.down(ctx, s); err != nil {
 		_ = s.Close()
@@ -146,14 +145,14 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 	return err
 }
 
-// shutdownStep is the plan's.
+// shutdownStep returns the shutdown step of the plan.
 func (g *growth) shutdownStep() plan.Step {
 	i := slices.IndexFunc(g.plan.Steps, func(s plan.Step) bool { return s.Kind == plan.StepShutdown })
 	return g.plan.Steps[i]
 }
 
-// lookAgain reads the disk at rest. What the outage is for is known by now: nothing is
-// inspected, and only what the guest may have changed is read.
+// lookAgain reads the disk after the shutdown. It reads only what the guest may have changed,
+// without an inspection, because the targets of the growth are known.
 func (g *growth) lookAgain(ctx context.Context, s editSession) (*plan.Layout, error) {
 	if err := g.attachOverlays(ctx, s); err != nil {
 		return nil, err
@@ -161,7 +160,7 @@ func (g *growth) lookAgain(ctx context.Context, s editSession) (*plan.Layout, er
 	return s.ReadAgain(ctx, g.seen, g.plan.Targets())
 }
 
-// recheck makes the plan again: it has to be the one that was agreed to.
+// recheck makes the plan again, and refuses if it differs from the confirmed one.
 func (g *growth) recheck(_ context.Context, layout *plan.Layout) (*plan.Plan, error) {
 	p, err := plan.Build(layout, g.Target(), resolved(g.plan))
 	if err != nil {
@@ -184,16 +183,16 @@ func resolved(p *plan.Plan) plan.Request {
 	return r
 }
 
-// resumeDomain goes on with a domain's job whose images are all untouched.
+// resumeDomain continues a domain's job whose images are all untouched.
 func (g *growth) resumeDomain(ctx context.Context) error {
 	if g.Record().State == journal.Trial {
-		g.Note("the overlay is complete: going on with the trial")
+		g.Note("the overlay is complete: continuing with the trial")
 		if err := g.startedAgain(ctx); err != nil {
 			return err
 		}
 		return g.commitOrTrial(ctx, false)
 	}
-	g.Note("the image is untouched: beginning again")
+	g.Note("the image is untouched: starting again")
 	state, err := g.Domain.State(ctx)
 	if err != nil {
 		return err
@@ -201,12 +200,12 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 	g.options.Saved, g.options.Confirm = g.plan, nil
 	if !g.Guest().Running || g.Record().Done[string(plan.StepShutdown)] {
 		if state == domain.Running {
-			return job.Unchanged(plan.Refuse(plan.DomainChanged, g.ID(), "somebody started %s while it was to stay off", g.Guest().Name))
+			return job.Unchanged(plan.Refuse(plan.DomainChanged, g.ID(), "%s was started while it had to stay off", g.Guest().Name))
 		}
 		return g.growOff(ctx)
 	}
 	if state != domain.Running {
-		// The request to shut down was made, and the guest has followed it.
+		// The guest was asked to shut down before the crash, and has shut down since.
 		if err := g.Do(ctx, plan.Step{Kind: plan.StepShutdown}); err != nil {
 			return err
 		}
@@ -219,7 +218,7 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 	return g.growDomain(ctx)
 }
 
-// growOff edits the disk of a guest that is down already.
+// growOff edits the disk of a guest that is off.
 func (g *growth) growOff(ctx context.Context) error {
 	if err := g.unchangedSize(ctx); err != nil {
 		return err
@@ -230,7 +229,7 @@ func (g *growth) growOff(ctx context.Context) error {
 	return g.grow(ctx)
 }
 
-// startedAgain starts a guest that a crash of the host ended in its trial.
+// startedAgain starts a guest whose trial was ended by a crash of the host.
 func (g *growth) startedAgain(ctx context.Context) error {
 	if !g.Record().Done[string(plan.StepStart)] {
 		return nil

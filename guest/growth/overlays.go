@@ -26,9 +26,8 @@ func (s SideOverlay) overlay() block.Overlay {
 	return block.Overlay{Image: s.Image, Format: s.Format, Path: s.Path}
 }
 
-// planTrial decides which disks get an overlay for the trial. All that can have one
-// get one: after a rollback, disks that are not all from the same moment would leave
-// the guest worse off than before.
+// planTrial decides which disks get an overlay for the trial: all for which it is possible,
+// because after a rollback all disks must be from the same moment.
 func planTrial(ctx context.Context, d *disk.Disk, o DomainOptions) error {
 	g := d.Target.Guest
 	if !g.Trial {
@@ -36,7 +35,7 @@ func planTrial(ctx context.Context, d *disk.Disk, o DomainOptions) error {
 	}
 	for _, each := range d.All() {
 		if each.Block && o.Scratch == "" {
-			return plan.Refuse(plan.NoScratch, each.Path, "%s is a block device: there is no directory beside it for the overlay of the trial", each.Path)
+			return plan.Refuse(plan.NoScratch, each.Path, "%s is a block device: it has no directory for the overlay of the trial", each.Path)
 		}
 	}
 	for _, each := range d.All() {
@@ -98,15 +97,15 @@ func sideOverlays(ctx context.Context, d *disk.Disk) ([]SideOverlay, error) {
 	return overlays, nil
 }
 
-// placeSideOverlays names the overlays' files, in the directory scratch or else each
-// beside its image.
+// placeSideOverlays names the overlays' files, in the directory scratch or next to their
+// images.
 func placeSideOverlays(overlays []SideOverlay, job, scratch string) {
 	for i, o := range overlays {
 		dir := scratch
 		if dir == "" {
 			dir = filepath.Dir(o.Image)
 		}
-		// virt-aa-helper reads .qcow2 files alone, see factsFor.
+		// virt-aa-helper may only read files named .qcow2, see newGrownDisk.
 		overlays[i].Path = filepath.Join(dir, fmt.Sprintf("%s.%s.virt-grow-%s.qcow2", filepath.Base(o.Image), o.Target, job))
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// MakePlan looks at the disk and plans, and runs the checks that the edit would
-// begin with: a plan that is shown is one that can be carried out.
+// MakePlan reads the disk and plans, and runs the checks with which the edit would begin: a
+// plan that is shown can be carried out.
 func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*plan.Plan, error) {
 	sizes, err := newSizes(d, r)
 	if err != nil {
@@ -48,8 +48,8 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 	return p, nil
 }
 
-// makePlan plans for what is on the disk, with what is to be known about the disk and
-// with the times that steps took before.
+// makePlan makes the plan for a layout, with notes about the disk and with the times that
+// steps took in earlier jobs.
 func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, timings *job.Timings) (*plan.Plan, error) {
 	p, err := plan.Build(l, t, r)
 	if refusal, ok := plan.IsRefusal(err); ok && l.Lacks(refusal.Subject) {
@@ -63,8 +63,8 @@ func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, tim
 	return p, nil
 }
 
-// checks returns the full checks of file systems. There are none on a disk that a guest
-// writes to.
+// checks returns the steps that check file systems in full; none for the disk of a running
+// guest.
 func checks(p *plan.Plan, access block.Access) []plan.Step {
 	if access == block.Shared {
 		return nil
@@ -72,8 +72,8 @@ func checks(p *plan.Plan, access block.Access) []plan.Step {
 	return slices.DeleteFunc(slices.Clone(p.Steps), func(s plan.Step) bool { return s.Kind != plan.StepCheck || !s.Full })
 }
 
-// checkRoom refuses when the host has too little space for what the plan writes:
-// into the overlay, the same again as the saved undo, and into the image.
+// checkRoom refuses if the host has too little space for what the plan writes: into the
+// overlay, the same amount into the undo file, and into the image.
 func checkRoom(p *plan.Plan, overlayDirs []string) error {
 	needs := map[string]size.Bytes{}
 	for _, dir := range overlayDirs {
@@ -89,9 +89,8 @@ func checkRoom(p *plan.Plan, overlayDirs []string) error {
 	return image.CheckSpace(needs)
 }
 
-// cacheGrown keeps what the image holds now, as it was planned and verified; but not
-// of a guest that runs on it, nor where a plan file has left out the partition
-// table.
+// cacheGrown adds the image's new layout to the inspection cache; but not if the guest runs
+// on the image, or if the plan comes from a file, without the partition table.
 func (g *growth) cacheGrown() {
 	guest := g.Guest()
 	if g.plan == nil || len(g.edited) > 1 || g.plan.Before.Table == nil || guest != nil && (guest.Running || guest.Trial) {

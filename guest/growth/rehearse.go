@@ -64,19 +64,19 @@ type snapshot struct {
 // liveDomain is what a rehearsal needs of a running guest's domain.
 type liveDomain interface {
 	State(context.Context) (domain.State, error)
-	// PlaceSocket names a file that the domain's QEMU may make.
+	// PlaceSocket returns a path where the domain's QEMU may create a socket.
 	PlaceSocket(name string) (string, error)
-	// BeginSnapshot exports a disk as it is at this moment, until EndSnapshot, which may
-	// be called when there is none.
+	// BeginSnapshot exports a disk as it is at this moment, until EndSnapshot.
+	// EndSnapshot may be called without a snapshot.
 	BeginSnapshot(context.Context, domain.DiskSnapshot) error
 	EndSnapshot(context.Context, domain.DiskSnapshot) error
-	// Freeze has the guest's agent stop writes to file systems, until Thaw.
+	// Freeze makes the guest's agent stop writes to file systems, until Thaw.
 	Freeze(context.Context) error
 	Thaw(context.Context) error
 }
 
-// Rehearse carries the whole edit out on a throw-away overlay, for a running guest
-// on an overlay of a snapshot of its disk, and leaves nothing behind.
+// Rehearse carries out the whole edit on a temporary overlay; for a running guest, on an
+// overlay of a snapshot of its disk. It removes all its files.
 func Rehearse(ctx context.Context, d *disk.Disk, r plan.Request, o Options, q RehearseOptions) (*Rehearsal, error) {
 	begun := time.Now()
 	sizes, err := newSizes(d, r)
@@ -143,7 +143,7 @@ func (r *rehearsal) Actions(journal.Record) []job.Action {
 // WhyNot returns "": the engine's own explanation is enough.
 func (r *rehearsal) WhyNot(job.Action, journal.Record) string { return "" }
 
-// Describe returns what became of the rehearsal.
+// Describe describes the state of the rehearsal.
 func (r *rehearsal) Describe(_ journal.Record, active bool) string {
 	if active {
 		return "The rehearsal is running. It only reads the image."

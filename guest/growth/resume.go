@@ -8,18 +8,18 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// resume goes on with a growth that was cut off. Half an edit is never continued.
+// resume continues a growth that was interrupted. Half an edit is never continued.
 func (g *growth) resume(ctx context.Context) error {
 	state := g.Record().State
 	if state == journal.Committing {
-		g.Note("the commit had begun: going on with it")
+		g.Note("the commit had begun: continuing it")
 		return g.commitOrTrial(ctx, true)
 	}
 	if g.Guest() != nil && state != journal.Opening {
 		return g.resumeDomain(ctx)
 	}
-	// What is in the overlay may be half of anything: it is made again.
-	g.Note("the image is untouched: beginning again with a fresh overlay")
+	// The overlay may contain half an edit: it is created again.
+	g.Note("the image is untouched: starting again with a new overlay")
 	if state == journal.Opening && !g.Header().Agreed {
 		if err := g.dropOverlays(); err != nil {
 			return err
@@ -50,8 +50,8 @@ func (g *growth) accept(ctx context.Context) error {
 	return g.commitOrTrial(ctx, true)
 }
 
-// unchangedBefore keeps an overlay from being committed into an image that
-// went on without it. The job stays as it is: a person has to choose.
+// unchangedBefore refuses to commit an overlay into an image that has changed since. The job
+// stays in its state: the user has to decide.
 func (g *growth) unchangedBefore() error {
 	if g.commitBegun(g.Record()) {
 		return nil

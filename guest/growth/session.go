@@ -13,13 +13,13 @@ import (
 
 // editSession is what a growth needs of the session in which it reads and edits a disk.
 type editSession interface {
-	// Attach shows the overlay, AttachReadOnly the image of a running guest; Detach
-	// writes everything out and empties the drive.
+	// Attach attaches the overlays, AttachReadOnly the images of a running guest; Detach
+	// flushes everything and empties the drives.
 	Attach(ctx context.Context, overlays ...string) error
 	AttachReadOnly(ctx context.Context, i int, img *image.Image) error
 	Detach(ctx context.Context) error
-	// Read reads the disk, ReadAtRest one that nobody writes to, ReadAgain only what
-	// can have changed since.
+	// Read reads the disk, ReadAtRest one that does not change, ReadAgain only what may
+	// have changed since.
 	Read(ctx context.Context, inspect session.Inspection, disks ...size.Bytes) (*plan.Layout, error)
 	ReadAtRest(ctx context.Context, inspect session.Inspection, disks ...size.Bytes) (*plan.Layout, error)
 	ReadAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error)
@@ -34,7 +34,7 @@ func (s applianceSession) ReadAgain(ctx context.Context, was *plan.Layout, devic
 	return s.Appliance.ProbeAgain(ctx, was, devices)
 }
 
-// startSession boots an appliance on an empty disk of the new size.
+// startSession starts an appliance on an empty disk of the new size.
 func (g *growth) startSession(ctx context.Context) (editSession, error) {
 	options := g.options.Session
 	options.Started = g.Started

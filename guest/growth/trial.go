@@ -15,7 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// hostGuest is the domain of a growth, as plan/apply sees it.
+// hostGuest is the domain of a growth; it implements apply.Guest.
 type hostGuest struct {
 	*growth
 	domain trialDomain
@@ -25,17 +25,17 @@ type hostGuest struct {
 type trialDomain interface {
 	State(context.Context) (domain.State, error)
 	Start(context.Context) error
-	// ShutDown asks the guest in several ways, Destroy does not ask it. WaitOff reports
-	// whether the guest went off within the limit.
+	// ShutDown asks the guest to shut down, with several methods; Destroy powers it off.
+	// WaitOff reports whether the guest was off within the limit.
 	ShutDown(ctx context.Context, methods []domain.ShutdownAttempt, said func(string)) error
 	Destroy(context.Context) error
 	WaitOff(ctx context.Context, limit time.Duration) (bool, error)
-	// Read and XML are the persistent definition, read and as text.
+	// Read and XML return the persistent definition, parsed and as text.
 	Read(context.Context) (domain.Definition, error)
 	XML(context.Context) (domain.DefinitionXML, error)
 	Define(context.Context, domain.DefinitionXML) error
-	// Redirect puts disks on overlays, CommitLive takes one back to its image. Wake has
-	// a guest go on that stood still for want of room.
+	// Redirect points disks to overlays, CommitLive commits one into its image. Wake
+	// resumes a guest that was paused because of a full disk.
 	Redirect(context.Context, []domain.Overlay) error
 	CommitLive(ctx context.Context, target, image string, said func(done, all uint64)) error
 	Wake(context.Context) error
@@ -44,7 +44,7 @@ type trialDomain interface {
 	Exec(ctx context.Context, command []string) (string, error)
 }
 
-// ShutDown asks the guest in the ways the plan names.
+// ShutDown shuts the guest down with the methods of the plan.
 func (h *hostGuest) ShutDown(ctx context.Context) error {
 	var attempts []domain.ShutdownAttempt
 	for _, r := range h.Guest().Shutdown {
@@ -58,7 +58,7 @@ func (h *hostGuest) ShutDown(ctx context.Context) error {
 	return err
 }
 
-// StartAgain takes a shutdown back: a guest that ran runs again.
+// StartAgain undoes a shutdown: it starts a guest that was running.
 func (h *hostGuest) StartAgain(ctx context.Context) error {
 	if !h.Guest().Running {
 		return nil
@@ -70,7 +70,7 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 	wasOff := h.Completed(string(plan.StepShutdown))
 	if state == domain.Running {
 		if h.refusedStop || wasOff {
-			return nil // it never stopped, or somebody has started it
+			return nil // it never stopped, or another user has started it
 		}
 		if off, err := h.lateStop(ctx); err != nil || !off {
 			return err
@@ -86,8 +86,8 @@ func (h *hostGuest) StartAgain(ctx context.Context) error {
 	return h.mustRun(ctx)
 }
 
-// lateStop waits for a guest that was asked to shut down when the job was cut
-// off: the request cannot be taken back, so it is started again after it.
+// lateStop waits for a guest that was asked to shut down before the job was interrupted: the
+// request cannot be withdrawn, so the guest is started again after the shutdown.
 func (h *hostGuest) lateStop(ctx context.Context) (bool, error) {
 	limit := 30 * time.Second
 	if attempts := h.Guest().Shutdown; len(attempts) > 0 {
@@ -105,8 +105,8 @@ func (h *hostGuest) mustRun(ctx context.Context) error {
 	return err
 }
 
-// Redirect points the domain's disks at overlays. Where somebody meddled with
-// the domain since it was shut down, it stays as it is.
+// Redirect points the domain's disks to overlays. It refuses if another user has changed the
+// domain since the shutdown.
 func (h *hostGuest) Redirect(ctx context.Context) error {
 	def, err := h.domain.Read(ctx)
 	if err != nil {
@@ -118,7 +118,7 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	if err := h.asLeft(ctx); err != nil {
 		return err
 	}
-	// A host that goes down in the middle of the live commit takes the bitmaps along.
+	// A crash of the host during the live commit would lose the bitmaps.
 	var overlays []domain.Overlay
 	for _, e := range h.edited {
 		if err := e.Files.SaveBitmaps(ctx); err != nil {
@@ -142,7 +142,7 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 	return h.SaveDefinition(domainjob.TrialXML, x)
 }
 
-// asLeft refuses when the domain is not as the shutdown left it.
+// asLeft refuses if the domain has changed since the shutdown.
 func (h *hostGuest) asLeft(ctx context.Context) error {
 	name := h.Guest().Name
 	state, err := h.domain.State(ctx)
@@ -150,7 +150,7 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 		return err
 	}
 	if state != domain.Off {
-		return plan.Refuse(plan.DomainChanged, h.ID(), "somebody started %s while it was to stay off: what it wrote since is not in the overlay", name)
+		return plan.Refuse(plan.DomainChanged, h.ID(), "%s was started while it had to stay off: what it wrote since is not in the overlay", name)
 	}
 	if err := h.untouched(); err != nil {
 		return err
@@ -160,13 +160,13 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 		return err
 	}
 	if was, err := h.LoadDefinition(domainjob.OriginalXML); err != nil || was != now {
-		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.ID(), "somebody changed the definition of %s since job %s began", name, h.ID()))
+		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.ID(), "another user has changed the definition of %s since job %s began", name, h.ID()))
 	}
 	return nil
 }
 
-// Restore gives the domain its original definition. If somebody has edited the
-// definition since, only the disks are put back and the edits stay.
+// Restore restores the domain's original definition. If another user has edited the
+// definition since, only its disks are restored, and the edits are kept.
 func (h *hostGuest) Restore(ctx context.Context) error {
 	now, err := h.domain.XML(ctx)
 	if err != nil {
@@ -184,7 +184,7 @@ func (h *hostGuest) Restore(ctx context.Context) error {
 		}
 	}
 	if restored != original {
-		h.Note("somebody edited %s meanwhile: that is kept, only its disks are put back", h.Guest().Name)
+		h.Note("another user has edited %s meanwhile: the edits are kept, only the disks are restored", h.Guest().Name)
 	}
 	if restored == now {
 		return nil
@@ -200,8 +200,8 @@ func (h *hostGuest) Start(ctx context.Context) error {
 	return h.mustRun(ctx)
 }
 
-// Stop ends a trial. Where every disk is an overlay, nothing of it is kept and
-// the guest need not be asked.
+// Stop ends a trial. If every disk is on an overlay, nothing that the guest has written is
+// kept, so the guest is powered off.
 func (h *hostGuest) Stop(ctx context.Context) error {
 	if len(h.Guest().Unprotected) > 0 || !h.Guest().Trial {
 		attempts := []domain.ShutdownAttempt{{Method: domain.ByAgent, Limit: 30 * time.Second}, {Method: domain.ByACPI, Limit: 30 * time.Second}}
@@ -213,8 +213,8 @@ func (h *hostGuest) Stop(ctx context.Context) error {
 	return h.domain.Destroy(ctx)
 }
 
-// Pivot commits a disk's overlay into its image: live, or offline when
-// somebody has shut the guest down meanwhile.
+// Pivot commits a disk's overlay into its image: live, or offline if the guest has been shut
+// down meanwhile.
 func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 	disks := h.disks()
 	d := disks[0]
@@ -233,19 +233,19 @@ func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 		}
 		err = h.domain.CommitLive(ctx, target, d.Files.Image, h.committed(target))
 		if err == nil {
-			// The guest may have stood still for want of room, in its overlay
-			// or in the image.
+			// The guest may have been paused because the disk of its overlay or
+			// image was full.
 			return h.domain.Wake(ctx)
 		}
-		// A guest that went off in the middle is committed offline.
+		// If the guest has stopped during the commit, it is committed offline.
 		if now, asked := h.domain.State(ctx); asked != nil || now != domain.Off {
 			return err
 		}
 	}
 }
 
-// commitOff is the commit of a guest that is off; it is done when the domain
-// has the image already.
+// commitOff commits the overlay of a guest that is off. It does nothing if the domain uses
+// the image already.
 func (h *hostGuest) commitOff(ctx context.Context, target string, d overlay.Disk) error {
 	def, err := h.domain.Read(ctx)
 	if err != nil {
@@ -258,7 +258,7 @@ func (h *hostGuest) commitOff(ctx context.Context, target string, d overlay.Disk
 	return d.Commit(ctx)
 }
 
-// committed tells of a commit's progress, every few seconds.
+// committed reports the progress of a commit, every few seconds.
 func (h *hostGuest) committed(target string) func(done, all uint64) {
 	last := time.Now()
 	return func(done, all uint64) {

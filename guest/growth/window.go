@@ -7,11 +7,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Window is how long a guest may be away; the zero value is for ever.
+// Window limits how long a guest may be away; the zero value is no limit.
 type Window struct {
-	// End is when it has to be back.
+	// End is when the guest must be back.
 	End time.Time
-	// Max is how long it may be away.
+	// Max is how long the guest may be away.
 	Max time.Duration
 }
 
@@ -26,8 +26,7 @@ func (w Window) until(now time.Time) time.Time {
 	return end
 }
 
-// fits refuses when the outage, and a rollback should it fail, would not end
-// in time.
+// fits refuses if the outage and a rollback would not end in time.
 func (w Window) fits(p *plan.Plan, now time.Time) error {
 	end := w.until(now)
 	need := p.Outage() + p.Reserve()
@@ -38,14 +37,13 @@ func (w Window) fits(p *plan.Plan, now time.Time) error {
 		p.Outage().Round(time.Second), p.Reserve().Round(time.Second), end.Sub(now).Round(time.Second))
 }
 
-// limit ends the context when so little of the window is left that a rollback
-// has to begin.
+// limit cancels the context when a rollback has to begin to end in time.
 func (w Window) limit(ctx context.Context, p *plan.Plan, now time.Time) (context.Context, context.CancelFunc) {
 	end := w.until(now)
 	if end.IsZero() || !p.Target.Guest.Running {
 		return context.WithCancel(ctx)
 	}
-	late := plan.Refuse(plan.Window, p.Target.Guest.Name, "the window ends at %s, and a rollback takes about %s: it is time for it",
+	late := plan.Refuse(plan.Window, p.Target.Guest.Name, "the window ends at %s, and a rollback takes about %s: it must begin now",
 		end.Format(time.TimeOnly), p.Reserve().Round(time.Second))
 	return context.WithDeadlineCause(ctx, end.Add(-p.Reserve()), late)
 }

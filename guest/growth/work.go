@@ -1,7 +1,7 @@
-// Package growth has the kinds of job that grow a disk: the image is only read while an
-// overlay of it is edited and verified, the guest may prove itself on the overlay in a
-// trial, and the commit can be taken back until it is complete. A rehearsal does the same
-// edit on a throw-away overlay. Half an edit is never continued.
+// Package growth has the kinds of job that grow a disk. The image is only read while an
+// overlay is edited and verified. The guest may run on the overlay in a trial. The commit
+// can be undone until it is complete. A rehearsal makes the same edit on a temporary overlay.
+// Half an edit is never continued.
 package growth
 
 import (
@@ -30,16 +30,16 @@ type growthData struct {
 	More []grownDisk `json:"more_disks,omitempty"`
 	// Keep stops before the commit.
 	Keep bool `json:"keep"`
-	// Overlays are those of the domain's other disks, for the trial.
+	// Overlays are the overlays of the domain's other disks, for the trial.
 	Overlays []SideOverlay `json:"overlays,omitempty"`
 	// Before are the file systems that the guest's agent listed before the outage.
 	// Unlisted reports that the agent answered, but could not list file systems.
 	Before   []domain.FS `json:"before,omitempty"`
 	Unlisted bool        `json:"unlisted,omitempty"`
-	// ByHand are the volumes that Windows could not be told to extend.
+	// ByHand are the volumes that the user has to extend in Windows.
 	ByHand []string `json:"by_hand,omitempty"`
 	Hooks  Hooks    `json:"hooks,omitzero"`
-	// Snapshot is what a rehearsal works on while the guest runs.
+	// Snapshot is the snapshot of a running guest's disk, in a rehearsal.
 	Snapshot *snapshot `json:"view,omitempty"`
 }
 
@@ -48,8 +48,8 @@ type growthData struct {
 type Hooks struct {
 	// Pre runs before the outage; if it fails, the job ends without an outage.
 	Pre string `json:"pre,omitempty"`
-	// Post runs after success, OnFailure when the job failed after Pre, with
-	// everything undone by then.
+	// Post runs after success, OnFailure if the job failed after Pre, once everything is
+	// undone.
 	Post      string `json:"post,omitempty"`
 	OnFailure string `json:"on_failure,omitempty"`
 }
@@ -61,20 +61,19 @@ type growth struct {
 	options Options
 	edited  []editedDisk
 	plan    *plan.Plan
-	steps   apply.Growth // what the steps are carried out on
-	notes   []string     // on the disk, for the plan's warnings
-	live    liveDomain   // what a rehearsal reads a running guest's disk from
-	// start boots an appliance on empty disks of the new sizes.
+	steps   apply.Growth // what the steps work on
+	notes   []string     // notes on the disk, for the plan's warnings
+	live    liveDomain   // the running guest's domain, for a rehearsal
+	// start starts an appliance on empty disks of the new sizes.
 	start func(context.Context) (editSession, error)
 
-	// seen is what was on the disks while the guest still ran.
+	// seen is the layout of the disks while the guest still ran.
 	seen *plan.Layout
-	// images are those of the disks that are edited; nil in a job that is taken up again.
+	// images are the images of the disks that are edited; nil in a job that is resumed.
 	images []*image.Image
-	// refusedStop reports that the guest was asked in every way to shut down, and
-	// did not.
+	// refusedStop reports that the guest did not shut down with any method.
 	refusedStop bool
-	// restarted reports that a shutdown was taken back by starting the guest.
+	// restarted reports that a shutdown was undone by starting the guest.
 	restarted bool
 }
 
@@ -135,15 +134,15 @@ func newGrowthData(j *job.Job, d *disk.Disk, r plan.Request, newSizes []size.Byt
 	return data
 }
 
-// newGrownDisk names the files of one disk. ending tells those of several disks apart,
-// whose images may have the same name in two directories.
+// newGrownDisk names the files of one disk. ending distinguishes the files of several disks
+// whose images have the same name in different directories.
 func newGrownDisk(j *job.Job, img *image.Image, ending string, newSize size.Bytes, o Options) grownDisk {
 	dir := o.Scratch
 	if dir == "" && !img.Block {
 		dir = filepath.Dir(img.Path)
 	}
 	if dir == "" {
-		dir = j.Dir() // /dev is no place for files
+		dir = j.Dir() // files must not be created in /dev
 	}
 	// The overlay's name ends in .qcow2, because virt-aa-helper's own AppArmor profile
 	// lets it read files of such names only (usr.lib.libvirt.virt-aa-helper).
@@ -152,7 +151,7 @@ func newGrownDisk(j *job.Job, img *image.Image, ending string, newSize size.Byte
 		Overlay: j.PathNextTo(near, ".qcow2"), Undo: j.PathNextTo(near, ".undo.qcow2")}
 }
 
-// locksOf names the locks of the images that a growth of the disk works on.
+// locksOf returns the locks of the images that a growth changes.
 func locksOf(d *disk.Disk) ([]string, error) {
 	var locks []string
 	for _, each := range d.All() {
@@ -168,10 +167,10 @@ func locksOf(d *disk.Disk) ([]string, error) {
 	return locks, nil
 }
 
-// save writes the growth's data into the journal.
+// save writes the growth's data to the journal.
 func (g *growth) save() error { return g.Save(g.data) }
 
-// useDomain has the guest's steps carried out on the domain.
+// useDomain sets the domain on which the guest's steps are carried out.
 func (g *growth) useDomain(d *domain.Domain) {
 	g.Domain, g.Machine = d, d
 	g.steps.Guest, g.live = &hostGuest{g, d}, d
@@ -189,10 +188,10 @@ func (g *growth) Connect(ctx context.Context) error {
 	return nil
 }
 
-// Handlers returns those of plan/apply.
+// Handlers returns the handlers of plan/apply.
 func (g *growth) Handlers() map[plan.StepKind]apply.Handler { return g.steps.Handlers() }
 
-// Actions are both ways until the commit cannot be taken back.
+// Actions returns resume and rollback until the commit cannot be undone any more.
 func (g *growth) Actions(r journal.Record) []job.Action {
 	switch {
 	case isPivoting(r), g.isPastReturn(r):
@@ -205,8 +204,8 @@ func (g *growth) Actions(r journal.Record) []job.Action {
 	return []job.Action{job.Resume, job.Rollback}
 }
 
-// isPivoting reports whether a live commit has begun: the image has some of the
-// overlay by then, and only the two together are whole.
+// isPivoting reports whether a live commit has begun: the image then contains a part of the
+// overlay, and only both together are complete.
 func isPivoting(r journal.Record) bool {
 	pivot := string(plan.StepPivot) + ":"
 	for id := range r.Done {
@@ -217,8 +216,8 @@ func isPivoting(r journal.Record) bool {
 	return strings.HasPrefix(r.Running, pivot)
 }
 
-// isPastReturn reports whether the commit is complete and cannot be taken back: the
-// saved bytes are gone, or the guest has been started on it.
+// isPastReturn reports whether the commit is complete and cannot be undone any more: the
+// saved bytes are deleted, or the guest has been started on the image.
 func (g *growth) isPastReturn(r journal.Record) bool {
 	if !g.isCommitted(r) {
 		return false
@@ -227,8 +226,8 @@ func (g *growth) isPastReturn(r journal.Record) bool {
 	return slices.ContainsFunc(g.edited, gone) || job.Begun(r, string(plan.StepStart)) && !startFailed(r)
 }
 
-// startFailed reports whether the guest did not start on the grown image: nothing has
-// run on it, so that the commit can be taken back.
+// startFailed reports whether the guest failed to start on the grown image: then the commit
+// can be undone.
 func startFailed(r journal.Record) bool {
 	return r.Running == string(plan.StepStart) && r.Error != ""
 }
@@ -246,7 +245,7 @@ func (g *growth) WhyNot(a job.Action, r journal.Record) string {
 	return fmt.Sprintf("job %s is done: its changes are in the image", g.ID())
 }
 
-// Run grows the disk, or goes on with it.
+// Run grows the disk, or continues a growth.
 func (g *growth) Run(ctx context.Context, a job.Action) error {
 	var err error
 	if g.plan == nil {
@@ -276,7 +275,7 @@ func (g *growth) Run(ctx context.Context, a job.Action) error {
 	return err
 }
 
-// ended does what a run leaves to its end.
+// ended does what is left at the end of a run.
 func (g *growth) ended(s journal.JobState) {
 	if s == journal.Finished || s == journal.Waiting {
 		g.notExtended()
@@ -295,14 +294,14 @@ func (g *growth) begin(ctx context.Context) error {
 	return g.grow(ctx)
 }
 
-// afterwards runs a command when all is over: its failure changes nothing.
+// afterwards runs a hook at the end of the job: its failure changes nothing.
 func (g *growth) afterwards(phase, command string) {
 	if err := g.Hook(context.Background(), phase, command); err != nil {
 		g.Note("%v", err)
 	}
 }
 
-// Report adds the plan, and what is left to a person.
+// Report adds the plan, and what the user has to do.
 func (g *growth) Report(out *job.Outcome) {
 	out.Plan = g.plan
 	if out.Changed {
@@ -310,16 +309,15 @@ func (g *growth) Report(out *job.Outcome) {
 	}
 }
 
-// Failed says what the image and the guest have been through, and runs the command for
-// a job that failed after its pre command.
+// Failed reports what happened to the image and the guest, and runs the OnFailure hook of a
+// job that failed after its Pre hook.
 func (g *growth) Failed(f *job.Failure, before journal.Record) {
 	f.Begun = f.Forward || g.commitBegun(before)
 	started := job.Begun(before, string(plan.StepStart))
 	asked := started || job.Begun(before, string(plan.StepShutdown))
 	f.Stopped = asked
 	if f.Restored {
-		// A guest that was asked to shut down, if at all, and did not, was away for
-		// no moment.
+		// A guest that did not shut down was never away.
 		f.Stopped = started || before.Done[string(plan.StepShutdown)] || g.restarted
 		_, refused := plan.IsRefusal(f.Err)
 		f.Trivial = before.State == journal.Opening || refused && !f.Begun && !asked
@@ -345,7 +343,7 @@ func (g *growth) Details() job.Details {
 	return d
 }
 
-// back undoes every step that was begun, last first.
+// back undoes every step that was begun, in reverse order.
 func (g *growth) back(ctx context.Context) error {
 	steps := g.Steps()
 	if len(steps) == 0 {
@@ -355,11 +353,11 @@ func (g *growth) back(ctx context.Context) error {
 	committed := slices.ContainsFunc(g.edited, commits)
 	err := g.Undo(ctx, steps)
 	if _, refused := plan.IsRefusal(err); refused {
-		return job.Unchanged(err) // a person has to look first
+		return job.Unchanged(err) // the user has to check the image first
 	}
 	if err == nil && !committed && g.Guest() == nil {
-		// A revert has compared every byte it put back; without one, the
-		// file itself must not have been touched.
+		// A revert has compared every byte that it restored; without a revert, the
+		// file itself must be unchanged.
 		if changed := g.untouched(); changed != nil {
 			g.Note("%v", changed)
 		}

@@ -53,7 +53,7 @@ func verbs(e *job.Engine) map[string]func(id string) error {
 
 // TestActive: while a process works on a job, nobody else does, and the status says so.
 func TestActive(t *testing.T) {
-	for kind, text := range map[string]string{"files": "It runs (step name).", "overlay": "It is being edited."} {
+	for kind, text := range map[string]string{"files": "The job is running (step name).", "overlay": "It is being edited."} {
 		t.Run(kind, func(t *testing.T) {
 			e, w := newWorld(t)
 			step := strings.Fields(steps[kind])[1]
@@ -161,7 +161,7 @@ func TestRefused(t *testing.T) {
 		closes bool
 	}{
 		"newer schema": {kind: "files", spoil: foreign, says: "virt-grow/job/v2"},
-		"unknown kind": {kind: "strange", spoil: func(*testing.T, *job.Engine, string) {}, says: `does not know the kind of job "strange"`, text: "It cannot be worked on", closes: true},
+		"unknown kind": {kind: "strange", spoil: func(*testing.T, *job.Engine, string) {}, says: `does not know the kind of job "strange"`, text: "The job cannot be opened", closes: true},
 		"damaged":      {kind: "files", spoil: damage, says: "damaged", closes: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestRefused(t *testing.T) {
 			if err := verbs(e)["close"](id); (err == nil) != c.closes {
 				t.Errorf("close: %v", err)
 			}
-			if s, err := e.Status(id); c.text != "" && (err != nil || !strings.HasPrefix(s.Text, "It was closed as it was")) {
+			if s, err := e.Status(id); c.text != "" && (err != nil || !strings.HasPrefix(s.Text, "The job was closed as it was")) {
 				t.Errorf("closed: %q, %v", s.Text, err)
 			}
 			if now, err := os.ReadFile(path); !c.closes && (err != nil || string(now) != string(before)) {
@@ -340,12 +340,12 @@ func TestTold(t *testing.T) {
 // TestDescribe: the status says in plain words what a job is at.
 func TestDescribe(t *testing.T) {
 	for _, c := range []struct{ kind, run, then, text string }{
-		{"files", "run", "", "It is done."},
-		{"files", "run name/before=error", "", "It was rolled back: everything is as it was before."},
-		{"files", "run name/before=kill", "", "It ended before it was done (step name). Resume does what is left, rollback takes back what is done."},
-		{"forward", "run inside/before=kill", "", "It ended before it was done (step inside). What is done stays: resume does what is left, accept closes it as it is."},
-		{"files", "run name/before=kill", "close", "It was closed as it was (step name): nothing more is done or taken back."},
-		{"files", "run open=kill", "", "It ended before it did anything."},
+		{"files", "run", "", "The job is done."},
+		{"files", "run name/before=error", "", "The job was rolled back: everything is as it was before."},
+		{"files", "run name/before=kill", "", "The job was interrupted (step name). Resume does the remaining steps, rollback undoes the completed ones."},
+		{"forward", "run inside/before=kill", "", "The job was interrupted (step inside). Completed steps cannot be undone: resume does the remaining steps, accept closes the job as it is."},
+		{"files", "run name/before=kill", "close", "The job was closed as it was (step name): nothing more is done or undone."},
+		{"files", "run open=kill", "", "The job ended before it did anything."},
 		{"overlay", "keep", "", "It is waiting."},
 	} {
 		t.Run(c.kind+" "+c.run+" "+c.then, func(t *testing.T) {

@@ -63,7 +63,7 @@ func (e *Engine) status(l journal.Listed) Status {
 	switch {
 	case l.Err != nil:
 	case errors.Is(err, errNoHeader):
-		s.Text = "It ended before it did anything."
+		s.Text = "The job ended before it did anything."
 		if !s.Active {
 			s.Actions = []Action{Rollback}
 		}
@@ -75,7 +75,7 @@ func (e *Engine) status(l journal.Listed) Status {
 	return s
 }
 
-// describe asks the work what can be done, and for words.
+// describe asks the work for the possible actions and a description.
 func (e *Engine) describe(s *Status) {
 	j := &Job{id: s.ID, dir: e.Store.DirOf(s.ID), header: s.Header, engine: e}
 	err := j.openWork()
@@ -91,9 +91,9 @@ func (e *Engine) describe(s *Status) {
 	}
 	switch {
 	case s.Record.State == journal.Closed:
-		s.Text = "It was closed as it was" + At(s.Record) + ": nothing more is done or taken back."
+		s.Text = "The job was closed as it was" + At(s.Record) + ": nothing more is done or undone."
 	case err != nil:
-		s.Text = fmt.Sprintf("It cannot be worked on: %v.", err)
+		s.Text = fmt.Sprintf("The job cannot be opened: %v.", err)
 	default:
 		s.Text = j.work.Describe(s.Record, s.Active)
 	}
@@ -102,29 +102,29 @@ func (e *Engine) describe(s *Status) {
 	}
 }
 
-// describe returns what can be said of any kind of job.
+// describe describes the state of any kind of job.
 func (s *Status) describe() string {
 	switch {
 	case s.Record.State == journal.Finished:
-		return "It is done."
+		return "The job is done."
 	case s.Record.State == journal.RolledBack:
-		return "It was rolled back: everything is as it was before."
+		return "The job was rolled back: everything is as it was before."
 	case s.Record.State == journal.Cancelled:
-		return "It was given up before anything was done."
+		return "The job was ended before anything was done."
 	case s.Active:
-		return "It runs" + At(s.Record) + "."
+		return "The job is running" + At(s.Record) + "."
 	}
-	text := "It ended before it was done" + At(s.Record) + "."
+	text := "The job was interrupted" + At(s.Record) + "."
 	switch {
 	case slices.Contains(s.Actions, Rollback):
-		text += " Resume does what is left, rollback takes back what is done."
+		text += " Resume does the remaining steps, rollback undoes the completed ones."
 	case slices.Contains(s.Actions, Close):
-		text += " What is done stays: resume does what is left, accept closes it as it is."
+		text += " Completed steps cannot be undone: resume does the remaining steps, accept closes the job as it is."
 	}
 	return text
 }
 
-// At names the step that a job is at, in parentheses.
+// At returns the running step of a job in parentheses, for a sentence.
 func At(r journal.Record) string {
 	if r.Running == "" {
 		return ""

@@ -182,7 +182,7 @@ func TestGolden(t *testing.T) {
 		},
 		"status": func(w io.Writer) error {
 			return Statuses(w, plain, Status{Job: job, Changed: when, OldSize: gib, NewSize: 2 * gib, Grows: "sda3",
-				Text: "It ended while the overlay was being written into the image.", Error: "no space left on device",
+				Text: "The job was interrupted while the overlay was committed into the image.", Error: "no space left on device",
 				Steps:    []StepStatus{{"overlay", "create an overlay", "done"}, {"commit", "commit the overlay", "begun"}, {"clean-up", "delete", "open"}},
 				Overlay:  &File{Path: "/img/o.qcow2", Exists: true, Bytes: 9 * mib},
 				Undo:     &File{Path: "/img/u.qcow2"},
