@@ -710,9 +710,17 @@ func (b *builder) check(goals []goal) {
 				before = append(before, check)
 			}
 		}
+		if len(b.disks) > 1 {
+			verify.Summary = strings.Replace(verify.Summary, "verify:", "verify "+g.Name+":", 1)
+		}
 		after = append(after, verify)
 	}
-	table := slices.IndexFunc(b.steps, func(s Step) bool { return s.Kind == StepTable }) + 1
+	table := 0 // behind the last one
+	for i, s := range b.steps {
+		if s.Kind == StepTable {
+			table = i + 1
+		}
+	}
 	b.steps = slices.Concat(before, slices.Insert(b.steps, table, moved...), after)
 }
 

@@ -24,13 +24,29 @@ const (
 // letters if the request names one, or if it names no target and there are several file
 // systems; the fstab if partitions have to move.
 func Look(l *Layout, r Request) Closeness {
-	if r.NeedsInspection() || len(r.Grow) == 0 && len(l.fileSystems()) > 1 {
+	if r.NeedsInspection() || len(r.Grow) == 0 && l.hasChoice() {
 		return LookAtSystem
 	}
 	if p, err := Build(l, Target{}, r); err == nil && p.Moves() > 0 {
 		return LookAtFstab
 	}
 	return LookAtContents
+}
+
+// hasChoice reports whether a disk has several file systems that can be grown.
+func (l *Layout) hasChoice() bool {
+	on := map[string]int{}
+	for _, d := range l.fileSystems() {
+		for _, disk := range l.under(d) {
+			on[disk]++
+		}
+	}
+	for _, n := range on {
+		if n > 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // fileSystems returns the devices that hold a file system that can be grown.

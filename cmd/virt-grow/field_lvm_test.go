@@ -404,10 +404,10 @@ func TestFieldEnds(t *testing.T) {
 	}
 }
 
-// TestFieldGroupOverDisks: a volume on two disks of a guest. Offline it is refused,
-// with the command that does it, and that command does it.
+// TestFieldGroupOverDisks: a volume on two disks of a running guest grows in a trial of all
+// its disks, and online. One of its images alone is refused, with what to name instead.
 func TestFieldGroupOverDisks(t *testing.T) {
-	level.Need(t, level.All)
+	level.Need(t, level.Long)
 	h := newEnv(t)
 	root := filepath.Join(h.dir, "root.qcow2")
 	if err := lab.Image(context.Background(), "xfs", "qcow2", root); err != nil {
@@ -426,18 +426,27 @@ func TestFieldGroupOverDisks(t *testing.T) {
 	x.inside(t, "vgchange -a y; mkdir -p /mnt/data && mount -t xfs /dev/mapper/pair-data /mnt/data && echo kept > /mnt/data/f")
 	was := x.total(t, "/mnt/data")
 
+	alone := filepath.Join(h.dir, "two.raw")
+	if err := exec.Command("cp", alone, alone+".copy").Run(); err != nil {
+		t.Fatal(err)
+	}
+	exit, refused := fieldRun(t, alone+".copy", "--format", "raw", "--size", "+256M", "--grow", "pair/data")
+	if exit != 3 || refused.Reason != "unsupported-layout" || !strings.Contains(refused.Error, "has 1 PV(s)") || !strings.Contains(refused.Hint, "name the domain instead of the image") {
+		t.Errorf("an image alone: exit %d, %+v", exit, refused)
+	}
+
 	words := []string{x.Name, "--disk", "vdc", "--size", "+256M", "--grow", "pair/data", "--yes"}
-	code, out := x.run(t, "", append([]string{"grow", "--json"}, words...)...)
-	if code != 3 || !strings.Contains(out, `"reason":"unsupported-layout"`) || !strings.Contains(out, "has 1 PV(s)") ||
-		!strings.Contains(out, "virt-grow online pair --disk vdc --size +256M --grow pair/data") {
-		t.Fatalf("exit %d\n%s", code, out)
+	// Nothing mounts the volume at the boot, so that the agent could not find it.
+	x.must(t, append([]string{"grow", "--no-agent", "--settle", "5s", "--shutdown-timeout", "60s"}, words...)...)
+	x.answering(t)
+	x.inside(t, "vgchange -a y; mkdir -p /mnt/data && mount -t xfs /dev/mapper/pair-data /mnt/data")
+	if now := x.total(t, "/mnt/data"); now < was+250 {
+		t.Errorf("%d MiB, and %d before", now, was)
 	}
-	if now := x.infos(t); now != x.info {
-		t.Errorf("the guest is %s, and was %s", now, x.info)
-	}
-	if got := x.inside(t, "cat /mnt/data/f"); !strings.HasPrefix(got, "kept") { // it was not stopped
+	if got := x.inside(t, "cat /mnt/data/f"); !strings.HasPrefix(got, "kept") {
 		t.Errorf("the file holds %q", got)
 	}
+	was = x.total(t, "/mnt/data")
 
 	x.must(t, append([]string{"online"}, words...)...)
 	if now := x.total(t, "/mnt/data"); now < was+250 {

@@ -3,7 +3,9 @@ package growth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -29,16 +31,30 @@ func WithGroup[T any](ctx context.Context, d *disk.Disk, o DomainOptions, s sess
 		return out, errors.Join(err, looked)
 	}
 	o.More = append(slices.Clone(o.More), others...)
-	whole, err := OpenDomain(ctx, d.Domain, o)
-	if err != nil {
-		return out, err
+	whole, opened := OpenDomain(ctx, d.Domain, o)
+	if opened != nil {
+		return out, opened
 	}
-	return work(whole)
+	whole.Notes = append(whole.Notes, fmt.Sprintf("volume group %s has PVs on %s, too: LVM writes to all of them", missing.Subject, strings.Join(others, ", ")))
+	again, err := work(whole)
+	if errors.As(err, &missing) {
+		return out, missing
+	}
+	return again, err
 }
 
 // findGroup returns the other disks of the domain that PVs of the group are on; none if
-// PVs are missing there, too.
+// PVs are missing there, too. If there is one other disk, the plan finds out whether they
+// are on it.
 func findGroup(ctx context.Context, d *disk.Disk, group string, o session.Options) (others []string, err error) {
+	for _, def := range d.Status.Disks {
+		if def.Writable() && !d.Edits(def.Target) {
+			others = append(others, def.Target)
+		}
+	}
+	if len(others) < 2 {
+		return others, nil
+	}
 	s, all, err := d.StartWithOthers(ctx, o)
 	if err != nil || s == nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package growth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func (h *hostGuest) grown(ctx context.Context) error {
 		if s.Kind != plan.StepFS && s.Kind != plan.StepExtend || slices.Contains(h.data.ByHand, s.Device) {
 			continue
 		}
-		if err := sizeSeen(s, h.data.Before, after); err != nil {
+		if err := sizeSeen(s, h.mountedAt(s.Device), h.data.Before, after); err != nil {
 			return err
 		}
 	}
@@ -105,39 +106,67 @@ func (d *growthData) excused(err error) bool {
 	return d.Unlisted || len(d.Before) == 0 && domain.Unsupported(err)
 }
 
-// sizeSeen compares the file systems that the agent lists now with those before the outage.
-// It does not expect a file system that was not mounted then.
-func sizeSeen(grew plan.Step, before, after []domain.FS) error {
-	was, ok := seen(grew, before)
+// mountedAt returns where the guest mounts a device, as far as the plan knows.
+func (h *hostGuest) mountedAt(device string) []string {
+	d, ok := h.plan.Before.Find(device)
 	if !ok {
 		return nil
 	}
+	return d.Content.Mounted
+}
+
+// sizeSeen compares the file systems that the agent lists now with those from before the
+// outage. One that was not mounted then cannot be expected. If several could be the one
+// that grew, one of them must have grown.
+func sizeSeen(grew plan.Step, mounted []string, before, after []domain.FS) error {
+	var failed error
+	for _, was := range candidates(grew, mounted, before) {
+		err := grewBy(was, grew.To-grew.From, after)
+		if err == nil {
+			return nil
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// grewBy returns an error if a file system is gone, or has not grown by so much. What it
+// keeps for itself grows as well: an eighth, for an ext4 that was made small.
+func grewBy(was domain.FS, added size.Bytes, after []domain.FS) error {
 	i := slices.IndexFunc(after, func(f domain.FS) bool { return f.MountPoint == was.MountPoint })
 	if i < 0 {
 		return fmt.Errorf("%s was mounted before, and is not", was.MountPoint)
 	}
-	// The file system's metadata grows as well: up to an eighth, for an ext4 that was
-	// created small.
-	want := was.Total + (grew.To-grew.From)*3/4
+	want := was.Total + added*3/4
 	if now := after[i].Total; now < want {
 		return fmt.Errorf("%s has %s, at least %s were expected", was.MountPoint, now, want)
 	}
 	return nil
 }
 
-// seen returns the file system that grows: it has the type, and is not larger than before nor
-// much smaller.
-func seen(grew plan.Step, all []domain.FS) (domain.FS, bool) {
-	var best domain.FS
+// candidates returns the file systems that may be the one that grows, the largest first:
+// the ones mounted where the plan says, or else those of its type that are no larger than
+// it was, and not much smaller.
+func candidates(grew plan.Step, mounted []string, all []domain.FS) []domain.FS {
+	var known, similar []domain.FS
 	for _, f := range all {
 		if f.Total == 0 || f.Total > grew.From || !sameType(grew.Content, f.Type) {
 			continue
 		}
-		if f.Total > best.Total && grew.From-f.Total <= grew.From/4+64*size.MiB {
-			best = f
+		if slices.Contains(mounted, f.MountPoint) || slices.Contains(mounted, strings.TrimRight(f.MountPoint, `\`)) {
+			known = append(known, f)
+		}
+		if grew.From-f.Total <= grew.From/4+64*size.MiB {
+			similar = append(similar, f)
 		}
 	}
-	return best, best.Total > 0
+	if len(known) > 0 {
+		return known
+	}
+	slices.SortStableFunc(similar, func(a, b domain.FS) int { return cmp.Compare(b.Total, a.Total) })
+	return similar
 }
 
 // sameType compares the planner's name of a file system with the guest's: Linux

@@ -14,21 +14,25 @@ func TestSizeSeen(t *testing.T) {
 	const G = size.GiB
 	grew := plan.Step{Kind: plan.StepFS, Content: "ext4", From: 10 * G, To: 20 * G}
 	root := func(total size.Bytes) domain.FS { return domain.FS{MountPoint: "/", Type: "ext4", Total: total} }
+	data := func(total size.Bytes) domain.FS { return domain.FS{MountPoint: "/data", Type: "ext4", Total: total} }
 	boot := domain.FS{MountPoint: "/boot", Type: "ext4", Total: G}
 	for _, c := range []struct {
 		name          string
+		mounted       []string
 		before, after []domain.FS
 		ok            bool
 	}{
-		{"grown", []domain.FS{boot, root(97 * G / 10)}, []domain.FS{boot, root(195 * G / 10)}, true},
-		{"not grown", []domain.FS{boot, root(97 * G / 10)}, []domain.FS{boot, root(97 * G / 10)}, false},
-		{"half grown", []domain.FS{root(97 * G / 10)}, []domain.FS{root(15 * G)}, false},
-		{"gone", []domain.FS{root(97 * G / 10)}, []domain.FS{boot}, false},
-		{"never mounted", []domain.FS{boot}, []domain.FS{boot}, true},
-		{"no sizes", []domain.FS{{MountPoint: "/", Type: "ext4"}}, nil, true},
-		{"nothing known", nil, []domain.FS{root(195 * G / 10)}, true},
+		{"grown", nil, []domain.FS{boot, root(97 * G / 10)}, []domain.FS{boot, root(195 * G / 10)}, true},
+		{"not grown", nil, []domain.FS{boot, root(97 * G / 10)}, []domain.FS{boot, root(97 * G / 10)}, false},
+		{"half grown", nil, []domain.FS{root(97 * G / 10)}, []domain.FS{root(15 * G)}, false},
+		{"gone", nil, []domain.FS{root(97 * G / 10)}, []domain.FS{boot}, false},
+		{"never mounted", nil, []domain.FS{boot}, []domain.FS{boot}, true},
+		{"no sizes", nil, []domain.FS{{MountPoint: "/", Type: "ext4"}}, nil, true},
+		{"two alike, one grown", nil, []domain.FS{data(97 * G / 10), root(97 * G / 10)}, []domain.FS{data(97 * G / 10), root(195 * G / 10)}, true},
+		{"two alike, the other grown", []string{"/"}, []domain.FS{data(97 * G / 10), root(97 * G / 10)}, []domain.FS{data(195 * G / 10), root(97 * G / 10)}, false},
+		{"nothing known", nil, nil, []domain.FS{root(195 * G / 10)}, true},
 	} {
-		if err := sizeSeen(grew, c.before, c.after); (err == nil) != c.ok {
+		if err := sizeSeen(grew, c.mounted, c.before, c.after); (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}

@@ -48,11 +48,14 @@ func (p *page) planHead(in PlanText) {
 		return
 	}
 	for i, img := range pl.Target.Images() {
-		of := ""
+		show, of := p.head, ""
 		if img.Disk != "" {
 			of = img.Disk + ", "
 		}
-		p.head("%s%s (%s): %s", of, img.Path, containerOf(img.Target()), change(pl.Before.Disks()[i].Size, pl.After.Disks()[i].Size))
+		if i > 0 {
+			show = p.line
+		}
+		show("%s%s (%s): %s", of, img.Path, containerOf(img.Target()), change(pl.Before.Disks()[i].Size, pl.After.Disks()[i].Size))
 	}
 	if len(pl.Targets()) == 0 {
 		p.line("Only the container grows.")

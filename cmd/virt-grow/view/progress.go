@@ -98,13 +98,17 @@ func (p *Progress) Event(e apply.Event) {
 
 // undoing returns what the undo of a step does.
 func undoing(s plan.Step) string {
+	of := ""
+	if s.Device != "" {
+		of = " of " + s.Device // of several disks
+	}
 	switch s.Kind {
 	case plan.StepOverlay:
-		return "delete the overlay"
+		return "delete the overlay" + of
 	case plan.StepUndo:
-		return "delete the saved bytes"
+		return "delete the saved bytes" + of
 	case plan.StepCommit:
-		return "restore the saved bytes, and verify"
+		return "restore the saved bytes" + of + ", and verify"
 	case plan.StepShutdown:
 		return "start the guest again"
 	case plan.StepSwitch:
