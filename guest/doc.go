@@ -1,3 +1,3 @@
-// Package guest is the registry of the kinds of job: it opens, goes on with, takes back and
-// closes the jobs of the packages below it by their names.
+// Package guest is the registry of the kinds of job: it resumes, accepts, rolls back and closes
+// the jobs of the packages below it by their IDs.
 package guest

@@ -32,18 +32,18 @@ func kinds(o Options) job.Kinds {
 // Engine returns the engine that runs jobs with these options.
 func Engine(o Options) *job.Engine { return &job.Engine{Options: o.Options, Kinds: kinds(o)} }
 
-// Resume brings a job that was cut off to its end.
+// Resume finishes a job that was interrupted.
 func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
 	return Engine(o).Resume(ctx, name)
 }
 
-// Accept commits a job that waits for a decision, and closes one of which nothing can be
-// taken back.
+// Accept commits a job that waits for a decision, and closes one that cannot be
+// undone any more.
 func Accept(ctx context.Context, name string, o Options) (*Outcome, error) {
 	return Engine(o).Accept(ctx, name)
 }
 
-// Rollback takes back what a job has done.
+// Rollback undoes what a job has done.
 func Rollback(ctx context.Context, name string, o Options) (*Outcome, error) {
 	return Engine(o).Rollback(ctx, name)
 }

@@ -5,17 +5,17 @@ import (
 	"github.com/virt-grow/virt-grow/guest/session"
 )
 
-// Options are what a job of any kind takes when it is taken up again. Each kind has its
+// Options are the options for continuing a job of any kind. Each kind has its
 // own for a new job.
 type Options struct {
 	job.Options
-	// Session is how an appliance is started.
+	// Session has the options with which an appliance is started.
 	Session session.Options
 	// Cache is the inspection cache; nil is none.
 	Cache *session.Cache
 }
 
-// Outcome is how a job command ended, Failure one that did not reach its end.
+// Outcome is the result of a job, Failure the error of a job that failed.
 type (
 	Outcome = job.Outcome
 	Failure = job.Failure

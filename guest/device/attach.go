@@ -23,9 +23,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// AttachRequest is a disk that a domain is to get.
+// AttachRequest describes a disk to attach to a domain.
 type AttachRequest struct {
-	// Path and Format are the image's; Format "" goes by the file's name.
+	// Path and Format are those of the image; if Format is "", the file's name determines it.
 	Path, Format string
 	// Target is "vdb", Bus "virtio", "scsi", "sata" or "ide"; "" is the next free
 	// target, on virtio.
@@ -40,7 +40,7 @@ type AttachRequest struct {
 	Windows *plan.WindowsDisk
 }
 
-// attachment is what the job has to know.
+// attachment is the data of the job.
 type attachment struct {
 	Disk   domain.DiskSpec `json:"disk"`
 	Size   size.Bytes      `json:"size"`
@@ -75,7 +75,7 @@ func attach(ctx context.Context, d vm, r AttachRequest, o Options) (*job.Outcome
 	return p.run(ctx, img, []string{img.Stamp.Identity()}, o)
 }
 
-// Add makes an image, and gives it to a domain as a disk. Path "" puts it beside the
+// Add creates an image, and attaches it to a domain. If Path is "", the image is next to the
 // domain's first disk.
 func Add(ctx context.Context, d *domain.Domain, n plan.NewDisk, r AttachRequest, o Options) (*job.Outcome, error) {
 	return add(ctx, vmOf(d), n, r, o)
@@ -88,7 +88,7 @@ func add(ctx context.Context, d vm, n plan.NewDisk, r AttachRequest, o Options) 
 	}
 	if n.Path == "" {
 		var err error
-		if n.Path, err = p.pathBeside(n.Format); err != nil {
+		if n.Path, err = p.pathNextTo(n.Format); err != nil {
 			return nil, err
 		}
 	}
@@ -100,8 +100,8 @@ func add(ctx context.Context, d vm, n plan.NewDisk, r AttachRequest, o Options) 
 	return p.run(ctx, nil, locks, o)
 }
 
-// pathBeside names an image in the directory of the domain's first disk.
-func (p *attaching) pathBeside(format string) (string, error) {
+// pathNextTo names an image in the directory of the domain's first disk.
+func (p *attaching) pathNextTo(format string) (string, error) {
 	for _, disk := range p.status.Disks {
 		if disk.Kind == "file" && disk.Device == "disk" {
 			return filepath.Join(filepath.Dir(disk.Source), p.domain.Name+"-"+p.Disk.Target+"."+format), nil
@@ -158,7 +158,7 @@ func checkAttachable(ctx context.Context, img *image.Image, d vm, r AttachReques
 	return err
 }
 
-// attaching is an attachment on its way to be a job.
+// attaching prepares an attachment.
 type attaching struct {
 	attachment
 	domain  vm
@@ -168,7 +168,7 @@ type attaching struct {
 	steps   []plan.Step
 }
 
-// prepare finds out all there is to know, and refuses what would not work.
+// prepare collects what the job needs, and refuses an attachment that would fail.
 func (p *attaching) prepare(ctx context.Context) error {
 	var err error
 	if p.status, err = statusForDevices(ctx, p.domain); err != nil {
@@ -192,7 +192,7 @@ func (p *attaching) prepare(ctx context.Context) error {
 
 func (p *attaching) live() bool { return slices.Contains(p.scopes, domain.Live) }
 
-// place finds bus and target.
+// place chooses bus and target.
 func (p *attaching) place(ctx context.Context) error {
 	taken, err := targets(ctx, p.domain, p.status.State == domain.Running)
 	if err != nil {
@@ -211,13 +211,13 @@ func (p *attaching) place(ctx context.Context) error {
 		return plan.Refuse(plan.TargetTaken, p.domain.Name, "%s has a disk %s already: %s", p.domain.Name, target, source)
 	}
 	if p.live() && (bus == "sata" || bus == "ide") {
-		return plan.Refuse(plan.NoHotplug, p.domain.Name, "a running guest cannot get a disk on the bus %s", bus)
+		return plan.Refuse(plan.NoHotplug, p.domain.Name, "disks on the bus %s cannot be attached to a running guest", bus)
 	}
 	p.Disk.Bus, p.Disk.Target = bus, target
 	return nil
 }
 
-// ask asks the agent which disks there are.
+// ask asks the agent for the guest's disks.
 func (p *attaching) ask(ctx context.Context) error {
 	p.Agent, p.Exec = p.status.Agent, p.status.Exec
 	if !p.Agent {
@@ -225,7 +225,7 @@ func (p *attaching) ask(ctx context.Context) error {
 	}
 	before, err := inside.New(p.domain.Name, p.domain).Disks(ctx)
 	if err != nil {
-		p.Agent = false // it cannot say; so it will not be waited for
+		p.Agent = false // the agent cannot list disks, so the job does not wait for it
 		return nil
 	}
 	for _, g := range before {
@@ -234,7 +234,7 @@ func (p *attaching) ask(ctx context.Context) error {
 	return nil
 }
 
-// planMount looks at what the guest is to do with the disk.
+// planMount checks how the guest mounts the disk.
 func (p *attaching) planMount(ctx context.Context) error {
 	r := p.request
 	windows := p.live() && p.Agent && p.domain.OS(ctx) == "mswindows"
@@ -247,9 +247,9 @@ func (p *attaching) planMount(ctx context.Context) error {
 	case r.Mount == "":
 		return nil
 	case p.live() && !p.Exec:
-		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs, or does not answer: nobody can mount in it", p.domain.Name)
+		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs, or does not answer: the disk cannot be mounted", p.domain.Name)
 	case !p.live() && p.status.State == domain.Running:
-		return plan.Refuse(plan.DomainState, p.domain.Name, "%s runs, and is to get the disk at its next start: its fstab cannot be written", p.domain.Name)
+		return plan.Refuse(plan.DomainState, p.domain.Name, "%s is running, and gets the disk only at its next start: its fstab cannot be written", p.domain.Name)
 	}
 	p.Mount = &mounting{Path: r.Mount, Options: r.MountOptions}
 	if p.live() {

@@ -21,12 +21,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// attachJob is the work of a job that gives a domain a disk.
+// attachJob is the work of a job that attaches a disk.
 type attachJob struct {
 	job.Stepwise
 	slot
 	*attachment
-	// fileJob is for the fstab of a guest that is off, tools for an image that is made.
+	// fileJob changes the fstab of a guest that is off; tools create a new image.
 	fileJob *files.Job
 	tools   create.Tools
 }
@@ -71,7 +71,7 @@ func (a *attachJob) Handlers() map[plan.StepKind]apply.Handler {
 	return handlers
 }
 
-// Actions are both ways, until the fstab's own way back is deleted.
+// Actions returns resume and rollback, until the undo file of the fstab is deleted.
 func (a *attachJob) Actions(r journal.Record) []job.Action { return a.File.Actions(r) }
 
 // Details returns the files that a change of the fstab may leave.
@@ -91,7 +91,7 @@ func (a *attachJob) mountJob() *mountJob {
 	return m
 }
 
-// unmake deletes the image that the job made, whatever the guest has written to it.
+// unmake deletes the image that the job has created, with all that the guest has written to it.
 func (a *attachJob) unmake(ctx context.Context, _ plan.Step) error {
 	now, err := image.StampOf(a.Made.File.Path)
 	if err == nil && now.Identity() == a.Made.File.Made.Identity() {
@@ -162,19 +162,19 @@ func (a *attachJob) removeController(ctx context.Context, s plan.Step) error {
 		return !there, err
 	})
 	if errors.Is(err, poll.ErrTimeout) {
-		return plan.Refuse(plan.NotReleased, a.target, "the guest has not let go of the SCSI controller within %s", a.domain.patience)
+		return plan.Refuse(plan.NotReleased, a.target, "the guest has not released the SCSI controller within %s", a.domain.patience)
 	}
 	return err
 }
 
-// awaitDisk waits until the guest has the disk.
+// awaitDisk waits until the guest sees the disk.
 func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 	live, there, err := a.find(ctx, domain.Live)
 	if err != nil {
 		return err
 	}
 	if !there {
-		return plan.Refuse(plan.DomainChanged, a.ID(), "somebody took %s out of %s", a.target, a.domain.Name)
+		return plan.Refuse(plan.DomainChanged, a.ID(), "another user has removed %s from %s", a.target, a.domain.Name)
 	}
 	if a.Name, err = a.Inside().AwaitDisk(ctx, a.Before, live); err != nil {
 		return err
@@ -182,9 +182,9 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 	return a.save()
 }
 
-// initialise has Windows run the script that the job's steps show.
+// initialise runs the script of the job's step in Windows.
 func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
-	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("it takes Windows longer than 5 minutes"))
+	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("Windows did not finish within 5 minutes"))
 	defer stop()
 	letter, err := a.domain.Exec(ctx, plan.PowerShell(s.Script))
 	if err != nil {

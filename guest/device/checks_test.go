@@ -220,11 +220,11 @@ func TestWindowsDrivers(t *testing.T) {
 
 func TestPathBeside(t *testing.T) {
 	p := attaching{domain: vm{Name: "vm"}, attachment: attachment{Disk: domain.DiskSpec{Target: "vdb"}}}
-	if _, err := p.pathBeside("raw"); reasonOf(t, err) != plan.NotFound {
+	if _, err := p.pathNextTo("raw"); reasonOf(t, err) != plan.NotFound {
 		t.Error(err)
 	}
 	p.status.Disks = []domain.Disk{{Kind: "block", Device: "disk", Source: "/dev/x"}, {Kind: "file", Device: "disk", Source: "/images/a.qcow2"}}
-	if got, err := p.pathBeside("raw"); got != "/images/vm-vdb.raw" || err != nil {
+	if got, err := p.pathNextTo("raw"); got != "/images/vm-vdb.raw" || err != nil {
 		t.Error(got, err)
 	}
 }

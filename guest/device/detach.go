@@ -26,7 +26,7 @@ type DetachRequest struct {
 	// Disk is its target or the path of its image.
 	Disk  string
 	Scope Scope
-	// Delete deletes the image, too.
+	// Delete deletes the image as well.
 	Delete bool
 	// Unmount unmounts what is on it, and removes its lines from the guest's fstab.
 	Unmount bool
@@ -40,12 +40,12 @@ type DetachRequest struct {
 type detachment struct {
 	Target string `json:"target"`
 	Path   string `json:"path"`
-	// Live and Config are its elements in the two definitions; "" where it is not there,
-	// or stays.
+	// Live and Config are the elements of the disk in the two definitions; "" if the disk
+	// is not in that definition, or stays there.
 	Live   string  `json:"live,omitempty"`
 	Config string  `json:"config,omitempty"`
 	Limit  float64 `json:"limit"` // seconds
-	// Name is what the guest calls the disk, Blocks what the guest has on it.
+	// Name is the name of the disk in the guest, Blocks are the devices on it.
 	Name    string             `json:"name,omitempty"`
 	Blocks  []live.Device      `json:"blocks,omitempty"`
 	Entries []fstab.Entry      `json:"entries,omitempty"`
@@ -171,7 +171,7 @@ func (p *detaching) setDevice(device domain.Device, scope domain.Scope) {
 		p.disk, p.Target, p.Path = device, device.Target, device.Source
 	}
 	if p.disk.Volume == (domain.Volume{}) {
-		p.disk.Volume = device.Volume // a guest after its trial runs with the path
+		p.disk.Volume = device.Volume // after a trial, the running definition has the path
 	}
 	if scope == domain.Live {
 		p.Live = device.Text
@@ -186,29 +186,29 @@ func (p *detaching) checkDisk(stays bool) error {
 	}
 	switch {
 	case p.Target == "":
-		return plan.Refuse(plan.NotFound, p.request.Disk, "domain %s has no disk %s there", p.domain.Name, p.request.Disk)
+		return plan.Refuse(plan.NotFound, p.request.Disk, "domain %s has no disk %s in that definition", p.domain.Name, p.request.Disk)
 	case p.disk.Device != "disk" && p.disk.Device != "lun":
-		return refuse(plan.DiskUnsupported, "is a %s: virt-grow media eject takes its medium out", p.disk.Device)
+		return refuse(plan.DiskUnsupported, "is a %s: use virt-grow media eject", p.disk.Device)
 	case p.Live != "" && (p.disk.Bus == "sata" || p.disk.Bus == "ide"):
-		return plan.Refuse(plan.NoHotplug, p.domain.Name, "a running guest cannot lose a disk on the bus %s", p.disk.Bus)
+		return plan.Refuse(plan.NoHotplug, p.domain.Name, "disks on the bus %s cannot be detached from a running guest", p.disk.Bus)
 	case p.Delete && p.disk.Why != "":
 		return disk.RefuseVolume(p.domain.Name, p.disk.Disk)
 	case p.Delete && p.disk.Kind != "file":
 		return refuse(plan.DiskUnsupported, "is of type %q: only files can be deleted", p.disk.Kind)
 	case p.Delete && stays:
-		return refuse(plan.InUse, "would be in use still: its file cannot be deleted")
+		return refuse(plan.InUse, "would still be in use: its file cannot be deleted")
 	}
 	return nil
 }
 
-// checkUse asks the running guest what it does with the disk, and returns a refusal if
+// checkUse asks the running guest how it uses the disk, and returns a refusal if
 // the disk is in use.
 func (p *detaching) checkUse(ctx context.Context) error {
 	unknown := func(why string) error {
 		if p.request.EvenMounted {
 			return nil
 		}
-		return plan.Refuse(plan.NoAgent, p.domain.Name, "%s: nobody can say whether %s has %s mounted", why, p.domain.Name, p.Target)
+		return plan.Refuse(plan.NoAgent, p.domain.Name, "%s: it is not known whether %s has %s mounted", why, p.domain.Name, p.Target)
 	}
 	if !p.status.Agent {
 		return unknown("no guest agent answers")
@@ -233,9 +233,9 @@ func (p *detaching) checkMounts(ctx context.Context, mounts []string) error {
 	}
 	switch {
 	case p.request.Unmount && !p.status.Exec:
-		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs: nobody can unmount in it", p.domain.Name)
+		return plan.Refuse(plan.NoAgent, p.domain.Name, "the agent of %s does not run programs: it cannot unmount the disk", p.domain.Name)
 	case p.request.Unmount && slices.Contains(mounts, "/"):
-		return plan.Refuse(plan.Mounted, p.Target, "%s is the disk %s runs from", p.Target, p.domain.Name)
+		return plan.Refuse(plan.Mounted, p.Target, "%s is the system disk of %s", p.Target, p.domain.Name)
 	case p.request.EvenMounted:
 	case len(stacked) > 0:
 		return plan.Refuse(plan.Mounted, p.Target, "%s has %s in use through %s", p.domain.Name, p.Name, strings.Join(stacked, ", "))

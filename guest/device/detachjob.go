@@ -24,12 +24,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// detachJob is the work of a job that takes a disk away from a domain.
+// detachJob is the work of a job that detaches a disk.
 type detachJob struct {
 	job.Stepwise
 	slot
 	*detachment
-	// fileJob is for the fstab of a guest that is off.
+	// fileJob changes the fstab of a guest that is off.
 	fileJob *files.Job
 }
 
@@ -84,7 +84,7 @@ func (t *detachJob) unmount(ctx context.Context, _ plan.Step) error {
 	return t.Inside().Release(ctx, t.Name)
 }
 
-// mountAgain undoes unmount. The disk may just have come back.
+// mountAgain undoes unmount. The disk may just have been attached again.
 func (t *detachJob) mountAgain(ctx context.Context, _ plan.Step) error {
 	if running, err := t.IsRunning(ctx); err != nil || !running {
 		return err
@@ -145,7 +145,7 @@ func (t *detachJob) defineAgain(ctx context.Context, _ plan.Step) error {
 	return errors.Join(t.put(ctx, t.Config, domain.Config), t.RestoreDefinition(ctx))
 }
 
-// deleteImage deletes the file, unless this domain or another one has it by now: the job
+// deleteImage deletes the file, unless this domain or another one uses it by now: the job
 // may have waited for days.
 func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 	state, err := t.domain.State(ctx)
@@ -170,9 +170,9 @@ func (t *detachJob) deleteImage(ctx context.Context, _ plan.Step) error {
 	return nil
 }
 
-// Report says what the domain and the guest do without.
+// Report says what was removed from the domain and the guest.
 func (t *detachJob) Report(out *job.Outcome) {
-	out.Messages = append(out.Messages, fmt.Sprintf("%s has no %s any more", t.domain.Name, t.Target))
+	out.Messages = append(out.Messages, fmt.Sprintf("%s no longer has %s", t.domain.Name, t.Target))
 	if at := inside.MountPoints(t.Blocks); len(at) > 0 && t.Record().Done[string(plan.StepUnmount)] {
 		out.Messages = append(out.Messages, "unmounted: "+strings.Join(at, ", "))
 	}

@@ -1,7 +1,7 @@
 // Package device has the kinds of job that change a domain's devices: they attach a disk,
 // which they may create and mount first, detach one, and change the medium of a drive. The
-// definition's text from before is saved; an undo restores it, if only disks and
-// controllers came between.
+// definition's original text is saved; an undo restores it, if only disks and
+// controllers have changed since.
 package device
 
 import (
@@ -22,12 +22,12 @@ import (
 
 // The kinds of job.
 const (
-	KindAttach = "attach" // of a disk, and what the guest does with it
+	KindAttach = "attach" // attach a disk, and mount it in the guest
 	KindDetach = "detach"
-	KindMedium = "medium" // in a domain's drive, or out of it
+	KindMedium = "medium" // insert or eject a medium
 )
 
-// Options are what such a job takes.
+// Options are the options of a job on devices.
 type Options struct {
 	files.Options
 	// Cache is the inspection cache; nil is none.
@@ -37,8 +37,8 @@ type Options struct {
 // Scope says which of a domain's definitions a device is changed in.
 type Scope string
 
-// The places; Everywhere is what there is: the running guest and its persistent
-// definition, or one of them.
+// The scopes. Everywhere means all that exist: the running guest and its persistent
+// definition, or the only one of them.
 const (
 	Everywhere  Scope = ""
 	OnlyRunning Scope = "live"
@@ -46,7 +46,7 @@ const (
 	Both        Scope = "both"
 )
 
-// scopes returns the definitions that are meant.
+// scopes returns the definitions that a Scope means.
 func scopes(d vm, s domain.Status, w Scope) ([]domain.Scope, error) {
 	running := s.State == domain.Running
 	switch {
@@ -62,22 +62,22 @@ func scopes(d vm, s domain.Status, w Scope) ([]domain.Scope, error) {
 	return []domain.Scope{domain.Config, domain.Live}, nil
 }
 
-// judgeForDevices refuses domains whose devices are not to be touched now.
+// judgeForDevices refuses domains whose devices must not be changed now.
 func judgeForDevices(d vm, s domain.Status) error {
 	refuse := func(reason plan.Reason, text string) error {
 		return plan.Refuse(reason, d.Name, "domain %s %s", d.Name, text)
 	}
 	switch {
 	case s.State == domain.Held:
-		return refuse(plan.DomainState, "is paused or suspended: it cannot take or let go of a device")
+		return refuse(plan.DomainState, "is paused or suspended: it cannot attach or release a device")
 	case s.Saved:
 		return refuse(plan.ManagedSave, "has a managed save: a start would resume the saved guest with the devices it had")
 	}
 	return disk.CheckNoJob(d.Name, s)
 }
 
-// statusForDevices asks what is known of a domain, and refuses one whose devices are
-// not to be touched now.
+// statusForDevices reads the status of a domain, and refuses one whose devices must
+// not be changed now.
 func statusForDevices(ctx context.Context, d vm) (domain.Status, error) {
 	s, err := d.Status(ctx, true)
 	if err == nil {
@@ -86,7 +86,7 @@ func statusForDevices(ctx context.Context, d vm) (domain.Status, error) {
 	return s, err
 }
 
-// domainLock keeps two jobs from changing the devices of one domain at a time.
+// domainLock is the lock for the devices of one domain.
 func domainLock(d vm) string { return "domain-" + d.UUID }
 
 // runDeviceJob runs a new job on a domain's devices. work makes its work.
@@ -103,24 +103,24 @@ func runDeviceJob(ctx context.Context, o Options, kind string, d vm, s deviceSpe
 	})
 }
 
-// deviceSpec is what a job on a domain's devices is about.
+// deviceSpec describes a job on a domain's devices.
 type deviceSpec struct {
 	target  plan.Target
-	disk    domain.Disk // only its place
+	disk    domain.Disk // only its target and bus
 	running bool
 	locks   []string
 	steps   []plan.Step
 	data    any
 }
 
-// slot is a disk's place in a domain: what a job puts there or takes away.
+// slot is the place in a domain where a job attaches or detaches a disk.
 type slot struct {
 	*domainjob.Job
 	domain       vm // once the job is connected
 	target, path string
 }
 
-// Connect connects a job that is taken up again.
+// Connect connects a job that is continued.
 func (s *slot) Connect(ctx context.Context) error {
 	err := s.Job.Connect(ctx)
 	if err == nil {
@@ -146,7 +146,7 @@ func (s slot) find(ctx context.Context, scope domain.Scope) (domain.Device, bool
 	return devices[i], true, nil
 }
 
-// put adds the element, unless the disk is there.
+// put adds the element, unless the disk is in the definition already.
 func (s slot) put(ctx context.Context, element string, scope domain.Scope) error {
 	if _, there, err := s.find(ctx, scope); err != nil || there {
 		return err
@@ -154,7 +154,7 @@ func (s slot) put(ctx context.Context, element string, scope domain.Scope) error
 	return s.unlessThere(ctx, scope, s.domain.Attach(ctx, element, scope))
 }
 
-// unlessThere forgives a call that did its work and whose answer was lost.
+// unlessThere ignores the error of a call that has succeeded but whose answer was lost.
 func (s slot) unlessThere(ctx context.Context, scope domain.Scope, err error) error {
 	if err == nil {
 		return nil
@@ -165,7 +165,7 @@ func (s slot) unlessThere(ctx context.Context, scope domain.Scope, err error) er
 	return err
 }
 
-// unplug takes the disk out of the running guest.
+// unplug detaches the disk from the running guest.
 func (s slot) unplug(ctx context.Context, limit time.Duration) error {
 	if state, err := s.domain.State(ctx); err != nil || state == domain.Off {
 		return err
@@ -176,12 +176,12 @@ func (s slot) unplug(ctx context.Context, limit time.Duration) error {
 	}
 	err = s.domain.Unplug(ctx, device, limit)
 	if errors.Is(err, domain.ErrHeld) {
-		return plan.Refuse(plan.NotReleased, s.target, "%s: %v, and has it still", s.target, err)
+		return plan.Refuse(plan.NotReleased, s.target, "%s: %v", s.target, err)
 	}
 	return err
 }
 
-// undefine takes the disk out of the definition the guest is started with.
+// undefine removes the disk from the definition for the next start.
 func (s slot) undefine(ctx context.Context) error {
 	device, there, err := s.find(ctx, domain.Config)
 	if err != nil || !there {
@@ -194,10 +194,10 @@ func (s slot) undefine(ctx context.Context) error {
 	return err
 }
 
-// prefixes are how targets on a bus are named.
+// prefixes has the prefix of target names on each bus.
 var prefixes = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "ide": "hd", "fdc": "fd"}
 
-// busOf returns the bus that a target's name is usual for.
+// busOf returns the usual bus for a target's name.
 func busOf(target string) string {
 	for _, bus := range []string{"virtio", "scsi", "ide"} {
 		if strings.HasPrefix(target, prefixes[bus]) {

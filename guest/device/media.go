@@ -15,20 +15,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// MediaRequest is a medium that is to be in a drive.
+// MediaRequest describes a medium to insert or eject.
 type MediaRequest struct {
-	// ISO is its path; "" ejects what is in.
+	// ISO is the path of the medium; "" ejects the present one.
 	ISO string
-	// Target is the drive, Bus that of a new one; "" chooses.
+	// Target is the drive, Bus the bus of a new drive; "" chooses one.
 	Target, Bus string
 	Scope       Scope
-	// Force takes a medium out that the guest has locked.
+	// Force ejects a medium that the guest has locked.
 	Force bool
-	// Windows says that it brings drivers for Windows.
+	// Windows reports that the medium has drivers for Windows.
 	Windows bool
 }
 
-// medium is what the job has to know.
+// medium is the data of the job.
 type medium struct {
 	Target string `json:"target"`
 	ISO    string `json:"iso"`
@@ -43,7 +43,7 @@ type medium struct {
 	ManualSteps []string `json:"todo,omitempty"`
 }
 
-// Insert puts a medium into a domain's drive. A domain without one gets it.
+// Insert inserts a medium into a domain's drive. It adds a drive if there is none.
 func Insert(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*job.Outcome, error) {
 	return insert(ctx, vmOf(d), r, o)
 }
@@ -57,7 +57,7 @@ func insert(ctx context.Context, d vm, r MediaRequest, o Options) (*job.Outcome,
 	return p.run(ctx, o)
 }
 
-// Eject takes the medium out of a domain's drive.
+// Eject ejects the medium from a domain's drive.
 func Eject(ctx context.Context, d *domain.Domain, r MediaRequest, o Options) (*job.Outcome, error) {
 	return eject(ctx, vmOf(d), r, o)
 }
@@ -67,7 +67,7 @@ func eject(ctx context.Context, d vm, r MediaRequest, o Options) (*job.Outcome, 
 	return p.run(ctx, o)
 }
 
-// findISO refuses a file that is no medium.
+// findISO refuses a file that is not an ISO.
 func findISO(path string) (string, error) {
 	img, err := image.Locate(path)
 	if err != nil {
@@ -78,12 +78,12 @@ func findISO(path string) (string, error) {
 	}
 	iso, err := image.IsISO(img.Path)
 	if err == nil && !iso {
-		err = plan.Refuse(plan.NotISO, path, "%s has no volume descriptor of ISO 9660 or UDF: it is not a medium", path)
+		err = plan.Refuse(plan.NotISO, path, "%s has no volume descriptor of ISO 9660 or UDF: it is not an ISO image", path)
 	}
 	return img.Path, err
 }
 
-// virtioWin is where distributions and people put the drivers' ISO.
+// virtioWin has the usual places of the drivers' ISO.
 var virtioWin = []string{
 	"/usr/share/virtio-win/virtio-win.iso", "/usr/share/virtio-win/*.iso",
 	"/var/lib/libvirt/images/virtio-win*.iso", "/var/lib/libvirt/boot/virtio-win*.iso", "/usr/share/virtio-win*.iso",
@@ -100,7 +100,7 @@ func FindVirtioWin() (string, error) {
 	return "", plan.Refuse(plan.NotFound, "virtio-win.iso", "there is no virtio-win ISO in %s", strings.Join(virtioWin, ", "))
 }
 
-// inserting is a medium on its way to be a job.
+// inserting prepares a change of a medium.
 type inserting struct {
 	medium
 	domain  vm
@@ -108,7 +108,7 @@ type inserting struct {
 	status  domain.Status
 	scopes  []domain.Scope
 	drives  map[domain.Scope][]domain.Device
-	buses   []string // of the controllers there are
+	buses   []string // of the existing controllers
 	system  string   // the bus of the first disk
 	steps   []plan.Step
 }
@@ -302,17 +302,17 @@ func (p *inserting) newBus() string {
 	return "ide"
 }
 
-// onlyLater leaves a drive that a running guest cannot get to its next start.
+// onlyLater adds only to the definition a drive that cannot be attached to a running guest.
 func (p *inserting) onlyLater(bus string) error {
 	if p.request.Scope == OnlyRunning || p.request.Scope == Both || !p.status.Persistent {
-		return plan.Refuse(plan.NoHotplug, p.domain.Name, "%s has no drive, and a running guest cannot get one on the bus %s", p.domain.Name, bus)
+		return plan.Refuse(plan.NoHotplug, p.domain.Name, "%s has no drive, and a drive on the bus %s cannot be attached to a running guest", p.domain.Name, bus)
 	}
 	p.scopes = []domain.Scope{domain.Config}
-	p.Notes = append(p.Notes, fmt.Sprintf("%s had no drive, and gets one on the bus %s at its next start: a running guest can get one on scsi or usb (--bus)", p.domain.Name, bus))
+	p.Notes = append(p.Notes, fmt.Sprintf("%s had no drive, and gets one on the bus %s at its next start: only drives on scsi or usb can be attached to a running guest (--bus)", p.domain.Name, bus))
 	return nil
 }
 
-// windows reports whether the guest is a Windows: by its agent, or else by its definition.
+// windows reports whether the guest is Windows, according to its agent or its definition.
 func (p *inserting) windows(ctx context.Context) bool {
 	if p.status.Agent {
 		return p.domain.OS(ctx) == "mswindows"
@@ -320,7 +320,7 @@ func (p *inserting) windows(ctx context.Context) bool {
 	return p.status.Windows
 }
 
-// windowsDrivers returns how a Windows gets from IDE or SATA to virtio.
+// windowsDrivers returns the steps to move a Windows from IDE or SATA to virtio.
 func windowsDrivers(name, bus string) []string {
 	if bus == "virtio" || bus == "scsi" {
 		return []string{"when Windows is installed on a virtio disk, choose Load driver in its setup: viostor (virtio-blk) or vioscsi (virtio-scsi), in the folder amd64 of its version"}

@@ -32,7 +32,7 @@ func OpenMedium(j *job.Job) (job.Work, error) {
 	return newMedium(domainjob.New(j, nil), vm{}, m), err
 }
 
-// Handlers change the medium, or add a drive that has it.
+// Handlers returns the handlers that change the medium, or add a drive with it.
 func (m *mediumJob) Handlers() map[plan.StepKind]apply.Handler {
 	return map[plan.StepKind]apply.Handler{
 		plan.StepMedium: {Do: m.insert, Undo: m.putBack},
@@ -41,7 +41,7 @@ func (m *mediumJob) Handlers() map[plan.StepKind]apply.Handler {
 	}
 }
 
-// drive returns the drive as it is now.
+// drive returns the drive in its present state.
 func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Device, error) {
 	devices, _, err := m.domain.Devices(ctx, scope)
 	if err != nil {
@@ -49,7 +49,7 @@ func (m *mediumJob) drive(ctx context.Context, scope domain.Scope) (domain.Devic
 	}
 	i := slices.IndexFunc(devices, func(d domain.Device) bool { return d.Target == m.Target })
 	if i < 0 {
-		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "somebody took the drive %s out of %s", m.Target, m.domain.Name)
+		return domain.Device{}, plan.Refuse(plan.DomainChanged, m.ID(), "another user has removed the drive %s from %s", m.Target, m.domain.Name)
 	}
 	return devices[i], nil
 }
@@ -69,12 +69,12 @@ func (m *mediumJob) insert(ctx context.Context, s plan.Step) error {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("the drive %s of %s is still as it was (%s)", m.Target, m.domain.Name, scope)
+		err = fmt.Errorf("the drive %s of %s has not changed (%s)", m.Target, m.domain.Name, scope)
 	}
 	return err
 }
 
-// putBack puts the medium in again that was in before.
+// putBack inserts the old medium again.
 func (m *mediumJob) putBack(ctx context.Context, s plan.Step) error {
 	scope := domain.Scope(s.Device)
 	state, err := m.domain.State(ctx)
@@ -112,7 +112,7 @@ func (m *mediumJob) unplugDrive(ctx context.Context, _ plan.Step) error {
 	return m.unplug(ctx, ReleaseLimit)
 }
 
-// Report says what is in the drive now.
+// Report says which medium is in the drive now.
 func (m *mediumJob) Report(out *job.Outcome) {
 	was := m.Was[domain.Live]
 	if was == "" {
@@ -120,7 +120,7 @@ func (m *mediumJob) Report(out *job.Outcome) {
 	}
 	first := fmt.Sprintf("%s is in drive %s of %s", filepath.Base(m.ISO), m.Target, m.domain.Name)
 	if m.ISO == "" {
-		first = fmt.Sprintf("%s is out of drive %s of %s", filepath.Base(was), m.Target, m.domain.Name)
+		first = fmt.Sprintf("%s was ejected from drive %s of %s", filepath.Base(was), m.Target, m.domain.Name)
 	}
 	out.Messages = append(out.Messages, first)
 	if m.ISO != "" && was != "" {

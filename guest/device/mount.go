@@ -24,16 +24,16 @@ type mounting struct {
 	Made []string `json:"made,omitempty"`
 }
 
-// mountJob does and undoes the steps about one line of the guest's fstab.
+// mountJob has the steps for one line of the guest's fstab.
 type mountJob struct {
 	*domainjob.Job
 	*mounting
 	// save writes the mounting into the journal.
 	save func() error
-	// device is what the running guest calls the disk.
+	// device returns the name of the disk in the running guest.
 	device func() string
 	// file is the change of the fstab of a guest that is off; nil for a running
-	// one. content is what was made on a new disk.
+	// one. content is the content of a new disk.
 	file    *files.Change
 	content func() []plan.Content
 }
@@ -58,7 +58,7 @@ func (m *mountJob) addLine(ctx context.Context, _ plan.Step) error {
 	})
 }
 
-// removeLine restores the fstab byte for byte, or where it was changed by others since
+// removeLine restores the fstab byte for byte, or, if others have changed it since,
 // removes the line.
 func (m *mountJob) removeLine(ctx context.Context, _ plan.Step) error {
 	if m.file != nil || !m.Change.Known {
@@ -70,7 +70,7 @@ func (m *mountJob) removeLine(ctx context.Context, _ plan.Step) error {
 	return m.Fstab().Restore(ctx, m.Change, func(text []byte) ([]byte, error) { return fstab.Remove(text, m.Entry) })
 }
 
-// mount mounts by the new line.
+// mount mounts the file system of the new line.
 func (m *mountJob) mount(ctx context.Context, _ plan.Step) error {
 	return m.Inside().Mount(ctx, m.device(), m.Path, func(made []string) error {
 		m.Made = append(m.Made, made...)
@@ -87,13 +87,13 @@ func (m *mountJob) unmount(ctx context.Context, _ plan.Step) error {
 	return m.Inside().Unmount(ctx, m.device(), m.Path, m.Made)
 }
 
-// CheckMountPoint returns an error for a place where no disk can be mounted.
+// CheckMountPoint returns an error for a path at which no disk can be mounted.
 func CheckMountPoint(where string) error {
 	switch {
 	case !path.IsAbs(where) || path.Clean(where) != where || where == "/":
 		return fmt.Errorf("%q is not a mount point: it must be an absolute path below /, for example /data", where)
 	case strings.ContainsFunc(where, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return fmt.Errorf("%q has a control character in it", where)
+		return fmt.Errorf("%q contains a control character", where)
 	case slices.Contains([]string{"/proc", "/sys", "/dev", "/run", "/boot", "/etc", "/usr", "/bin", "/sbin", "/lib"}, where):
 		return fmt.Errorf("%s belongs to the system", where)
 	}

@@ -1,5 +1,5 @@
-// Package domainjob is what jobs on a domain have in common, whatever their kind: the
-// connection, the definition from before, and the guest's agent.
+// Package domainjob has what jobs on a domain have in common: the
+// connection, the original definition, and the guest's agent.
 package domainjob
 
 import (
@@ -41,7 +41,7 @@ func New(j *job.Job, d *domain.Domain) *Job { return &Job{Job: j, Domain: d, Mac
 // Guest returns how the job's domain is treated; nil for an image by itself.
 func (j *Job) Guest() *plan.Guest { return j.Target().Guest }
 
-// Inside acts in the running guest.
+// Inside returns the running guest, for changes through its agent.
 func (j *Job) Inside() *inside.Guest { return inside.New(j.Guest().Name, j.Machine) }
 
 // IsRunning reports whether the guest runs, so that its agent can act in it.
@@ -55,7 +55,7 @@ func (j *Job) IsRunning(ctx context.Context) (bool, error) {
 func (j *Job) CheckRunning(ctx context.Context) error {
 	running, err := j.IsRunning(ctx)
 	if err == nil && !running {
-		err = plan.Refuse(plan.DomainState, j.Guest().Name, "%s is off now, and its agent has to write its fstab", j.Guest().Name)
+		err = plan.Refuse(plan.DomainState, j.Guest().Name, "%s is off now, but its agent is needed to write its fstab", j.Guest().Name)
 	}
 	return err
 }
@@ -93,7 +93,7 @@ func (j *Job) SaveOriginal(ctx context.Context) error {
 	return j.SaveDefinition(OriginalXML, x)
 }
 
-// RestoreDefinition gives the domain its original definition, unless more than its
+// RestoreDefinition restores the domain's original definition, unless more than its
 // controllers differs: libvirt adds those, and leaves them.
 func (j *Job) RestoreDefinition(ctx context.Context) error {
 	original, err := j.LoadDefinition(OriginalXML)
@@ -105,19 +105,19 @@ func (j *Job) RestoreDefinition(ctx context.Context) error {
 		return err
 	}
 	if !now.Alike(original) {
-		j.Note("the definition of %s was edited meanwhile: all else stays as it is", j.Guest().Name)
+		j.Note("the definition of %s was edited meanwhile: the edits are kept", j.Guest().Name)
 		return nil
 	}
 	if err := j.Machine.Define(ctx, original); err != nil {
 		return err
 	}
 	if now, err = j.Machine.XML(ctx); err == nil && now != original {
-		err = fmt.Errorf("the definition of %s is not what it was; the one from before is %s in the job's directory", j.Guest().Name, OriginalXML)
+		err = fmt.Errorf("the definition of %s has changed; the original is %s in the job's directory", j.Guest().Name, OriginalXML)
 	}
 	return err
 }
 
-// Connect connects a job that is taken up again with its domain.
+// Connect connects a continued job to its domain.
 func (j *Job) Connect(ctx context.Context) error {
 	conn, err := domain.Connect(j.Guest().Connect)
 	if err != nil {
@@ -131,7 +131,7 @@ func (j *Job) Connect(ctx context.Context) error {
 	return nil
 }
 
-// Disconnect lets the domain go. Its storage pool learns of the volume's new size.
+// Disconnect releases the domain. It refreshes the storage pool of the disk's volume.
 func (j *Job) Disconnect() error {
 	if j.Domain == nil {
 		return nil
@@ -148,7 +148,7 @@ func (j *Job) Release() error {
 	return j.Domain.Close()
 }
 
-// refreshPool lets libvirt know the volume's new size. A pool that is busy learns of it
+// refreshPool makes libvirt read the volume's new size. A busy pool reads it
 // when it is refreshed next.
 func (j *Job) refreshPool() {
 	pool := j.Guest().Pool
@@ -158,6 +158,6 @@ func (j *Job) refreshPool() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := j.Domain.RefreshPool(ctx, pool); err != nil {
-		j.Note("cannot refresh the storage pool %s: %v (virsh pool-refresh does it)", pool, err)
+		j.Note("cannot refresh the storage pool %s: %v (run virsh pool-refresh)", pool, err)
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Close ends a job as it is: what it has done stays, and what is left to do or to take
-// back is left to a person, who is told. It needs nothing but the job's own directory, so
-// that a job can be ended whose domain, image, libvirt or kind is gone. None of the job's
-// files is deleted. A job whose journal cannot be read or written is set aside.
+// Close ends a job as it is: nothing is done or undone, and the outcome tells the user what is
+// left. It only uses the job's directory, so it also ends a job whose domain, image, libvirt
+// or kind no longer exists. It deletes none of the job's files. A job whose journal cannot be
+// read or written is set aside.
 func (e *Engine) Close(name string) (*Outcome, error) {
 	held, err := e.hold(name)
 	if _, refused := plan.IsRefusal(err); refused || errors.As(err, new(*journal.SchemaError)) {
@@ -29,7 +29,7 @@ func (e *Engine) Close(name string) (*Outcome, error) {
 		return e.setAside(held.ID, errors.Join(err, held.Close()))
 	}
 	j := e.open(held, header)
-	_ = j.openWork() // without it there is less to tell
+	_ = j.openWork() // without the work, the outcome has less information
 	if r := j.Record(); r.State.Ended() {
 		err := plan.Refuse(plan.JobState, j.id, "job %s has ended already: it is %s", j.id, r.State)
 		return nil, errors.Join(err, j.release())
@@ -42,20 +42,20 @@ func (e *Engine) Close(name string) (*Outcome, error) {
 	return out, err
 }
 
-// setAside closes a job whose journal cannot be told so.
+// setAside closes a job whose journal cannot be written.
 func (e *Engine) setAside(name string, cause error) (*Outcome, error) {
 	id, dir, err := e.Store.SetAside(name)
 	if err != nil {
 		return nil, errors.Join(cause, err)
 	}
 	return &Outcome{Job: id, State: journal.Closed, Messages: []string{
-		fmt.Sprintf("its journal is of no use any more: %v", cause),
+		fmt.Sprintf("its journal cannot be used any more: %v", cause),
 		"its directory is kept: " + dir,
 		"an overlay or saved bytes that it left have its name: *.virt-grow-" + id + "*",
 	}}, nil
 }
 
-// leaves returns what was done, and which files stay.
+// leaves returns what was done, and which files remain.
 func (j *Job) leaves() []string {
 	var lines []string
 	r := j.Record()
@@ -85,7 +85,7 @@ func (j *Job) details() Details {
 	return Details{}
 }
 
-// leftInside returns what a guest has still to run.
+// leftInside returns the commands that a guest has not run yet.
 func (j *Job) leftInside() []string {
 	lines := j.details().Inside
 	if len(lines) == 0 {

@@ -15,19 +15,19 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Options are how jobs are kept and watched, whatever their kind.
+// Options are the options of jobs of every kind.
 type Options struct {
 	Store journal.Store
-	// Emit is told of steps, Note of what goes on between them; may be nil.
+	// Emit receives the events of steps, Note messages between them; may be nil.
 	Emit func(apply.Event)
 	Note func(text string)
-	// Opened is told the job's name as soon as there is one, Listed the steps of
-	// work that has no course of its own, Planned the plan of work that makes one, before
-	// anything is done about it; may be nil.
+	// Opened receives the job's ID as soon as there is one, Listed the steps of work
+	// without a course, Planned the plan of work that makes one, before it is carried
+	// out; may be nil.
 	Opened  func(id string)
 	Listed  func([]plan.Step)
 	Planned func(*plan.Plan)
-	// Fault makes steps fail in tests, by name.
+	// Fault injects faults in tests, by the name of a point.
 	Fault func(ctx context.Context, point string) error
 	// Timings are how long steps took before; nil keeps none.
 	Timings *Timings
@@ -46,8 +46,8 @@ type Spec struct {
 	Locks  []string
 	Steps  []plan.Step
 	Agreed bool
-	// Open gives the job's data and its work. The job has a name and a directory by
-	// then, and its journal is empty.
+	// Open returns the job's data and its work. The job has an ID and a directory then,
+	// and its journal is empty.
 	Open func(*Job) (data any, w Work, err error)
 }
 
@@ -66,7 +66,7 @@ func (e *Engine) Run(ctx context.Context, s Spec) (out *Outcome, err error) {
 	return took(out, begun), err
 }
 
-// create makes a job that holds its disks.
+// create creates a job, and locks its disks.
 func (e *Engine) create(s Spec) (*Job, error) {
 	unlock, err := e.lockNew(s.Target.Path, s.Locks)
 	if err != nil {
@@ -95,7 +95,7 @@ func (j *Job) begin(open func(*Job) (any, Work, error)) error {
 	return j.writeHeader()
 }
 
-// open makes the Job of one that is held.
+// open returns the Job of a locked job.
 func (e *Engine) open(held *journal.Job, h Header) *Job {
 	j := &Job{id: held.ID, dir: held.Dir, header: h, engine: e, held: held, unlock: func() error { return nil }}
 	j.run = &apply.Run{Log: held.Log, Now: time.Now, Emit: j.emit, Fault: e.Fault}
@@ -113,7 +113,7 @@ func (j *Job) use(w Work) {
 	j.work, j.run.Handlers = w, w.Handlers()
 }
 
-// release lets the job, its disks and its connection go.
+// release releases the job, its disks and its connection.
 func (j *Job) release() error {
 	errs := []error{j.held.Close(), j.unlock()}
 	if w, ok := j.work.(Connected); ok && j.connected {
@@ -122,13 +122,13 @@ func (j *Job) release() error {
 	return errors.Join(errs...)
 }
 
-// Resume brings a job that was cut off to its end.
+// Resume finishes a job that was interrupted.
 func (e *Engine) Resume(ctx context.Context, name string) (*Outcome, error) {
 	return e.again(ctx, name, Resume)
 }
 
-// Accept commits a job that waits for a decision, and closes one of which nothing can be
-// taken back.
+// Accept commits a job that waits for a decision, and closes one that cannot be undone any
+// more.
 func (e *Engine) Accept(ctx context.Context, name string) (*Outcome, error) {
 	if s, err := e.Status(name); err == nil && slices.Contains(s.Actions, Close) {
 		return e.Close(name)
@@ -136,7 +136,7 @@ func (e *Engine) Accept(ctx context.Context, name string) (*Outcome, error) {
 	return e.again(ctx, name, Accept)
 }
 
-// Rollback takes back what a job has done.
+// Rollback undoes what a job has done.
 func (e *Engine) Rollback(ctx context.Context, name string) (*Outcome, error) {
 	return e.again(ctx, name, Rollback)
 }
@@ -176,7 +176,7 @@ func took(out *Outcome, begun time.Time) *Outcome {
 	return out
 }
 
-// reopen takes hold of a job that another process left.
+// reopen locks a job that another process left.
 func (e *Engine) reopen(name string) (*Job, error) {
 	held, err := e.hold(name)
 	if err != nil {
@@ -200,7 +200,7 @@ func (e *Engine) reopen(name string) (*Job, error) {
 func (e *Engine) hold(name string) (*journal.Job, error) {
 	held, err := e.Store.Hold(name)
 	if errors.Is(err, journal.ErrBusy) {
-		return nil, plan.Refuse(plan.JobActive, name, "job %s is being worked on by a running virt-grow", name)
+		return nil, plan.Refuse(plan.JobActive, name, "job %s is in use by a running virt-grow", name)
 	}
 	if errors.Is(err, journal.ErrNoJob) {
 		return nil, plan.Refuse(plan.NotFound, name, "%v", err)
@@ -225,8 +225,8 @@ func (j *Job) openWork() error {
 	return nil
 }
 
-// takeOver locks the job's disks, connects its work, and ends what a dead process of
-// the job left running.
+// takeOver locks the job's disks, connects its work, and ends the processes that an earlier
+// run left.
 func (j *Job) takeOver(ctx context.Context) (err error) {
 	if j.unlock, err = j.engine.lock(j.header.Target.Path, j.header.Locks); err != nil {
 		j.unlock = func() error { return nil }
@@ -241,7 +241,7 @@ func (j *Job) takeOver(ctx context.Context) (err error) {
 	return j.endLeftovers(ctx)
 }
 
-// patience is how long a left-over process may take to end when it is asked to.
+// patience is how long a process of an earlier run may take to end after SIGTERM.
 const patience = 5 * time.Second
 
 func (j *Job) endLeftovers(ctx context.Context) error {
@@ -270,7 +270,7 @@ func (j *Job) outcome(s journal.JobState) *Outcome {
 	return out
 }
 
-// refuse says why an action is not possible.
+// refuse returns the refusal of an action that is not possible.
 func (j *Job) refuse(a Action) error {
 	r := j.Record()
 	if w, ok := j.work.(Reasoned); ok {
@@ -288,7 +288,7 @@ func (j *Job) refuse(a Action) error {
 	return plan.Refuse(plan.JobState, j.id, text, j.id, r.State)
 }
 
-// forward runs the job towards its end, and undoes it when that fails.
+// forward runs the job to its end, and undoes it if that fails.
 func (j *Job) forward(ctx context.Context, a Action) (*Outcome, error) {
 	err := j.course(ctx, a)
 	_ = j.engine.Timings.Save() // an estimate is no reason to fail
@@ -304,7 +304,7 @@ func (j *Job) forward(ctx context.Context, a Action) (*Outcome, error) {
 	return out, nil
 }
 
-// course is the work's own, or the steps in their order.
+// course runs the work's own course, or the steps in their order.
 func (j *Job) course(ctx context.Context, a Action) error {
 	if w, ok := j.work.(Course); ok {
 		return w.Run(ctx, a)
@@ -321,8 +321,8 @@ func (j *Job) course(ctx context.Context, a Action) error {
 	return j.Enter(journal.Finished)
 }
 
-// undo is the work's own way back, or every step that was begun. It goes on when the
-// run was interrupted: that is the point of it.
+// undo undoes the work in its own way, or every step that was begun. It ignores an interrupt of
+// the run, which may be the reason for the undo.
 func (j *Job) undo(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	if w, ok := j.work.(Course); ok {
@@ -331,7 +331,7 @@ func (j *Job) undo(ctx context.Context) error {
 	return j.Undo(ctx, j.header.Steps)
 }
 
-// fail undoes the job after an error, where the work still offers that.
+// fail undoes the job after an error, if the work still offers that.
 func (j *Job) fail(ctx context.Context, cause error) error {
 	if err, ok := leavesJob(cause); ok {
 		return err
@@ -357,7 +357,7 @@ func (j *Job) failure(cause error) *Failure {
 	return &Failure{Err: cause, Job: j.id, Begun: true, Stepwise: !own}
 }
 
-// rollback takes the job back, as a person asked.
+// rollback undoes the job on the user's request.
 func (j *Job) rollback(ctx context.Context) (*Outcome, error) {
 	before := j.Record()
 	err := j.undo(ctx)
@@ -373,7 +373,7 @@ func (j *Job) rollback(ctx context.Context) (*Outcome, error) {
 	}
 	out := j.outcome(j.Record().State)
 	if !out.State.Ended() {
-		out.State = journal.RolledBack // which the journal could not be told
+		out.State = journal.RolledBack // although the journal could not be written
 	}
 	out.Changed = out.State == journal.RolledBack
 	if out.State == journal.Cancelled {

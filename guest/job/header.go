@@ -15,20 +15,20 @@ type Header struct {
 	// Kind names the kind in the engine's Kinds.
 	Kind   string      `json:"kind"`
 	Target plan.Target `json:"target"`
-	// Locks name every disk and domain that the job works on.
+	// Locks has every disk and domain that the job works on.
 	Locks []string `json:"locks"`
-	// Steps are known from the start, or since the plan was agreed to.
+	// Steps are known from the start, or since the plan was confirmed.
 	Steps []plan.Step `json:"steps,omitempty"`
-	// Agreed reports that nobody is to be asked any more.
+	// Agreed reports that no confirmation is needed any more.
 	Agreed bool `json:"agreed"`
-	// Data is what the kind has to know after a crash.
+	// Data is what the kind needs after a crash.
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
-// errNoHeader says that a job ended before its first entry was on disk.
+// errNoHeader reports that a job ended before its first entry was on disk.
 var errNoHeader = errors.New("the journal does not say what the job is for")
 
-// headerOf reads the header out of a journal's record.
+// headerOf reads the header in a journal's record.
 func headerOf(r journal.Record) (Header, error) {
 	var h Header
 	if len(r.Facts) == 0 {
@@ -38,8 +38,8 @@ func headerOf(r journal.Record) (Header, error) {
 	return h, err
 }
 
-// locksOf returns the locks that a journal names, whatever else it says: a job of another
-// version, or with a damaged journal, keeps its disks as well.
+// locksOf returns the locks in a journal, even if the journal has another schema or is damaged:
+// such a job also locks its disks.
 func locksOf(r journal.Record) []string {
 	var h struct {
 		Locks []string `json:"locks"`

@@ -8,9 +8,9 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 )
 
-// Hook runs a command of a person's own in the host's shell; "" is none.
+// Hook runs a command of the user in the host's shell; "" is none. Its environment has
 // VIRT_GROW_JOB, VIRT_GROW_PHASE, VIRT_GROW_IMAGE, VIRT_GROW_PLAN, VIRT_GROW_DOMAIN,
-// VIRT_GROW_DISK and VIRT_GROW_CONNECT in its environment tell it what for.
+// VIRT_GROW_DISK and VIRT_GROW_CONNECT.
 func (j *Job) Hook(ctx context.Context, phase, command string) error {
 	if command == "" {
 		return nil

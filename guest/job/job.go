@@ -15,28 +15,28 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Job is one job, as its kind sees it. One that is only looked at has a name and a
-// header; everything that writes is for a job that this process holds.
+// Job is one job, for its kind. A job that is only read has an ID and a header; methods that
+// write need a job that this process has locked.
 type Job struct {
 	id, dir string
 	header  Header
 	work    Work
 
 	engine *Engine
-	held   *journal.Job // nil in a job that is only looked at
+	held   *journal.Job // nil for a job that is only read
 	run    *apply.Run
 	unlock func() error
-	// connected reports that the work is to be disconnected in the end.
+	// connected reports that the work must be disconnected at the end.
 	connected bool
 }
 
-// ID returns the job's name.
+// ID returns the job's ID.
 func (j *Job) ID() string { return j.id }
 
 // Dir returns the job's directory, which only its owner can read.
 func (j *Job) Dir() string { return j.dir }
 
-// Header returns the job's header as it is now.
+// Header returns the job's present header.
 func (j *Job) Header() Header { return j.header }
 
 // Target returns what the job works on.
@@ -48,7 +48,7 @@ func (j *Job) Steps() []plan.Step { return j.header.Steps }
 // Load reads the kind's own data.
 func (j *Job) Load(into any) error { return json.Unmarshal(j.header.Data, into) }
 
-// Save writes the kind's own data into the journal.
+// Save writes the kind's own data to the journal.
 func (j *Job) Save(data any) error {
 	text, err := json.Marshal(data)
 	if err != nil {
@@ -58,7 +58,7 @@ func (j *Job) Save(data any) error {
 	return j.writeHeader()
 }
 
-// Agree writes the plan and its steps down: from here on the job goes by them.
+// Agree saves a confirmed plan and its steps, which the job carries out from here on.
 func (j *Job) Agree(p *plan.Plan) error {
 	var text bytes.Buffer
 	if err := p.Write(&text); err != nil {
@@ -74,7 +74,7 @@ func (j *Job) Agree(p *plan.Plan) error {
 	return j.log(journal.Entry{Kind: journal.Planned})
 }
 
-// Plan returns the plan that was agreed to; nil if none was.
+// Plan returns the confirmed plan; nil if there is none.
 func (j *Job) Plan() (*plan.Plan, error) {
 	if !j.Record().Planned {
 		return nil, nil
@@ -87,7 +87,7 @@ func (j *Job) Plan() (*plan.Plan, error) {
 	return plan.Read(f)
 }
 
-// PlanPath returns where Agree keeps the plan.
+// PlanPath returns the path of the saved plan.
 func (j *Job) PlanPath() string { return j.held.PlanPath() }
 
 func (j *Job) writeHeader() error {
@@ -103,7 +103,7 @@ func (j *Job) log(e journal.Entry) error {
 	return j.held.Log.Append(e)
 }
 
-// Record returns what the journal says now.
+// Record returns the present content of the journal.
 func (j *Job) Record() journal.Record { return journal.Replay(j.held.Log.Entries()) }
 
 // Begun reports whether a step was begun and not undone.
@@ -123,8 +123,8 @@ func (j *Job) Begins(id string) int {
 	return n
 }
 
-// Completed reports whether a step got to its end when it was last begun, even if it has
-// been undone since, or is being undone.
+// Completed reports whether a step was completed when it was last begun, even if it has been
+// undone since, or is being undone.
 func (j *Job) Completed(id string) bool {
 	done := false
 	for _, e := range j.held.Log.Entries() {
@@ -135,17 +135,17 @@ func (j *Job) Completed(id string) bool {
 	return done
 }
 
-// everDone reports whether any step got to its end, undone or not.
+// everDone reports whether any step was ever completed.
 func (j *Job) everDone() bool {
 	return slices.ContainsFunc(j.held.Log.Entries(), func(e journal.Entry) bool { return e.Kind == journal.Done })
 }
 
-// Enter writes down what the job as a whole is at.
+// Enter records a new state of the job.
 func (j *Job) Enter(s journal.JobState) error {
 	return j.log(journal.Entry{Kind: journal.State, Text: string(s)})
 }
 
-// NotBegun writes down that a step, which was begun, has done nothing.
+// NotBegun records that a step that was begun has done nothing.
 func (j *Job) NotBegun(id string) error {
 	return j.log(journal.Entry{Kind: journal.Undone, Step: id})
 }
@@ -158,8 +158,8 @@ func (j *Job) Forward(ctx context.Context, steps []plan.Step) error {
 	return j.run.Forward(ctx, steps, j.Record().Done)
 }
 
-// Undo undoes every step that was begun, last first, and enters the state rolled-back.
-// A journal that cannot be written is no reason to fail: everything is undone by then.
+// Undo undoes every step that was begun, in reverse order, and enters the state rolled-back. It
+// does not fail if only the journal cannot be written, because everything is undone then.
 func (j *Job) Undo(ctx context.Context, steps []plan.Step) error {
 	if err := j.run.Back(ctx, steps, j.Begun); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (j *Job) Undo(ctx context.Context, steps []plan.Step) error {
 	return nil
 }
 
-// Started writes a process into the journal. One that could not be written down is
+// Started records a process in the journal. A process that could not be recorded is
 // ended with the others at the end of this process; only a crash could leave it.
 func (j *Job) Started(p journal.Proc) {
 	if data, err := json.Marshal(p); err == nil {
@@ -178,14 +178,14 @@ func (j *Job) Started(p journal.Proc) {
 	}
 }
 
-// Note tells people what goes on between the steps.
+// Note shows a message to people.
 func (j *Job) Note(format string, args ...any) {
 	if j.engine.Note != nil {
 		j.engine.Note(fmt.Sprintf(format, args...))
 	}
 }
 
-// Progress tells how far a step is, in percent.
+// Progress reports the progress of a step, in percent.
 func (j *Job) Progress(s plan.Step, percent float64) {
 	j.emit(apply.Event{Phase: apply.Progress, Step: s, Percent: percent})
 }
@@ -197,7 +197,7 @@ func (j *Job) emit(e apply.Event) {
 	}
 }
 
-// Fault makes a point within a step fail, in tests.
+// Fault injects faults within a step, in tests.
 func (j *Job) Fault(ctx context.Context, point string) error {
 	if j.engine.Fault == nil {
 		return nil
@@ -205,7 +205,7 @@ func (j *Job) Fault(ctx context.Context, point string) error {
 	return j.engine.Fault(ctx, point)
 }
 
-// Timings returns how long steps took before; nil knows nothing.
+// Timings returns the timings of earlier steps; nil if there are none.
 func (j *Job) Timings() *Timings { return j.engine.Timings }
 
 // PathNextTo names a file of the job next to another one.
@@ -213,7 +213,7 @@ func (j *Job) PathNextTo(path, ending string) string {
 	return filepath.Join(filepath.Dir(path), filepath.Base(path)+".virt-grow-"+j.id+ending)
 }
 
-// forget deletes a job that has nothing to tell.
+// forget deletes a job without any information of interest.
 func (j *Job) forget() error { return os.RemoveAll(j.dir) }
 
 // may reports whether the work offers an action now.

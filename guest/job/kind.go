@@ -16,12 +16,12 @@ type Kinds map[string]Kind
 // nothing: jobs are opened to be listed, too.
 type Kind func(*Job) (Work, error)
 
-// Action is what can be done about a job that has not ended.
+// Action is an action on a job that has not ended.
 type Action string
 
-// The actions. Close ends a job as it is: nothing more is done or taken back.
+// The actions. Close ends a job as it is: nothing more is done or undone.
 const (
-	Start    Action = "start" // of a new job; Work.Actions never returns it
+	Start    Action = "start" // a new job; Work.Actions never returns it
 	Resume   Action = "resume"
 	Accept   Action = "accept"
 	Rollback Action = "rollback"
@@ -30,16 +30,16 @@ const (
 
 // Work is an open job of one kind.
 type Work interface {
-	// Handlers are what the kinds of step mean. Each may run again after a crash in
-	// its middle.
+	// Handlers returns the handlers of the steps. Each may run again after a crash in
+	// it.
 	Handlers() map[plan.StepKind]apply.Handler
-	// Actions returns what may be done now, best first. It is asked only about a job
+	// Actions returns the possible actions, the best first. It is called only for a job
 	// that has not ended.
 	Actions(journal.Record) []Action
-	// Describe says in plain words what the job is at. For "" the engine says it
-	// by the state and the actions. active reports that a process works on the job.
+	// Describe describes the state of the job in sentences. If it returns "", the engine
+	// describes the job by its state and actions. active reports that a process works on the job.
 	Describe(r journal.Record, active bool) string
-	// Report completes the outcome of a run that has brought the job forward.
+	// Report completes the outcome of a run that went forward.
 	Report(*Outcome)
 }
 
@@ -47,16 +47,16 @@ type Work interface {
 // is for work whose every step can be taken back until the end.
 type Stepwise struct{}
 
-// Actions are to go on or to go back.
+// Actions returns resume and rollback.
 func (Stepwise) Actions(journal.Record) []Action { return []Action{Resume, Rollback} }
 
-// Describe leaves it to the engine.
+// Describe returns "": the engine describes the job.
 func (Stepwise) Describe(journal.Record, bool) string { return "" }
 
-// Report has nothing to add.
+// Report adds nothing.
 func (Stepwise) Report(*Outcome) {}
 
-// Course is work that does not simply run its steps in their order.
+// Course is work that does not run its steps one by one.
 type Course interface {
 	// Run carries out Start, Resume, Accept or Rollback, and enters the states that
 	// it leads to. Rollback is also run after a failure; Job.Undo undoes the steps.
@@ -71,36 +71,36 @@ type Connected interface {
 	Disconnect() error
 }
 
-// Reasoned is work that knows why an action is none of those that it offers.
+// Reasoned is work that knows why an action is not possible.
 type Reasoned interface {
 	// WhyNot is a sentence about the job without a full stop: "job %s is …".
 	WhyNot(Action, journal.Record) string
 }
 
-// Failing is work that knows more about a failure than the engine does.
+// Failing is work that completes the description of a failure.
 type Failing interface {
-	// Failed completes a failure, after everything was undone that can be. before is
-	// what the journal said when it happened.
+	// Failed completes a failure, after everything possible was undone. before is
+	// the journal's record before the failure.
 	Failed(f *Failure, before journal.Record)
 }
 
-// Detailed is work that has more to show than its steps.
+// Detailed is work with details for its status.
 type Detailed interface {
 	Details() Details
 }
 
-// Details are what a status and a closed job tell of besides the steps.
+// Details are shown in a status and for a closed job, in addition to the steps.
 type Details struct {
 	OldSize, NewSize size.Bytes
 	// More are further disks that the job grows.
 	More []DiskGrowth
-	// Overlay and Undo are the job's files beside the image, Others the overlays of
+	// Overlay and Undo are the job's files next to the image, Others the overlays of
 	// the domain's other disks.
 	Overlay, Undo string
 	Others        []string
 	// Files are further files that the job may leave.
 	Files []string
-	// Inside are the commands that a guest has still to run.
+	// Inside are the commands that a guest has not run yet.
 	Inside []string
 }
 

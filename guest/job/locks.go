@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// lock keeps every other process of this program off the disks, until unlock is called.
+// lock locks the disks against other virt-grow processes, until unlock is called.
 func (e *Engine) lock(path string, locks []string) (unlock func() error, err error) {
 	var held []func() error
 	unlock = func() error {
@@ -21,7 +21,7 @@ func (e *Engine) lock(path string, locks []string) (unlock func() error, err err
 	for _, name := range locks {
 		release, err := e.Store.LockDisk(name)
 		if errors.Is(err, journal.ErrBusy) {
-			err = plan.Refuse(plan.Locked, path, "another virt-grow works on %s", path)
+			err = plan.Refuse(plan.Locked, path, "another virt-grow is working on %s", path)
 		}
 		if err != nil {
 			return nil, errors.Join(err, unlock())
@@ -31,7 +31,7 @@ func (e *Engine) lock(path string, locks []string) (unlock func() error, err err
 	return unlock, nil
 }
 
-// lockNew locks the disks of a new job, and refuses it when an unfinished job is on one
+// lockNew locks the disks of a new job, and refuses it if an unfinished job uses one
 // of them.
 func (e *Engine) lockNew(path string, locks []string) (unlock func() error, err error) {
 	if unlock, err = e.lock(path, locks); err != nil {

@@ -10,37 +10,37 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// Outcome is how a run ended that did not fail.
+// Outcome is the result of a run that did not fail.
 type Outcome struct {
 	Job     string
 	Changed bool
 	State   journal.JobState
 	Plan    *plan.Plan
 	Took    time.Duration
-	// ManualSteps are what is left to a person.
+	// ManualSteps are what the user still has to do.
 	ManualSteps []string
-	// Messages tell people what came of the job, Commands are those that a guest has
+	// Messages say what the job did, Commands are the commands that a guest has
 	// run for it.
 	Messages []string
 	Commands []live.CommandResult
 }
 
-// Failure is a run that did not reach its end.
+// Failure is the error of a run that failed.
 type Failure struct {
 	Err error
 	Job string
-	// Begun reports that something that was there before the job was being changed,
+	// Begun reports that the job has begun to change existing files or domains,
 	// Stopped that the guest was shut down for the job.
 	Begun, Stopped bool
 	// Stepwise reports that the status lists which of the job's steps are done.
 	Stepwise bool
-	// Forward reports that only resume goes on from here: nothing was undone.
+	// Forward reports that nothing was undone, and that only resume is possible.
 	Forward bool
 	// Restored reports that everything is as before, and was verified to be.
 	Restored bool
-	// Trivial reports that the job did nothing worth telling: it is forgotten.
+	// Trivial reports that the job did nothing of interest: its directory is deleted.
 	Trivial bool
-	// Undo is why it is not restored; nil if nothing was undone.
+	// Undo is the error of the undo; nil if nothing was undone.
 	Undo error
 }
 
@@ -53,15 +53,15 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Unchanged makes an error that leaves the job as it is: nothing is undone.
+// Unchanged returns an error that leaves the job in its state: nothing is undone.
 func Unchanged(err error) error { return &unchanged{err} }
 
 type unchanged struct{ error }
 
 func (u *unchanged) Unwrap() error { return u.error }
 
-// ForwardOnly makes an error after which nothing is undone, even if it could be: what the
-// job is for is done, and only what comes after it has failed.
+// ForwardOnly returns an error after which nothing is undone, even if that is possible: the
+// main work of the job is done, and only a later step has failed.
 func ForwardOnly(err error) error { return &forwardOnly{err} }
 
 type forwardOnly struct{ error }

@@ -9,26 +9,26 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Status is what is known of a job, whatever state it is in.
+// Status describes a job in any state.
 type Status struct {
 	ID     string
 	Header Header // as far as it can be read
 	Record journal.Record
 	// Active reports that a process works on the job now.
 	Active bool
-	// Actions are what may be done now, best first; none of a job that is active or
+	// Actions are the possible actions, the best first; none for a job that is active or
 	// has ended.
 	Actions []Action
-	// Text says in plain words what the job is at.
+	// Text describes the state of the job in sentences.
 	Text    string
 	Details Details
-	// Processes are those that the job started and that still run.
+	// Processes are the processes that the job started and that still run.
 	Processes []journal.Proc
-	// Err says why the journal cannot be read.
+	// Err is why the journal cannot be read.
 	Err error
 }
 
-// Status reads one job, without taking hold of it. A journal that cannot be read is not
+// Status reads one job, without locking it. A journal that cannot be read is not
 // an error, but a status.
 func (e *Engine) Status(name string) (Status, error) {
 	listed, err := e.Store.Read(name)

@@ -15,8 +15,8 @@ import (
 )
 
 // Timings are how long each kind of step took on this host, for the next plan's
-// estimate. A host without any goes by the planner's own figures. A nil *Timings
-// knows nothing and keeps nothing.
+// estimate. A host without timings uses the planner's own figures. A nil *Timings
+// has no timings and stores none.
 type Timings struct {
 	path string
 	mu   sync.Mutex
@@ -30,8 +30,8 @@ type Timings struct {
 // manyFiles is from how many files on the time of a step tells how long a file takes.
 const manyFiles = 20000
 
-// LoadTimings reads the timings kept in a state directory. What cannot be read is
-// taken for none: an estimate is no reason to fail.
+// LoadTimings reads the timings in a state directory. A file that cannot be read is
+// ignored: estimates are not essential.
 func LoadTimings(dir string) *Timings {
 	t := &Timings{path: filepath.Join(dir, "rates.json"), Seconds: map[string]float64{}}
 	if data, err := os.ReadFile(t.path); err == nil {
@@ -46,7 +46,7 @@ func LoadTimings(dir string) *Timings {
 	return t
 }
 
-// timingKey names what a step's time depends on.
+// timingKey returns the key for the properties that a step's time depends on.
 func timingKey(g *plan.Guest, s plan.Step) string {
 	switch s.Kind {
 	case plan.StepShutdown, plan.StepStart, plan.StepExtend, plan.StepHealth, plan.StepPivot, plan.StepStop:
@@ -68,7 +68,7 @@ func timingKey(g *plan.Guest, s plan.Step) string {
 // an upper limit is known: what another partition took says nothing about it.
 func byBytes(s plan.Step) bool { return s.Bytes > 0 }
 
-// Tune replaces a plan's estimates by what was measured.
+// Tune replaces a plan's estimates with measured times.
 func (t *Timings) Tune(p *plan.Plan) {
 	if t == nil {
 		return
@@ -96,7 +96,7 @@ func (t *Timings) of(key string, s plan.Step) (base, perFile float64) {
 	return base, perFile
 }
 
-// Learn adds a finished step's time: the mean gives the newest the most weight.
+// Learn adds the time of a finished step; the newest time has the most weight in the mean.
 func (t *Timings) Learn(g *plan.Guest, e apply.Event) {
 	if t == nil || e.Phase != apply.Finished || byBytes(e.Step) {
 		return
@@ -119,7 +119,7 @@ func learn(means map[string]float64, key string, now float64) {
 	means[key] = now
 }
 
-// Save keeps the timings for the next run.
+// Save stores the timings for the next run.
 func (t *Timings) Save() error {
 	if t == nil {
 		return nil
