@@ -33,7 +33,6 @@ const wholeSize = 4 * size.MiB
 type realImage struct {
 	disk    *disk.Disk
 	content plan.Content
-	changed []byte // what is written into the overlay, at 1 MiB
 }
 
 func newRealImage(t *testing.T) *realImage {
