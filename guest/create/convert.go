@@ -22,7 +22,7 @@ const KindConversion = "disk-convert"
 // Formats are those that an image can be converted from and to.
 var Formats = []string{"raw", "qcow2", "vmdk", "vhdx", "vdi"}
 
-// ConvertOptions are a conversion's.
+// ConvertOptions are the options of a conversion.
 type ConvertOptions struct {
 	// From is the source's format; "" goes by its name, for qcow2 and raw alone.
 	From string
@@ -36,7 +36,7 @@ type Libvirt interface {
 	Users(ctx context.Context, but string) ([]domain.User, error)
 }
 
-// conversion is what a job that converts an image has to know.
+// conversion is the data of a job that converts an image.
 type conversion struct {
 	Source string        `json:"source"`
 	From   string        `json:"from"`
@@ -48,8 +48,8 @@ func (c *conversion) copy(j *job.Job) block.Copy {
 	return block.Copy{Source: c.Source, From: c.From, Target: c.File.Temp(newDir(j, c.File.Path)), To: c.File.Format}
 }
 
-// Convert copies an image, with what lies below it, into a new one of another
-// format, and compares the two before the new one gets its name.
+// Convert copies an image, including its backing files, into a new image of another format,
+// and compares the two before the new image gets its name.
 func Convert(ctx context.Context, source, target string, q ConvertOptions, o job.Options) (*job.Outcome, error) {
 	img, err := openSource(ctx, source, q)
 	if err != nil {
@@ -77,7 +77,7 @@ func Convert(ctx context.Context, source, target string, q ConvertOptions, o job
 	})
 }
 
-// openSource finds the image, and refuses one that somebody writes to.
+// openSource opens the image, and refuses one that is in use.
 func openSource(ctx context.Context, path string, q ConvertOptions) (*image.Image, error) {
 	img, err := image.Locate(path)
 	if err != nil {
@@ -124,7 +124,7 @@ func checkNotRunning(ctx context.Context, path string, l Libvirt) error {
 	return disk.CheckNotRunning(ctx, users, path)
 }
 
-// checkRoom refuses when the copy would not fit.
+// checkRoom refuses if there is not enough space for the copy.
 func (c *conversion) checkRoom(ctx context.Context) error {
 	need, err := block.Copy{Source: c.Source, From: c.From, To: c.File.Format}.Needs(ctx)
 	if err != nil {
@@ -154,7 +154,7 @@ func OpenConversion(j *job.Job) (job.Work, error) {
 	return w, j.Load(w.conversion)
 }
 
-// Handlers copy, compare, and publish.
+// Handlers returns the handlers that copy, compare and rename.
 func (w *converting) Handlers() map[plan.StepKind]apply.Handler {
 	return map[plan.StepKind]apply.Handler{
 		plan.StepCopy:    {Do: w.make, Undo: w.discard},
@@ -163,12 +163,12 @@ func (w *converting) Handlers() map[plan.StepKind]apply.Handler {
 	}
 }
 
-// Failed knows that nothing was touched that was there before.
+// Failed reports that no existing file was changed.
 func (w *converting) Failed(f *job.Failure, _ journal.Record) { f.Begun = false }
 
 func (w *converting) dir() string { return newDir(w.job, w.File.Path) }
 
-// make copies, from the beginning.
+// make makes the copy from the beginning.
 func (w *converting) make(ctx context.Context, s plan.Step) error {
 	if err := w.File.Begin(w.dir()); err != nil {
 		return err
@@ -188,10 +188,10 @@ func (w *converting) publish(context.Context, plan.Step) error {
 
 func (w *converting) unpublish(ctx context.Context, _ plan.Step) error { return w.File.Unpublish(ctx) }
 
-// Report says what the copy is, and takes.
+// Report describes the copy and its size.
 func (w *converting) Report(out *job.Outcome) {
 	out.Messages = []string{w.File.Path + " is a copy of " + w.Source + " as " + w.File.Format}
 	if taken, err := block.Allocated(w.File.Path); err == nil {
-		out.Messages = append(out.Messages, fmt.Sprintf("%s of disk, %s on this host; compared, and the same", w.Size, taken))
+		out.Messages = append(out.Messages, fmt.Sprintf("%s of disk, %s on this host; the copy equals the source", w.Size, taken))
 	}
 }

@@ -1,6 +1,6 @@
-// Package create has the kinds of job that create an image: a new one with what is inside,
-// and a copy of another one in another format. An image is made in a directory of the job,
-// and renamed to its place when it is complete, so that nothing from before is touched.
+// Package create has the kinds of job that create an image: a new image with its content, or a
+// copy of an image in another format. The image is made in a directory of the job, and renamed
+// to its place when it is complete, so that no existing file is changed.
 package create
 
 import (
@@ -23,29 +23,29 @@ import (
 // KindDisk names the kind of job that creates an image.
 const KindDisk = "disk-create"
 
-// Tools are what formatting an image takes: how an appliance is started, and the
-// inspection cache, which may be nil.
+// Tools are needed to create the content of an image: the options for starting an appliance,
+// and the inspection cache, which may be nil.
 type Tools struct {
 	Session session.Options
 	Cache   *session.Cache
-	// fill makes what is inside an image; nil is an appliance. Tests have another.
+	// fill creates the content of an image; nil uses an appliance. Tests replace it.
 	fill func(ctx context.Context, j *job.Job, path string, d plan.NewDisk) (*plan.Layout, error)
 }
 
-// Image is the data of a job that creates an image. It may be a part of another job's.
+// Image is the data of a job that creates an image. It may be a part of another job's data.
 type Image struct {
 	Disk plan.NewDisk  `json:"disk"`
 	File image.NewFile `json:"file"`
-	// Content is the file system that was made.
+	// Content is the file system that was created.
 	Content plan.Content `json:"content,omitzero"`
 
 	layout *plan.Layout // with the file system, if this process has made it
 }
 
-// newSector is the sector size that a new disk is made for.
+// newSector is the sector size of a new disk.
 const newSector = 512
 
-// Disk creates an image as a new job. It is there whole, or not at all.
+// Disk creates an image in a new job. After a failure, there is no image.
 func Disk(ctx context.Context, d plan.NewDisk, o job.Options, tools Tools) (*job.Outcome, error) {
 	c, locks, err := New(d)
 	if err != nil {
@@ -61,7 +61,7 @@ func Disk(ctx context.Context, d plan.NewDisk, o job.Options, tools Tools) (*job
 	})
 }
 
-// New refuses what would not work, and names what a job that creates the image locks.
+// New refuses an image that cannot be created, and returns the locks of the job.
 func New(d plan.NewDisk) (c *Image, locks []string, err error) {
 	if d.Path, err = image.CheckNewPath(d.Path); err != nil {
 		return nil, nil, err
@@ -77,9 +77,8 @@ func New(d plan.NewDisk) (c *Image, locks []string, err error) {
 	return c, []string{lock}, err
 }
 
-// newNeeds is about what a new image takes: all of its size if that is allocated,
-// else its own tables (8 bytes for each cluster of 64 KiB in qcow2) and what a
-// mkfs writes.
+// newNeeds estimates the space for a new image: its whole size if that is allocated, else its
+// own tables (8 bytes for each cluster of 64 KiB in qcow2) and what mkfs writes.
 func newNeeds(d plan.NewDisk) size.Bytes {
 	need := size.MiB
 	switch d.Prealloc {
@@ -94,7 +93,7 @@ func newNeeds(d plan.NewDisk) size.Bytes {
 	return need
 }
 
-// diskWork is the work of a job that does nothing but create an image.
+// diskWork is the work of a job that only creates an image.
 type diskWork struct {
 	job.Stepwise
 	*Image
@@ -118,12 +117,12 @@ func (w *diskWork) Handlers() map[plan.StepKind]apply.Handler {
 // Report says what was created.
 func (w *diskWork) Report(out *job.Outcome) { out.Messages = w.Messages() }
 
-// Failed knows that nothing from before was touched.
+// Failed reports that no existing file was changed.
 func (w *diskWork) Failed(f *job.Failure, _ journal.Record) { f.Begun = false }
 
 // Messages say what was created.
 func (c *Image) Messages() []string {
-	lines := []string{fmt.Sprintf("%s is made: %s, %s (%d bytes)", c.Disk.Path, c.Disk.Format, c.Disk.Size, int64(c.Disk.Size))}
+	lines := []string{fmt.Sprintf("%s is created: %s, %s (%d bytes)", c.Disk.Path, c.Disk.Format, c.Disk.Size, int64(c.Disk.Size))}
 	if c.Disk.FS == "" {
 		return lines
 	}
@@ -134,7 +133,8 @@ func (c *Image) Messages() []string {
 	return lines
 }
 
-// Handlers returns what the steps of Disk.Steps mean. save writes the image into the journal.
+// Handlers returns the handlers for the steps of Disk.Steps. save writes the image to the
+// journal.
 func (c *Image) Handlers(j *job.Job, tools Tools, save func() error) map[plan.StepKind]apply.Handler {
 	drop := func(context.Context, plan.Step) error { return c.File.Discard(c.dir(j)) }
 	return map[plan.StepKind]apply.Handler{
@@ -147,7 +147,7 @@ func (c *Image) Handlers(j *job.Job, tools Tools, save func() error) map[plan.St
 	}
 }
 
-// publish moves it to its place, and keeps what is inside for the next inspection.
+// publish moves the image to its place, and adds its layout to the inspection cache.
 func (c *Image) publish(j *job.Job, cache *session.Cache, save func() error) error {
 	err := c.File.Publish(c.dir(j), save)
 	if err == nil && c.layout != nil {
@@ -156,7 +156,7 @@ func (c *Image) publish(j *job.Job, cache *session.Cache, save func() error) err
 	return err
 }
 
-// create makes the empty image, anew if need be.
+// create creates the empty image, and replaces one that an earlier run left.
 func (c *Image) create(ctx context.Context, j *job.Job) error {
 	if err := c.File.Begin(c.dir(j)); err != nil {
 		return err
@@ -164,10 +164,10 @@ func (c *Image) create(ctx context.Context, j *job.Job) error {
 	return block.CreateImage(ctx, watch(j, plan.Step{}), c.File.Temp(c.dir(j)), c.Disk.Format, c.Disk.Size, c.Disk.Prealloc)
 }
 
-// format makes what is inside.
+// format creates the content.
 func (c *Image) format(ctx context.Context, j *job.Job, step plan.Step, tools Tools, save func() error) (err error) {
 	if j.Begins(step.ID()) > 1 {
-		// What is in it may be half of anything.
+		// The image may have half of its content.
 		if err := c.create(ctx, j); err != nil {
 			return err
 		}
@@ -190,7 +190,7 @@ func (c *Image) format(ctx context.Context, j *job.Job, step plan.Step, tools To
 	return save()
 }
 
-// fillInAppliance makes what is inside the image at path, and returns its layout.
+// fillInAppliance creates the content of the image at path, and returns its layout.
 func (t Tools) fillInAppliance(ctx context.Context, j *job.Job, path string, d plan.NewDisk) (_ *plan.Layout, err error) {
 	j.Note("starting the appliance")
 	t.Session.Started = j.Started
@@ -210,14 +210,14 @@ func (t Tools) fillInAppliance(ctx context.Context, j *job.Job, path string, d p
 	return layout, s.Detach(ctx)
 }
 
-// dir returns the temporary directory that the image is made in.
+// dir returns the temporary directory in which the image is made.
 func (c *Image) dir(j *job.Job) string { return newDir(j, c.File.Path) }
 
 // newDir returns the temporary directory of a file that a job creates.
 func newDir(j *job.Job, path string) string { return j.PathNextTo(path, ".new") }
 
-// watch has a program noted down, so that it is found again, and its progress told
-// as the step's.
+// watch records a program in the journal, so that it is found after a crash, and reports its
+// progress as that of the step.
 func watch(j *job.Job, s plan.Step) block.Watch {
 	w := block.Watch{Started: j.Started}
 	if s.Kind != "" {

@@ -19,7 +19,7 @@ type Disk struct {
 	*image.Image
 	// Domain is nil for an image by itself.
 	Domain *domain.Domain
-	// Status is the domain's when the disk was opened, Def the disk in its
+	// Status is the domain's status when the disk was opened, Def the disk in its
 	// definition.
 	Status domain.Status
 	Def    domain.Disk
@@ -28,15 +28,15 @@ type Disk struct {
 	More []*Disk
 }
 
-// All are the disk and those that are changed with it.
+// All returns the disk and those that are changed with it.
 func (d *Disk) All() []*Disk { return append([]*Disk{d}, d.More...) }
 
-// Edits reports whether the disk with that target is one of those.
+// Edits reports whether a target is that of a disk that is changed.
 func (d *Disk) Edits(target string) bool {
 	return slices.ContainsFunc(d.All(), func(each *Disk) bool { return each.Def.Target == target })
 }
 
-// Join has the disk changed together with other disks of its domain.
+// Join makes the disk change together with other disks of its domain.
 func (d *Disk) Join(more ...*Disk) {
 	for _, m := range more {
 		t := m.Image.Target
@@ -102,14 +102,14 @@ func (d *Disk) target() plan.Target {
 	return t
 }
 
-// Set is all disks of one guest: its file tree is spread over them. An image by
+// Set has all disks of one guest, which together contain its file tree. An image by
 // itself is a guest with one disk.
 type Set struct {
 	// Name is the domain's, or the path of the image; UUID is the domain's.
 	Name, UUID string
 	// Running reports that the guest writes to the disks while they are read.
 	Running bool
-	// Notes are what a person should know.
+	// Notes are for people.
 	Notes []string
 	Disks []*Disk
 

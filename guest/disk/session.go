@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// StartSession boots an appliance on throw-away overlays of all disks.
+// StartSession starts an appliance on temporary overlays of all disks.
 func (s *Set) StartSession(ctx context.Context, o session.Options) (*session.Session, error) {
 	var sources []session.Source
 	for _, d := range s.Disks {
@@ -21,7 +21,7 @@ func (s *Set) StartSession(ctx context.Context, o session.Options) (*session.Ses
 	return session.StartReadOnly(ctx, sources, o)
 }
 
-// Sources are the disk and those that are changed with it. A disk alone has no name.
+// Sources returns the disk and those that are changed with it. A single disk has no name.
 func (d *Disk) Sources() []session.Source {
 	var sources []session.Source
 	for i, img := range d.Target.Images() {
@@ -30,7 +30,7 @@ func (d *Disk) Sources() []session.Source {
 	return sources
 }
 
-// StartWithOthers boots an appliance on throw-away overlays of the disk and of all other
+// StartWithOthers starts an appliance on temporary overlays of the disk and of all other
 // disks of its domain that can be read, and returns their sizes. The session is nil if
 // there are no others.
 func (d *Disk) StartWithOthers(ctx context.Context, o session.Options) (*session.Session, []size.Bytes, error) {

@@ -24,42 +24,41 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Change is a change of files inside a guest that is off. It is the whole of a job of
-// KindEdit or KindCopyIn, and a part of other jobs. It is prepared by a Session, while
-// nothing is changed yet, and is data of its job.
+// Change is a change of files inside a guest that is off. It is all the work of a job of
+// KindEdit or KindCopyIn, or a part of the work of other jobs. A Session prepares it without
+// changing anything. It is stored in the data of its job.
 //
-// The job has steps among its own and handlers among its own: they write the files
-// into fresh overlays of the disks concerned, save what the commit overwrites, commit
-// disk by disk, and clean up. Until the clean-up everything can be taken back.
+// The job includes the steps and handlers of the change: they write the files into new overlays
+// of the disks, save the bytes that the commit overwrites, commit disk by disk, and clean up.
+// Until the clean-up, everything can be undone.
 type Change struct {
-	// Drives are all disks of the guest, so that devices have the same names again.
+	// Drives are all disks of the guest, so that devices keep their names.
 	Drives []drive         `json:"drives"`
 	Place  appliance.Place `json:"place"`
 	Files  []File          `json:"files"`
-	// Scratch is the directory for overlays; "" is each image's own. SessionDir is that
-	// of the session that the change was prepared in: a crash leaves it behind.
+	// Scratch is the directory for overlays; "" is the directory of each image. SessionDir
+	// is the directory of the session that prepared the change, which a crash leaves.
 	Scratch    string `json:"scratch,omitempty"`
 	SessionDir string `json:"session_dir,omitempty"`
 }
 
-// File is a file's content to be: a text, or a file of the host.
+// File is the new content of a file: a text, or a file of the host.
 type File struct {
 	appliance.Change
-	// Name is its path in the guest, as it was given.
+	// Name is its path in the guest, as the user gave it.
 	Name  string      `json:"name"`
 	Text  []byte      `json:"text,omitempty"`
 	From  string      `json:"from,omitempty"`
 	Stamp image.Stamp `json:"stamp,omitzero"`
 }
 
-// editLimit is how large a file can be to be edited: it becomes a part of the
+// editLimit is the largest size of a file that can be edited: the text is stored in the
 // journal.
 const editLimit = size.MiB
 
-// EditText reads a file of the guest and has change make the text that it is to get;
-// nil when that is the same. A path's links are followed within the guest. The
-// appliance stays: a job that takes the session over carries the change out without
-// booting another one.
+// EditText reads a file of the guest and calls change for its new text; it returns nil if the
+// text does not change. Links in the path are followed within the guest. The appliance keeps
+// running: the job that takes over the session uses it for the change.
 func (s *Session) EditText(ctx context.Context, path string, change func([]byte) ([]byte, error)) (*Change, error) {
 	place, e, err := s.tree.Locate(ctx, path)
 	if err != nil {
@@ -69,7 +68,7 @@ func (s *Session) EditText(ctx context.Context, path string, change func([]byte)
 		return nil, err
 	}
 	if e.IsFile() && e.Size > editLimit {
-		return nil, plan.Refuse(plan.NotAFile, path, "%s has %s: up to %s can be edited", path, e.Size, editLimit)
+		return nil, plan.Refuse(plan.NotAFile, path, "%s has %s: only files of up to %s can be edited", path, e.Size, editLimit)
 	}
 	var old bytes.Buffer
 	if err := s.tree.Read(ctx, path, &old); err != nil {
@@ -80,13 +79,13 @@ func (s *Session) EditText(ctx context.Context, path string, change func([]byte)
 		return nil, err
 	}
 	if size.Bytes(len(text)) > editLimit {
-		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: up to %s can be edited", path, size.Bytes(len(text)), editLimit)
+		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: only files of up to %s can be edited", path, size.Bytes(len(text)), editLimit)
 	}
 	file := File{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
 	return &Change{Drives: s.drives(), Place: place, Files: []File{file}, SessionDir: s.Dir()}, nil
 }
 
-// SetText changes the text that the file is to have.
+// SetText changes the new text of the file.
 func (f *File) SetText(text []byte) { f.Text, f.Is = text, sum(text) }
 
 func sum(text []byte) string {
@@ -94,7 +93,7 @@ func sum(text []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// Steps returns what a job does for the change, in order.
+// Steps returns the steps of a job for the change.
 func (c *Change) Steps() []plan.Step {
 	var names []string
 	for _, f := range c.Files {
@@ -106,25 +105,25 @@ func (c *Change) Steps() []plan.Step {
 	}
 	steps := []plan.Step{{Kind: plan.StepWrite, Summary: fmt.Sprintf("write %s (on %s) into an overlay, and read it back", what, c.Place.Device)}}
 	for _, i := range c.Place.Disks {
-		steps = append(steps, plan.Step{Kind: plan.StepUndo, Device: c.Drives[i].Target, Summary: "save what the commit will overwrite in " + c.Drives[i].Path})
+		steps = append(steps, plan.Step{Kind: plan.StepUndo, Device: c.Drives[i].Target, Summary: "save the bytes that the commit will overwrite in " + c.Drives[i].Path})
 	}
 	for _, i := range c.Place.Disks {
-		steps = append(steps, plan.Step{Kind: plan.StepCommit, Device: c.Drives[i].Target, Summary: "write the overlay into " + c.Drives[i].Path})
+		steps = append(steps, plan.Step{Kind: plan.StepCommit, Device: c.Drives[i].Target, Summary: "commit the overlay into " + c.Drives[i].Path})
 	}
 	return append(steps, plan.Step{Kind: plan.StepClean, Summary: "delete the overlay and the saved bytes"})
 }
 
-// Job is the job that a change is a part of, and how it gets an appliance.
+// Job is the job of a change, and how it gets an appliance.
 type Job struct {
 	*job.Job
 	// prepared is the session that the change was prepared in; nil if there is none.
 	prepared editSession
-	// boot boots an appliance on overlays, one for each drive; "" leaves a drive empty.
+	// boot starts an appliance on overlays, one for each drive; "" leaves a drive empty.
 	boot func(ctx context.Context, c *Change, overlays []string) (editSession, error)
 }
 
-// NewJob has a job use the session that its change was prepared in, if that is not nil,
-// and otherwise start one.
+// NewJob returns the job of a change. The job uses the session that prepared the change, if it
+// is not nil, and otherwise starts one.
 func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
 	made := &Job{Job: j}
 	if prepared != nil {
@@ -136,12 +135,12 @@ func NewJob(j *job.Job, o session.Options, prepared *session.Session) *Job {
 	return made
 }
 
-// Handlers returns what these steps mean in a job. Each can be run again after a crash in
-// its middle.
+// Handlers returns the handlers of these steps in a job. Each can run again after a crash in
+// it.
 func (c *Change) Handlers(j *Job) map[plan.StepKind]apply.Handler {
 	images := c.disks(j).Images()
 	h := images.Handlers()
-	delete(h, plan.StepOverlay) // StepWrite makes the overlays
+	delete(h, plan.StepOverlay) // StepWrite creates the overlays
 	save := h[plan.StepUndo].Do
 	h[plan.StepUndo] = apply.Handler{
 		Do: func(ctx context.Context, s plan.Step) error {
@@ -163,8 +162,8 @@ func (c *Change) Handlers(j *Job) map[plan.StepKind]apply.Handler {
 	return h
 }
 
-// Actions are both ways until the clean-up, which deletes what the way back needs. A job
-// without a change of files can always go back.
+// Actions returns resume and rollback until the clean-up, which deletes the undo files. A job
+// without a change of files can always be rolled back.
 func (c *Change) Actions(r journal.Record) []job.Action {
 	if c != nil && job.Begun(r, string(plan.StepClean)) {
 		return []job.Action{job.Resume, job.Close}
@@ -180,7 +179,7 @@ func (c *Change) Details(j *Job) job.Details {
 	return job.Details{Files: c.disks(j).Paths()}
 }
 
-// disks returns the disks that the file system lies on.
+// disks returns the disks that contain the file system.
 func (c *Change) disks(j *Job) overlay.Set {
 	var disks overlay.Set
 	for _, i := range c.Place.Disks {
@@ -194,20 +193,19 @@ func (c *Change) disks(j *Job) overlay.Set {
 func (c *Change) overlay(j *Job, d drive) block.Overlay {
 	near, ending := d.Path, ""
 	if d.Block {
-		near = filepath.Join(j.Dir(), filepath.Base(d.Path)) // /dev is no place for files
+		near = filepath.Join(j.Dir(), filepath.Base(d.Path)) // files must not be created in /dev
 	}
 	if c.Scratch != "" {
 		near = filepath.Join(c.Scratch, filepath.Base(d.Path))
 	}
 	if d.Target != "" {
-		ending = "." + d.Target // two disks may have one name, in two folders
+		ending = "." + d.Target // two images may have the same name in different directories
 	}
 	return block.Overlay{Image: d.Path, Format: d.Format,
 		Path: j.PathNextTo(near, ending+".qcow2"), Undo: j.PathNextTo(near, ending+".undo.qcow2")}
 }
 
-// write makes the overlays, whatever is left of others, and changes the files in
-// them.
+// write creates the overlays, also if an earlier run left some, and changes the files in them.
 func (c *Change) write(ctx context.Context, j *Job) error {
 	overlays := make([]string, len(c.Drives))
 	var written size.Bytes
@@ -237,8 +235,8 @@ func (c *Change) write(ctx context.Context, j *Job) error {
 	return c.disks(j).Sync()
 }
 
-// writeInto changes the files in the appliance the change was prepared in, or in one
-// of its own.
+// writeInto changes the files, in the appliance in which the change was prepared, or in a new
+// one.
 func (j *Job) writeInto(ctx context.Context, c *Change, overlays []string) error {
 	s, err := j.attach(ctx, c, overlays)
 	if err != nil {
@@ -285,8 +283,9 @@ func (c *Change) changes() []appliance.Change {
 
 func (c *Change) textDir(j *Job) string { return filepath.Join(j.Dir(), "texts") }
 
-// texts puts every new content where the appliance's library can read it, by its
-// path in the guest. A file of the host has to be the one that was copied from first.
+// texts writes every new content to a file that libguestfs can read, and returns the files by
+// the path in the guest. It refuses a file of the host that has changed since the change was
+// prepared.
 func (c *Change) texts(j *Job) (map[string]string, error) {
 	if err := os.MkdirAll(c.textDir(j), 0o700); err != nil {
 		return nil, err
@@ -305,15 +304,15 @@ func (c *Change) texts(j *Job) (map[string]string, error) {
 			return nil, err
 		}
 		if now != f.Stamp {
-			return nil, plan.Refuse(plan.StalePlan, f.From, "%s has changed since it was to be copied", f.From)
+			return nil, plan.Refuse(plan.StalePlan, f.From, "%s has changed since the copy was prepared", f.From)
 		}
 		where[f.Path] = f.From
 	}
 	return where, nil
 }
 
-// checkUnwritten returns a refusal if somebody wrote to the step's disk since the change
-// was prepared.
+// checkUnwritten returns a refusal if the step's disk was written to since the change was
+// prepared.
 func (c *Change) checkUnwritten(s plan.Step) error {
 	for _, i := range c.Place.Disks {
 		d := c.Drives[i]
@@ -322,15 +321,15 @@ func (c *Change) checkUnwritten(s plan.Step) error {
 		}
 		now, err := image.StampOf(d.Path)
 		if err == nil && now != d.Stamp {
-			err = plan.Refuse(plan.ImageChanged, d.Path, "somebody else wrote to %s since the change was prepared", d.Path)
+			err = plan.Refuse(plan.ImageChanged, d.Path, "another program has written to %s since the change was prepared", d.Path)
 		}
 		return err
 	}
 	return nil
 }
 
-// dropOwn deletes what the change needs besides the overlays: texts, and the directories
-// of sessions.
+// dropOwn deletes the files of the change besides the overlays: texts, and the directories of
+// sessions.
 func (c *Change) dropOwn(j *Job) error {
 	errs := []error{os.RemoveAll(c.textDir(j))}
 	if c.SessionDir != "" {
@@ -342,7 +341,7 @@ func (c *Change) dropOwn(j *Job) error {
 	return errors.Join(errs...)
 }
 
-// Locks name the disks that are changed.
+// Locks returns the locks of the disks that are changed.
 func (c *Change) Locks() []string {
 	var locks []string
 	for _, i := range c.Place.Disks {

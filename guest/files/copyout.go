@@ -16,20 +16,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// Copied is what came of one path that was copied out.
+// Copied is the result for one path that was copied out.
 type Copied struct {
-	// Path is where the file or directory is in the guest.
+	// Path is the path of the file or directory in the guest.
 	Path string `json:"path"`
-	// To is where it was copied to on the host.
+	// To is the path of the copy on the host.
 	To string `json:"to"`
-	// LeftOut are devices, sockets and pipes: they are not made on this host.
+	// LeftOut are devices, sockets and pipes, which are not copied.
 	LeftOut []string `json:"left_out,omitempty"`
 }
 
-// CopyOut copies a file or a directory to dest, which is not there yet, or into it, if it
-// is a directory. It appears under its name when it is complete. All of it belongs to
-// whoever copies; permissions are the guest's, without set-user-ID and the like. No
-// name or link of the guest leads out of dest.
+// CopyOut copies a file or directory to dest, which must not exist, or into dest if dest is a
+// directory. The copy gets its name when it is complete. It belongs to this user, and has the
+// guest's permissions without set-user-ID and similar bits. No name or link of the guest can
+// lead out of dest.
 func (f *Tree) CopyOut(ctx context.Context, p, dest string) (Copied, error) {
 	return copyOut(ctx, f, p, dest)
 }
@@ -60,14 +60,15 @@ func copyOut(ctx context.Context, f copySource, p, dest string) (c Copied, err e
 	if err != nil {
 		return c, err
 	}
-	// A file may have appeared under that name meanwhile. The rename of a directory fails by itself then.
+	// A file may have appeared under that name meanwhile. The rename of a directory then
+	// fails by itself.
 	if _, err := os.Lstat(c.To); err == nil {
 		return c, plan.Refuse(plan.FileExists, c.To, "%s already exists", c.To)
 	}
 	return c, os.Rename(whole, c.To)
 }
 
-// baseOf returns a name for the host: the guest's root and drives have none.
+// baseOf returns the name of the copy: the guest's root and drives get a new one.
 func baseOf(name string) string {
 	if name = strings.Trim(name, "/\\."); name == "" || strings.HasSuffix(name, ":") {
 		return "root"
@@ -84,8 +85,8 @@ func copyFile(ctx context.Context, f copySource, p, to string, mode fs.FileMode)
 	return errors.Join(err, out.Chmod(mode), out.Close())
 }
 
-// copyDirectory unpacks what the appliance packs. The stream is the guest's doing, so
-// every name is resolved below the new directory alone (os.Root).
+// copyDirectory unpacks the tar stream from the appliance. The stream is not trusted, so every
+// name is resolved within the new directory (os.Root).
 func copyDirectory(ctx context.Context, f copySource, p, to string) (leftOut []string, err error) {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return nil, err
@@ -110,12 +111,12 @@ func copyDirectory(ctx context.Context, f copySource, p, to string) (leftOut []s
 	return leftOut, err
 }
 
-// unpacking is a tar stream on its way into a directory. Only names below it can be
-// reached, whatever links the stream has made there.
+// unpacking unpacks a tar stream into a directory. Only names below the directory can be
+// reached, whatever links the stream contains.
 type unpacking struct {
 	root *os.Root
-	// modes are the directories' permissions, which they get in the end: one that may not
-	// be written to has files, too.
+	// modes has the directories' permissions, which are set at the end: files must also be
+	// written into read-only directories.
 	modes   map[string]fs.FileMode
 	leftOut []string
 }
@@ -138,7 +139,7 @@ func unpack(root *os.Root, stream io.Reader) (leftOut []string, err error) {
 	}
 }
 
-// take makes one file, directory or link.
+// take creates one file, directory or link.
 func (u *unpacking) take(h *tar.Header, content io.Reader) error {
 	name := filepath.Clean(h.Name)
 	if !filepath.IsLocal(name) {
@@ -147,7 +148,7 @@ func (u *unpacking) take(h *tar.Header, content io.Reader) error {
 	mode := fs.FileMode(h.Mode & 0o777)
 	switch h.Typeflag {
 	case tar.TypeDir:
-		u.modes[name] = mode | 0o700 // whoever copies can look at it, and delete it
+		u.modes[name] = mode | 0o700 // this user can read and delete it
 		if err := u.root.Mkdir(name, 0o700); !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -172,7 +173,7 @@ func (u *unpacking) file(name string, mode fs.FileMode, content io.Reader) error
 	return errors.Join(err, out.Chmod(mode), out.Close())
 }
 
-// link gives a file that is there a second name.
+// link creates a hard link to a file that was unpacked.
 func (u *unpacking) link(old, name string) error {
 	if !filepath.IsLocal(old) {
 		return errors.New("it is a link to something outside of the directory")
@@ -182,7 +183,7 @@ func (u *unpacking) link(old, name string) error {
 	})
 }
 
-// in has something done in the directory of a name.
+// in calls a function in the directory of a name.
 func (u *unpacking) in(name string, do func(dir int, base string) error) error {
 	dir, err := u.root.Open(filepath.Dir(name))
 	if err != nil {
@@ -204,10 +205,10 @@ func (u *unpacking) finish() error {
 	return errors.Join(errs...)
 }
 
-// removeTree removes what is left of a copy.
+// removeTree removes the remains of a copy.
 func removeTree(path string) error {
 	if err := os.RemoveAll(path); err != nil {
-		return fmt.Errorf("left behind: %w", err)
+		return fmt.Errorf("cannot remove temporary files: %w", err)
 	}
 	return nil
 }

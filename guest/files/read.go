@@ -1,6 +1,6 @@
-// Package files reads and changes files inside a guest: in an appliance that has all of the
-// guest's disks and no other's. Reading goes through throw-away overlays. A change is a job,
-// or a part of one, on overlays of the disks that the file system lies on.
+// Package files reads and changes files inside a guest, in an appliance with all disks of the
+// guest and no others. Reading uses temporary overlays. A change is a job, or a part of one, on
+// overlays of the disks that contain the file system.
 package files
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Tree is a guest's file tree, to be read; Close is to be called in the end.
+// Tree reads a guest's file tree; the caller must call Close.
 type Tree struct {
 	*appliance.Tree
 	session *session.Session
@@ -25,8 +25,7 @@ type Tree struct {
 // Close ends the appliance.
 func (t *Tree) Close() error { return t.session.Close() }
 
-// Open opens the file tree of the guest. With mount, that file system alone is
-// at /.
+// Open opens the file tree of the guest. With mount, it only has that file system, at /.
 func Open(ctx context.Context, disks *disk.Set, mount string, o session.Options) (*Tree, error) {
 	s, err := disks.StartSession(ctx, o)
 	if err != nil {
@@ -44,7 +43,7 @@ func openTree(ctx context.Context, s *session.Session, disks *disk.Set, mount st
 	return tree, explainUnread(err, disks.Running)
 }
 
-// explainUnread adds to an error that the guest runs. A refusal says enough by itself.
+// explainUnread adds to an error that the guest is running, unless the error is a refusal.
 func explainUnread(err error, running bool) error {
 	if _, refused := plan.IsRefusal(err); err == nil || refused || !running {
 		return err
@@ -71,7 +70,7 @@ type Session struct {
 	tree  guestFiles
 }
 
-// StartSession boots an appliance on the disks of a guest that is off.
+// StartSession starts an appliance on the disks of a guest that is off.
 func StartSession(ctx context.Context, disks *disk.Set, o Options) (*Session, error) {
 	if err := disks.CheckOff(); err != nil {
 		return nil, err
@@ -107,7 +106,7 @@ func (s *Session) Close() error {
 	return s.Session.Close()
 }
 
-// drive is one disk of the guest, as a job keeps it.
+// drive is one disk of the guest in the data of a job.
 type drive struct {
 	// Target is its name in the domain; "" for an image by itself.
 	Target string      `json:"target,omitempty"`
@@ -127,6 +126,6 @@ func (s *Session) drives() []drive {
 	return all
 }
 
-// spaceFor returns the free space that a change of n bytes needs: for the overlay, the
-// same again for the saved undo, and for what the file systems write about it.
+// spaceFor returns the free space that a change of n bytes needs: for the overlay, the same
+// amount for the undo file, and for metadata of the file systems.
 func spaceFor(n size.Bytes) size.Bytes { return 2*n + 32*size.MiB }

@@ -13,10 +13,10 @@ import (
 // editSession is what a job needs of the session in which it changes files.
 type editSession interface {
 	Running() bool
-	// Processes are those that the session has started.
+	// Processes returns the processes that the session has started.
 	Processes() []journal.Proc
-	// Attach shows overlays to the appliance, one for each drive; Detach writes
-	// everything out and empties the drives.
+	// Attach attaches overlays to the appliance, one for each drive; Detach flushes
+	// everything and empties the drives.
 	Attach(ctx context.Context, overlays ...string) error
 	Detach(ctx context.Context) error
 	// Write writes the changes, and reads them back. from returns the path on the host
@@ -32,8 +32,8 @@ func (s applianceSession) Write(ctx context.Context, at appliance.Place, changes
 	return s.Appliance.Write(ctx, at, changes, from)
 }
 
-// bootSession boots an appliance on the overlays. The other disks are there as empty ones,
-// for the devices' names.
+// bootSession starts an appliance on the overlays. The other disks are empty, and only keep the
+// devices' names the same.
 func bootSession(ctx context.Context, j *job.Job, o session.Options, c *Change, overlays []string) (editSession, error) {
 	o.Started = j.Started
 	var drives []session.Drive
@@ -49,7 +49,7 @@ func bootSession(ctx context.Context, j *job.Job, o session.Options, c *Change, 
 	return applianceSession{s}, nil
 }
 
-// guestFiles is what a change is prepared from: the file tree of a guest.
+// guestFiles is the file tree of a guest, for preparing a change.
 type guestFiles interface {
 	// Locate and Lstat find a file, or a name in a directory; Lstat follows no links, and
 	// returns nil if there is none.
@@ -60,7 +60,7 @@ type guestFiles interface {
 	Sum(ctx context.Context, path string) (string, error)
 }
 
-// copySource is what is copied out from: the file tree of a guest.
+// copySource is the file tree of a guest, for copying out.
 type copySource interface {
 	Stat(ctx context.Context, path string) (appliance.Entry, error)
 	Read(ctx context.Context, path string, w io.Writer) error

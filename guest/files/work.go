@@ -18,19 +18,19 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// The kinds of job that do nothing but change files inside a guest that is off: the text
-// of one, or copies from the host.
+// The kinds of job that only change files inside a guest that is off: the text of one file, or
+// copies from the host.
 const (
 	KindEdit   = "edit"
 	KindCopyIn = "copy-in"
 )
 
-// Options are what such a job takes.
+// Options are the options of a job that changes files.
 type Options struct {
 	job.Options
-	// Session is how an appliance is started.
+	// Session has the options with which an appliance is started.
 	Session session.Options
-	// Scratch is the directory for overlays; "" is each image's own.
+	// Scratch is the directory for overlays; "" is the directory of each image.
 	Scratch string
 }
 
@@ -73,16 +73,16 @@ func (c *Change) messages(kind string) []string {
 	return lines
 }
 
-// Edit changes the text of one file inside a guest that is off: change is given
-// what it is now. When it gives the same back, nothing is done.
+// Edit changes the text of one file inside a guest that is off. change gets the present text
+// and returns the new one; if they are equal, nothing is done.
 func Edit(ctx context.Context, g *disk.Set, path, mount string, change func([]byte) ([]byte, error), o Options) (*job.Outcome, error) {
 	return changeFiles(ctx, g, mount, KindEdit, o, func(s *Session) (*Change, error) {
 		return s.EditText(ctx, path, change)
 	})
 }
 
-// CopyIn copies files of the host into a directory of a guest that is off. One that is
-// there already gets the new content, and keeps owner and mode.
+// CopyIn copies files of the host into a directory of a guest that is off. An existing file gets
+// the new content, and keeps owner and mode.
 func CopyIn(ctx context.Context, g *disk.Set, files []string, directory, mount string, o Options) (*job.Outcome, error) {
 	return changeFiles(ctx, g, mount, KindCopyIn, o, func(s *Session) (*Change, error) {
 		return s.copyIn(ctx, files, directory)
@@ -126,7 +126,7 @@ func (s *Session) spec(kind string, c *Change, o Options) job.Spec {
 	}
 }
 
-// copyIn prepares the copies of some files. Nil when all of them are there already.
+// copyIn prepares the copies of some files; nil if all of them have this content already.
 func (s *Session) copyIn(ctx context.Context, files []string, directory string) (*Change, error) {
 	place, e, err := s.tree.Locate(ctx, directory)
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *Session) copyIn(ctx context.Context, files []string, directory string) 
 	return c, nil
 }
 
-// incoming looks at a file of the host, and at what is in its place.
+// incoming reads a file of the host, and the file in its place in the guest.
 func (s *Session) incoming(ctx context.Context, from, directory string, place appliance.Place) (f File, err error) {
 	if f.From, err = filepath.Abs(from); err != nil {
 		return f, err
@@ -167,7 +167,7 @@ func (s *Session) incoming(ctx context.Context, from, directory string, place ap
 		return f, err
 	}
 	if !info.Mode().IsRegular() {
-		return f, plan.Refuse(plan.NotAFile, from, "%s is no plain file", from)
+		return f, plan.Refuse(plan.NotAFile, from, "%s is not a regular file", from)
 	}
 	f.Mode = uint32(info.Mode().Perm())
 	if f.Stamp, err = image.StampOf(f.From); err != nil {
@@ -185,7 +185,7 @@ func (s *Session) incoming(ctx context.Context, from, directory string, place ap
 	case e == nil:
 		return f, nil
 	case !e.IsFile():
-		return f, plan.Refuse(plan.NotAFile, f.Name, "there is a %s already, which is no plain file", f.Name)
+		return f, plan.Refuse(plan.NotAFile, f.Name, "%s already exists, and is not a regular file", f.Name)
 	default:
 		f.Path = filepath.Join(place.Path, e.Name)
 	}
