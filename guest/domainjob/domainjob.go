@@ -136,7 +136,7 @@ func (j *Job) Disconnect() error {
 	if j.Domain == nil {
 		return nil
 	}
-	j.refreshPool()
+	j.refreshPools()
 	return j.Release()
 }
 
@@ -150,14 +150,18 @@ func (j *Job) Release() error {
 
 // refreshPool makes libvirt read the volume's new size. A busy pool reads it
 // when it is refreshed next.
-func (j *Job) refreshPool() {
-	pool := j.Guest().Pool
-	if pool == "" {
-		return
-	}
+func (j *Job) refreshPools() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := j.Domain.RefreshPool(ctx, pool); err != nil {
-		j.Note("cannot refresh the storage pool %s: %v (run virsh pool-refresh)", pool, err)
+	refreshed := map[string]bool{"": true}
+	target := j.Target()
+	for _, img := range target.Images() {
+		if refreshed[img.Pool] {
+			continue
+		}
+		refreshed[img.Pool] = true
+		if err := j.Domain.RefreshPool(ctx, img.Pool); err != nil {
+			j.Note("cannot refresh the storage pool %s: %v (virsh pool-refresh does it)", img.Pool, err)
+		}
 	}
 }

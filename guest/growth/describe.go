@@ -2,7 +2,6 @@ package growth
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -69,8 +68,16 @@ func describeRunning(r journal.Record, commit bool) string {
 // DescribeDamaged says what the user can do about a growth whose journal is damaged, using
 // the plan.
 func DescribeDamaged(id string, saved *plan.Plan) string {
-	base := filepath.Join(filepath.Dir(saved.Target.Path), filepath.Base(saved.Target.Path)+".virt-grow-"+id)
-	return fmt.Sprintf(" If %s.undo.qcow2 does not exist (or is not in the directory given with --scratch-dir), the commit had not begun and the image is untouched: delete the overlay %s.qcow2, if it exists, and move the job's directory away with accept --as-is."+
-		" If it exists, the image may be partly written: keep all three files, do not start the guest, and restore the saved bytes with qemu-img rebase -u -b %s -F %s and qemu-img commit on a copy of them.",
-		base, base, saved.Target.Path, saved.Target.Format)
+	var text strings.Builder
+	for i, img := range saved.Target.Images() {
+		base := img.Path
+		if i > 0 {
+			base += "." + img.Disk
+		}
+		base += ".virt-grow-" + id
+		fmt.Fprintf(&text, " If %s.undo.qcow2 does not exist (or is not in the directory given with --scratch-dir), the commit had not begun and the image is untouched: delete the overlay %s.qcow2, if it exists, and move the job's directory away with accept --as-is."+
+			" If it exists, the image may be partly written: keep all three files, do not start the guest, and restore the saved bytes with qemu-img rebase -u -b %s -F %s and qemu-img commit on a copy of them.",
+			base, base, img.Path, img.Format)
+	}
+	return text.String()
 }

@@ -482,8 +482,9 @@ func TestRehearsalFailed(t *testing.T) {
 
 // TestDescribeDamaged: what a person can do by hand names the job's files.
 func TestDescribeDamaged(t *testing.T) {
-	text := DescribeDamaged("JOB", &plan.Plan{Target: plan.Target{Path: "/images/a.raw", Format: "raw"}})
-	for _, want := range []string{"/images/a.raw.virt-grow-JOB.undo.qcow2", "/images/a.raw.virt-grow-JOB.qcow2", "rebase -u -b /images/a.raw -F raw"} {
+	text := DescribeDamaged("JOB", &plan.Plan{Target: plan.Target{Path: "/images/a.raw", Format: "raw", More: []plan.DiskTarget{{Disk: "vdb", Path: "/images/b.qcow2", Format: "qcow2"}}}})
+	for _, want := range []string{"/images/a.raw.virt-grow-JOB.undo.qcow2", "/images/a.raw.virt-grow-JOB.qcow2", "rebase -u -b /images/a.raw -F raw",
+		"/images/b.qcow2.vdb.virt-grow-JOB.undo.qcow2", "rebase -u -b /images/b.qcow2 -F qcow2"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in %s", want, text)
 		}
