@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -213,5 +214,98 @@ func TestPartitionNames(t *testing.T) {
 		if got, ok := plan.PartitionNumber(name, disk); ok {
 			t.Errorf("%s is %q of %s", name, got, disk)
 		}
+	}
+}
+
+// renamed is a layout of one disk as a part of one of several disks.
+func renamed(l *plan.Layout, disk, prefix string) (*plan.Layout, func(string) string) {
+	name := func(n string) string {
+		if rest, ok := strings.CutPrefix(n, "sda"); ok {
+			return disk + rest
+		}
+		return prefix + n
+	}
+	l = l.Clone()
+	l.Disk = disk
+	for i := range l.Devices {
+		d := &l.Devices[i]
+		d.Name = name(d.Name)
+		if d.Parent != "" {
+			d.Parent = name(d.Parent)
+		}
+		for _, group := range []*string{&d.Group, &d.Content.Group} {
+			if *group != "" {
+				*group = prefix + *group
+			}
+		}
+	}
+	for i := range l.Groups {
+		g := &l.Groups[i]
+		g.Name, g.PVs = prefix+g.Name, slices.Clone(g.PVs)
+		for j := range g.PVs {
+			g.PVs[j] = name(g.PVs[j])
+		}
+	}
+	return l, name
+}
+
+// TestOneOfSeveralDisks: a disk is planned for in the same way whether it is alone or beside
+// another one, which is left as it is.
+func TestOneOfSeveralDisks(t *testing.T) {
+	planned := 0
+	rapid.Check(t, func(t *rapid.T) {
+		alone, beside := anyLayout(t), anyLayout(t)
+		r := anyRequest(t, alone)
+		if len(r.Grow) == 0 || r.NTFS == plan.NTFSGuest {
+			t.Skip("only what is named is found beside another disk")
+		}
+		want, refused := plan.Build(alone, target, r)
+
+		l, name := renamed(alone, "vda", "a-")
+		other, _ := renamed(beside, "vdb", "b-")
+		l.More, l.Devices, l.Groups = []plan.DiskLayout{other.DiskLayout}, append(l.Devices, other.Devices...), append(l.Groups, other.Groups...)
+		both := r
+		both.Grow = slices.Clone(r.Grow)
+		for i := range both.Grow {
+			both.Grow[i].Name = name(both.Grow[i].Name)
+		}
+		got, err := plan.Build(l, guestOn(plan.Guest{}, "vda", "vdb"), with(both, "vdb:fill"))
+		if (err == nil) != (refused == nil) {
+			t.Fatalf("%v, and alone %v", err, refused)
+		}
+		if err != nil {
+			one, _ := plan.IsRefusal(err)
+			if two, _ := plan.IsRefusal(refused); one == nil || one.Reason != two.Reason {
+				t.Fatalf("%v, and alone %v", err, refused)
+			}
+			return
+		}
+		edits := func(p *plan.Plan, name func(string) string) (all []string) {
+			for _, s := range p.Steps {
+				if s.Edits() || s.Kind == plan.StepCheck || s.Kind == plan.StepVerify {
+					all = append(all, fmt.Sprint(s.Kind, name(s.Device), s.From, s.To, s.Bytes, s.Ends))
+				}
+			}
+			return all
+		}
+		same := func(n string) string { return n }
+		if diff := cmp.Diff(edits(want, name), edits(got, same)); diff != "" {
+			t.Fatal(diff)
+		}
+		for _, d := range want.After.Devices {
+			now, ok := got.After.Find(name(d.Name))
+			if !ok || now.Start != d.Start || now.Size != d.Size || now.Content.Size != d.Content.Size {
+				t.Fatalf("%s: %+v, and alone %+v", d.Name, now, d)
+			}
+		}
+		for _, d := range other.Devices {
+			if now, ok := got.After.Find(d.Name); !ok || cmp.Diff(d, *now) != "" {
+				t.Fatalf("%s: %+v, was %+v", d.Name, now, d)
+			}
+		}
+		planned++
+	})
+	if planned == 0 {
+		t.Error("nothing was ever planned")
 	}
 }
