@@ -1,19 +1,19 @@
-# Everything a person or the CI runs. `make` alone prints this list.
+# The commands for people and the CI. `make` without a target prints this list.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-# Where Go's own installer puts it, should PATH not say.
+# The place where Go's own installer puts it, if it is not in PATH.
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
-# The version comes from git describe below; stamping it as well fails where
-# git distrusts the owner of the folder (containers).
+# The version comes from git describe below; Go's own stamping fails if
+# git does not trust the owner of the directory (containers).
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 # libguestfs starts QEMU by itself, without a libvirt daemon.
 export LIBGUESTFS_BACKEND := direct
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
-GO_FOLDERS := cmd guest plan testimages .ci
-# ./... leaves out what begins with a dot.
+GO_DIRECTORIES := cmd guest plan testimages .ci
+# ./... does not include directories that begin with a dot.
 CI_PACKAGES := ./.ci/imports ./.ci/setup ./.ci/guest
 FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
@@ -24,7 +24,7 @@ TEST ?=
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what building and running take, check Go, prepare the libguestfs binding
+deps: ## install what building and running need, check Go, prepare the libguestfs binding
 	@.ci/deps run
 
 deps-demo:
@@ -40,10 +40,10 @@ build: binding ## bin/virt-grow
 	CGO_ENABLED=1 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/virt-grow ./cmd/virt-grow
 
 # Two packages at a time: an emulated appliance takes about one processor.
-test: deps-test ## the whole suite, also on a fresh machine; at most 15 minutes
+test: deps-test ## the test suite, also on a new machine; at most 15 minutes
 	go test -count=1 -p 2 -timeout 30m $(TEST) ./...
 
-# The other packages have nothing more to show than in make test. LONG=all takes
+# The other packages have no more tests than in make test. LONG=all runs
 # every point of the kill and fault tests, and more formats: 2½ hours.
 LONG ?= 1
 test-all: deps-test ## the long matrices
@@ -57,7 +57,7 @@ test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a 
 	@.ci/host $(HOST)
 
 lint: binding ## gofmt, go vet, staticcheck, import directions
-	@unformatted=$$(gofmt -l $(GO_FOLDERS)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi
+	@unformatted=$$(gofmt -l $(GO_DIRECTORIES)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi
 	go vet ./... $(CI_PACKAGES)
 	go run $(STATICCHECK) ./... $(CI_PACKAGES)
 	go test ./.ci/imports ./.ci/setup
@@ -66,19 +66,19 @@ lint: binding ## gofmt, go vet, staticcheck, import directions
 fuzz: binding ## every fuzz target for FUZZTIME (30s)
 	@.ci/fuzz $(FUZZTIME)
 
-bench: deps-test build ## times and sizes against guestfish and virt-resize
+bench: deps-test build ## times and sizes, compared with guestfish and virt-resize
 	@.ci/bench
 
-bench-online: deps-test build ## growing a running guest's disk, against virsh and the agent by hand
+bench-online: deps-test build ## growing a running guest's disk, compared with virsh and the agent by hand
 	@.ci/bench-online
 
-bench-outage: deps-test build ## how long a guest is away, against a bare restart and scripts
+bench-outage: deps-test build ## how long a guest is away, compared with a restart and scripts
 	@.ci/bench-outage
 
 bench-files: deps-test build ## how long a guest is away when its data disk has many files
 	@.ci/bench-files
 
-demo: deps-demo build ## grow two disks before your eyes, also on a fresh machine
+demo: deps-demo build ## grow two disks as a demonstration, also on a new machine
 	@.ci/demo
 
 clean: ## remove what was built

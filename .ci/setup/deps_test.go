@@ -111,11 +111,11 @@ func TestDeps(t *testing.T) {
 		{"no Go", "run", machine{goes: "-"}, false, "Go is missing", ""},
 		{"old Go", "run", machine{goes: "go1.19.8"}, false, "Go 1.19.8 is too old", ""},
 		{"no sudo", "run", machine{lacking: "gcc", unprivileged: true, noSudo: true}, false, "there is no sudo", ""},
-		{"no root for the demo", "demo", machine{unprivileged: true}, false, "takes root", ""},
+		{"no root for the demo", "demo", machine{unprivileged: true}, false, "needs root", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.set != "run" && !test.m.unprivileged && os.Geteuid() != 0 {
-				t.Skip("takes root")
+				t.Skip("needs root")
 			}
 			out, calls, ok := test.m.run(t, test.set)
 			if ok != test.ok || !strings.Contains(out, test.out) {

@@ -14,23 +14,23 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// agent acts in the running guest.
+// agent returns the running guest, for calls through its agent.
 func (p *Plan) agent() *inside.Guest { return inside.New(p.domain.Name, p.domain) }
 
-// lookInside finds out what the guest has to do, by asking the guest or, where it cannot
-// be asked, by reading the disk. What cannot be grown is refused here, before anything is
-// sent to QEMU.
+// lookInside finds out which commands the guest has to run, by probing the guest or, if that is
+// not possible, by reading the disk. It refuses what cannot be grown, before anything is sent to
+// QEMU.
 func (p *Plan) lookInside(ctx context.Context, s domain.Status, o Options) error {
 	if p.InGuest == ByNobody {
 		return nil
 	}
 	if s.Agent {
-		p.Before, _ = p.domain.FileSystems(ctx) // one that cannot say is not held to it
+		p.Before, _ = p.domain.FileSystems(ctx) // if the agent cannot list them, the sizes are not checked later
 		p.Windows = p.agent().IsWindows(ctx, p.Before)
 	}
 	look := p.readImage
 	switch {
-	case p.afterRestart(): // what it uses the disk for then, its fstab says
+	case p.afterRestart(): // the guest's fstab determines how it will use the disk
 	case s.Exec && p.Windows:
 		look = p.askWindows
 	case s.Exec:
@@ -45,7 +45,7 @@ func (p *Plan) lookInside(ctx context.Context, s domain.Status, o Options) error
 	return nil
 }
 
-// readImage looks at the image of a guest that cannot be asked.
+// readImage reads the image of a guest that cannot be probed.
 func (p *Plan) readImage(ctx context.Context, o Options) error {
 	r := plan.Request{}
 	if p.Grow != "" {
@@ -57,7 +57,7 @@ func (p *Plan) readImage(ctx context.Context, o Options) error {
 	}
 	layout, err := look(ctx, p.image, r)
 	if err != nil {
-		return fmt.Errorf("cannot see what is on the disk: %w", err)
+		return fmt.Errorf("cannot read the content of the disk: %w", err)
 	}
 	if p.Windows = p.Windows || looksLikeWindows(layout); p.Windows {
 		return p.computeWindows([]live.WindowsDisk{live.WindowsFromLayout(layout)})
@@ -69,8 +69,8 @@ func (o Options) lookInAppliance(ctx context.Context, img *image.Image, r plan.R
 	return session.Look(ctx, []session.Source{{Image: img}}, o.Session, o.Cache, session.For(r), nil)
 }
 
-// looksLikeWindows reports whether a disk is of a Windows: by its system, or because
-// NTFS is all that is on it.
+// looksLikeWindows reports whether a disk belongs to a Windows: by its operating system, or
+// because it only contains NTFS.
 func looksLikeWindows(l *plan.Layout) bool {
 	if l.OS != nil {
 		return l.OS.Type == "windows"
@@ -85,7 +85,7 @@ func looksLikeWindows(l *plan.Layout) bool {
 	return ntfs
 }
 
-// askWindows has PowerShell say what is on the disk.
+// askWindows probes the disk with PowerShell.
 func (p *Plan) askWindows(ctx context.Context, _ Options) error {
 	all, err := p.agent().WindowsDisks(ctx)
 	if err != nil {
@@ -117,18 +117,18 @@ func (p *Plan) computeWindows(disks []live.WindowsDisk) error {
 	return nil
 }
 
-// oneOf adds to a refusal that the disk it is about is one of several that are alike.
+// oneOf adds to a refusal that the disk is one of several with the same size.
 func oneOf(err error, n int) error {
 	r, refused := plan.IsRefusal(err)
 	if n < 2 || !refused {
 		return err
 	}
-	return plan.Refuse(r.Reason, r.Subject, "%s (the guest has %d disks of this size: this is one of them)", r.Text, n)
+	return plan.Refuse(r.Reason, r.Subject, "%s (on one of the %d disks of this size in the guest)", r.Text, n)
 }
 
 func (p *Plan) noteSeveral(n int) {
 	if n > 1 {
-		p.Notes = append(p.Notes, fmt.Sprintf("the guest has %d disks of this size: which of them it is shows when it grows", n))
+		p.Notes = append(p.Notes, fmt.Sprintf("the guest has %d disks of this size: the right one is found when it grows", n))
 	}
 }
 
@@ -136,13 +136,12 @@ func (p *Plan) noSuchDisk() error {
 	return plan.Refuse(plan.NotFound, p.domain.Name, "the guest has no disk of %d bytes, as QEMU has", int64(p.From))
 }
 
-// afterRestart reports whether the guest notices the new size only when it is started
-// again.
+// afterRestart reports whether the guest sees the new size only after a restart.
 func (p *Plan) afterRestart() bool {
 	return p.Sent != "" && live.RebootOnly(p.Target.Guest.Bus)
 }
 
-// ask asks the guest. Which of several disks of one size is meant shows only when it
+// ask probes the guest. If several disks have the size, the right one is only found when it
 // grows, so the growth must be possible on each of them.
 func (p *Plan) ask(ctx context.Context, _ Options) error {
 	var err error
@@ -176,7 +175,7 @@ func (p *Plan) compute(g live.Guest, disk string) error {
 	return err
 }
 
-// mounted finds a file system among those that the agent has seen.
+// mounted finds a file system in the agent's list.
 func mounted(all []domain.FS, at string) (domain.FS, bool) {
 	i := slices.IndexFunc(all, func(f domain.FS) bool { return f.MountPoint == at })
 	if i < 0 || at == "" {

@@ -1,5 +1,5 @@
-// Package online grows the disk of a running guest, and has the guest use it. A disk that
-// runs cannot be shrunk, so there is no rollback once it has grown.
+// Package online grows the disk of a running guest, and makes the guest use the new space. A
+// disk in use cannot be shrunk, so the job cannot be undone once the disk has grown.
 package online
 
 import (
@@ -26,54 +26,54 @@ const Kind = "online"
 // Options say how a running guest's disk is grown.
 type Options struct {
 	// Disk is a target ("vdb"), a source path, or the alias of a drive that libvirt
-	// does not know; "" where there is only one.
+	// does not know; "" if there is only one.
 	Disk string
 	Size plan.Amount
-	// Via is the channel to QEMU; "" takes libvirt's, where libvirt has the disk.
+	// Via is the channel to QEMU; "" uses libvirt if libvirt knows the disk.
 	Via domain.Channel
-	// InGuest is who grows what is inside; "" is the agent if it can, else a person.
+	// InGuest says who grows the content; "" is the agent if possible, else the user.
 	InGuest InGuest
 	// Grow names what grows inside; "" is the root or the only file system, "none" the
 	// container only.
 	Grow string
 	// Patience is how long the guest may take for one command.
 	Patience time.Duration
-	// Session is how the image is looked at where the guest cannot be asked.
+	// Session has the options for reading the image if the guest cannot be probed.
 	Session session.Options
 	// Cache is the inspection cache; may be nil.
 	Cache *session.Cache
-	// look reads an image as closely as the request needs; nil does it in an appliance.
-	// Tests have another.
+	// look reads as much of an image as the request needs; nil uses an appliance. Tests
+	// replace it.
 	look func(context.Context, *image.Image, plan.Request) (*plan.Layout, error)
 }
 
-// InGuest is who grows what is inside a running guest.
+// InGuest says who grows the content of a running guest's disk.
 type InGuest string
 
-// Those who can.
+// The values of InGuest.
 const (
 	ByAgent  InGuest = "agent"
 	ByPerson InGuest = "print" // the commands are shown
 	ByNobody InGuest = "none"
 )
 
-// Patience is how long a command in the guest may take unless told otherwise.
+// Patience is the default of Options.Patience.
 const Patience = 10 * time.Minute
 
-// Plan is the growth of a running guest's disk, as it is planned.
+// Plan is the plan for growing a running guest's disk.
 type Plan struct {
 	Target plan.Target   `json:"target"`
 	From   size.Bytes    `json:"old_size"`
 	To     size.Bytes    `json:"new_size"`
 	Resize domain.Resize `json:"resize"`
-	// Sent is what is sent to QEMU; "" if the disk has its size already.
+	// Sent is the command for QEMU; "" if the disk has its size already.
 	Sent    string  `json:"sent,omitempty"`
 	InGuest InGuest `json:"in_guest"`
 	// Windows says that its commands are a script, for the drive of that letter.
 	Windows bool   `json:"windows,omitempty"`
 	Letter  string `json:"letter,omitempty"`
 	Grow    string `json:"grow,omitempty"`
-	// Commands are what is run in the guest, as far as is known before.
+	// Commands are the commands for the guest, as far as they are known beforehand.
 	Commands []live.Command `json:"commands,omitempty"`
 	// Top is the file system that grows, and where it is mounted.
 	Top   live.Device `json:"top,omitzero"`
@@ -81,8 +81,8 @@ type Plan struct {
 	// Seconds is how long one command may take.
 	Seconds float64 `json:"seconds"`
 
-	// Seen is the guest before, Before its file systems, Disk what tells the disk from
-	// others there.
+	// Seen is the guest before the growth, Before its file systems, Disk what identifies
+	// the disk there.
 	Seen   live.Guest  `json:"seen"`
 	Before []domain.FS `json:"before,omitempty"`
 	Disk   live.Disk   `json:"disk"`
@@ -91,8 +91,8 @@ type Plan struct {
 	image  *image.Image
 }
 
-// MakePlan looks at the disk and the guest, and refuses what would not work. The
-// plan keeps the connection: Close ends it.
+// MakePlan reads the disk and the guest, and refuses what would fail. Closing the plan closes
+// the connection.
 func MakePlan(ctx context.Context, d *domain.Domain, o Options) (*Plan, error) {
 	return makePlan(ctx, vmOf(d), o)
 }
@@ -130,13 +130,13 @@ func (p *Plan) Changes() bool { return p.Sent != "" || p.InGuest != ByNobody }
 // checkDomain refuses domains whose disks cannot be resized now.
 func checkDomain(name string, s domain.Status) error {
 	if s.State != domain.Running {
-		return plan.Refuse(plan.DomainState, name, "domain %s does not run (%s): it is grown with virt-grow grow", name, s.State)
+		return plan.Refuse(plan.DomainState, name, "domain %s is not running (%s): use virt-grow grow", name, s.State)
 	}
 	return disk.CheckResizable(name, s)
 }
 
-// findDisk finds the disk in the running definition, or else in QEMU itself, and how
-// the channel names it.
+// findDisk finds the disk in the running definition, or else in QEMU, and its name for the
+// channel.
 func (p *Plan) findDisk(ctx context.Context, o Options) error {
 	def, err := p.domain.Live(ctx)
 	if err != nil {
@@ -153,7 +153,8 @@ func (p *Plan) findDisk(ctx context.Context, o Options) error {
 		return err
 	}
 	if chosen.Volume == (domain.Volume{}) {
-		// A guest after its trial runs with the path; its definition has the volume.
+		// After a trial, the running definition has the path, the persistent one the
+		// volume.
 		defined, err := p.domain.Read(ctx)
 		if err != nil {
 			return err
@@ -192,7 +193,7 @@ func isDevice(path, alias string) bool {
 	return alias != "" && slices.Contains(strings.Split(path, "/"), alias)
 }
 
-// foreign finds a disk that was given to QEMU past libvirt (qemu:commandline).
+// foreign finds a disk that libvirt does not know (qemu:commandline).
 func (p *Plan) foreign(ctx context.Context, o Options, unknown error) error {
 	drives, err := p.domain.Drives(ctx)
 	if err != nil {
@@ -255,7 +256,8 @@ func (p *Plan) open(ctx context.Context, def domain.Disk) error {
 	return disk.CheckNotShared(ctx, p.domain, img.Path)
 }
 
-// measure says how big the disk is and becomes. A block device is as big as it is.
+// measure sets the old and the new size of the disk. A block device must already have its new
+// size.
 func (p *Plan) measure(ctx context.Context, amount plan.Amount) error {
 	now, err := p.domain.SizeSeen(ctx, p.Resize)
 	if err != nil {
@@ -267,7 +269,7 @@ func (p *Plan) measure(ctx context.Context, amount plan.Amount) error {
 	}
 	if p.image.Block {
 		if amount.Mode != plan.Fill {
-			return plan.Refuse(plan.DiskUnsupported, p.image.Path, "%s is a block device (%s): grow it first, and then take --size fill", p.image.Path, p.image.Size)
+			return plan.Refuse(plan.DiskUnsupported, p.image.Path, "%s is a block device (%s): grow it first, and then use --size fill", p.image.Path, p.image.Size)
 		}
 		p.To = max(now, p.image.Size)
 	}
@@ -281,7 +283,7 @@ func (p *Plan) measure(ctx context.Context, amount plan.Amount) error {
 	return nil
 }
 
-// chooseInGuest decides who grows what is inside.
+// chooseInGuest decides who grows the content.
 func (p *Plan) chooseInGuest(s domain.Status, asked InGuest) error {
 	why := ""
 	switch {

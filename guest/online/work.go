@@ -22,20 +22,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// data are what a job that grows a running guest's disk has to know.
+// data is the data of a job that grows a running guest's disk.
 type data struct {
 	Plan *Plan `json:"plan"`
 	// Commands are the commands that the guest has run, the last one perhaps without
 	// success; Left are those that it has not.
 	Commands []live.CommandResult `json:"ran,omitempty"`
 	Left     []live.Command       `json:"left,omitempty"`
-	// Top is the file system that grew, Total what the guest says it has now.
+	// Top is the file system that grew, Total its new size according to the guest.
 	Top   live.Device `json:"top,omitzero"`
 	Total size.Bytes  `json:"total,omitempty"`
 }
 
-// Grow carries a plan out as a job: forward only, for a running disk cannot be
-// made smaller again.
+// Grow carries a plan out as a job. The job can only go forward, because a running disk cannot
+// be shrunk.
 func Grow(ctx context.Context, p *Plan, o job.Options) (*job.Outcome, error) {
 	e := job.Engine{Options: o}
 	return e.Run(ctx, job.Spec{
@@ -47,7 +47,7 @@ func Grow(ctx context.Context, p *Plan, o job.Options) (*job.Outcome, error) {
 	})
 }
 
-// Steps returns the job's.
+// Steps returns the steps of the job.
 func (p *Plan) Steps() []plan.Step {
 	g := p.Target.Guest
 	var steps []plan.Step
@@ -74,7 +74,7 @@ func (p *Plan) summary() string {
 	return strings.Join(slices.Compact(programs), ", ")
 }
 
-// work is the work of such a job.
+// work is the work of a job that grows a running guest's disk.
 type work struct {
 	job.Stepwise
 	*domainjob.Job
@@ -92,7 +92,7 @@ func newWork(j *job.Job, p *Plan) *work {
 	}
 }
 
-// Connect connects a job that is taken up again.
+// Connect connects a job that is continued.
 func (o *work) Connect(ctx context.Context) error {
 	err := o.Job.Connect(ctx)
 	o.qemu = o.Domain
@@ -109,7 +109,7 @@ func Open(j *job.Job) (job.Work, error) {
 	return w, err
 }
 
-// Handlers grow the disk, and what is inside.
+// Handlers returns the handlers that grow the disk and its content.
 func (o *work) Handlers() map[plan.StepKind]apply.Handler {
 	return map[plan.StepKind]apply.Handler{
 		plan.StepContainer: {Do: o.growContainer},
@@ -117,8 +117,8 @@ func (o *work) Handlers() map[plan.StepKind]apply.Handler {
 	}
 }
 
-// Actions are to go on. There is a way back only while the disk has its old size: the
-// journal cannot know whether a request that was cut off has reached QEMU.
+// Actions returns resume, and rollback only while the disk has its old size: the journal cannot
+// know whether an interrupted request has reached QEMU.
 func (o *work) Actions(r journal.Record) []job.Action {
 	grown := r.Done[string(plan.StepContainer)] || job.Begun(r, string(plan.StepInside))
 	if grown || r.Running == string(plan.StepContainer) && !o.hasOldSize() {
@@ -133,7 +133,7 @@ func (o *work) hasOldSize() bool {
 	return err == nil && info.VirtualSize == o.Plan.From
 }
 
-// WhyNot knows why there is no way back.
+// WhyNot says why the job cannot be rolled back.
 func (o *work) WhyNot(a job.Action, _ journal.Record) string {
 	if a != job.Rollback {
 		return ""
@@ -149,8 +149,8 @@ func (o *work) Details() job.Details {
 	return job.Details{OldSize: o.Plan.From, NewSize: o.Plan.To, Inside: left.Lines()}
 }
 
-// growContainer makes the disk bigger. Its size is read again first: nobody else
-// resizes it while this job has its lock, and no channel refuses a smaller one.
+// growContainer grows the disk. It first reads the size again, under the job's lock, because no
+// channel refuses a smaller size.
 func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 	if err := o.runs(ctx); err != nil {
 		return err
@@ -162,14 +162,14 @@ func (o *work) growContainer(ctx context.Context, _ plan.Step) error {
 	if now > o.Plan.To {
 		return plan.Refuse(plan.Shrink, o.Guest().Name, "%s has grown to %s (%d bytes) in the meantime, and virt-grow never shrinks a disk", o.Guest().Disk, now, int64(now))
 	}
-	// What it does after it was given up would stay.
+	// The call is waited for, even after an interrupt: a later growth could not be undone.
 	if err := o.qemu.Resize(context.WithoutCancel(ctx), o.Plan.Resize); err != nil {
 		return err
 	}
 	return o.containerHasSize(ctx)
 }
 
-// containerHasSize holds QEMU's word and the image's own against the plan.
+// containerHasSize compares the sizes in QEMU and in the image with the plan.
 func (o *work) containerHasSize(ctx context.Context) error {
 	now, err := o.qemu.SizeSeen(ctx, o.Plan.Resize)
 	if err != nil {
@@ -180,21 +180,21 @@ func (o *work) containerHasSize(ctx context.Context) error {
 		return err
 	}
 	if now != o.Plan.To || info.VirtualSize != o.Plan.To {
-		return fmt.Errorf("%s was to have %d bytes: QEMU has it at %d, the image at %d", o.Guest().Disk, int64(o.Plan.To), int64(now), int64(info.VirtualSize))
+		return fmt.Errorf("%s should have %d bytes, but has %d in QEMU and %d in the image", o.Guest().Disk, int64(o.Plan.To), int64(now), int64(info.VirtualSize))
 	}
 	return nil
 }
 
-// runs refuses a guest that went off.
+// runs returns an error if the guest is not running.
 func (o *work) runs(ctx context.Context) error {
 	state, err := o.qemu.State(ctx)
 	if err == nil && state != domain.Running {
-		err = fmt.Errorf("%s is %s: what is left is done when it runs again", o.Guest().Name, state)
+		err = fmt.Errorf("%s is %s: the remaining commands can be run when it is running again", o.Guest().Name, state)
 	}
 	return err
 }
 
-// growInside has the guest run what its disk needs now, and looks whether it helped.
+// growInside makes the guest run the remaining commands, and checks the result.
 func (o *work) growInside(ctx context.Context, _ plan.Step) error {
 	if err := o.agentReady(ctx); err != nil {
 		return err
@@ -215,8 +215,8 @@ func (o *work) growInside(ctx context.Context, _ plan.Step) error {
 	return o.seen(ctx)
 }
 
-// next runs the first command that is left. One that only asks says whether the one
-// after it is needed.
+// next runs the first remaining command. A command that only checks determines whether the
+// command after it is needed.
 func (o *work) next(ctx context.Context) error {
 	c := o.Left[0]
 	said, err := o.exec(ctx, c)
@@ -230,18 +230,17 @@ func (o *work) next(ctx context.Context) error {
 	return nil
 }
 
-// agentReady waits for the agent, which a guest that has just been started does not
-// have yet.
+// agentReady waits for the agent, which does not run yet in a guest that was just started.
 func (o *work) agentReady(ctx context.Context) error {
 	ctx, stop := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the guest agent of %s does not answer", o.Guest().Name))
 	defer stop()
 	return inside.New(o.Guest().Name, o.qemu).Await(ctx, o.runs)
 }
 
-// agentPatience is how long an agent that answered before may be silent.
+// agentPatience is how long to wait for the agent.
 const agentPatience = 30 * time.Second
 
-// needed waits until the guest sees its disk's new size, and says what it has to run.
+// needed waits until the guest sees its disk's new size, and computes the commands.
 func (o *work) needed(ctx context.Context) error {
 	if o.knows(ctx) {
 		o.Top = o.Plan.Top
@@ -276,8 +275,8 @@ func (o *work) plannedFor(g live.Guest) (grown bool, err error) {
 	return true, err
 }
 
-// knows says that the plan is fresh, and its disk has grown in the guest: nothing is
-// looked for again then.
+// knows reports whether this process made the plan and its disk has grown in the guest: then
+// the guest is not probed again.
 func (o *work) knows(ctx context.Context) bool {
 	if !o.fresh || o.Plan.Disk.Path == "" || len(o.Left) == 0 {
 		return false
@@ -296,10 +295,10 @@ func disksOf(g live.Guest) string {
 	return strings.Join(all, ", ")
 }
 
-// exec has the guest run one command, and writes down what came of it.
+// exec runs one command in the guest, and saves the result.
 func (o *work) exec(ctx context.Context, c live.Command) (string, error) {
 	limit := plan.Seconds(o.Plan.Seconds)
-	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s in the guest was not done within %s; it may go on there", c.Argv[0], limit))
+	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s in the guest did not finish within %s; it may still be running", c.Argv[0], limit))
 	defer stop()
 	switch {
 	case o.Plan.Windows:
@@ -326,8 +325,8 @@ func (o *work) exec(ctx context.Context, c live.Command) (string, error) {
 // seenLimit is how long the agent may take to see the new size.
 const seenLimit = 20 * time.Second
 
-// seen asks the agent what the file system has now. It is not believed beyond what
-// the disk has, where that is all that the file system lies on.
+// seen asks the agent for the new size of the file system. It refuses a size above that of the
+// disk, if the file system is only on this disk.
 func (o *work) seen(ctx context.Context) error {
 	var why error
 	w := poll.Wait{For: "the guest agent to see the new size", Every: 200 * time.Millisecond, Limit: seenLimit}
@@ -350,7 +349,7 @@ func (o *work) seen(ctx context.Context) error {
 	return o.save()
 }
 
-// grew holds what the agent says against what it said before and what the disk has.
+// grew compares the agent's new sizes with the old ones and with the disk.
 func (o *work) grew(after []domain.FS) error {
 	at := o.Top.Mounted
 	if o.Plan.Windows {
@@ -367,7 +366,7 @@ func (o *work) grew(after []domain.FS) error {
 	if o.onDiskAlone() && now.Total > o.Plan.To {
 		return fmt.Errorf("the guest agent says that %s has %d bytes, on a disk of %d", at, int64(now.Total), int64(o.Plan.To))
 	}
-	// What a file system keeps for itself grows as well.
+	// The metadata of the file system grows as well.
 	was, _ := mounted(o.Plan.Before, at)
 	if want := was.Total + o.gain()*3/4; now.Total < want {
 		return fmt.Errorf("the guest agent says that %s has %s, at least %s were expected", at, now.Total, want)
@@ -382,8 +381,7 @@ func (o *work) onDiskAlone() bool {
 		!slices.ContainsFunc(o.Commands, func(r live.CommandResult) bool { return strings.HasPrefix(r.Line, "lvextend ") })
 }
 
-// gain is by how much the file system has to have grown: it was on a disk that had
-// its old size.
+// gain returns how much the file system must have grown.
 func (o *work) gain() size.Bytes {
 	if len(o.Plan.Before) == 0 || o.Plan.From == o.Plan.To {
 		return 0
@@ -391,7 +389,7 @@ func (o *work) gain() size.Bytes {
 	return o.Plan.To - o.Plan.From - live.Slack
 }
 
-// driveThatGrew returns the drive of a Windows whose size is another than before.
+// driveThatGrew returns the drive of a Windows whose size has changed.
 func driveThatGrew(before, after []domain.FS) string {
 	for _, f := range after {
 		if was, ok := mounted(before, f.MountPoint); ok && f.Total > was.Total {
@@ -401,10 +399,10 @@ func driveThatGrew(before, after []domain.FS) string {
 	return ""
 }
 
-// save writes into the journal what the guest has run.
+// save writes the commands that the guest has run to the journal.
 func (o *work) save() error { return o.Save(o.data) }
 
-// Report says what came of it.
+// Report describes the result.
 func (o *work) Report(out *job.Outcome) {
 	g, p := o.Guest(), o.Plan
 	if p.Sent != "" {
