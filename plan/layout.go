@@ -48,10 +48,10 @@ type DiskLayout struct {
 	Table *table.Table `json:"-"`
 }
 
-// Name is the name of the disk's device.
+// Name returns the name of the disk's device.
 func (d *DiskLayout) Name() string { return cmp.Or(d.Disk, "sda") }
 
-// Partition is the name of the partition with that number.
+// Partition returns the name of the partition with a number.
 func (d *DiskLayout) Partition(number int) string {
 	return PartitionName(d.Name(), strconv.Itoa(number))
 }
@@ -64,8 +64,8 @@ func PartitionName(disk, number string) string {
 	return disk + number
 }
 
-// PartitionNumber is what follows the disk in the name of one of its partitions: a
-// number, and "" for the disk itself. ok is false for a device that is neither.
+// PartitionNumber returns the number of a partition of the disk, from the partition's name;
+// "" is the disk itself. ok is false for any other device.
 func PartitionNumber(name, disk string) (number string, ok bool) {
 	rest, ok := strings.CutPrefix(name, disk)
 	if !ok || rest == "" {
@@ -81,7 +81,7 @@ func endsInDigit(name string) bool {
 	return name != strings.TrimRight(name, "0123456789")
 }
 
-// Disks are all disks of the layout.
+// Disks returns all disks of the layout.
 func (l *Layout) Disks() []*DiskLayout {
 	disks := []*DiskLayout{&l.DiskLayout}
 	for i := range l.More {
@@ -90,7 +90,7 @@ func (l *Layout) Disks() []*DiskLayout {
 	return disks
 }
 
-// DiskNamed returns the disk whose device has that name; nil if there is none.
+// DiskNamed returns the disk with the name of its device; nil if there is none.
 func (l *Layout) DiskNamed(name string) *DiskLayout {
 	for _, d := range l.Disks() {
 		if d.Name() == name {
@@ -100,7 +100,7 @@ func (l *Layout) DiskNamed(name string) *DiskLayout {
 	return nil
 }
 
-// under are the disks that a device lies on.
+// under returns the disks that a device lies on.
 func (l *Layout) under(d *Device) []string {
 	switch {
 	case d == nil:
@@ -114,7 +114,7 @@ func (l *Layout) under(d *Device) []string {
 	return l.underGroup(d.Group)
 }
 
-// underGroup are the disks that PVs of a group lie on.
+// underGroup returns the disks that the PVs of a group lie on.
 func (l *Layout) underGroup(group string) (disks []string) {
 	if g := l.group(group); g != nil {
 		for _, name := range g.PVs {

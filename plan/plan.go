@@ -80,7 +80,7 @@ type DiskTarget struct {
 	Pool string `json:"pool,omitempty"`
 }
 
-// Images are all images, in the order of the layout's disks. One that is alone has no
+// Images returns all images, in the order of the layout's disks. A single image has no
 // Disk.
 func (t *Target) Images() []DiskTarget {
 	first := DiskTarget{Path: t.Path, Format: t.Format, Block: t.Block, Backing: t.Backing, SectorSize: t.SectorSize}
@@ -93,7 +93,7 @@ func (t *Target) Images() []DiskTarget {
 	return append([]DiskTarget{first}, t.More...)
 }
 
-// Target is the image as a target by itself.
+// Target returns the image as a target without a domain.
 func (d DiskTarget) Target() Target {
 	return Target{Path: d.Path, Format: d.Format, Block: d.Block, Backing: d.Backing, SectorSize: d.SectorSize}
 }
@@ -112,7 +112,7 @@ func (p *Plan) Targets() []string {
 	return append([]string{p.Grows}, p.Also...)
 }
 
-// Resizes reports whether a disk gets larger.
+// Resizes reports whether a disk grows.
 func (p *Plan) Resizes() bool {
 	for i, d := range p.Before.Disks() {
 		if p.After.Disks()[i].Size != d.Size {

@@ -190,7 +190,7 @@ func (r Request) NewSize(now size.Bytes) (size.Bytes, error) {
 	return r.Size.newSize("the disk", now)
 }
 
-// NewSizeOf is NewSize for another disk. One that nothing is asked for keeps its size.
+// NewSizeOf is NewSize for another disk. A disk without a requested size keeps its own.
 func (r Request) NewSizeOf(disk string, now size.Bytes) (size.Bytes, error) {
 	for _, d := range r.More {
 		if d.Disk == disk {
@@ -200,13 +200,12 @@ func (r Request) NewSizeOf(disk string, now size.Bytes) (size.Bytes, error) {
 	return now, nil
 }
 
-// Grows reports whether the request has a size for the disk. The first disk of several
-// is first.
+// Grows reports whether the request has a size for the disk. first is the first disk.
 func (r Request) Grows(disk, first string) bool {
 	return disk == first || slices.ContainsFunc(r.More, func(d DiskSize) bool { return d.Disk == disk })
 }
 
-// newSize is the size that a disk of now bytes gets.
+// newSize returns the size that a disk of now bytes gets.
 func (a Amount) newSize(disk string, now size.Bytes) (size.Bytes, error) {
 	to, err := a.From(now)
 	if err != nil {

@@ -76,11 +76,11 @@ func (b *builder) growingPV(lv *Device) *Device {
 	return elsewhere
 }
 
-// asked reports whether the disk is one that was to grow: it has a size in the request.
+// asked reports whether the request has a size for the disk.
 func (b *onDisk) asked() bool { return b.request.Grows(b.disk.Name(), b.before.Name()) }
 
-// bestPV is the PV of a group that grows with a disk: the one furthest back, behind
-// which the new room is, of those that take new extents. It is nil if the disk has none.
+// bestPV returns the PV of a group that grows with a disk: of the PVs that allow allocation,
+// the last one on the disk, before the new space. It is nil if the disk has no PV.
 func (b *builder) bestPV(group, disk string) (best *Device) {
 	g := b.before.group(group)
 	if g == nil {
@@ -109,8 +109,8 @@ func (b *builder) startOnDisk(d *Device) size.Bytes {
 	return d.Start
 }
 
-// otherPVs are goals of their own: where several disks are to grow, the group of a
-// chosen volume takes the room on each of them.
+// otherPVs returns goals for further PVs: if several disks grow, the group of a chosen
+// volume takes the new space on each of them.
 func (b *builder) otherPVs(goals []goal) (others []goal, err error) {
 	has := func(goals []goal, pv *Device) bool {
 		return slices.ContainsFunc(goals, func(g goal) bool { return slices.Contains(g.stack, pv) })

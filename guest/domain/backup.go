@@ -38,7 +38,7 @@ type SnapshotDisk struct {
 	Scratch string `json:"scratch"`
 }
 
-// Disks are all disks of the snapshot.
+// Disks returns all disks of the snapshot.
 func (v DiskSnapshot) Disks() []SnapshotDisk {
 	return append([]SnapshotDisk{{v.Target, v.Scratch}}, v.More...)
 }

@@ -29,7 +29,7 @@ type grownDisk struct {
 	Stamp image.Stamp `json:"stamp"`
 }
 
-// grown are all disks that the growth edits.
+// grown returns all disks that the growth edits.
 func (d *growthData) grown() []*grownDisk {
 	all := []*grownDisk{&d.grownDisk}
 	for i := range d.More {
@@ -45,7 +45,7 @@ type editedDisk struct {
 	image plan.DiskTarget
 }
 
-// editedDisks are the disks that the growth edits, in the order of the plan's layout.
+// editedDisks returns the disks that the growth edits, in the order of the plan's layout.
 func (g *growth) editedDisks() []editedDisk {
 	images := g.Job.Target()
 	var all []editedDisk
@@ -61,7 +61,7 @@ func (g *growth) editedDisks() []editedDisk {
 	return all
 }
 
-// disks are the disks that the growth edits, and the domain's other disks.
+// disks returns the disks that the growth edits, and the domain's other disks.
 func (g *growth) disks() overlay.Set {
 	var disks overlay.Set
 	for _, e := range g.edited {
@@ -73,7 +73,7 @@ func (g *growth) disks() overlay.Set {
 	return disks
 }
 
-// diskNames names the disks that are edited, in a sentence.
+// diskNames returns the names of the edited disks, for messages.
 func (g *growth) diskNames() string {
 	var names []string
 	for _, e := range g.edited {
@@ -117,7 +117,7 @@ func (g *growth) attachOverlays(ctx context.Context, s editSession) error {
 	return s.Attach(ctx, paths...)
 }
 
-// files are the overlays that are edited.
+// files returns the overlays.
 func (g *growth) files() (files []block.Overlay) {
 	for _, e := range g.edited {
 		files = append(files, e.Files)
@@ -125,7 +125,7 @@ func (g *growth) files() (files []block.Overlay) {
 	return files
 }
 
-// oldSizes are the sizes of the disks before the growth.
+// oldSizes returns the sizes of the disks before the growth.
 func (g *growth) oldSizes() (sizes []size.Bytes) {
 	for _, e := range g.edited {
 		sizes = append(sizes, e.OldSize)
@@ -133,7 +133,7 @@ func (g *growth) oldSizes() (sizes []size.Bytes) {
 	return sizes
 }
 
-// drives are the disks of the appliance: empty ones of the new sizes.
+// drives returns the disks of the appliance, which are empty and have the new sizes.
 func (g *growth) drives() (drives []session.Drive) {
 	for _, e := range g.edited {
 		drives = append(drives, session.Drive{Name: e.Target, Image: e.image.Path, Size: e.NewSize, Sector: e.image.SectorSize})
@@ -141,7 +141,7 @@ func (g *growth) drives() (drives []session.Drive) {
 	return drives
 }
 
-// overlayDirs are the directories that the overlays lie in.
+// overlayDirs returns the directories of the overlays.
 func (g *growth) overlayDirs() (dirs []string) {
 	for _, e := range g.edited {
 		if dir := filepath.Dir(e.Overlay); !slices.Contains(dirs, dir) {
@@ -151,7 +151,7 @@ func (g *growth) overlayDirs() (dirs []string) {
 	return dirs
 }
 
-// watchSpace ends the context when the overlays' directories are almost full.
+// watchSpace cancels the returned context when a directory of the overlays is almost full.
 func (g *growth) watchSpace(ctx context.Context) (context.Context, context.CancelFunc) {
 	var stops []context.CancelFunc
 	for _, dir := range g.overlayDirs() {
@@ -208,7 +208,7 @@ func (g *growth) unchangedSize(ctx context.Context) error {
 	return nil
 }
 
-// stepOn is the ID of a disk's step of that kind.
+// stepOn returns the ID of the disk's step of a kind.
 func (e *editedDisk) stepOn(kind plan.StepKind) string {
 	return plan.Step{Kind: kind, Device: e.Target}.ID()
 }
@@ -223,8 +223,8 @@ func (g *growth) isCommitted(r journal.Record) bool {
 	return !slices.ContainsFunc(g.edited, func(e editedDisk) bool { return !r.Done[e.stepOn(plan.StepCommit)] })
 }
 
-// newSizes are the sizes that the request gives to the disk, and to the other disks that
-// are edited with it.
+// newSizes returns the sizes that the request gives to the disk, and to the disks that are
+// edited with it.
 func newSizes(d *disk.Disk, r plan.Request) ([]size.Bytes, error) {
 	first, err := r.NewSize(d.Size)
 	if err != nil {
@@ -241,7 +241,7 @@ func newSizes(d *disk.Disk, r plan.Request) ([]size.Bytes, error) {
 	return sizes, nil
 }
 
-// notesOf are the notes about all disks that are edited.
+// notesOf returns the notes about all edited disks.
 func notesOf(d *disk.Disk) (notes []string) {
 	for _, each := range d.All() {
 		notes = append(notes, each.Notes...)

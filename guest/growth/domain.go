@@ -13,7 +13,7 @@ import (
 
 // DomainOptions say how a domain is treated.
 type DomainOptions struct {
-	// More are other disks that are changed with it, by the same names.
+	// More are other disks that are edited together with it, named in the same way.
 	More []string
 	// Disk is a target ("vda") or a source path; "" if there is only one.
 	Disk string
@@ -92,7 +92,7 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 	return opened, disk.CheckNotShared(ctx, d, append(pathsOf(opened), otherImages(opened.Target)...)...)
 }
 
-// pathsOf are the images of the disks that are edited.
+// pathsOf returns the images of the disks that are edited.
 func pathsOf(d *disk.Disk) (paths []string) {
 	for _, each := range d.All() {
 		paths = append(paths, each.Path)

@@ -75,8 +75,8 @@ func otherImages(t plan.Target) []string {
 	return paths
 }
 
-// otherDisks are the disks with an overlay for the trial that the growth does not edit:
-// those behind the ones that it does.
+// otherDisks returns the disks that have an overlay for the trial only. They follow the
+// edited disks.
 func otherDisks(t plan.Target) []plan.TrialDisk {
 	if t.Guest == nil || len(t.Guest.Disks) == 0 {
 		return nil
