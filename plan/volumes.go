@@ -284,7 +284,7 @@ func (b *builder) outOfReach(d *Device, g *Group, reach size.Bytes) error {
 		case pv.Content.Fixed:
 			return Refuse(UnsupportedLayout, d.Name, "cannot grow %s: PV %s has %s free, and is set to take no new extents (pvchange -xn)", d.Name, name, pv.Content.Free)
 		case d.Allocation.bound():
-			return Refuse(UnsupportedLayout, d.Name, "cannot grow %s: its allocation policy is %s, and %s are free where it could go on, on PV %s", d.Name, d.Allocation.Policy, reach, d.Allocation.PV)
+			return Refuse(UnsupportedLayout, d.Name, "cannot grow %s: its allocation policy is %s, and %s are free where it could continue, on PV %s", d.Name, d.Allocation.Policy, reach, d.Allocation.PV)
 		}
 	}
 	return nil

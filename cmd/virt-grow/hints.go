@@ -114,7 +114,7 @@ func (p *program) hintOnline(r *plan.Refusal) string {
 	if online == "" {
 		online = "virt-grow online DOMAIN --disk DISK --size SIZE --grow " + quoted(r.Subject) + "/LV"
 	}
-	// Of an image alone, nobody knows which other images belong to the same guest.
+	// For an image without a domain, the other images of the guest are not known.
 	grow := ""
 	if p.atRunTime == "" {
 		grow = "name the domain instead of the image, and the disks of the group are grown together; or "

@@ -359,8 +359,8 @@ func (p *attaching) start(ctx context.Context, locks []string, o Options, work f
 	}, work)
 }
 
-// lineFor adds the line of what is on the disk. What is to be made first gets one
-// whose UUID is filled in later.
+// lineFor adds the line for the file system on the disk. For a file system that is created
+// later, the UUID is filled in then.
 func (p *attaching) lineFor(found []plan.Content, text []byte) ([]byte, error) {
 	e := fstab.For("00000000-0000-0000-0000-000000000000", "auto", p.Mount.Path, p.Mount.Options)
 	if p.Made == nil {

@@ -131,7 +131,7 @@ func (p *detaching) prepare(ctx context.Context) error {
 	return nil
 }
 
-// locate finds the disk in the definitions that it is to be removed from.
+// locate finds the disk in the definitions from which it is removed.
 func (p *detaching) locate(ctx context.Context) error {
 	meant, err := scopes(p.domain, p.status, p.request.Scope)
 	if err != nil {
@@ -223,7 +223,7 @@ func (p *detaching) checkUse(ctx context.Context) error {
 
 func (p *detaching) agent() *inside.Guest { return inside.New(p.domain.Name, p.domain) }
 
-// checkMounts returns a refusal if the disk is in use, unless it is to be unmounted.
+// checkMounts returns a refusal if the disk is in use, unless the request unmounts it.
 func (p *detaching) checkMounts(ctx context.Context, mounts []string) error {
 	var stacked []string
 	for _, b := range p.Blocks {

@@ -62,7 +62,7 @@ func (t *detachJob) Handlers() map[plan.StepKind]apply.Handler {
 }
 
 // Actions are both ways, until the image is deleted, or the fstab's own way back. The
-// journal cannot know whether a deletion that was cut off has happened.
+// journal cannot know whether an interrupted deletion has happened.
 func (t *detachJob) Actions(r journal.Record) []job.Action {
 	deleted := r.Done[string(plan.StepDelete)] || r.Running == string(plan.StepDelete) && !image.Exists(t.detachment.Path)
 	if deleted {

@@ -17,7 +17,7 @@ import (
 
 // prepare reads the fstab of a guest that is off, in an appliance, and prepares a change
 // of it. change is given the file systems on the disk of the target, and the text. The
-// appliance goes on for the job; the caller closes it in the end.
+// appliance keeps running for the job; the caller must close it.
 func (p *offlineFstab) prepare(ctx context.Context, o Options, change func([]plan.Content, []byte) ([]byte, error)) (*files.Change, error) {
 	var err error
 	if p.session, err = files.StartSession(ctx, p.disks, o.Options); err != nil {

@@ -162,7 +162,7 @@ func (r ExecResult) Failure(program string) error {
 
 // Run runs a program in the guest through the agent, as the administrator, with input on
 // its standard input. The program is found in the agent's PATH; no shell is involved.
-// When ctx ends, the program goes on. A program is never started twice: if the connection
+// When ctx ends, the program keeps running. A program is never started twice: if the connection
 // to libvirt breaks while the program is being started, Run fails.
 func (d *Domain) Run(ctx context.Context, command []string, input string) (ExecResult, error) {
 	arguments := map[string]any{"path": command[0], "arg": command[1:], "capture-output": true}

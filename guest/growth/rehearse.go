@@ -294,7 +294,7 @@ func (g *growth) takeSnapshot(ctx context.Context, q RehearseOptions, out *Rehea
 	if err := g.save(); err != nil {
 		return err
 	}
-	// Both calls are waited for, even after an interrupt: nobody would undo a freeze or
+	// Both calls are waited for, even after an interrupt: nothing would undo a freeze or
 	// a snapshot that came later.
 	whole := context.WithoutCancel(ctx)
 	begun := time.Now()

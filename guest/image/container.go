@@ -35,7 +35,7 @@ func (img *Image) CheckGrowth(ctx context.Context, to size.Bytes, scratch string
 }
 
 // CheckSize refuses a size that QEMU or the host's file system does not allow for
-// this image, and an image that nobody can write to.
+// this image, and an image that cannot be written to.
 func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
 	if err := checkImmutable(img.Path); err != nil || img.Block || to <= img.Size {
 		return err
@@ -61,8 +61,8 @@ func (img *Image) CheckSize(ctx context.Context, to size.Bytes) error {
 // one of a read-only file system, or with the immutable attribute.
 func CheckWritable(path string) error { return refuseWrite(path, unix.Access(path, unix.W_OK)) }
 
-// checkImmutable refuses a file that nobody may write to. Missing permissions are
-// another matter: whoever plans need not be the one who applies the plan, and a
+// checkImmutable refuses a file that no user may write to. It ignores missing
+// permissions: another user may apply the plan, and a
 // running QEMU has permissions of its own.
 func checkImmutable(path string) error {
 	err := unix.Access(path, unix.W_OK)

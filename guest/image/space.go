@@ -50,7 +50,7 @@ const minFree = size.MiB
 
 // WatchSpace ends the context when the file system of dir is full. The appliance
 // would never report that: QEMU pauses a guest whose disk reports "no space", so
-// that somebody can free some (werror=enospc, the default), and the call under way
+// that the user can free some (werror=enospc, the default), and the running call
 // would wait for ever.
 func WatchSpace(ctx context.Context, dir string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -136,7 +136,7 @@ func isLeaf(d live.Device, all []live.Device) bool {
 	return !slices.ContainsFunc(all, func(o live.Device) bool { return o.Parent == d.Path })
 }
 
-// identify asks blkid(8) about devices of which lsblk tells no UUID.
+// identify asks blkid(8) about devices for which lsblk prints no UUID.
 func (g *Guest) identify(ctx context.Context, devices []live.Device) {
 	for i := range devices {
 		d := &devices[i]

@@ -118,11 +118,11 @@ type FstabChange struct {
 	New   []byte `json:"new"`
 }
 
-// FstabEditor edits the fstab of a running guest. Until the edit is taken back, the old
-// file is kept beside it.
+// FstabEditor edits the fstab of a running guest. Until the edit is undone, the old file is
+// kept in the same directory.
 type FstabEditor struct {
 	Guest *Guest
-	// ID makes the names of the files beside the fstab the editor's own.
+	// ID makes the names of the editor's files unique.
 	ID string
 	// Note is given what a person should know.
 	Note func(format string, args ...any)
@@ -171,7 +171,7 @@ func (f FstabEditor) checkPlain(ctx context.Context) error {
 	return err
 }
 
-// write writes a new file beside the fstab, and renames it when it is whole and on the
+// write writes a new file next to the fstab, and renames it when it is complete and on the
 // disk. Owner, mode and labels are those of the fstab.
 func (f FstabEditor) write(ctx context.Context, text []byte) error {
 	fresh := f.Backup() + ".new"
@@ -223,7 +223,7 @@ func (g *Guest) reloadSystemd(ctx context.Context) error {
 }
 
 // Restore puts the old fstab back, and removes the editor's files. If the fstab was
-// changed by others since, undo takes back the editor's change alone.
+// changed by others since, undo only undoes the editor's change.
 func (f FstabEditor) Restore(ctx context.Context, c FstabChange, undo func([]byte) ([]byte, error)) error {
 	text, err := f.Guest.readFstab(ctx)
 	if err != nil {

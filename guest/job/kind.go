@@ -44,7 +44,7 @@ type Work interface {
 }
 
 // Stepwise is embedded by work that runs its steps in their order. What it has for Actions
-// is for work whose every step can be taken back until the end.
+// is for work whose every step can be undone until the end.
 type Stepwise struct{}
 
 // Actions returns resume and rollback.

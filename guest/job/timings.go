@@ -27,7 +27,7 @@ type Timings struct {
 	PerFile map[string]float64 `json:"per_file,omitempty"`
 }
 
-// manyFiles is from how many files on the time of a step tells how long a file takes.
+// manyFiles is the smallest number of files from which the time per file is computed.
 const manyFiles = 20000
 
 // LoadTimings reads the timings in a state directory. A file that cannot be read is

@@ -61,14 +61,14 @@ func (d Disk) Size(ctx context.Context) (size.Bytes, error) {
 
 func (d Disk) refuseInUse(err error) error { return image.RefuseInUse(d.Files.Image, err) }
 
-// CheckUnwritten returns a refusal if somebody wrote to the image since the job began,
+// CheckUnwritten returns a refusal if the image was written to since the job began,
 // when it had the stamp.
 func CheckUnwritten(path string, was image.Stamp, job string) error {
 	now, err := image.StampOf(path)
 	if err != nil || now == was {
 		return err
 	}
-	return plan.Refuse(plan.ImageChanged, job, "somebody else wrote to %s since job %s began (%s, %d bytes; was %s, %d bytes)",
+	return plan.Refuse(plan.ImageChanged, job, "another program has written to %s since job %s began (%s, %d bytes; was %s, %d bytes)",
 		path, job, now.Time.Format(time.RFC3339), now.Bytes, was.Time.Format(time.RFC3339), was.Bytes)
 }
 

@@ -74,8 +74,8 @@ func (s *Session) readImages(ctx context.Context, sources []Source, inspect Insp
 	return layout, err
 }
 
-// Look reads what is on images of one guest, in an appliance of its own. then, if not nil, may
-// go on in the appliance with what was found.
+// Look reads the layout of the images of one guest, in a new appliance. then, if not nil, may
+// continue in the same appliance.
 func Look(ctx context.Context, sources []Source, o Options, c *Cache, inspect Inspection, then func(context.Context, *plan.Layout, *appliance.Appliance) error) (_ *plan.Layout, err error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
 	if err != nil {

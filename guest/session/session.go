@@ -213,7 +213,7 @@ func drivesOf(sources []Source) (drives []Drive) {
 	return drives
 }
 
-// StartReadOnly boots an appliance on throw-away overlays of images, in a temporary
+// StartReadOnly starts an appliance on temporary overlays of images, in a temporary
 // directory.
 func StartReadOnly(ctx context.Context, sources []Source, o Options) (*Session, error) {
 	dir, err := os.MkdirTemp("", "virt-grow-")
@@ -257,7 +257,7 @@ func (s *Session) Attach(ctx context.Context, overlays ...string) error {
 	return s.refresh(ctx)
 }
 
-// AttachReadOnly shows the appliance a throw-away overlay of the image.
+// AttachReadOnly attaches a temporary overlay of the image to the appliance.
 func (s *Session) AttachReadOnly(ctx context.Context, i int, img *image.Image) error {
 	overlay := block.Overlay{Image: img.Path, Format: img.Format, Path: s.throwAway(i)}
 	if err := s.openReadOnly(ctx, i, img.Access, overlay); err != nil {
@@ -280,7 +280,7 @@ func (s *Session) openReadOnly(ctx context.Context, i int, access block.Access, 
 	return s.gates[i].Open(ctx, overlay.Path)
 }
 
-// throwAway returns the path of a drive's throw-away overlay.
+// throwAway returns the path of a drive's temporary overlay.
 func (s *Session) throwAway(i int) string { return filepath.Join(s.dirOf(i), "look.qcow2") }
 
 // AttachNew shows the appliance a new image that is being made.
