@@ -61,7 +61,7 @@ func (s *sessions) get(t *testing.T, sector size.Bytes) *session.Session {
 	return started
 }
 
-// shortDir returns a temporary folder whose path leaves room for a socket's name.
+// shortDir returns a temporary directory whose path leaves room for a socket's name.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vg")
@@ -245,7 +245,7 @@ func (x *trial) keep(t *testing.T) *trial {
 
 var grownDir string
 
-// shortDirOf returns one folder for the whole test process; TestMain removes it.
+// shortDirOf returns one directory for the whole test process; TestMain removes it.
 func shortDirOf(t *testing.T) string {
 	t.Helper()
 	if grownDir == "" {
@@ -400,7 +400,7 @@ func differences(t *testing.T, a, b string) []size.Bytes {
 	return found
 }
 
-// oracle asks sfdisk and sgdisk, which nobody here wrote.
+// oracle asks sfdisk and sgdisk, tools of other projects.
 func (x *trial) oracle(t *testing.T, p *plan.Plan, after string) {
 	t.Helper()
 	if p.Before.Table == nil {

@@ -194,7 +194,7 @@ func TestDiskCreatePrealloc(t *testing.T) {
 	}
 }
 
-// TestDiskCreateMeanwhile: what somebody does at the place of the new image between
+// TestDiskCreateMeanwhile: what another program does at the place of the new image between
 // a crash and the way out of it is not undone.
 func TestDiskCreateMeanwhile(t *testing.T) {
 	level.Only(t, level.Real)
@@ -389,7 +389,7 @@ func TestDiskConvert(t *testing.T) {
 	}
 }
 
-// TestDiskRefused: nothing is overwritten, guessed, or taken from under somebody.
+// TestDiskRefused: nothing is overwritten, guessed, or taken from another user.
 func TestDiskRefused(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)

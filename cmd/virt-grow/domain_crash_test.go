@@ -222,7 +222,7 @@ func TestDomainMeddledWith(t *testing.T) {
 	x.xml = now
 	x.checkOld(t)
 
-	// Somebody shuts the guest down in its trial: accept commits offline.
+	// Another user shuts the guest down in its trial: accept commits offline.
 	x.mustGrow(t, "--accept", "manual")
 	id, _ = x.job(t)
 	if _, err := x.Virsh(ctx, "shutdown", x.Name); err != nil {

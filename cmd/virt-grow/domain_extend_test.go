@@ -53,7 +53,7 @@ func TestWindowsExtends(t *testing.T) {
 					}
 				}
 			}
-			x.answering(t) // started again, when it was taken back
+			x.answering(t) // started again, when it was undone
 			if got := x.volume(t, `D:\`); got < c.volume {
 				t.Errorf("D: has %d bytes", got)
 			}

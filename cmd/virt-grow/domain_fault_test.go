@@ -114,7 +114,7 @@ func (x *vm) finish(t *testing.T, said string) {
 	}
 }
 
-// checkEnded: no job is left that waits for somebody.
+// checkEnded: no job is left that waits for a decision.
 func (x *vm) checkEnded(t *testing.T) {
 	t.Helper()
 	_, out := x.run(t, "", "jobs", "--json")

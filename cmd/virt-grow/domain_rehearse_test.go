@@ -82,7 +82,7 @@ func (x *vm) checkUndisturbed(t *testing.T, tmp string) {
 	}
 }
 
-// TestRehearsal: the edit works on a view of a running guest's disk, the guest
+// TestRehearsal: the edit works on a snapshot of a running guest's disk, the guest
 // notices nothing but a freeze, and nothing is left.
 func TestRehearsal(t *testing.T) {
 	h := newEnv(t)

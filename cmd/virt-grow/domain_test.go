@@ -446,7 +446,7 @@ func TestDomainOff(t *testing.T) {
 	x.checkKept(t)
 }
 
-// TestDomainManual: the guest runs on its overlay until somebody decides.
+// TestDomainManual: the guest runs on its overlay until the user decides.
 func TestDomainManual(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -480,7 +480,7 @@ func TestDomainManual(t *testing.T) {
 	}
 }
 
-// cannotAccept: where libvirt refuses the live commit, nothing is taken back.
+// cannotAccept: where libvirt refuses the live commit, nothing is undone.
 func (x *vm) cannotAccept(t *testing.T, id string) {
 	t.Helper()
 	ctx := context.Background()

@@ -111,7 +111,7 @@ func (c *crash) readme(t *testing.T) string {
 	return string(out)
 }
 
-// TestEditFails: an edit that fails after the commit has begun is taken back, and one
+// TestEditFails: an edit that fails after the commit has begun is undone, and one
 // that is interrupted changes nothing.
 func TestEditFails(t *testing.T) {
 	level.Need(t, level.All)

@@ -92,7 +92,7 @@ qemu-img bitmap --add b.qcow2 nightly; cp b.qcow2 sound.qcow2`)
 	breakBitmap(t, r.dir, "b.qcow2")
 	r.refused(t, "b.qcow2", plan.BitmapInUse, "bitmap --remove", "grow", "b.qcow2", "--size", "+512M", "--yes")
 	for i, image := range []string{"sound.qcow2", "back.qcow2"} {
-		if i == 1 { // grown, and taken back
+		if i == 1 { // grown, and undone
 			shell(t, r.dir, "qemu-img create -q -f qcow2 x.qcow2 1M; rm x.qcow2; cp sound.qcow2 back.qcow2")
 			if code, out := r.run(t, "grow", image, "--size", "+64M", "--yes", "--keep-overlay"); code != 0 {
 				t.Fatalf("exit %d\n%s", code, out)
@@ -132,7 +132,7 @@ func TestContainerLimit(t *testing.T) {
 	shell(t, r.dir, "test $(stat -c %s disk.raw) = 337641472")
 }
 
-// TestNotWritable: an image that nobody can write to is refused when it is planned, one
+// TestNotWritable: an image that cannot be written to is refused when it is planned, one
 // whose directory takes no overlay when it is to be grown.
 func TestNotWritable(t *testing.T) {
 	level.Only(t, level.Real)

@@ -109,7 +109,7 @@ func TestFieldPoolVolumes(t *testing.T) {
 		t.Errorf("disk list: %+v", d)
 	}
 
-	// Somebody else's disk, by its path, is the same file.
+	// The disk of another domain, by its path, is the same file.
 	h.define(t, "by-path", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", root))
 	x.refusedHere(t, 3, "disk-shared", "of domain by-path as well", "grow", x.Name, "--disk", "vda", "--size", "1G", "--yes")
 	h.virsh(t, "undefine", "by-path")
@@ -187,7 +187,7 @@ func TestFieldPoolVolumesRefused(t *testing.T) {
 	h.define(t, "by-path", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", filepath.Join(pool, "v.qcow2")))
 	h.refused(t, []string{"grow", "by-path", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-volume as well")
 	h.refused(t, []string{"grow", "by-volume", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-path as well")
-	// A volume of a pool that is asleep is somebody's disk all the same.
+	// A volume of a pool that is asleep still belongs to another domain.
 	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", filepath.Join(other, "o.qcow2"), "64M").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -97,7 +97,7 @@ func (c *crash) seen(t *testing.T) string {
 	return out
 }
 
-// checkClean: nothing of the job is left beside the image or running.
+// checkClean: nothing of the job is left next to the image or running.
 func (c *crash) checkClean(t *testing.T) {
 	t.Helper()
 	if left, _ := filepath.Glob(c.image + ".virt-grow-*"); len(left) > 0 {
@@ -187,7 +187,7 @@ func (c *crash) killIn(t *testing.T, step string, written bool, args ...string) 
 	checkKilledIn(t, c.state, step)
 }
 
-// waitWritten waits until there is more data in the job's files beside the image than
+// waitWritten waits until there is more data in the job's files next to the image than
 // now, and more than an empty overlay has.
 func (c *crash) waitWritten(t *testing.T) {
 	t.Helper()
@@ -199,7 +199,7 @@ func (c *crash) waitWritten(t *testing.T) {
 	}
 }
 
-// allocated returns how many bytes the job's files beside the image take.
+// allocated returns how many bytes the job's files next to the image take.
 func (c *crash) allocated() int64 {
 	var sum int64
 	_ = filepath.WalkDir(c.dir, func(path string, entry fs.DirEntry, err error) error {
@@ -234,7 +234,7 @@ func checkKilledIn(t *testing.T, state, step string) {
 			last = e
 		}
 	}
-	// The view of a running disk is made before the first step.
+	// The snapshot of a running disk is taken before the first step.
 	if step == "view" && last.Kind == "" {
 		return
 	}
@@ -379,7 +379,7 @@ func (c *crash) resume(t *testing.T) {
 	}
 }
 
-// checkGrown asks tools that nobody here wrote, on a copy: sfdisk for the table,
+// checkGrown asks tools of other projects, on a copy: sfdisk for the table,
 // e2fsck for the file systems of the one that grew and of the one that moved.
 func (c *crash) checkGrown(t *testing.T) {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
-// quiet returns a console nobody sits at. env holds what the environment says.
+// quiet returns a console without a user. env holds what the environment says.
 func quiet(env map[string]string) console {
 	return console{in: strings.NewReader(""), out: new(bytes.Buffer), err: new(bytes.Buffer),
 		env: func(name string) string { return env[name] }}

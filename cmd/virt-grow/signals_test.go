@@ -88,7 +88,7 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// waiting is a terminal nobody types at.
+// waiting is a terminal without input.
 type waiting struct{}
 
 func (waiting) Read([]byte) (int, error) { select {} }

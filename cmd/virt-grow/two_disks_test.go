@@ -126,7 +126,7 @@ func (x *vm) checkDefinition(t *testing.T) {
 	x.checkEnded(t)
 }
 
-// TestTwoDisksKilled: a job of two disks that is killed is taken back or finished, whatever
+// TestTwoDisksKilled: a job of two disks that is killed is undone or finished, whatever
 // it was at.
 func TestTwoDisksKilled(t *testing.T) {
 	level.Need(t, level.Long)

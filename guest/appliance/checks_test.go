@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// TestCompare: a damaged superblock is told from one that somebody has changed.
+// TestCompare: a damaged superblock is distinguished from one that was changed.
 func TestCompare(t *testing.T) {
 	planned := plan.Content{Type: "ext4", UUID: "u", Size: size.GiB, Ext: &superblock.Ext{}}
 	known := planned

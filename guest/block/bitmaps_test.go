@@ -16,7 +16,7 @@ import (
 )
 
 // TestKilledCommit: a commit that is killed leaves the image's bitmaps in use, with
-// the image as big as before or bigger. It can be gone on with and taken back all the
+// the image as big as before or bigger. It can be continued and undone all the
 // same, and the bitmaps have what they had, and what was written.
 func TestKilledCommit(t *testing.T) {
 	t.Parallel()

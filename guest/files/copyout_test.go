@@ -32,8 +32,8 @@ func pack(t *testing.T, headers ...tar.Header) *bytes.Buffer {
 	return &out
 }
 
-// TestUnpack: what a guest packs comes out as files of whoever copies, without
-// set-user-ID, devices, or a folder nobody can get into.
+// TestUnpack: what a guest packs comes out as files of this user, without
+// set-user-ID, devices, or a directory that cannot be read.
 func TestUnpack(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)

@@ -197,7 +197,7 @@ func TestGrowthSequences(t *testing.T) {
 	}
 }
 
-// TestTwoDisksFaults: an error or a crash at either end of any step, taken back or gone on
+// TestTwoDisksFaults: an error or a crash at either end of any step, undone or gone on
 // with, never leaves one image grown and the other not.
 func TestTwoDisksFaults(t *testing.T) {
 	for _, treated := range []string{"two off", "two libvirt", "two libvirt no-trial"} {

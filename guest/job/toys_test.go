@@ -100,7 +100,7 @@ func (f *files) Details() job.Details {
 	return job.Details{Files: []string{f.Dir() + "/lock", "/nowhere"}}
 }
 
-// forward cannot be taken back once it has sent something.
+// forward cannot be undone once it has sent something.
 type forward struct{ toy }
 
 func (f *forward) Handlers() map[plan.StepKind]apply.Handler { return f.handlers("send", "inside") }

@@ -206,7 +206,7 @@ func content(d Disk, changed bool) []byte {
 }
 
 // TestCutOff: a process that is killed, or out of room, before or after any call of
-// qemu-img in a step leaves what can be gone on with and taken back. A way back that is
+// qemu-img in a step leaves what can be continued and undone. A way back that is
 // cut off can be taken once more.
 func TestCutOff(t *testing.T) {
 	tools, images := newTools(t), newImages(t)

@@ -158,7 +158,7 @@ func TestTornCommit(t *testing.T) {
 	})
 }
 
-// stuck is an image whose commit cannot be taken back.
+// stuck is an image whose commit cannot be undone.
 type stuck struct{ *applytest.Image }
 
 func (stuck) Revert(context.Context) error { return errors.New("stuck") }
