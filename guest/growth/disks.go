@@ -82,6 +82,14 @@ func (g *growth) diskNames() string {
 	return strings.Join(names, ", ")
 }
 
+// withDisks names the edited disks in a message if there are several.
+func (g *growth) withDisks() string {
+	if len(g.edited) == 1 {
+		return ""
+	}
+	return " with " + g.diskNames()
+}
+
 // overlaySteps returns the steps that create the overlays of the disks that are edited.
 func (g *growth) overlaySteps() (steps []plan.Step) {
 	for _, e := range g.edited {

@@ -81,7 +81,7 @@ func (g *growth) prepare(ctx context.Context) (editSession, error) {
 		s, err := g.start(ctx)
 		booted <- result{s, err}
 	}()
-	g.Note("starting the appliance")
+	g.Note("starting the appliance%s", g.withDisks())
 	err := g.makeOverlays(ctx)
 	if err != nil {
 		cancel(err)

@@ -49,7 +49,7 @@ func (g *growth) growDomain(ctx context.Context) error {
 
 // prewarm starts the appliance on the closed gate while the guest still runs.
 func (g *growth) prewarm(ctx context.Context) (editSession, error) {
-	g.Note("starting the appliance; the guest keeps running")
+	g.Note("starting the appliance%s; the guest keeps running", g.withDisks())
 	s, err := g.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w (the guest was not shut down)", err)
