@@ -60,12 +60,25 @@ func (g *growth) grow(ctx context.Context) error {
 	return g.commitOrTrial(ctx, false)
 }
 
-// seal ends the session after the edit, and flushes the overlay to the disk.
+// seal flushes the overlay to the disk after the edit. The session has detached it, and
+// ends while the job goes on: a guest that is off does not wait for it.
 func (g *growth) seal(s editSession) error {
-	if err := s.Close(); err != nil {
-		return err
-	}
+	closed := make(chan error, 1)
+	g.closed = closed
+	go func() { closed <- s.Close() }()
 	return g.disks()[:len(g.edited)].Sync()
+}
+
+// awaitClosed waits for the end of the session after the edit. An error there says
+// nothing about the overlay.
+func (g *growth) awaitClosed() {
+	if g.closed == nil {
+		return
+	}
+	if err := <-g.closed; err != nil {
+		g.Note("%v", err)
+	}
+	g.closed = nil
 }
 
 // prepare starts the appliance and creates the overlay at the same time.

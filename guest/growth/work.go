@@ -69,6 +69,8 @@ type growth struct {
 
 	// seen is the layout of the disks while the guest still ran.
 	seen *plan.Layout
+	// closed receives the end of the session after the edit; nil if no session is ending.
+	closed <-chan error
 	// images are the images of the disks that are edited; nil in a job that is resumed.
 	images []*image.Image
 	// refusedStop reports that the guest did not shut down with any method.
@@ -247,6 +249,7 @@ func (g *growth) WhyNot(a job.Action, r journal.Record) string {
 
 // Run grows the disk, or continues a growth.
 func (g *growth) Run(ctx context.Context, a job.Action) error {
+	defer g.awaitClosed()
 	var err error
 	if g.plan == nil {
 		if g.plan, err = g.Plan(); err != nil {
