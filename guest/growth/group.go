@@ -26,9 +26,12 @@ func WithGroup[T any](ctx context.Context, d *disk.Disk, o DomainOptions, s sess
 	if !errors.As(err, &missing) || d.Domain == nil {
 		return out, err
 	}
-	others, looked := findGroup(ctx, d, missing.Subject, s)
-	if looked != nil || len(others) == 0 {
-		return out, errors.Join(err, looked)
+	others, failed := findGroup(ctx, d, missing.Subject, s)
+	switch {
+	case failed != nil:
+		return out, failed
+	case len(others) == 0:
+		return out, err
 	}
 	o.More = append(slices.Clone(o.More), others...)
 	whole, opened := OpenDomain(ctx, d.Domain, o)
@@ -64,6 +67,5 @@ func findGroup(ctx context.Context, d *disk.Disk, group string, o session.Option
 	if err != nil {
 		return nil, err
 	}
-	on := func(disk string) bool { return d.Edits(disk) }
-	return slices.DeleteFunc(layout.DisksOf(group), on), nil
+	return slices.DeleteFunc(layout.DisksOf(group), d.Edits), nil
 }
