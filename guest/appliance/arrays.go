@@ -21,7 +21,9 @@ func (a *Appliance) release(ctx context.Context, unlisted bool) error {
 	if err := a.do(ctx, func() (e error) { arrays, e = a.g.List_md_devices(); return }); err != nil {
 		return err
 	}
-	if a.groups || len(arrays) > 0 {
+	// Of several disks, udev activates a group as soon as the last one with a PV is read,
+	// before Probe knows of the group.
+	if a.groups || len(arrays) > 0 || len(a.drives) > 1 {
 		if err := a.do(ctx, func() error { return a.g.Vg_activate_all(false) }); err != nil {
 			return err
 		}
