@@ -89,6 +89,9 @@ func readSizes(c *cli.Context, r *plan.Request) error {
 
 // diskNames returns the names that --disk has, of a command that takes one or several.
 func diskNames(c *cli.Context) (first string, more []string, err error) {
+	if !c.IsSet("disk") {
+		return "", nil, nil
+	}
 	disks, err := readDisks(c)
 	if err != nil || len(disks) == 0 {
 		return c.String("disk"), nil, err

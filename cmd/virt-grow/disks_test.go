@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
 
 // TestParseDisk: what follows the last colon is a size, unless the path of a source has it.
 func TestParseDisk(t *testing.T) {
@@ -10,6 +14,24 @@ func TestParseDisk(t *testing.T) {
 	} {
 		if d, err := parseDisk(text); err != nil || d.name != want[0] || d.text != want[1] {
 			t.Errorf("%s: %+v, %v", text, d, err)
+		}
+	}
+}
+
+// TestOnlyDisk: without --disk, every command takes the only disk of a domain. The one of
+// libvirt's test driver has no format in its definition, and is refused for that.
+func TestOnlyDisk(t *testing.T) {
+	for _, line := range []string{
+		"plan test --size +1G", "grow test --size +1G --yes", "rehearse test --size +1G",
+		"online test --size +1G --yes", "inspect test", "df test", "ls test:/",
+		"plan test --size +1G --disk vda", "grow test --disk vda:+1G --yes",
+	} {
+		var out bytes.Buffer
+		c := quiet(nil)
+		c.out, c.err = &out, &out
+		words := append([]string{"virt-grow", "--connect", "test:///default", "--state-dir", t.TempDir()}, strings.Fields(line)...)
+		if code := execute(words, c); code != 3 || !strings.Contains(out.String(), "disk vda of test") {
+			t.Errorf("%s: exit %d\n%s", line, code, &out)
 		}
 	}
 }

@@ -76,13 +76,14 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 // onlineLine returns the online command that corresponds to this command line.
 func onlineLine(c *cli.Context, name string) string {
 	line := []string{"virt-grow online", quoted(name)}
-	values := []string{c.String("disk"), c.String("size")}
+	disk, _, _ := diskNames(c)
+	size := c.String("size")
 	if disks, _ := readDisks(c); len(disks) > 0 {
-		values = []string{disks[0].name, cmp.Or(disks[0].text, values[1])}
+		size = cmp.Or(disks[0].text, size)
 	}
-	for i, flag := range []string{"--disk", "--size"} {
-		if values[i] != "" {
-			line = append(line, flag, quoted(values[i]))
+	for _, flag := range [][2]string{{"--disk", disk}, {"--size", size}} {
+		if flag[1] != "" {
+			line = append(line, flag[0], quoted(flag[1]))
 		}
 	}
 	for _, where := range c.StringSlice("grow") {
