@@ -124,8 +124,8 @@ func TestContainerLimit(t *testing.T) {
 	level.Need(t, level.Long)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
 	shell(t, r.dir, "qemu-img convert -O qcow2 -o cluster_size=512 disk.raw tiny.qcow2")
-	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "ends at 128 GiB", "grow", "tiny.qcow2", "--size", "200G", "--grow", "none", "--yes")
-	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "ends at 128 GiB", "plan", "tiny.qcow2", "--size", "200G", "--grow", "none")
+	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "is limited to 128 GiB", "grow", "tiny.qcow2", "--size", "200G", "--grow", "none", "--yes")
+	r.refused(t, "tiny.qcow2", plan.ContainerLimit, "is limited to 128 GiB", "plan", "tiny.qcow2", "--size", "200G", "--grow", "none")
 	if largest := strings.Fields(shell(t, r.dir, "ulimit -f 1000000; "+r.program+" --state-dir state grow disk.raw --size 2G --grow none --yes --json 2>&1 || echo $?")); !strings.Contains(strings.Join(largest, " "), "ulimit -f") || largest[len(largest)-1] != "3" {
 		t.Errorf("a limit on the size of files: %s", largest)
 	}

@@ -165,8 +165,8 @@ func TestFieldVolumes(t *testing.T) {
 		{image: "whose", words: "--size +100M --grow own/d", lv: map[string]int64{"own/d": 124 * mib}},
 		{image: "striped", words: "--size +256M --grow striped/d", exit: 3, says: "is striped over 2 PVs"},
 		{image: "fixed", words: "--size +256M --grow fixed/d", exit: 3, says: "pvchange -xn"},
-		{image: "pair", words: "--size +256M --grow pair/d", exit: 3, says: "has 1 PV(s) that are not here", hint: "virt-grow online"},
-		{image: "pair", words: "--size +256M --grow pair/near", exit: 3, says: "has 1 PV(s) that are not here", hint: "virt-grow online"},
+		{image: "pair", words: "--size +256M --grow pair/d", exit: 3, says: "has 1 PV(s) on other disks", hint: "name the domain instead of the image"},
+		{image: "pair", words: "--size +256M --grow pair/near", exit: 3, says: "has 1 PV(s) on other disks", hint: "name the domain instead of the image"},
 	} {
 		t.Run(c.image+" "+c.words, func(t *testing.T) {
 			image := filepath.Join(dir, c.image+".raw")

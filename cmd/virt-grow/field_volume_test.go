@@ -111,7 +111,7 @@ func TestFieldPoolVolumes(t *testing.T) {
 
 	// The disk of another domain, by its path, is the same file.
 	h.define(t, "by-path", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", root))
-	x.refusedHere(t, 3, "disk-shared", "of domain by-path as well", "grow", x.Name, "--disk", "vda", "--size", "1G", "--yes")
+	x.refusedHere(t, 3, "disk-shared", "of domain by-path", "grow", x.Name, "--disk", "vda", "--size", "1G", "--yes")
 	h.virsh(t, "undefine", "by-path")
 
 	if code, out := x.run(t, "", "rehearse", x.Name, "--disk", "vda", "--size", "1G"); code != 0 {
@@ -185,13 +185,13 @@ func TestFieldPoolVolumesRefused(t *testing.T) {
 	// The same file, in either notation.
 	h.define(t, "by-volume", "", volume("vda", "pool", "v.qcow2"))
 	h.define(t, "by-path", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", filepath.Join(pool, "v.qcow2")))
-	h.refused(t, []string{"grow", "by-path", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-volume as well")
-	h.refused(t, []string{"grow", "by-volume", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-path as well")
+	h.refused(t, []string{"grow", "by-path", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-volume")
+	h.refused(t, []string{"grow", "by-volume", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-path")
 	// A volume of a pool that is asleep still belongs to another domain.
 	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", filepath.Join(other, "o.qcow2"), "64M").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	h.define(t, "sleeper", "", volume("vda", "asleep", "o.qcow2"))
 	h.define(t, "waker", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", filepath.Join(other, "o.qcow2")))
-	h.refused(t, []string{"grow", "waker", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain sleeper as well")
+	h.refused(t, []string{"grow", "waker", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain sleeper")
 }
