@@ -100,7 +100,7 @@ func TestTwoDisks(t *testing.T) {
 	})
 	// The oracle is another appliance, with all images.
 	got := fish(t, "--ro", "vg-activate-all true\nblockdev-getsize64 /dev/pair/data\nmount-ro /dev/pair/data /\ncat /f\numount-all\n"+
-		"e2fsck /dev/sdc1\nmount-ro /dev/sdc1 /\ncat /f\numount-all\ne2fsck /dev/sdd1\nmount-ro /dev/sdd1 /\ncat /f\n", slices.Concat(group.disks, plain.disks)...)
+		"e2fsck /dev/sdc1 correct:true\nmount-ro /dev/sdc1 /\ncat /f\numount-all\ne2fsck /dev/sdd1 correct:true\nmount-ro /dev/sdd1 /\ncat /f\n", slices.Concat(group.disks, plain.disks)...)
 	if want := fmt.Sprintln(int64(752)<<20) + "kept\nkept\nkept\n"; strings.ReplaceAll(got, "\n\n", "\n") != want {
 		t.Errorf("%s", got)
 	}
