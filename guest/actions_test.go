@@ -18,9 +18,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// actionCases say what may be done about a job that was cut off: its kind, what its
-// journal has, and the actions, best first. "+STEP" is a step that is done, "STEP" one
-// that has begun. PATH is a file of one byte, GONE is none.
+// actionCases are interrupted jobs: the kind, the data and the entries of the journal,
+// and the actions that are possible, best first. "+STEP" is a step that is done, "STEP"
+// one that has begun. PATH is a file of one byte, GONE a path without a file.
 var actionCases = []struct{ kind, data, entries, actions string }{
 	{create.KindDisk, `{}`, "create", "resume rollback"},
 	{create.KindDisk, `{}`, "+create name", "resume rollback"},
@@ -63,8 +63,8 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// cutOff writes the journal of a job, and gives the job's name. Its image is a raw disk
-// of one MiB.
+// cutOff writes the journal of an interrupted job, and returns the job's name. The image
+// is a raw disk of 1 MiB.
 func cutOff(t *testing.T, store journal.Store, kind string, data, entries string) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "a.raw")

@@ -19,8 +19,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestBootsFromNTFS: a disk that starts from NTFS starts again after its boot
-// volume has grown, and after it has moved.
+// TestBootsFromNTFS checks that a disk that boots from NTFS still boots after its boot
+// volume has grown, and after it has been moved.
 func TestBootsFromNTFS(t *testing.T) {
 	level.Need(t, level.All)
 	ctx := context.Background()
@@ -56,13 +56,13 @@ func TestBootsFromNTFS(t *testing.T) {
 	}
 }
 
-// bootProof is what the kernel on the disk says on the first serial port. It finds
-// no root file system then, and the machine restarts.
+// bootProof is what the kernel on the disk prints on the first serial port. The kernel
+// finds no root file system, and the machine restarts.
 const bootProof = "started-from=ntfs"
 
-// makeBootable makes a raw MBR disk of 160 MiB: sda1 holds a file, sda2 is active
-// and holds syslinux and one of the host's kernels. MBR code, boot sector and
-// loader hand over to each other as those of Windows do.
+// makeBootable makes a raw MBR disk of 160 MiB: sda1 holds a file, sda2 is active and
+// holds syslinux and one of the host's kernels. The MBR code, the boot sector and the
+// loader start each other as those of Windows do.
 func makeBootable(t *testing.T, path string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func makeBootable(t *testing.T, path string) {
 		":", "upload", config, "/syslinux.cfg", ":", "extlinux", "/", ":", "umount", "/")
 }
 
-// only returns a file of one of these patterns.
+// only returns the only file that matches one of the patterns.
 func only(t *testing.T, patterns ...string) string {
 	t.Helper()
 	for _, pattern := range patterns {

@@ -20,9 +20,10 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// newDisks returns every file system on every table, with LVM between them and without,
-// in both formats by turns. All have the size that one appliance serves. make test
-// makes one of them, the long matrices each file system on one of the tables by turns.
+// newDisks returns every file system on every table, with and without LVM, in
+// alternating formats. All disks have the size that one appliance serves. make test
+// creates one of them; the long matrices create each file system on one of the tables in
+// turn.
 func newDisks() []plan.NewDisk {
 	var all []plan.NewDisk
 	for i, fs := range plan.NewFSNames {
@@ -49,8 +50,8 @@ func newDisks() []plan.NewDisk {
 	return all
 }
 
-// TestCreateDisk holds what was made against what sfdisk, sgdisk, qemu-img and
-// another libguestfs see.
+// TestCreateDisk compares the created disks with what sfdisk, sgdisk, qemu-img and
+// another libguestfs read from them.
 func TestCreateDisk(t *testing.T) {
 	level.Need(t, level.Real)
 	ctx := context.Background()
@@ -79,8 +80,7 @@ func TestCreateDisk(t *testing.T) {
 	checkInside(t, disks, uuids)
 }
 
-// checkTable reads the table with sfdisk, and has sgdisk verify a GPT, on a raw
-// copy.
+// checkTable reads the table of a raw copy with sfdisk, and verifies a GPT with sgdisk.
 func checkTable(t *testing.T, d plan.NewDisk, dir string) {
 	t.Helper()
 	out, err := exec.Command("qemu-img", "info", "--output=json", d.Path).Output() // by content
@@ -116,7 +116,7 @@ func checkTable(t *testing.T, d plan.NewDisk, dir string) {
 		t.Fatalf("%s: %v: %s", d.Path, err, out)
 	}
 	if d.Table == plan.TableNone {
-		// The boot sector of an NTFS ends as an MBR does.
+		// The boot sector of an NTFS has the same signature as an MBR.
 		if len(doc.Table.Partitions) > 0 {
 			t.Errorf("%s has a table: %s", d.Path, out)
 		}
@@ -147,7 +147,7 @@ func checkCached(t *testing.T, d plan.NewDisk, cache *session.Cache) {
 	}
 }
 
-// checkInside has guestfish look at all of them at once.
+// checkInside reads all disks with one run of guestfish.
 func checkInside(t *testing.T, disks []plan.NewDisk, uuids map[string]string) {
 	t.Helper()
 	var script strings.Builder
@@ -185,8 +185,8 @@ func checkInside(t *testing.T, disks []plan.NewDisk, uuids map[string]string) {
 	}
 }
 
-// The smallest disk that Check lets pass can be made, one MiB less is refused: what
-// mkfs takes is not guessed.
+// TestSmallestDisks checks that the smallest disk that Check accepts can be created, and
+// that one of 1 MiB less is refused. Only mkfs itself shows how much space it needs.
 func TestSmallestDisks(t *testing.T) {
 	level.Need(t, level.All)
 	dir := shortDir(t)

@@ -26,8 +26,8 @@ import (
 
 var errInjected = errors.New("injected fault")
 
-// points returns the boundaries of every step for growing gpt-data-last, where a
-// neighbour has to move, in order.
+// points returns, in order, the boundaries of every step for growing gpt-data-last,
+// where the partition behind the target has to move.
 func points() []string {
 	var all []string
 	for _, id := range []string{"overlay", "check:sda1", "move:sda2", "table:sda", "fs:sda1", "verify:sda1", "save-undo", "commit", "clean-up"} {
@@ -36,9 +36,9 @@ func points() []string {
 	return all
 }
 
-// TestFaults makes every step boundary fail, and hang until cancelled: the
-// image ends as it was, by itself, and nothing is left; or, once the commit is
-// done, resume ends grown.
+// TestFaults makes the run fail at every step boundary, and hang there until it is
+// cancelled. The run undoes itself, and the image is as before; after the commit, resume
+// ends with the grown image.
 func TestFaults(t *testing.T) {
 	zoo(t)
 	image, _ := testimages.Find("gpt-data-last")
@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		if !level.At(level.Long) && i%2 == i/2%2 {
 			continue
 		}
-		if !level.At(level.All) { // by turns
+		if !level.At(level.All) { // in turn
 			kinds = kinds[i/2%2 : i/2%2+1]
 		}
 		for _, kind := range kinds {
@@ -73,7 +73,7 @@ func (x *trial) fail(t *testing.T, point, kind string) {
 		}
 		cancel(errInjected)
 		if ctx.Done() == nil {
-			return nil // clean-up: too late to be interrupted
+			return nil // clean-up cannot be interrupted
 		}
 		<-ctx.Done()
 		return fmt.Errorf("hung and was cancelled")
@@ -98,8 +98,8 @@ func (x *trial) fail(t *testing.T, point, kind string) {
 	x.checkRestored(t)
 }
 
-// checkRestored compares what a guest would see of the image with the copy
-// from before; for raw, that is the file itself.
+// checkRestored compares the guest-visible content of the image with the copy from
+// before; for raw, that is the file itself.
 func (x *trial) checkRestored(t *testing.T) {
 	t.Helper()
 	format := formatName(x.format)
@@ -133,8 +133,8 @@ func sameBytes(t *testing.T, a, b string) bool {
 	return infoA.Size() == infoB.Size() && len(differences(t, a, b)) == 0
 }
 
-// checkGrown: the fault came after the commit. The disk is grown; what an
-// error left is cleaned up by resume.
+// checkGrown checks the disk after a fault that came after the commit: the disk is
+// grown, and resume cleans up what an error left.
 func (x *trial) checkGrown(t *testing.T, err error, kind string) {
 	t.Helper()
 	jobs, listErr := x.options.Store.List()
@@ -160,8 +160,8 @@ func (x *trial) checkGrown(t *testing.T, err error, kind string) {
 	}
 }
 
-// TestProcessesKilled kills the appliance and the storage daemon in the middle
-// of the edit: an error, and the image as it was.
+// TestProcessesKilled kills the appliance and the storage daemon in the middle of the
+// edit. The run fails, and the image is as before.
 func TestProcessesKilled(t *testing.T) {
 	zoo(t)
 	roles := []string{"appliance", "qemu-storage-daemon"}
@@ -213,8 +213,8 @@ func (x *trial) checkFailedIn(t *testing.T, step string) {
 	}
 }
 
-// kill ends the running job's process of that role, by its journal. Where KVM
-// does not work there was an appliance before, which died of that.
+// kill kills the job's running process of that role, as named in its journal. Where KVM
+// does not work, the journal also names an earlier appliance, which has ended.
 func (x *trial) kill(role string) error {
 	jobs, err := x.options.Store.List()
 	if err != nil {
@@ -228,9 +228,9 @@ func (x *trial) kill(role string) error {
 	return fmt.Errorf("the journal does not name the %s", role)
 }
 
-// TestDiskFull puts image and overlay on a file system without room: refused
-// when it shows before, undone when it shows in the middle of the edit or of
-// the commit.
+// TestDiskFull puts the image and the overlay on a file system without enough space. The
+// run is refused if the space is missing beforehand, and undone if it runs out during
+// the edit or the commit.
 func TestDiskFull(t *testing.T) {
 	zoo(t)
 	if os.Geteuid() != 0 {
@@ -248,12 +248,12 @@ func TestDiskFull(t *testing.T) {
 		"in commit": {"commit/before", 0},
 	} {
 		if !level.At(level.Long) && name != "in edit" {
-			continue // they would need one more appliance
+			continue // these cases would need another appliance each
 		}
 		t.Run(name, func(t *testing.T) {
 			shared := s
 			if name == "in edit" {
-				shared = nil // this one is killed when it stops
+				shared = nil // the appliance of this case is killed
 			}
 			x := newTrial(t, shared, image, "qcow2")
 			small := x.onSmallDisk(t)
@@ -310,7 +310,7 @@ func (x *trial) onSmallDisk(t *testing.T) smallDisk {
 	return smallDisk(dir)
 }
 
-// fillUp leaves only that much free.
+// fillUp leaves only spare bytes free.
 func (d smallDisk) fillUp(t *testing.T, spare size.Bytes) {
 	t.Helper()
 	free, err := block.Free(string(d))

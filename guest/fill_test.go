@@ -17,8 +17,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages"
 )
 
-// TestFill grows into room that is there already: a file that somebody
-// enlarged, and a block device. A second run finds nothing to do.
+// TestFill grows into space that the disk already has: in a file that was enlarged by
+// other means, and on a block device. A second run finds nothing to do.
 func TestFill(t *testing.T) {
 	zoo(t)
 	made, _ := testimages.Find("gpt-backup-inside")

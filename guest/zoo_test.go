@@ -32,13 +32,13 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
-// grownTo is the size every image of the matrix grows to, so that one
-// appliance serves them all.
+// grownTo is the size that every image of the matrix grows to, so that one appliance
+// serves all of them.
 const grownTo = size.GiB
 
-// sessions are the running appliances of this test process, one a sector size.
+// sessions are the running appliances of this test process, one for each sector size.
 type sessions struct {
-	t        *testing.T // whose end is theirs
+	t        *testing.T // the sessions are closed at its end
 	bySector map[size.Bytes]*session.Session
 }
 
@@ -72,12 +72,11 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// quick is the part of the zoo that every run grows: each table, each kind of
-// stack, ext4, XFS and NTFS once. make test-all takes all of it.
+// quick are the images that every run grows: each table, each kind of stack, ext4, XFS
+// and NTFS once. make test-all grows all images.
 var quick = []string{"none-xfs", "gpt-luks2-lvm-xfs", "gpt-order", "mbr-logical-ext4", "gpt-windows-winre"}
 
-// everyFormat are the images that are grown in each format when everything is
-// asked for.
+// everyFormat are the images that the full matrix grows in each format.
 var everyFormat = []string{"gpt-xfs", "mbr-ext4", "gpt-lvm-ext4", "gpt-windows"}
 
 // zoo returns the images to test with, and the formats of each.
@@ -94,8 +93,8 @@ func zoo(t *testing.T) []testimages.Image {
 	return slices.DeleteFunc(images, func(i testimages.Image) bool { return !slices.Contains(quick, i.Name) })
 }
 
-// formats take turns, so that each meets each table without multiplying the
-// run.
+// formats returns the formats of the image with index i. The formats alternate, so that
+// each is used with each table in a short run.
 func formats(i int, image testimages.Image) []string {
 	all := []string{"raw", "overlay", "qcow2v2", "qcow2"}
 	if level.At(level.All) && slices.Contains(everyFormat, image.Name) {
@@ -104,7 +103,8 @@ func formats(i int, image testimages.Image) []string {
 	return all[i%4 : i%4+1]
 }
 
-// expected returns the refusal an image of the zoo gets; "" when it grows.
+// expected returns the reason for which an image of the zoo is refused, "" if it can be
+// grown.
 func expected(i testimages.Image) plan.Reason {
 	switch {
 	case i.Name == "none-empty", i.Name == "gpt-vfat":
@@ -122,21 +122,21 @@ func formatName(format string) string {
 	return "qcow2"
 }
 
-// trial is one image on its way through the matrix.
+// trial is one image that the matrix grows.
 type trial struct {
 	image   testimages.Image
 	format  string
 	path    string
 	options growth.Options
-	before  string // a raw copy from before
+	before  string // a raw copy from before the growth
 }
 
-// again returns the options to take up a job again that was begun with o.
+// again returns the options to continue a job that was begun with o.
 func again(o growth.Options) Options {
 	return Options{Options: o.Options, Session: o.Session, Cache: o.Cache}
 }
 
-// newTrial prepares an image; with no sessions it gets an appliance of its own.
+// newTrial prepares an image; without sessions it gets an appliance of its own.
 func newTrial(t *testing.T, s *sessions, image testimages.Image, format string) *trial {
 	t.Helper()
 	dir := t.TempDir()
@@ -172,16 +172,16 @@ func (x *trial) request() plan.Request {
 	}
 }
 
-// TestMatrix grows every image of the zoo in each format: the image does not
-// change before the commit, only planned bytes change outside what grows, the
-// oracles agree, every file is the same.
+// TestMatrix grows every image of the zoo in each format. The image does not change
+// before the commit, only planned bytes change outside the grown partition, the oracles
+// find no errors, and every file is unchanged.
 func TestMatrix(t *testing.T) {
 	images := zoo(t)
 	s := newSessions(t)
 	var done []*trial
 	for i, image := range images {
 		if expected(image) != "" || level.Current() == level.Long && slices.Contains(quick, image.Name) {
-			continue // a refusal has a test of its own; make test grows the quick ones
+			continue // TestRefusals covers refused images; make test grows only the quick ones
 		}
 		for _, format := range formats(i, image) {
 			t.Run(image.Name+"/"+format, func(t *testing.T) {
@@ -196,8 +196,7 @@ func TestMatrix(t *testing.T) {
 	t.Run("files", func(t *testing.T) { sameFiles(t, done) })
 }
 
-// grow grows in two halves, as --keep-overlay does, and looks at the image in
-// between.
+// grow grows in two halves, as with --keep-overlay, and checks the image in between.
 func (x *trial) grow(t *testing.T) {
 	ctx := context.Background()
 	img, err := x.open(t)
@@ -232,7 +231,7 @@ func (x *trial) grow(t *testing.T) {
 	}
 }
 
-// keep moves the grown image where it outlives its subtest.
+// keep moves the grown image to a directory that outlives the subtest.
 func (x *trial) keep(t *testing.T) *trial {
 	t.Helper()
 	grown := filepath.Join(shortDirOf(t), x.image.Name+"-"+x.format+".raw")
@@ -245,7 +244,7 @@ func (x *trial) keep(t *testing.T) *trial {
 
 var grownDir string
 
-// shortDirOf returns one directory for the whole test process; TestMain removes it.
+// shortDirOf returns one directory for the whole test process. TestMain removes it.
 func shortDirOf(t *testing.T) string {
 	t.Helper()
 	if grownDir == "" {
@@ -280,7 +279,7 @@ func checksum(t *testing.T, path string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// rawCopy returns what a guest would see of the image, as a sparse raw file.
+// rawCopy returns the guest-visible content of the image as a sparse raw file.
 func rawCopy(t *testing.T, path, format string) string {
 	t.Helper()
 	out := path + ".seen"
@@ -290,8 +289,8 @@ func rawCopy(t *testing.T, path, format string) string {
 	return out
 }
 
-// compareBytes: outside the partition that grew, only the sectors that the
-// table package says it writes may differ.
+// compareBytes checks that outside the grown partition only the sectors differ that the
+// table package reports as written.
 func (x *trial) compareBytes(t *testing.T, p *plan.Plan, after string) {
 	t.Helper()
 	allowed := x.allowed(t, p)
@@ -303,10 +302,10 @@ func (x *trial) compareBytes(t *testing.T, p *plan.Plan, after string) {
 	}
 }
 
-// compareMoved: a partition that moved has the very bytes it had, but for the
-// number of its first sector in the boot sectors of FAT and NTFS, at offset
-// 0x1c, and the boot records of logical partitions inside an extended one,
-// which are part of the table.
+// compareMoved checks that a moved partition has the same bytes as before, except for
+// the number of its first sector in the boot sectors of FAT and NTFS, at offset 0x1c,
+// and for the boot records of logical partitions inside an extended one, which are part
+// of the table.
 func (x *trial) compareMoved(t *testing.T, p *plan.Plan, after string) {
 	t.Helper()
 	for _, s := range p.Steps {
@@ -369,8 +368,8 @@ func (x *trial) allowed(t *testing.T, p *plan.Plan) []extent {
 	return allowed
 }
 
-// differences lists one offset for each block of 512 bytes that differs; the
-// shorter file counts as followed by zeros.
+// differences returns one offset for each block of 512 bytes that differs. The shorter
+// file counts as followed by zeros.
 func differences(t *testing.T, a, b string) []size.Bytes {
 	t.Helper()
 	var readers [2]*os.File
@@ -400,7 +399,7 @@ func differences(t *testing.T, a, b string) []size.Bytes {
 	return found
 }
 
-// oracle asks sfdisk and sgdisk, tools of other projects.
+// oracle checks the table with sfdisk and sgdisk.
 func (x *trial) oracle(t *testing.T, p *plan.Plan, after string) {
 	t.Helper()
 	if p.Before.Table == nil {
@@ -430,7 +429,7 @@ func (x *trial) oracle(t *testing.T, p *plan.Plan, after string) {
 	}
 	if p.Before.Table.Kind == table.GPT && x.image.Sector == 512 {
 		out, err := exec.Command("sgdisk", "-v", after).CombinedOutput()
-		hybrid := x.image.Name == "gpt-hybrid" // whose MBR sgdisk finds odd before as well
+		hybrid := x.image.Name == "gpt-hybrid" // sgdisk reports its MBR before the growth as well
 		if err != nil || !strings.Contains(string(out), "No problems found") && !hybrid {
 			t.Errorf("sgdisk -v: %v\n%s", err, out)
 		}
@@ -466,8 +465,8 @@ func sfdisk(t *testing.T, path string, sector int) []sfdiskPart {
 	return dump.PartitionTable.Partitions
 }
 
-// fdisk reads tables of other sector sizes, which sfdisk cannot be told of
-// for a file.
+// fdisk reads tables of other sector sizes, because sfdisk has no option for the sector
+// size of a file.
 func fdisk(t *testing.T, path string, sector int) []sfdiskPart {
 	t.Helper()
 	out, err := exec.Command("fdisk", "-b", fmt.Sprint(sector), "-l", "-o", "Device,Start,Sectors", path).Output()
@@ -487,8 +486,7 @@ func fdisk(t *testing.T, path string, sector int) []sfdiskPart {
 	return parts
 }
 
-// realSuite holds the real appliance to what the fake of plan/apply's tests is
-// held to.
+// realSuite runs the suite of plan/apply's fake against the real appliance.
 func realSuite(t *testing.T, s *sessions) {
 	ctx := context.Background()
 	image, _ := testimages.Find("gpt-luks2-lvm-xfs")
@@ -501,7 +499,7 @@ func realSuite(t *testing.T, s *sessions) {
 	if err := overlay.Create(ctx, grownTo); err != nil {
 		t.Fatal(err)
 	}
-	running, err := session.Start(ctx, "", nil, x.options.Session, nil) // the shared one
+	running, err := session.Start(ctx, "", nil, x.options.Session, nil) // the shared appliance
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -520,8 +518,8 @@ func realSuite(t *testing.T, s *sessions) {
 	applytest.Suite(t, running.Editor(overlay), p)
 }
 
-// fstabAlone: what an fstab mounts by its offset is found also where inspection
-// finds no system.
+// fstabAlone checks that what an fstab mounts by its offset is also found where
+// inspection finds no operating system.
 func fstabAlone(t *testing.T, s *sessions) {
 	ctx := context.Background()
 	path := filepath.Join(shortDir(t), "disk.raw")
@@ -559,8 +557,8 @@ func fstabAlone(t *testing.T, s *sessions) {
 	}
 }
 
-// sameFiles compares every file of every grown image with the zoo's record, in
-// one appliance.
+// sameFiles compares every file of every grown image with the zoo's record, in one
+// appliance.
 func sameFiles(t *testing.T, done []*trial) {
 	var disks []testimages.Disk
 	for _, x := range done {
@@ -605,8 +603,8 @@ func (x *trial) compareFiles(t *testing.T, want, got testimages.Manifest) {
 	}
 }
 
-// TestNeighbours: what becomes of a partition that stands behind the target, as
-// the request has it.
+// TestNeighbours checks what happens to a partition behind the target, for each choice
+// in the request.
 func TestNeighbours(t *testing.T) {
 	level.Need(t, level.Long)
 	s := newSessions(t)
@@ -672,8 +670,8 @@ func TestNeighbours(t *testing.T) {
 	})
 }
 
-// TestRefusals: what cannot be grown is refused by its name, and nothing
-// changes.
+// TestRefusals checks that each image that cannot be grown is refused with its reason
+// and is not changed.
 func TestRefusals(t *testing.T) {
 	level.Need(t, level.Real)
 	if _, err := testimages.Cache(context.Background()); err != nil {
@@ -687,7 +685,7 @@ func TestRefusals(t *testing.T) {
 		}
 		t.Run(image.Name, func(t *testing.T) {
 			x := newTrial(t, s, image, "raw")
-			if reason == "" { // LUKS, this time without its key
+			if reason == "" { // LUKS, here without its key
 				reason = plan.LUKSLocked
 				x.options.Session.Keys = nil
 			}

@@ -16,7 +16,7 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// Whatever a label holds, it comes back.
+// FuzzUnescape checks that every label is decoded to what was encoded.
 func FuzzUnescape(f *testing.F) {
 	f.Add("System Reserved")
 	f.Add(`\x41 "'$`)

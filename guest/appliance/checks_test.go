@@ -9,7 +9,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// TestCompare: a damaged superblock is distinguished from one that was changed.
+// TestCompare checks that a damaged superblock is distinguished from one that was
+// changed.
 func TestCompare(t *testing.T) {
 	planned := plan.Content{Type: "ext4", UUID: "u", Size: size.GiB, Ext: &superblock.Ext{}}
 	known := planned
@@ -35,7 +36,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestRanOut: a checker that had too little memory is told from one that found damage.
+// TestRanOut checks that a checker that ran out of memory is distinguished from one that
+// found damage.
 func TestRanOut(t *testing.T) {
 	for name, c := range map[string]struct {
 		failure, log string

@@ -6,8 +6,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestFeatures boots the real appliance: the machine that runs the tests has
-// all there is.
+// TestFeatures boots the real appliance. The test machine supports all features.
 func TestFeatures(t *testing.T) {
 	level.Need(t, level.Real)
 	f, err := Features(t.Context(), Auto, 0)

@@ -16,7 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestVmlinux packs an ELF file the ways kernels are packed.
+// TestVmlinux unpacks an ELF file from each format of a packed kernel.
 func TestVmlinux(t *testing.T) {
 	want := elfFile("Xen\x00")
 	var zipped bytes.Buffer
@@ -51,7 +51,7 @@ func packed(t *testing.T, data []byte, program string, options ...string) []byte
 	return out
 }
 
-// bzImage returns the payload behind a setup of one sector.
+// bzImage returns a bzImage with a setup of one sector before the payload.
 func bzImage(payload []byte) []byte {
 	image := make([]byte, 2*512, 2*512+len(payload))
 	image[setupSectors] = 1
@@ -61,7 +61,7 @@ func bzImage(payload []byte) []byte {
 	return append(image, payload...)
 }
 
-// elfFile returns the least ELF file with a PVH entry in a note of that name.
+// elfFile returns the smallest ELF file with a PVH entry in a note of that name.
 func elfFile(name string) []byte {
 	const header, program = 64, 56
 	note := "\x04\x00\x00\x00\x04\x00\x00\x00\x12\x00\x00\x00" + name + "\x50\x08\x00\x01"
@@ -101,7 +101,8 @@ func TestVmlinuxErrors(t *testing.T) {
 	}
 }
 
-// TestStale: a kernel that libguestfs has replaced is not taken.
+// TestStale checks that an unpacked kernel is not used after libguestfs has replaced its
+// own.
 func TestStale(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("LIBGUESTFS_CACHEDIR", t.TempDir())
@@ -148,7 +149,8 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestUnusableKernel: an appliance comes up although what was unpacked is no good.
+// TestUnusableKernel checks that an appliance boots even if the unpacked kernel is
+// broken.
 func TestUnusableKernel(t *testing.T) {
 	level.Need(t, level.Real)
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())

@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/guest/block"
 )
 
-// TestKill: a child of the launching thread ends together with what it has started,
-// and a process that is none of the thread's children is left alone.
+// TestKill checks that a child of the launching thread ends together with its own
+// children, and that other processes are not killed.
 func TestKill(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -7,7 +7,8 @@ import (
 	"libguestfs.org/guestfs"
 )
 
-// TestProgramName: RHEL's libguestfs keeps NTFS for programs of that name.
+// TestProgramName checks the program's name: RHEL's libguestfs allows NTFS only to
+// programs whose name begins with virt-.
 func TestProgramName(t *testing.T) {
 	if !strings.HasPrefix(programName, "virt-") {
 		t.Errorf("%s does not begin with virt-", programName)

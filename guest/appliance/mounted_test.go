@@ -17,20 +17,20 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// extOnDisk is an ext4 on a disk of its own.
+// extOnDisk is an ext4 that fills a whole disk.
 type extOnDisk struct {
 	path    string
 	options []string
 	to      size.Bytes
 }
 
-// TestGrowMounted has the appliance's kernel grow ext4 of many shapes while they are
-// mounted. Each has to have the planned size then, and e2fsck has to find nothing.
+// TestGrowMounted grows mounted ext4 file systems of many shapes with the appliance's
+// kernel. Each has the planned size afterwards, and e2fsck finds no errors.
 func TestGrowMounted(t *testing.T) {
 	level.Need(t, level.Real)
 	n := 12
 	if level.At(level.Long) {
-		n = 24 // a disk each: /dev/sda to /dev/sdx
+		n = 24 // one disk each: /dev/sda to /dev/sdx
 	}
 	var disks []extOnDisk
 	for seed := uint64(0); len(disks) < n; seed++ {
@@ -64,8 +64,8 @@ func TestGrowMounted(t *testing.T) {
 	}
 }
 
-// makeExt4 makes a random ext4 and a size to grow it to. It is not ok if resize2fs has to
-// grow it.
+// makeExt4 makes a random ext4 and chooses a size to grow it to. It returns false if
+// only resize2fs can grow it.
 func makeExt4(t *testing.T, r *rand.Rand, i int) (extOnDisk, bool) {
 	t.Helper()
 	one := func(of ...string) string { return of[r.IntN(len(of))] }
@@ -98,7 +98,7 @@ func makeExt4(t *testing.T, r *rand.Rand, i int) (extOnDisk, bool) {
 	return d, d.to > size.Bytes(bytes) && d.to <= limit && e.GrowsMounted(d.to)
 }
 
-// onDisks is an appliance with those disks.
+// onDisks starts an appliance with those disks.
 func onDisks(t *testing.T, disks []extOnDisk) *Appliance {
 	t.Helper()
 	g, err := guestfs.Create()

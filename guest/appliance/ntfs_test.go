@@ -6,8 +6,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// TestSameNTFSSize holds the size against ntfsresize's own arithmetic: neither
-// a cluster more nor one less may come out.
+// TestSameNTFSSize compares the computed size with the arithmetic of ntfsresize: the
+// results have the same number of clusters.
 func TestSameNTFSSize(t *testing.T) {
 	for cluster := size.Bytes(512); cluster <= 2*size.MiB; cluster *= 2 {
 		for _, sector := range []size.Bytes{512, 4096} {

@@ -13,11 +13,11 @@ func badRecord(runs ...byte) []byte {
 	le.PutUint16(r[4:], 48)
 	le.PutUint16(r[6:], 3)
 	le.PutUint16(r[20:], 56)
-	copy(r[48:], []byte{7, 0, 0xAB, 0xCD, 0xEF, 0x01}) // the sectors' last bytes, put aside
+	copy(r[48:], []byte{7, 0, 0xAB, 0xCD, 0xEF, 0x01}) // the last bytes of the sectors (update sequence array)
 	copy(r[510:], []byte{7, 0})
 	copy(r[1022:], []byte{7, 0})
 	a := r[56:]
-	le.PutUint32(a, 0x80) // an unnamed $DATA that is in the record
+	le.PutUint32(a, 0x80) // an unnamed, resident $DATA
 	le.PutUint32(a[4:], 24)
 	a = a[24:]
 	le.PutUint32(a, 0x80)
@@ -64,7 +64,8 @@ func TestNTFSPlace(t *testing.T) {
 	}
 }
 
-// FuzzBadClusters: whatever is in the two places, reading them ends.
+// FuzzBadClusters checks that any boot sector and record can be read without a crash or
+// an endless loop.
 func FuzzBadClusters(f *testing.F) {
 	f.Add(make([]byte, 512), badRecord(0x02, 0, 0x10, 0x21, 1, 0, 0x10, 0x02, 0xff, 0x17))
 	f.Fuzz(func(t *testing.T, boot, record []byte) {

@@ -2,7 +2,7 @@ package appliance
 
 import "testing"
 
-// TestDeviceHere: names of subvolumes have the kernel's own word for the disk.
+// TestDeviceHere checks that names of subvolumes contain the kernel's name of the disk.
 func TestDeviceHere(t *testing.T) {
 	one, two := &Appliance{drives: make([]drive, 1)}, &Appliance{drives: make([]drive, 2)}
 	for _, c := range []struct {

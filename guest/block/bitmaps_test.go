@@ -15,9 +15,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestKilledCommit: a commit that is killed leaves the image's bitmaps in use, with
-// the image as big as before or bigger. It can be continued and undone all the
-// same, and the bitmaps have what they had, and what was written.
+// TestKilledCommit checks a commit that is killed: the image's bitmaps are marked as in
+// use, and the image has its old size or a larger one. The commit can be continued and
+// undone, and the bitmaps keep their bits and gain those of the written data.
 func TestKilledCommit(t *testing.T) {
 	t.Parallel()
 	for _, resized := range []bool{false, true} {
@@ -33,8 +33,8 @@ func TestKilledCommit(t *testing.T) {
 	}
 }
 
-// killCommit kills a commit, whose image has its new size already or not, and goes on with
-// it or takes it back.
+// killCommit kills a commit before or after the image was resized, and continues it or
+// undoes it.
 func killCommit(t *testing.T, resized, back bool) {
 	t.Helper()
 	ctx := context.Background()
@@ -101,7 +101,7 @@ func qemuImg(t *testing.T, args ...string) {
 	}
 }
 
-// die begins to write into an image, as a commit does, and dies of it.
+// die begins to write into an image, as a commit does, and kills the writing process.
 func die(t *testing.T, image string, at size.Bytes) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
@@ -124,8 +124,8 @@ func die(t *testing.T, image string, at size.Bytes) {
 	}
 }
 
-// dirty returns the runs that are marked in a bitmap. QEMU shows them as holes of an export
-// (block/nbd.c, x-dirty-bitmap).
+// dirty returns the marked runs of a bitmap. QEMU exports them as holes (block/nbd.c,
+// x-dirty-bitmap).
 func dirty(t *testing.T, image, bitmap string) []Extent {
 	t.Helper()
 	dir := t.TempDir()

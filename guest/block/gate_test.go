@@ -12,9 +12,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestGateStarts: the control socket answers however soon it is asked. A daemon
-// that does not wait for its client loses the beginning of the talk once in
-// some dozen starts.
+// TestGateStarts checks that the control socket answers immediately after the start. A
+// daemon that does not wait for its client loses the first messages in about one of
+// several dozen starts.
 func TestGateStarts(t *testing.T) {
 	dir, err := os.MkdirTemp("", "vg")
 	if err != nil {
@@ -39,8 +39,8 @@ func TestGateStarts(t *testing.T) {
 	}
 }
 
-// TestGateInUse: an overlay that another process has open is told from one that
-// cannot be opened.
+// TestGateInUse checks that an overlay that another process has open is distinguished
+// from one that cannot be opened.
 func TestGateInUse(t *testing.T) {
 	ctx := context.Background()
 	gate := func() *Gate {
@@ -69,8 +69,8 @@ func TestGateInUse(t *testing.T) {
 	}
 }
 
-// TestGateEnds: a daemon that ends, and one that is given up, are both errors of the
-// command under way, and nothing waits for them.
+// TestGateEnds checks that the command under way fails without a wait when the daemon
+// ends, and when its gate is closed.
 func TestGateEnds(t *testing.T) {
 	why := errors.New("enough")
 	ended, end := context.WithCancelCause(t.Context())

@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestCanResize holds QEMU's answer against the limit in its sources.
+// TestCanResize compares QEMU's answer with the limit in its sources.
 func TestCanResize(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

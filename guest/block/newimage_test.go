@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// However the output comes, in whichever pieces, each percent is told once.
+// TestPercents checks that each percentage is reported once, however the output is split
+// into reads.
 func TestPercents(t *testing.T) {
 	// QEMU 7.2: qemu-img convert -p, qemu-progress.c.
 	const said = "    (0.00/100%)\r    (1.00/100%)\r    (50.13/100%)\r    (100.00/100%)\r    (100.00/100%)\n"
@@ -46,7 +47,8 @@ func FuzzPercents(f *testing.F) {
 	})
 }
 
-// A rename replaces nothing: no file, no directory, no link to nowhere.
+// TestRenameNew checks that a rename never replaces a file, a directory or a dangling
+// link.
 func TestRenameNew(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }

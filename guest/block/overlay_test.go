@@ -16,8 +16,8 @@ import (
 
 const was, grown = 16*size.MiB + 512, 24 * size.MiB
 
-// pair returns an image with random runs of data, and an overlay that overwrites,
-// zeroes and adds at random.
+// pair returns an image with random data, and an overlay with random writes, zeroes and
+// new data.
 func pair(t *testing.T, format string, seed uint64) Overlay {
 	t.Helper()
 	ctx := context.Background()
@@ -36,7 +36,8 @@ func pair(t *testing.T, format string, seed uint64) Overlay {
 	return o
 }
 
-// scribble writes at random. A test does not wait for the disk: the cache is unsafe.
+// scribble writes at random places. Its cache mode is unsafe, so that the test does not
+// wait for the disk.
 func scribble(t *testing.T, r *rand.Rand, path, format string, limit size.Bytes, zero string) {
 	t.Helper()
 	var commands bytes.Buffer
@@ -66,13 +67,13 @@ func contents(t *testing.T, path, format string) []byte {
 	return data
 }
 
-// TestCommitAndRevert: a commit gives the image the overlay's bytes, also when
-// repeated; a revert gives it its own back, also after a torn commit, also
-// when repeated.
+// TestCommitAndRevert checks that a commit gives the image the overlay's bytes, and that
+// a revert restores the image's own bytes, also after an interrupted commit. Both can be
+// repeated.
 func TestCommitAndRevert(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	seeds := uint64(2) // one of them with a torn commit
+	seeds := uint64(2) // one of them with an interrupted commit
 	if level.At(level.Real) {
 		seeds = 6
 	}
@@ -96,7 +97,7 @@ func TestCommitAndRevert(t *testing.T) {
 						t.Fatal("the image is not the overlay")
 					}
 				}
-				if seed%2 == 1 { // as if the commit had stopped somewhere
+				if seed%2 == 1 { // as if the commit had been interrupted
 					tear(t, o, before)
 				}
 				for range 2 {
@@ -112,7 +113,7 @@ func TestCommitAndRevert(t *testing.T) {
 	}
 }
 
-// tear puts the old bytes back into a part of what the commit wrote.
+// tear restores the old bytes in a part of what the commit wrote.
 func tear(t *testing.T, o Overlay, before []byte) {
 	t.Helper()
 	part := filepath.Join(t.TempDir(), "part")
@@ -125,7 +126,7 @@ func tear(t *testing.T, o Overlay, before []byte) {
 	}
 }
 
-// TestRevertNotices: bytes that do not come back are an error.
+// TestRevertNotices checks that a revert reports an error if bytes are not restored.
 func TestRevertNotices(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// kernels runs a test with pidfds, and as on a kernel that has none.
+// kernels runs a test with pidfds, and again as on a kernel without pidfds.
 func kernels(t *testing.T, test func(*testing.T)) {
 	t.Run("with pidfds", test)
 	for name, errno := range map[string]error{"without pidfds": unix.ENOSYS, "in a sandbox without pidfds": unix.EPERM} {
@@ -26,7 +26,7 @@ func kernels(t *testing.T, test func(*testing.T)) {
 	}
 }
 
-// sleeping starts a process that would run for a minute.
+// sleeping starts a process that sleeps for a minute.
 func sleeping(t *testing.T) journal.Proc { return start(t, exec.Command("sleep", "60")) }
 
 // stubborn starts a process that SIGTERM does not end.
@@ -43,7 +43,7 @@ func stubborn(t *testing.T) journal.Proc {
 	return p
 }
 
-// start starts a process that ends with the test at the latest.
+// start starts a process that is killed at the end of the test.
 func start(t *testing.T, cmd *exec.Cmd) journal.Proc {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -72,20 +72,20 @@ func TestEnd(t *testing.T) {
 	})
 }
 
-// TestEndKills: SIGKILL ends a process that SIGTERM did not.
+// TestEndKills checks that SIGKILL ends a process that ignores SIGTERM.
 func TestEndKills(t *testing.T) {
 	kernels(t, func(t *testing.T) {
 		p := stubborn(t)
-		// The grace is short for the test's sake. It may be over before the kernel has
-		// ended the process, so the process is looked at anew until it has.
+		// The grace period is short to keep the test fast. It may be over before the
+		// kernel has ended the process, so the process is checked until it has ended.
 		for Alive(p) {
 			_ = End(t.Context(), p, time.Millisecond)
 		}
 	})
 }
 
-// TestEndOnlyThatProcess: a process that only has the pid of the one that was
-// identified is left alone.
+// TestEndOnlyThatProcess checks that a process is not ended if it only has the same pid
+// as the identified one.
 func TestEndOnlyThatProcess(t *testing.T) {
 	kernels(t, func(t *testing.T) {
 		p := sleeping(t)
@@ -103,8 +103,7 @@ func TestEndOnlyThatProcess(t *testing.T) {
 	})
 }
 
-// TestProcessThatEnded: neither a process that has ended nor a pid that nobody has
-// is an error that anyone has to look at.
+// TestProcessThatEnded checks that an ended process and an unused pid cause no error.
 func TestProcessThatEnded(t *testing.T) {
 	kernels(t, func(t *testing.T) {
 		p := sleeping(t)
@@ -134,8 +133,8 @@ func TestProcessThatEnded(t *testing.T) {
 	})
 }
 
-// TestWaitEndsWithItsContext: whether the context has ended before or ends while
-// the process is waited for, which can be waited for again.
+// TestWaitEndsWithItsContext checks that a wait ends with its context, whether the
+// context ended before or ends during the wait, and that a second wait succeeds.
 func TestWaitEndsWithItsContext(t *testing.T) {
 	why := errors.New("enough")
 	kernels(t, func(t *testing.T) {
@@ -163,8 +162,8 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestEndIsInterrupted: a process that does not end is not waited for longer than
-// the context lasts.
+// TestEndIsInterrupted checks that End waits for a process no longer than the context
+// lasts.
 func TestEndIsInterrupted(t *testing.T) {
 	why := errors.New("enough")
 	kernels(t, func(t *testing.T) {
@@ -177,8 +176,7 @@ func TestEndIsInterrupted(t *testing.T) {
 	})
 }
 
-// TestOpenFails: an error that says nothing about the process is not taken for its
-// end.
+// TestOpenFails checks that an unrelated error is not taken for the end of the process.
 func TestOpenFails(t *testing.T) {
 	real := pidfdOpen
 	pidfdOpen = func(int, int) (int, error) { return -1, unix.EMFILE }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestChildrenOf: a child is found by the thread that started it, whatever its program
-// is called, and those of other threads are not.
+// TestChildrenOf checks that a child is found by the thread that started it, whatever
+// the child's program is called, and that children of other threads are not found.
 func TestChildrenOf(t *testing.T) {
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {

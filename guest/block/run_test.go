@@ -29,7 +29,8 @@ func TestRunShell(t *testing.T) {
 	}
 }
 
-// TestRunShellInterrupted: what the shell has started ends with it.
+// TestRunShellInterrupted checks that the processes that the shell has started end
+// together with it.
 func TestRunShellInterrupted(t *testing.T) {
 	why := errors.New("enough")
 	ctx, end := context.WithCancelCause(t.Context())

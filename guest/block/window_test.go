@@ -11,8 +11,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// TestCopyIn: a part of the image arrives whole at another place, also one that
-// overlaps it, holes and all; and the image stays as it is.
+// TestCopyIn checks that a part of the image, holes included, is copied to another
+// place, also to an overlapping one, and that the image is not changed.
 func TestCopyIn(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -25,13 +25,13 @@ func TestCopyIn(t *testing.T) {
 	const disk, grown, n = 8 * size.MiB, 16 * size.MiB, 5 * size.MiB
 	data := make([]byte, disk)
 	random := rand.NewChaCha8([32]byte{1})
-	_, _ = random.Read(data[:4*size.MiB]) // the rest are holes
+	_, _ = random.Read(data[:4*size.MiB]) // the rest is holes
 	copy(data[6*size.MiB:], "behind the holes")
 
 	for name, format := range map[string]string{"raw": "raw", "qcow2": "qcow2", "backed": "qcow2"} {
 		t.Run(name, func(t *testing.T) {
 			image := imageOf(t, dir, format, data)
-			if name == "backed" { // all of it is in the backing file
+			if name == "backed" { // all data is in the backing file
 				base := image
 				image = filepath.Join(dir, "backed.qcow2")
 				if err := create(ctx, image, base, format, disk); err != nil {
@@ -50,7 +50,7 @@ func TestCopyIn(t *testing.T) {
 			if err := g.Open(ctx, o.Path); err != nil {
 				t.Fatal(err)
 			}
-			// What was written to the overlay at the old place is not copied.
+			// Data that was written to the overlay at the old place is not copied.
 			if err := g.Write(ctx, bytes.Repeat([]byte("x"), 512), size.MiB); err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestCopyIn(t *testing.T) {
 	}
 }
 
-// imageOf makes an image of that content.
+// imageOf makes an image with that content.
 func imageOf(t *testing.T, dir, format string, data []byte) string {
 	t.Helper()
 	raw := filepath.Join(dir, "data.raw")
@@ -94,8 +94,8 @@ func imageOf(t *testing.T, dir, format string, data []byte) string {
 	return image
 }
 
-// BenchmarkCopyIn holds a move, which copies and reads back, against cp of the same
-// until it is on the disk.
+// BenchmarkCopyIn compares a move, which copies and reads back, with cp followed by a
+// sync of the same data.
 func BenchmarkCopyIn(b *testing.B) {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("/var/tmp", "vg")

@@ -17,11 +17,11 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sequences are new images and copies, one a line, as scripts of jobtest.Player. The
-// images are real. Of what an appliance would do the trace has "fill", and "inside" is a
-// fault in that. "taken" has another program create a file of the image's name, and
-// "written" one write to the image, before a job is taken up again; "source" has it write
-// to the source.
+// sequences are jobs that create or copy an image, one in each line, as scripts of
+// jobtest.Player. The images are real. The trace shows "fill" for the work of the
+// appliance, and "inside" is a fault in it. Before a job is continued, "taken" makes
+// another program create a file with the image's name, "written" makes it write to the
+// image, and "source" makes it write to the source.
 var sequences = `
 empty > create name > done
 empty create/before=error > -create > error, forgotten
@@ -111,7 +111,7 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) tools() Tools { return Tools{fill: s.fill} }
 
-// fill returns what an appliance does.
+// fill does the work of the appliance.
 func (s *stage) fill(ctx context.Context, _ *job.Job, path string, _ plan.NewDisk) (*plan.Layout, error) {
 	if err := s.Fault(ctx, "inside"); err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (s *stage) fill(ctx context.Context, _ *job.Job, path string, _ plan.NewDis
 	return &plan.Layout{Devices: []plan.Device{{Name: "sda", Content: plan.Content{Type: "ext4", UUID: "aaaa-1"}}}}, err
 }
 
-// begin begins a job by a command whose word after the first is its option.
+// begin begins a job. The second word of the command is an option.
 func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error) {
 	verb, option, _ := strings.Cut(command, "-")
 	if verb == "exists" || option == "exists" {
@@ -163,7 +163,7 @@ func (s *stage) reopened(kind job.Kind) job.Kind {
 	}
 }
 
-// stagedDisk and stagedCopy have others act before a job is taken up again.
+// stagedDisk and stagedCopy make other programs act before a job is continued.
 type stagedDisk struct {
 	*diskWork
 	stage *stage
@@ -193,8 +193,8 @@ func (s *stage) others(ctx context.Context) error {
 	return err
 }
 
-// check: the image is there or not, as the script ends, a file of another program stays,
-// and nothing else lies beside it.
+// check fails the test unless the image exists if the script ends with it, a file of
+// another program is unchanged, and the directory holds no other files.
 func (s *stage) check(t *testing.T, line string) {
 	t.Helper()
 	text, err := os.ReadFile(s.path)
@@ -215,7 +215,7 @@ func (s *stage) check(t *testing.T, line string) {
 	}
 }
 
-// TestSources: what can be copied.
+// TestSources checks which sources can be copied.
 func TestSources(t *testing.T) {
 	for format, given := range map[string]string{"raw": "raw", "qcow2": "", "vdi": "vdi"} {
 		t.Run(format, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestNeeds: what a new image takes.
+// TestNeeds checks how much space a new image needs.
 func TestNeeds(t *testing.T) {
 	for _, c := range []struct {
 		prealloc, fs string
@@ -250,7 +250,7 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-// TestMessages: what is told of a new image.
+// TestMessages checks the messages about a new image.
 func TestMessages(t *testing.T) {
 	c := Image{Disk: plan.NewDisk{Path: "/a", Format: "raw", Size: size.GiB, FS: "ntfs", Table: plan.TableNone}, Content: plan.Content{UUID: "1234"}}
 	if got := strings.Join(c.Messages(), "\n"); !strings.Contains(got, "UUID 1234") || !strings.Contains(got, "Windows wants a partition table") {

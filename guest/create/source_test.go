@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// domains are those of a libvirt that answers with an error, if it is not nil.
+// domains is a fake libvirt, which fails with err if err is not nil.
 type domains struct {
 	users []domain.User
 	err   error
@@ -21,8 +21,8 @@ type domains struct {
 
 func (d domains) Users(context.Context, string) ([]domain.User, error) { return d.users, d.err }
 
-// TestSourceInUse: the disk of a domain that runs is not copied; that of one that is off, or
-// that only reads it, is.
+// TestSourceInUse checks that the disk of a running domain is not copied, unless the
+// domain only reads it. The disk of a domain that is off is copied.
 func TestSourceInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.raw")
 	if err := os.WriteFile(path, make([]byte, size.MiB), 0o600); err != nil {
@@ -54,7 +54,7 @@ func TestSourceInUse(t *testing.T) {
 	}
 }
 
-// TestNoRoom: nothing is begun where the new image would not fit.
+// TestNoRoom checks that no job is begun if the new image does not fit.
 func TestNoRoom(t *testing.T) {
 	d := plan.NewDisk{Path: filepath.Join(t.TempDir(), "a.raw"), Format: "raw", Size: size.PiB, Prealloc: "full"}
 	_, err := Disk(t.Context(), d, job.Options{}, Tools{})

@@ -72,7 +72,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestCheckDisk: which disks can be detached, and which files deleted.
+// TestCheckDisk checks which disks can be detached, and which files can be deleted.
 func TestCheckDisk(t *testing.T) {
 	file := domain.Disk{Device: "disk", Kind: "file", Bus: "virtio"}
 	with := func(change func(*domain.Disk)) domain.Disk {
@@ -103,7 +103,7 @@ func TestCheckDisk(t *testing.T) {
 	}
 }
 
-// TestCheckMounts: what the guest does with a disk that is to be detached.
+// TestCheckMounts checks when a disk in use by the guest can be detached.
 func TestCheckMounts(t *testing.T) {
 	for name, c := range map[string]struct {
 		request DetachRequest
@@ -136,8 +136,8 @@ func TestCheckMountPoint(t *testing.T) {
 	}
 }
 
-// TestOfflineLine: the line for a disk in the fstab of a guest that is off, whose file
-// system is known or is to be made first.
+// TestOfflineLine checks the line for a disk in the fstab of a guest that is off, both
+// for an existing file system and for one that the job creates.
 func TestOfflineLine(t *testing.T) {
 	const old = "UUID=aaaa-1 / ext4 defaults 0 1\n"
 	found := []plan.Content{{Type: "xfs", UUID: "bbbb-1", Label: "data"}}
@@ -159,7 +159,7 @@ func TestOfflineLine(t *testing.T) {
 	}
 }
 
-// TestChoose: which drive is meant.
+// TestChoose checks which drive is chosen.
 func TestChoose(t *testing.T) {
 	empty := func(target string) domain.Device { return domain.Device{Disk: domain.Disk{Target: target}} }
 	full := func(target string) domain.Device {
@@ -229,7 +229,8 @@ func TestPathBeside(t *testing.T) {
 	}
 }
 
-// TestCheckAttachable: images that are no disks, or cannot be shared.
+// TestCheckAttachable checks that images are refused that are no disks or cannot be
+// shared.
 func TestCheckAttachable(t *testing.T) {
 	s := newStage(t, "shared")
 	for name, c := range map[string]struct {

@@ -23,9 +23,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// offlineSequences are changes of the devices of a guest that is off, with its fstab, as
-// scripts of jobtest.Player. The guest's image is real; what an appliance would write is
-// written by qemu-io.
+// offlineSequences change devices and the fstab of a guest that is off, as scripts of
+// jobtest.Player. The guest's image is real; qemu-io writes what an appliance would
+// write.
 var offlineSequences = `
 mount > +config define write save-undo commit clean-up > done
 mount define/after=kill > +config > killed, working: resume rollback ; resume > define write save-undo commit clean-up > done
@@ -147,7 +147,7 @@ func (s *offlineStage) begin(ctx context.Context, t *testing.T, command string) 
 	})
 }
 
-// Handlers do without an appliance: what was made is an ext4.
+// Handlers returns handlers that need no appliance and report a new ext4.
 func (w *stagedAttach) Handlers() map[plan.StepKind]apply.Handler {
 	handlers := w.attachJob.Handlers()
 	if w.Made != nil && w.Made.Disk.FS != "" {
@@ -168,7 +168,7 @@ func (w *stagedDetach) Handlers() map[plan.StepKind]apply.Handler {
 	return handlers
 }
 
-// withoutAppliance has the fstab written by qemu-io.
+// withoutAppliance replaces the handler that writes the fstab by one that uses qemu-io.
 func withoutAppliance(handlers map[plan.StepKind]apply.Handler, c *files.Change, d job.Details) {
 	if c == nil {
 		return
@@ -185,7 +185,7 @@ func withoutAppliance(handlers map[plan.StepKind]apply.Handler, c *files.Change,
 	handlers[plan.StepWrite] = write
 }
 
-// TestOfflineUUID: the line of what the job has made gets the UUID of that.
+// TestOfflineUUID checks that the fstab line for a new file system gets its UUID.
 func TestOfflineUUID(t *testing.T) {
 	t.Parallel()
 	s := newOffline(t)

@@ -24,13 +24,14 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sequences are changes of a domain's devices, one a line: the domain, and a script as in
-// jobtest.Player. Besides the steps the trace has what libvirt was told. These points are
-// the fake's: "attach", "detach", "update" and "unplug" fail in libvirt; with "lost" before
-// the name only the answer is lost; "libvirt" has the connection gone; "held" has the
-// guest keep the disk. "off", "edited", "again" and "shared" are what others do before a
-// job is taken up again: they shut the guest down, edit the definition, or give the image
-// to this domain ("linked": by another name) or to another one; and with "line" they add a line to the guest's fstab.
+// sequences are changes of a domain's devices, one in each line: the domain, and a
+// script as in jobtest.Player. The trace has the steps and the calls to libvirt. The
+// fake has these points of its own: "attach", "detach", "update" and "unplug" fail in
+// libvirt; with "lost" before the name, only the reply is lost; "libvirt" breaks the
+// connection; "held" makes the guest keep the disk. Before a job is continued, "off"
+// shuts the guest down, "edited" edits the definition, "again" attaches the image to
+// this domain ("linked": by another name), "shared" attaches it to another domain, and
+// "line" adds a line to the guest's fstab.
 var sequences = `
 running: attach > +config define +live plug seen > done
 running: attach-live > +live plug seen > done
@@ -158,8 +159,8 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-// checkRestored: both definitions, the fstab and the mounts are what they were, and what
-// others did since stays.
+// checkRestored fails the test unless the definitions, the fstab and the mounts are as
+// before, and later changes by others are kept.
 func (s *stage) checkRestored(t *testing.T, off, edited bool) {
 	t.Helper()
 	want := s.before
@@ -197,16 +198,16 @@ type stage struct {
 	*jobtest.Player
 	state       domain.State
 	definitions map[domain.Scope]string
-	before      string // both definitions, at first
+	before      string // both definitions before the job
 	image, iso  string
 	mute        bool
 	windows     bool
-	locked      bool // the drive, by the guest
-	shared      bool // the image, with another domain
-	theirs      bool // others have given the domain the image again
+	locked      bool // the guest has locked the drive
+	shared      bool // another domain uses the image
+	theirs      bool // another program has attached the image to the domain
 
 	fstab, fstabBefore       string
-	mountedAt, mountedBefore string // where the image's file system is
+	mountedAt, mountedBefore string // mount points of the image's file system
 	copies                   map[string]string
 }
 
@@ -275,7 +276,7 @@ func (s *stage) vm() vm {
 	return vm{libvirtDomain: s, Name: "vm", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", patience: 1}
 }
 
-// reopened connects a job that is taken up again with the stage.
+// reopened connects a job that is continued with the stage.
 func (s *stage) reopened(kind job.Kind) job.Kind {
 	return func(j *job.Job) (job.Work, error) {
 		w, err := kind(j)
@@ -308,10 +309,10 @@ func (w *stagedAttach) Connect(ctx context.Context) error { return w.stage.conne
 func (w *stagedDetach) Connect(ctx context.Context) error { return w.stage.connect(ctx, &w.slot) }
 func (w *stagedMedium) Connect(ctx context.Context) error { return w.stage.connect(ctx, &w.slot) }
 
-// theirLine is what others add to the guest's fstab.
+// theirLine is the line that another program adds to the guest's fstab.
 const theirLine = "tmpfs /tmp tmpfs defaults 0 0\n"
 
-// connect has others act first.
+// connect first makes the changes of other programs.
 func (s *stage) connect(ctx context.Context, to *slot) error {
 	if s.Fault(ctx, "off") != nil {
 		s.state = domain.Off
@@ -343,7 +344,7 @@ func (s *stage) connect(ctx context.Context, to *slot) error {
 	return nil
 }
 
-// begin begins a job by a command whose words after the first are its options.
+// begin begins a job. The words of the command after the first are options.
 func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error) {
 	o := Options{Options: files.Options{Options: s.Engine.Options}}
 	words := strings.Split(command, "-")
@@ -396,7 +397,7 @@ func (s *stage) begin(ctx context.Context, command string) (*job.Outcome, error)
 	return insert(ctx, s.vm(), r, o)
 }
 
-// giveDisk has the domain begin with the image as vdb.
+// giveDisk attaches the image to the domain as vdb before the job begins.
 func (s *stage) giveDisk() {
 	disk := domain.DiskSpec{Path: s.image, Format: "raw", Device: "disk", Target: "vdb", Bus: "virtio", Serial: "new"}
 	s.insert(domain.Config, disk.XML())
@@ -471,8 +472,8 @@ func (s *stage) Devices(_ context.Context, scope domain.Scope) (disks []domain.D
 	return disks, controllers, err
 }
 
-// change makes a change of a definition, unless the script has it fail before, or has its
-// answer lost.
+// change changes a definition. The script can make it fail before the change, or lose
+// the reply.
 func (s *stage) change(ctx context.Context, name, told string, change func()) error {
 	if err := s.Fault(ctx, name); err != nil {
 		return err
@@ -522,7 +523,7 @@ func (s *stage) Unplug(ctx context.Context, d domain.Device, _ time.Duration) er
 	})
 }
 
-// What follows is the guest's agent.
+// The methods below are the guest's agent.
 
 func (s *stage) Ping(context.Context) error { return nil }
 
@@ -569,7 +570,7 @@ func (s *stage) MountsOn(context.Context, domain.GuestDisk) ([]string, error) {
 	return []string{s.mountedAt}, nil
 }
 
-// Run runs the programs that package inside runs.
+// Run runs the guest programs that package inside needs.
 func (s *stage) Run(ctx context.Context, command []string, input string) (domain.ExecResult, error) {
 	out := &bytes.Buffer{}
 	last := command[len(command)-1]
@@ -610,8 +611,8 @@ func (s *stage) Run(ctx context.Context, command []string, input string) (domain
 	return domain.ExecResult{Out: out.Bytes()}, nil
 }
 
-// TestMadeDisk: an image that the job makes is deleted when the job is undone, whatever
-// the guest has written to it.
+// TestMadeDisk checks that an image that the job has created is deleted when the job is
+// undone, even if the guest has written to it.
 func TestMadeDisk(t *testing.T) {
 	for script, there := range map[string]bool{
 		"add > create name +config define +live plug seen > done":                                                                         true,

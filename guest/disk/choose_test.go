@@ -89,8 +89,8 @@ func TestCheckResizable(t *testing.T) {
 	}
 }
 
-// TestCheckOff: files are changed only in a guest that is off and has no saved
-// memory.
+// TestCheckOff checks that files can be changed only in a guest that is off and has no
+// saved memory.
 func TestCheckOff(t *testing.T) {
 	for name, c := range map[string]struct {
 		set    Set

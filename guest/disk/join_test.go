@@ -27,8 +27,8 @@ func opened(t *testing.T, d *domain.Domain, target string) *Disk {
 	return made
 }
 
-// TestJoin: disks that are changed together are one target, and the others of the domain
-// are those that are not.
+// TestJoin checks that joined disks are one target, and that the other disks of the
+// domain are those that were not joined.
 func TestJoin(t *testing.T) {
 	at := raws(t, "a.raw", "b.raw", "c.raw")
 	disks := file("vda", at("a.raw"), "raw", "") + file("vdb", at("b.raw"), "raw", "") + file("vdc", at("c.raw"), "raw", "") +
@@ -68,7 +68,8 @@ func TestJoin(t *testing.T) {
 	if len(sources) != 3 || sources[0].Image != d.Image || sources[1].Path != at("c.raw") || sources[2].Path != at("b.raw") {
 		t.Errorf("%+v", sources)
 	}
-	// There is nothing to look at: no appliance is started, and what cannot be read is noted.
+	// No other disk can be read: no appliance is started, and a note names the
+	// unreadable disk.
 	if err := d.CheckOthersNotHibernated(t.Context(), session.Options{}); err != nil || len(d.Notes) != 1 {
 		t.Errorf("%v, notes %q", err, d.Notes)
 	}
@@ -78,8 +79,8 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestLookInsideNothing: what is no local disk is not looked at, and what cannot be opened
-// is warned of, once.
+// TestLookInsideNothing checks that disks that are not on this host are not inspected,
+// and that a disk that cannot be opened gets one warning.
 func TestLookInsideNothing(t *testing.T) {
 	at := raws(t, "a.raw")
 	whole := plan.ListedDisk{Target: "vda", Device: "disk", Kind: "file", Source: at("a.raw"), Format: "raw", Size: 2 * size.MiB}

@@ -18,11 +18,11 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
-// TestMain keeps the tests away from what belongs to the host.
+// TestMain runs the tests without access to the host's own jobs, domains and caches.
 func TestMain(m *testing.M) { os.Exit(private.Run(m)) }
 
-// vm is a domain of libvirt's test driver, which keeps definitions and states and
-// runs nothing.
+// vm is a domain of libvirt's test driver, which keeps definitions and states but runs
+// no guest.
 type vm struct {
 	name  string
 	off   bool
@@ -38,7 +38,7 @@ func file(target, path, format, more string) string {
 	return fmt.Sprintf("<disk type='file' device='disk'>%s<source file='%s'/><target dev='%s' bus='virtio'/>%s</disk>", driver, path, target, more)
 }
 
-// define starts a test driver with these domains, and finds the first one.
+// define starts a test driver with these domains, and returns the first one.
 func define(t *testing.T, vms ...vm) *domain.Domain {
 	t.Helper()
 	var node strings.Builder
@@ -202,7 +202,7 @@ func TestOpenImageSet(t *testing.T) {
 	}
 }
 
-// TestList: the cache answers what is inside, without an appliance.
+// TestList checks that the list shows cached contents, without an appliance.
 func TestList(t *testing.T) {
 	ctx := context.Background()
 	at := raws(t, "a.raw", "b.raw")

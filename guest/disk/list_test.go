@@ -45,7 +45,7 @@ func TestDescribeFile(t *testing.T) {
 		disk   domain.Disk
 		images map[string]block.Info
 		depth  int
-		below  int // how many backing files are listed
+		below  int // the number of listed backing files
 		want   []string
 	}{
 		"a raw file": {disk: domain.Disk{Device: "disk", Kind: "file", Source: at("a.raw"), Format: "raw"},
@@ -89,7 +89,7 @@ func TestDefinitionsDiffer(t *testing.T) {
 	other.Cache = "writeback"
 	for name, c := range map[string]struct {
 		live, defined []domain.Disk
-		want          string // in the warning; "" for none
+		want          string // a part of the warning; "" for none
 	}{
 		"the same":       {[]domain.Disk{disk}, []domain.Disk{disk}, ""},
 		"only defined":   {nil, []domain.Disk{disk}, "only in the persistent definition"},
@@ -112,8 +112,8 @@ func TestDefinitionsDiffer(t *testing.T) {
 	}
 }
 
-// TestShared: an image that two disks use is warned of, unless neither writes to it
-// or both share it on purpose.
+// TestShared checks that the list warns of an image that two disks use, unless neither
+// writes to it or both are marked as shareable.
 func TestShared(t *testing.T) {
 	at := files(t, "a.raw", "base.raw")
 	mine := plan.ListedDisk{Target: "vda", Device: "disk", Kind: "file", Source: at("a.raw")}

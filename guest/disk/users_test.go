@@ -28,8 +28,8 @@ func files(t *testing.T, names ...string) (at func(string) string) {
 	return at
 }
 
-// backing returns an Inspector that knows backing files by the path of the image above
-// them; all are qcow2.
+// backing returns an Inspector for qcow2 images. below maps an image to its backing
+// file.
 func backing(below map[string]string) image.Inspector {
 	return func(_ context.Context, path, _ string, _ block.Access) (block.Info, error) {
 		if path == "" {
@@ -87,8 +87,8 @@ func reasonOf(err error) plan.Reason {
 	return ""
 }
 
-// TestChecksOfUsers: the images are raw or have no format, so that no program has to
-// read them; their backing files are those that the definition lists.
+// TestChecksOfUsers needs no qemu-img: the images are raw or have no format, and their
+// backing files are those that the definition lists.
 func TestChecksOfUsers(t *testing.T) {
 	at := files(t, "a.raw", "base.raw", "b.raw")
 	ctx := context.Background()

@@ -94,8 +94,8 @@ func TestJudgeKVM(t *testing.T) {
 	}
 }
 
-// TestNTFSOnRHEL: its NTFS comes with libguestfs-winsupport; ntfs-3g is in none of its
-// own repositories.
+// TestNTFSOnRHEL checks the advice for RHEL, where NTFS support comes with
+// libguestfs-winsupport and ntfs-3g is in none of the distribution's repositories.
 func TestNTFSOnRHEL(t *testing.T) {
 	got := judgeNTFS(rhel, &appliance.Facts{Lacking: []string{"ntfs"}})
 	if got.Mend != "sudo dnf install libguestfs-winsupport" {
@@ -150,7 +150,8 @@ func TestJudgeKernels(t *testing.T) {
 	if got := judgeKernels(debian, findKernels(root), false); got.Level != OK {
 		t.Errorf("readable: got %+v", got)
 	}
-	// Root reads everything, so what Ubuntu's mode does to others is made up.
+	// The test may run as root, which can read every file, so the error of Ubuntu's file
+	// mode is simulated.
 	denied := kernels{denied: []string{path}}
 	if got := judgeKernels(debian, denied, false); got.Level != Fail || !strings.Contains(got.Mend, "dpkg-statoverride") {
 		t.Errorf("denied: got %+v", got)
@@ -187,7 +188,7 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// TestExamine runs on the real host, without and with the appliance.
+// TestExamine examines the real host, without and with the appliance.
 func TestExamine(t *testing.T) {
 	kinds := []bool{true, false}
 	if !level.At(level.Real) {

@@ -75,10 +75,10 @@ func TestExecute(t *testing.T) {
 	const closed = "the connection to the monitor is closed"
 	for name, c := range map[string]struct {
 		reply string
-		want  string // the value that comes back
+		want  string // the returned value
 		err   string
 		class string // of an *Error
-		ended bool   // the connection is of no use afterwards
+		ended bool   // the connection cannot be used afterwards
 	}{
 		"a result":              {reply: lines(`{"return": {"value": "x"}, "id": 2}`), want: "x"},
 		"an empty result":       {reply: lines(`{"return": {}, "id": 2}`)},
@@ -189,8 +189,9 @@ func TestCommandsAsSent(t *testing.T) {
 	}
 }
 
-// TestContext: a command that gets no reply ends with its context, and so does one
-// that the server does not even read; the first leaves the connection alone.
+// TestContext checks that a command without a reply ends with its context, and so does
+// one that the server does not read. Only after the former can the connection still be
+// used.
 func TestContext(t *testing.T) {
 	why := errors.New("enough")
 	t.Run("before the greeting", func(t *testing.T) {
@@ -236,7 +237,7 @@ func TestContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		// More than the socket holds.
+		// The command is larger than the socket's buffer.
 		if err := client.Execute(ctx, "large", strings.Repeat("x", 8<<20), nil); !errors.Is(err, why) {
 			t.Errorf("%v", err)
 		}
@@ -263,7 +264,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce: replies come in any order, and each goes to its own command.
+// TestManyAtOnce checks that replies may come in any order, and that each is returned to
+// its own command.
 func TestManyAtOnce(t *testing.T) {
 	const commands = 20
 	ours, theirs := pair(t)
@@ -308,8 +310,8 @@ func TestManyAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// FuzzServer: a server may send anything, as its greeting or as a reply. The client
-// comes to an end, and takes nothing for a result that is none.
+// FuzzServer checks that the client ends whatever a server sends as its greeting or
+// reply, and never returns an invalid result.
 func FuzzServer(f *testing.F) {
 	f.Add(uint8(0), []byte(lines(greeting)))
 	f.Add(uint8(0), []byte(`{"QMP": null}`+"\n"))
