@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,6 +92,10 @@ func (p *Progress) Event(e apply.Event) {
 		if p.steps == nil && e.Phase == apply.Finished {
 			p.early = append(p.early, e)
 			return
+		}
+		if e.Phase == apply.Undone {
+			// The run may begin again, with other disks.
+			p.early = slices.DeleteFunc(p.early, func(done apply.Event) bool { return done.Step.ID() == e.Step.ID() })
 		}
 		p.ended(e)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/apply"
 )
 
 // TestSeveralDisks: a plan and a result name each disk with its own map and sizes.
@@ -40,5 +41,20 @@ func TestSeveralDisks(t *testing.T) {
 				t.Errorf("no %q in\n%s", w, text)
 			}
 		}
+	}
+}
+
+// TestBegunAgain: a step that was undone before there was a plan is not one of the plan.
+func TestBegunAgain(t *testing.T) {
+	var shown bytes.Buffer
+	p := NewProgress(&shown, Style{Width: 80, Unicode: true}, false, clockwork())
+	undone := plan.Step{Kind: plan.StepOverlay}
+	for _, phase := range []apply.Phase{apply.Started, apply.Finished, apply.Undoing, apply.Undone} {
+		p.Event(apply.Event{Phase: phase, Step: undone})
+	}
+	p.Listed([]plan.Step{{Kind: plan.StepOverlay, Device: "vda", Summary: "create an overlay for vda"}})
+	p.Stop()
+	if text := shown.String(); strings.Contains(text, "step overlay") || !strings.Contains(text, "delete the overlay") {
+		t.Error(text)
 	}
 }
