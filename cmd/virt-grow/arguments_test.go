@@ -48,7 +48,7 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// Whatever is typed, no word is lost or made up.
+// FuzzArrange checks that no argument is lost or added.
 func FuzzArrange(f *testing.F) {
 	for _, seed := range []string{"grow a --size +1G --json", "-- --", "plan -o", "--state-dir", "--=", "grow - -- x", "disk list a", "disk -- list"} {
 		f.Add(seed)

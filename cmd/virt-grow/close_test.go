@@ -17,8 +17,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// makeJobOf writes the journal of a job of that kind on a domain that is gone, in a
-// libvirt that is not there, and on an image that is not there either.
+// makeJobOf writes the journal of a job of that kind, whose domain, libvirt and image do
+// not exist.
 func makeJobOf(t *testing.T, state string, kind string, steps []plan.Step, entries ...journal.Entry) string {
 	t.Helper()
 	j, err := journal.Store{Dir: state}.Create(time.Now())
@@ -43,7 +43,8 @@ func makeJobOf(t *testing.T, state string, kind string, steps []plan.Step, entri
 	return j.ID
 }
 
-// TestClose: whatever a job needs is gone, and some command ends it all the same.
+// TestClose checks that each job can be ended by some command even if nothing that it
+// needs exists any more.
 func TestClose(t *testing.T) {
 	done := func(step plan.StepKind) journal.Entry { return journal.Entry{Kind: journal.Done, Step: string(step)} }
 	grows := []plan.Step{{Kind: plan.StepContainer, Summary: "grow vda of gone"}, {Kind: plan.StepInside, Summary: "grow the content in the guest"}}
@@ -112,7 +113,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestCloseDamaged: a job whose journal cannot be read is moved out of the way, whole.
+// TestCloseDamaged checks that a job with an unreadable journal is moved away with all
+// its files.
 func TestCloseDamaged(t *testing.T) {
 	state := t.TempDir()
 	id := makeJobOf(t, state, growth.Kind, nil, entered(journal.Editing))

@@ -15,8 +15,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// realTests names for every command a test that runs it in the built program and on the
-// real engines, in make test or in make test-all, which are what the CI runs.
+// realTests names, for every command, a test in make test or make test-all that runs the
+// command in the built program on the real engines. The CI runs both.
 var realTests = map[string]string{
 	"inspect": "TestTerminal", "plan": "TestTerminal", "apply": "TestTerminal", "doctor": "TestTerminal",
 	"rehearse": "TestRehearsal", "grow": "TestDomain", "online": "TestOnline",
@@ -27,12 +27,12 @@ var realTests = map[string]string{
 	"df": "TestTerminal", "ls": "TestTerminal", "cat": "TestTerminal", "copy-out": "TestTerminal", "copy-in": "TestTerminal", "edit": "TestEdit",
 }
 
-// withoutEngine are the commands that use none.
+// withoutEngine are the commands that use no engine.
 var withoutEngine = []string{"completion"}
 
-// TestEveryCommandIsRun holds the list against the commands that there are, and against
-// the sources of the tests: each is there, in a file that runs the command, and is not
-// left to the level that the CI does not run.
+// TestEveryCommandIsRun compares the list with the program's commands and with the
+// sources of the tests: each test exists, in a file that runs the command, and at a
+// level that the CI runs.
 func TestEveryCommandIsRun(t *testing.T) {
 	commands := commandNames(newApp(&program{console: quiet(nil)}).VisibleCommands(), "")
 	known := slices.Concat(slices.Collect(maps.Keys(realTests)), withoutEngine)
@@ -53,7 +53,7 @@ func TestEveryCommandIsRun(t *testing.T) {
 			t.Errorf("%s: there is no %s", name, test)
 			continue
 		}
-		// A command line is one string, or a string a word.
+		// A command line is one string, or one string for each word.
 		line := regexp.MustCompile(`"` + strings.ReplaceAll(regexp.QuoteMeta(name), " ", `(", "| )`) + `["\s]`)
 		if !line.MatchString(sources[f.file]) {
 			t.Errorf("%s: %s does not run it", name, f.file)
@@ -64,7 +64,7 @@ func TestEveryCommandIsRun(t *testing.T) {
 	}
 }
 
-// commandNames returns the names of the commands that do something: "grow", "disk add".
+// commandNames returns the names of the commands that are no groups: "grow", "disk add".
 func commandNames(commands []*cli.Command, group string) []string {
 	var names []string
 	for _, c := range commands {
@@ -77,11 +77,12 @@ func commandNames(commands []*cli.Command, group string) []string {
 	return names
 }
 
-// testFunction is where a test stands, and the text of its first statement, in which a
-// test asks for a level.
+// testFunction is the file of a test, and the text of its first statement, in which a
+// test requires a level.
 type testFunction struct{ file, first string }
 
-// testFunctions reads the package's tests: the text of each file, and each function.
+// testFunctions reads the package's tests: the text of each file, and each test
+// function.
 func testFunctions(t *testing.T) (sources map[string]string, functions map[string]testFunction) {
 	t.Helper()
 	files, err := filepath.Glob("*_test.go")

@@ -14,9 +14,10 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestDebian grows a real Debian with its swap behind the root, and boots it by its own
-// GRUB: the root has the room, the swap is found by what fstab says, and online growth
-// is refused. It takes many minutes without KVM, and Debian's archive: make test-debian.
+// TestDebian grows the root of a real Debian that has its swap behind the root, and
+// boots it with its own GRUB. The root gets the space, fstab still finds the swap, and
+// online growth is refused. The test needs Debian's archive, and many minutes without
+// KVM: make test-debian.
 func TestDebian(t *testing.T) {
 	level.Need(t, level.Debian)
 	made, err := exec.Command("../../.ci/debian").Output()
@@ -44,7 +45,7 @@ func TestDebian(t *testing.T) {
 	}
 }
 
-// bios defines a guest that starts from its disk by its BIOS, and is off.
+// bios defines a guest that is off and boots from its disk with a BIOS.
 func (h *env) bios(t *testing.T, name, image string) *vm {
 	t.Helper()
 	kind := "qemu"
@@ -69,7 +70,7 @@ func (h *env) bios(t *testing.T, name, image string) *vm {
 	return &vm{env: h, Guest: h.Guest(name), state: filepath.Join(h.dir, name+".state"), disks: []string{image}}
 }
 
-// checkDebian starts the guest and looks at it from inside.
+// checkDebian starts the guest, and checks its root and swap from inside.
 func (x *vm) checkDebian(t *testing.T, root, swap int) {
 	t.Helper()
 	ctx, cancel := within(15 * time.Minute)
@@ -89,8 +90,7 @@ func (x *vm) checkDebian(t *testing.T, root, swap int) {
 		t.Logf("%s:\n%s", command, out)
 		return out
 	}
-	// The swap is on once systemd has got to it; nothing in the guest starts by itself
-	// later than that.
+	// systemd activates the swap before the boot is complete.
 	in("systemctl is-system-running --wait || systemctl --failed")
 	if out := in("swapon --show=NAME,SIZE --noheadings --bytes"); strings.Join(strings.Fields(out), " ") != fmt.Sprintf("/dev/vda%d %d", swap, 128<<20-4096) {
 		t.Errorf("swap: %s", out)

@@ -17,7 +17,7 @@ import (
 
 const dataUUID = "6d1f7c0a-3f5e-4a3b-9a54-2f0f6b1c9d11"
 
-// dataDisk makes an image with an XFS on the whole of it, by other programs than ours.
+// dataDisk makes an image with an XFS and no partition table, with the host's tools.
 func dataDisk(t *testing.T, dir, name, uuid string) string {
 	t.Helper()
 	raw, path := filepath.Join(dir, name+".tmp"), filepath.Join(dir, name)
@@ -35,7 +35,7 @@ func dataDisk(t *testing.T, dir, name, uuid string) string {
 	return path
 }
 
-// inGuest runs a program in the guest, by the agent.
+// inGuest runs a program in the guest through the agent.
 func (x *vm) inGuest(t *testing.T, words ...string) string {
 	t.Helper()
 	ctx, cancel := within(time.Minute)
@@ -47,7 +47,7 @@ func (x *vm) inGuest(t *testing.T, words ...string) string {
 	return out
 }
 
-// mountedAt returns the device that the guest has mounted at a place; "" for none.
+// mountedAt returns the device that the guest has mounted at where; "" for none.
 func (x *vm) mountedAt(t *testing.T, where string) string {
 	t.Helper()
 	for line := range strings.Lines(x.inGuest(t, "cat", "/proc/mounts")) {
@@ -58,7 +58,7 @@ func (x *vm) mountedAt(t *testing.T, where string) string {
 	return ""
 }
 
-// reboot has the guest restart itself, and waits for it.
+// reboot makes the guest restart itself, and waits until it has.
 func (x *vm) reboot(t *testing.T) {
 	t.Helper()
 	before := x.beating(t, time.Now())
@@ -71,7 +71,7 @@ func (x *vm) reboot(t *testing.T) {
 	x.answering(t)
 }
 
-// refused runs a command that is to be refused.
+// refused runs a command, and fails the test unless it is refused for that reason.
 func (x *vm) refused(t *testing.T, reason string, args ...string) {
 	t.Helper()
 	code, out := x.run(t, "", append(args, "--json")...)
@@ -99,8 +99,8 @@ func (x *vm) must(t *testing.T, args ...string) string {
 	return out
 }
 
-// TestDiskAttach: a disk is attached to a running guest and mounted, survives a
-// restart, and goes again without a trace; mistakes are refused.
+// TestDiskAttach attaches a disk to a running guest and mounts it. The mount survives a
+// restart, detaching the disk restores the guest, and wrong uses are refused.
 func TestDiskAttach(t *testing.T) {
 	h := newEnv(t)
 	x := h.start(t, "attached", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
@@ -155,7 +155,8 @@ func TestDiskAttach(t *testing.T) {
 	}
 }
 
-// unfinished returns the job that was cut off. Two jobs of one second are in no order.
+// unfinished returns the interrupted job. Jobs that began in the same second have no
+// order.
 func (x *vm) unfinished(t *testing.T) string {
 	t.Helper()
 	_, out := x.run(t, "", "jobs", "--json")
@@ -174,8 +175,8 @@ func (x *vm) unfinished(t *testing.T) string {
 	return ""
 }
 
-// waitMounted waits until the guest has mounted the device, which it does after its
-// agent answers.
+// waitMounted waits until the guest has mounted the device, which happens after its
+// agent first answers.
 func (x *vm) waitMounted(t *testing.T, at, device string) {
 	t.Helper()
 	wait := poll.Wait{For: device + " at " + at, Every: 200 * time.Millisecond, Limit: 20 * time.Second}
@@ -184,7 +185,8 @@ func (x *vm) waitMounted(t *testing.T, at, device string) {
 	}
 }
 
-// offlineFstab returns the fstab in the image of a guest that is off, as guestfish reads it.
+// offlineFstab returns the fstab in the image of a guest that is off, as guestfish reads
+// it.
 func offlineFstab(t *testing.T, image string) string {
 	t.Helper()
 	cmd := exec.Command("guestfish", "--ro", "--format="+strings.TrimPrefix(filepath.Ext(image), "."), "-a", image,
@@ -194,11 +196,11 @@ func offlineFstab(t *testing.T, image string) string {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return strings.TrimSuffix(string(out), "\n") // guestfish adds one
+	return strings.TrimSuffix(string(out), "\n") // added by guestfish
 }
 
-// TestDiskAttachOff: the same on a guest that is off: it has the disk mounted when it
-// boots, and is as before when the disk is gone.
+// TestDiskAttachOff attaches a disk to a guest that is off. The guest mounts the disk
+// when it boots, and is as before once the disk is detached.
 func TestDiskAttachOff(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -235,7 +237,7 @@ func TestDiskAttachOff(t *testing.T) {
 	}
 }
 
-// TestDiskAdd: created, attached and mounted in one job, of a guest that runs and of
+// TestDiskAdd creates, attaches and mounts a disk in one job, in a running guest and in
 // one that is off.
 func TestDiskAdd(t *testing.T) {
 	level.Need(t, level.All)
@@ -263,15 +265,15 @@ func TestDiskAdd(t *testing.T) {
 	}
 }
 
-// attachPoints are where an attachment is cut off, detachPoints a detachment. Those
-// without before or after are in the middle of a step.
+// attachPoints are the points at which an attachment is interrupted, detachPoints those
+// of a detachment. Points without before or after are in the middle of a step.
 var (
 	attachPoints = []string{"define/before", "define/after", "plug/after", "seen/after", "fstab/written", "fstab/moved", "fstab/after", "mount/before", "mount/after"}
 	detachPoints = []string{"unmount/after", "fstab/written", "fstab/moved", "unplug/before", "unplug/after", "undefine/after"}
 )
 
-// TestDiskLVM: a disk with a volume group is mounted, refused while it is in use, and
-// deactivated before it goes.
+// TestDiskLVM checks that a disk with a volume group is mounted, refused while it is in
+// use, and deactivated before it is detached.
 func TestDiskLVM(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -297,8 +299,8 @@ func TestDiskLVM(t *testing.T) {
 	}
 }
 
-// TestDiskKilled ends the program with SIGKILL at each of them, one after the other on
-// one guest. Resume ends finished, rollback as before, with the fstab.
+// TestDiskKilled ends the program with SIGKILL at each of these points in turn, on one
+// guest. Resume finishes the job, and rollback restores the guest and its fstab.
 func TestDiskKilled(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -358,15 +360,15 @@ func TestDiskKilled(t *testing.T) {
 		x.must(t, attach...)
 		both(t, point, detach, false)
 	}
-	// A failure undoes by itself.
+	// A job that fails undoes itself.
 	if code, out := x.run(t, "mount/after=error", attach...); code != 7 {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	check(t, false)
 }
 
-// TestDiskKilledOff does it to a guest that is off, in the edit of its fstab, and to a
-// disk that the job makes itself.
+// TestDiskKilledOff does the same in a guest that is off, during the edit of its fstab,
+// and with a disk that the job creates.
 func TestDiskKilledOff(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -430,8 +432,8 @@ func TestDiskKilledOff(t *testing.T) {
 	}
 }
 
-// TestDiskHeld: a guest that does not take part in hot-plugging keeps its disk, and
-// nothing is changed.
+// TestDiskHeld checks that a guest that ignores hot-plug requests keeps its disk, and
+// that nothing is changed.
 func TestDiskHeld(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -452,8 +454,9 @@ func TestDiskHeld(t *testing.T) {
 	}
 }
 
-// TestDiskOthers: an image belongs to one domain, and so does what lies below it. A
-// SCSI disk brings its controller, and takes it away again.
+// TestDiskOthers checks that an image, or its backing file, cannot be attached to a
+// second domain. The controller of a SCSI disk is attached and detached together with
+// the disk.
 func TestDiskOthers(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -507,7 +510,8 @@ func iso(t *testing.T, dir, name string) string {
 	return path
 }
 
-// inDrive returns what libvirt has in a drive, "live" or "config".
+// inDrive returns the medium that libvirt reports for a drive; scope is "live" or
+// "config".
 func (x *vm) inDrive(t *testing.T, scope, target string) string {
 	t.Helper()
 	args := []string{"domblklist", x.Name}
@@ -526,8 +530,8 @@ func (x *vm) inDrive(t *testing.T, scope, target string) string {
 	return ""
 }
 
-// TestMedia: media are changed in the running guest and its definition, and a job that
-// is cut off puts the old one back.
+// TestMedia changes media in the running guest and in its definition. Undoing an
+// interrupted job inserts the old medium again.
 func TestMedia(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -584,8 +588,8 @@ func TestMedia(t *testing.T) {
 	}
 }
 
-// TestWindowsDisk: Windows is shown the script that initialises a new disk, and runs
-// it; where its agent may not, a person is told.
+// TestWindowsDisk checks that Windows runs the script that initialises a new disk, and
+// that the script is printed if the agent may not run it.
 func TestWindowsDisk(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)

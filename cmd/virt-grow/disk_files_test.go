@@ -16,8 +16,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// newFiles returns a directory with a source to convert, for the commands that make files.
-// No appliance is needed for most of what they do.
+// newFiles returns a directory with a source to convert, for the commands that create
+// image files. Most of them need no appliance.
 func newFiles(t *testing.T) *crash {
 	t.Helper()
 	level.Need(t, level.Real)
@@ -29,7 +29,8 @@ func newFiles(t *testing.T) *crash {
 	return &crash{program: buildWithFaults(t), dir: dir, state: filepath.Join(dir, "state")}
 }
 
-// source makes a raw image of 512 MiB with data here and there, as a disk has it.
+// source makes a raw image of 512 MiB with data in several places, as a real disk has
+// it.
 func (c *crash) source(t *testing.T, data int64) string {
 	t.Helper()
 	path := filepath.Join(c.dir, "source.raw")
@@ -53,7 +54,7 @@ func (c *crash) source(t *testing.T, data int64) string {
 	return path
 }
 
-// left returns the files in the directory, but for those named and the state.
+// left returns the files in the directory, except the named ones and the state.
 func (c *crash) left(t *testing.T, but ...string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(c.dir)
@@ -73,7 +74,7 @@ func (c *crash) left(t *testing.T, but ...string) []string {
 	return left
 }
 
-// open returns the name of the one job that has not ended.
+// open returns the name of the only job that has not ended.
 func (c *crash) open(t *testing.T) string {
 	t.Helper()
 	_, out := c.run(t, "", "jobs", "--json")
@@ -93,8 +94,8 @@ func (c *crash) open(t *testing.T) string {
 	return open[0]
 }
 
-// ways ends a command line with SIGKILL at each point, and takes both ways out of
-// each crashed state: resume ends with the file whole, rollback with nothing.
+// ways ends a command line with SIGKILL at each point, and then tries both commands on
+// each crashed state: resume ends with the whole file, rollback without a file.
 func (c *crash) ways(t *testing.T, target string, points []string, whole func(*testing.T), args ...string) {
 	t.Helper()
 	was := c.left(t)
@@ -104,7 +105,7 @@ func (c *crash) ways(t *testing.T, target string, points []string, whole func(*t
 				if code, out := c.run(t, point+"=kill", args...); code != -1 {
 					t.Fatalf("not killed: exit %d\n%s", code, out)
 				}
-				// Another run does not get in between.
+				// Another run is refused.
 				if code, out := c.run(t, "", args...); code != 5 && code != 3 {
 					t.Errorf("a second run: exit %d\n%s", code, out)
 				}
@@ -133,7 +134,7 @@ func (c *crash) ways(t *testing.T, target string, points []string, whole func(*t
 	}
 }
 
-// TestDiskCreateKilled: an image without anything inside.
+// TestDiskCreateKilled creates an empty image.
 func TestDiskCreateKilled(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)
@@ -142,7 +143,7 @@ func TestDiskCreateKilled(t *testing.T) {
 		func(t *testing.T) { checkImage(t, target, "qcow2", 64<<20) }, "disk", "create", target, "--size", "64M")
 }
 
-// TestDiskCreateKilledInside: one with a file system.
+// TestDiskCreateKilledInside creates an image with a file system.
 func TestDiskCreateKilledInside(t *testing.T) {
 	level.Need(t, level.All)
 	c := newFiles(t)
@@ -166,7 +167,7 @@ func TestDiskCreateKilledInside(t *testing.T) {
 	}
 }
 
-// TestDiskCreatePrealloc: what is taken on the host, by stat(2).
+// TestDiskCreatePrealloc checks the allocation on the host with stat(2).
 func TestDiskCreatePrealloc(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)
@@ -178,7 +179,7 @@ func TestDiskCreatePrealloc(t *testing.T) {
 		{"raw", "off", 0, 1 << 20}, {"raw", "falloc", 64 << 20, 65 << 20}, {"raw", "full", 64 << 20, 65 << 20},
 	} {
 		target := filepath.Join(c.dir, m.how+"."+m.format)
-		// Rounded up, and said so.
+		// The size is rounded up, and a message says so.
 		code, out := c.run(t, "", "disk", "create", target, "--size", "65535K", "--prealloc", m.how)
 		if code != 0 || !strings.Contains(out, "64 MiB (67108864 bytes)") {
 			t.Fatalf("exit %d\n%s", code, out)
@@ -194,8 +195,8 @@ func TestDiskCreatePrealloc(t *testing.T) {
 	}
 }
 
-// TestDiskCreateMeanwhile: what another program does at the place of the new image between
-// a crash and the way out of it is not undone.
+// TestDiskCreateMeanwhile checks that a file that another program creates at the image's
+// path between a crash and the next command is kept.
 func TestDiskCreateMeanwhile(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)
@@ -220,7 +221,7 @@ func TestDiskCreateMeanwhile(t *testing.T) {
 		{"taken before resume", "name/before", "resume", func() { write("theirs") }, 3, "already exists"},
 		{"taken before rollback", "name/before", "rollback", func() { write("theirs") }, 0, ""},
 		{"used before rollback", "name/after", "rollback", func() { write("theirs") }, 8, "has been written to since it was created: it is not deleted"},
-		{"used before resume", "", "resume", func() {}, 0, ""}, // the same job
+		{"used before resume", "", "resume", func() {}, 0, ""}, // by the same job
 		{"replaced before rollback", "name/after", "rollback", func() {
 			if err := os.Rename(target, target+".theirs"); err != nil {
 				t.Fatal(err)
@@ -265,7 +266,7 @@ func checkImage(t *testing.T, path, format string, size int64) {
 	}
 }
 
-// checkFish has guestfish list the file systems.
+// checkFish checks the file systems that guestfish lists.
 func checkFish(t *testing.T, path, want string) {
 	t.Helper()
 	cmd := exec.Command("guestfish", "--ro", "--format=raw", "-a", path, "run", ":", "list-filesystems")
@@ -275,7 +276,7 @@ func checkFish(t *testing.T, path, want string) {
 	}
 }
 
-// TestDiskConvertKilled: at every step, and in the middle of the copy.
+// TestDiskConvertKilled ends a conversion at every step, and in the middle of the copy.
 func TestDiskConvertKilled(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)
@@ -314,8 +315,8 @@ func TestDiskConvertKilled(t *testing.T) {
 	}
 }
 
-// midway runs a command line with --json, and sends it a signal when its first step
-// is on its way.
+// midway runs a command line with --json, and sends the program a signal while its first
+// step runs.
 func (c *crash) midway(t *testing.T, signal os.Signal, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.Command(c.program, append([]string{"--json", "--state-dir", c.state}, args...)...)
@@ -358,7 +359,8 @@ func checkCopy(t *testing.T, source, from, target, to string) {
 	}
 }
 
-// TestDiskConvert: to every format and back, sparse, with what lies below.
+// TestDiskConvert converts to every format and back. The copies are sparse, and contain
+// the data of backing files.
 func TestDiskConvert(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)
@@ -389,7 +391,8 @@ func TestDiskConvert(t *testing.T) {
 	}
 }
 
-// TestDiskRefused: nothing is overwritten, guessed, or taken from another user.
+// TestDiskRefused checks that no file is overwritten, no format is guessed, and no image
+// in use is converted.
 func TestDiskRefused(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newFiles(t)
@@ -462,14 +465,14 @@ func TestDiskRefused(t *testing.T) {
 	if err := os.Rename(file("source"), source); err != nil {
 		t.Fatal(err)
 	}
-	// qemu-io holds the lock until it is told to quit.
+	// qemu-io holds the lock until it ends.
 	holder := exec.Command("qemu-io", "-f", "qcow2", qcow2)
 	stdin, _ := holder.StdinPipe()
 	stdout, _ := holder.StdoutPipe()
 	if err := holder.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stdout.Read(make([]byte, 1)); err != nil { // the prompt
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // wait for the prompt
 		t.Fatal(err)
 	}
 	refused("disk convert D/held.qcow2 D/a.raw --to raw", 5, "in-use", "in use")

@@ -40,7 +40,7 @@ func (h *env) lists(t *testing.T, name string, more ...string) (plan.DiskList, s
 	return doc.DiskList, string(text)
 }
 
-// wants holds the warnings of one disk against reason and a part of the text.
+// wants compares the warnings of one disk with reasons and parts of the texts.
 func wants(t *testing.T, l plan.DiskList, target string, want ...string) {
 	t.Helper()
 	i := slices.IndexFunc(l.Disks, func(d plan.ListedDisk) bool { return d.Target == target })
@@ -73,8 +73,8 @@ func imageIn(t *testing.T, dir, name string, args ...string) string {
 	return path
 }
 
-// forgetBackingFormat makes the header extension that names the format of the
-// backing file an unknown one, as tools before QEMU 6.1 left it out.
+// forgetBackingFormat gives the header extension with the backing file's format an
+// unknown type. Images made by tools before QEMU 6.1 can lack that extension.
 func forgetBackingFormat(t *testing.T, path string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -91,8 +91,8 @@ func forgetBackingFormat(t *testing.T, path string) {
 	}
 }
 
-// TestDiskList: every warning, on domains of a real libvirt. No guest boots: one
-// that is started paused has its disks open all the same.
+// TestDiskList checks every warning, on domains of a real libvirt. No guest boots: a
+// domain that is started paused has its disks open as well.
 func TestDiskList(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)
@@ -152,7 +152,7 @@ func TestDiskList(t *testing.T) {
 		l, text := h.lists(t, "format")
 		wants(t, l, "vda", "format-mismatch: sees a disk of 19")
 		wants(t, l, "vdb", "format-mismatch: does not have the header of a qcow2 image")
-		// libvirt itself writes raw where there is no type.
+		// libvirt writes raw where the definition has no type.
 		wants(t, l, "vdc", "format-mismatch: sees a disk of 19", "disk-shared: domain plain")
 		t.Logf("\n%s", text)
 		h.undefine(t, "format")
@@ -208,7 +208,8 @@ func TestDiskList(t *testing.T) {
 	})
 }
 
-// TestDiskListTransient: a domain without a definition, and one that is not there.
+// TestDiskListTransient lists the disks of a domain without a persistent definition, and
+// of a domain that does not exist.
 func TestDiskListTransient(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -232,8 +233,8 @@ func TestDiskListTransient(t *testing.T) {
 	}
 }
 
-// cannotConvert: the disk of a domain that runs is in use, by libvirt's word for a
-// raw image as well as by QEMU's lock.
+// cannotConvert checks that the disk of a running domain is refused: libvirt reports the
+// use of raw images, and QEMU's lock that of the others.
 func (h *env) cannotConvert(t *testing.T, images ...string) {
 	t.Helper()
 	for _, image := range images {
@@ -250,7 +251,7 @@ func (h *env) undefine(t *testing.T, names ...string) {
 	}
 }
 
-// redefine changes a word in a domain's persistent definition.
+// redefine replaces a word in a domain's persistent definition.
 func (h *env) redefine(t *testing.T, name, word, into string) {
 	t.Helper()
 	ctx := context.Background()
@@ -270,8 +271,8 @@ func (h *env) redefine(t *testing.T, name, word, into string) {
 	}
 }
 
-// TestDiskListInspect: what is inside the disks of a guest that runs, looked at in
-// one appliance, and how long that counts.
+// TestDiskListInspect checks that the contents of a running guest's disks are read in
+// one appliance, and how long the cached result is used.
 func TestDiskListInspect(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -279,7 +280,7 @@ func TestDiskListInspect(t *testing.T) {
 	x := h.start(t, "looked", lab.Spec{}, false, labDisk{"xfs", "qcow2"}, labDisk{"ntfs-data", "raw"}, labDisk{"lvm", "qcow2"})
 	x.state = filepath.Join(h.dir, "state")
 	launches := countLaunches(t, h.dir)
-	// One that tries a broken KVM first would count twice.
+	// With KVM, a failed attempt would be counted as well.
 	l, text := h.lists(t, "looked", "--inspect", "--accel", "tcg")
 	if n := launches(); n != 2 {
 		t.Errorf("%d appliances for two lists", n)
@@ -294,7 +295,7 @@ func TestDiskListInspect(t *testing.T) {
 		}
 	}
 	t.Logf("\n%s", text)
-	// The guest writes to its root disk all the time, and to the last one never.
+	// The guest writes to its root disk continuously, and never to the last one.
 	x.beating(t, time.Now().Add(time.Second))
 	l, text = h.lists(t, "looked")
 	if in := l.Disks[0].Inside; in == nil || in.Current {
@@ -306,7 +307,7 @@ func TestDiskListInspect(t *testing.T) {
 	t.Logf("\n%s", text)
 	x.checkKept(t)
 	x.leave(t)
-	// inspect and disk create keep what they see as well.
+	// inspect and disk create fill the cache as well.
 	if code, out := x.run(t, "", "inspect", x.Name, "--disk", "vda"); code != 0 {
 		t.Fatalf("exit %d\n%s", code, out)
 	}
@@ -326,8 +327,8 @@ func TestDiskListInspect(t *testing.T) {
 	}
 }
 
-// countLaunches counts appliances from now on: libguestfs starts its QEMU through a
-// script that writes each of them down.
+// countLaunches counts appliances from now on: libguestfs starts QEMU through a script
+// that logs each start.
 func countLaunches(t *testing.T, dir string) func() int {
 	t.Helper()
 	script, log := filepath.Join(dir, "hv"), filepath.Join(dir, "launches")
@@ -345,7 +346,8 @@ func countLaunches(t *testing.T, dir string) func() int {
 	}
 }
 
-// TestDetachDelete: what is no file is not deleted, and the disk stays where it is.
+// TestDetachDelete checks that only a file can be deleted; otherwise the disk stays
+// attached.
 func TestDetachDelete(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestParseDisk: what follows the last colon is a size, unless the path of a source has it.
+// TestParseDisk checks that the text after the last colon is the size, unless the path
+// of a source contains the colon.
 func TestParseDisk(t *testing.T) {
 	for text, want := range map[string][2]string{
 		"vda": {"vda", ""}, "vda:+10G": {"vda", "+10G"}, "sdb:fill": {"sdb", "fill"},
@@ -18,8 +19,9 @@ func TestParseDisk(t *testing.T) {
 	}
 }
 
-// TestOnlyDisk: without --disk, every command takes the only disk of a domain. The one of
-// libvirt's test driver has no format in its definition, and is refused for that.
+// TestOnlyDisk checks that every command without --disk takes the only disk of a domain.
+// The disk in libvirt's test driver has no format in its definition, and is refused for
+// that reason.
 func TestOnlyDisk(t *testing.T) {
 	for _, line := range []string{
 		"plan test --size +1G", "grow test --size +1G --yes", "rehearse test --size +1G",

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestReasonsDocumented: scripts decide by reasons, so the reference lists every one
-// that the program has a hint for.
+// TestReasonsDocumented checks that the reference lists every reason that the program
+// has a hint for, because scripts decide by reasons.
 func TestReasonsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/reference.md")
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestDamageFound: damage of a running guest's file system is found before the guest is asked
-// to shut down, and damage that comes afterwards is found in the outage, before the growth.
+// TestDamageFound checks that damage of a running guest's file system is found before
+// the guest is asked to shut down, and that later damage is found in the outage, before
+// the growth.
 func TestDamageFound(t *testing.T) {
 	level.Need(t, level.Real)
 	h := newEnv(t)
@@ -25,7 +26,7 @@ func TestDamageFound(t *testing.T) {
 	args := []string{"grow", x.Name, "--disk", "vdb", "--size", "+64M", "--yes", "--json", "--boot-timeout", "90s", "--shutdown-timeout", "60s"}
 
 	t.Run("before the shutdown", func(t *testing.T) {
-		rootLinks(t, data, "7") // no journal knows of it, and no guest notices it
+		rootLinks(t, data, "7") // without an entry in the XFS log, and without an error in the guest
 		x.note(t)
 		code, out := x.run(t, "", args...)
 		if r := resultOf(t, out); code != exitRefused || r.Reason != "fs-damaged" || r.Changed {

@@ -15,14 +15,14 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// underway is a growth that goes on in the background.
+// underway is a growth that runs in the background.
 type underway struct {
 	cmd  *exec.Cmd
 	out  bytes.Buffer
 	done chan struct{}
 }
 
-// begin begins a growth and gives it back while it runs.
+// begin starts a growth, and returns while it runs.
 func (x *vm) begin(t *testing.T, fault string, more ...string) *underway {
 	t.Helper()
 	x.note(t)
@@ -30,7 +30,7 @@ func (x *vm) begin(t *testing.T, fault string, more ...string) *underway {
 	return x.launch(t, fault, append(args, more...)...)
 }
 
-// launch begins any command.
+// launch starts any command.
 func (x *vm) launch(t *testing.T, fault string, args ...string) *underway {
 	t.Helper()
 	u := &underway{done: make(chan struct{})}
@@ -45,8 +45,8 @@ func (x *vm) launch(t *testing.T, fault string, args ...string) *underway {
 	return u
 }
 
-// whileStopped does something while the program stands at a point with the
-// fault "stop", and lets it go on.
+// whileStopped waits until the program has stopped itself at a point with the fault
+// "stop", calls do, and continues the program.
 func (u *underway) whileStopped(t *testing.T, do func()) {
 	t.Helper()
 	for end := time.Now().Add(3 * time.Minute); !u.stopped(); time.Sleep(20 * time.Millisecond) {
@@ -84,7 +84,7 @@ func (u *underway) end(t *testing.T) int {
 	return u.cmd.ProcessState.ExitCode()
 }
 
-// at waits until the journal has begun a step.
+// at waits until the journal has the beginning of a step.
 func (x *vm) at(t *testing.T, step string) {
 	t.Helper()
 	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -106,9 +106,9 @@ func (x *vm) begun(step string) bool {
 	return false
 }
 
-// TestDomainStartedByHand: while its disk is edited, the domain cannot be
-// started: QEMU's own lock is in the way. Ctrl-C then undoes, and the guest
-// runs again.
+// TestDomainStartedByHand checks that the domain cannot be started while its disk is
+// edited, because of QEMU's own lock. After Ctrl-C the job is undone, and the guest runs
+// again.
 func TestDomainStartedByHand(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -125,8 +125,8 @@ func TestDomainStartedByHand(t *testing.T) {
 	x.checkOld(t)
 }
 
-// TestDaemonKilled: libvirtd is killed and started again while the guest is
-// asked to shut down, and while it boots for its trial. Nobody else notices.
+// TestDaemonKilled kills libvirtd and starts it again, once while the guest is asked to
+// shut down and once while it boots for its trial. The growth succeeds.
 func TestDaemonKilled(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -138,7 +138,7 @@ func TestDaemonKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkKilledIn(t, x.state, step)
-		time.Sleep(time.Second) // the program tries to connect meanwhile; nothing shows when it has
+		time.Sleep(time.Second) // gives the program time to reconnect, which no event reports
 		if err := h.Restart(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -149,8 +149,8 @@ func TestDaemonKilled(t *testing.T) {
 	x.checkGrown(t)
 }
 
-// TestTrialKilled: the guest's QEMU is killed in its trial. With virt-grow
-// watching, that is a failed check; without it, resume starts the trial again.
+// TestTrialKilled kills the guest's QEMU in the trial. If virt-grow runs, the health
+// check fails; if not, resume starts the trial again.
 func TestTrialKilled(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -184,8 +184,8 @@ func TestTrialKilled(t *testing.T) {
 	x.checkGrown(t)
 }
 
-// TestDomainMeddledWith: the guest is started by hand after a crash in the
-// outage, or edited in its trial. That is noticed, and not fought with.
+// TestDomainMeddledWith starts the guest after a crash in the outage, or edits its
+// definition in the trial. The program reports the change, and does not revert it.
 func TestDomainMeddledWith(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -222,7 +222,7 @@ func TestDomainMeddledWith(t *testing.T) {
 	x.xml = now
 	x.checkOld(t)
 
-	// Another user shuts the guest down in its trial: accept commits offline.
+	// If another user shuts the guest down in its trial, accept commits offline.
 	x.mustGrow(t, "--accept", "manual")
 	id, _ = x.job(t)
 	if _, err := x.Virsh(ctx, "shutdown", x.Name); err != nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestWindowsExtends has the agent of a Windows guest extend D:, behind which
-// its recovery partition moves away; or a person, where the agent may not; and
-// takes everything back where Windows cannot.
+// TestWindowsExtends grows D: of a Windows guest, behind which a recovery partition is
+// moved. The agent extends D:, or a message tells the user to do so if the agent may not
+// run programs. If Windows cannot extend it, the job is undone.
 func TestWindowsExtends(t *testing.T) {
 	h := newEnv(t)
 	for _, c := range []struct {
@@ -24,7 +24,7 @@ func TestWindowsExtends(t *testing.T) {
 		at   level.Level
 		exit int
 		says string
-		// What D: and the disk have at the end, at least.
+		// volume and disk are the least sizes of D: and the disk at the end.
 		volume, disk int64
 	}{
 		{"able", level.Long, 0, "Windows extends sda1", gib * 8 / 10, gib},
@@ -53,7 +53,7 @@ func TestWindowsExtends(t *testing.T) {
 					}
 				}
 			}
-			x.answering(t) // started again, when it was undone
+			x.answering(t) // after an undo, the guest was started again
 			if got := x.volume(t, `D:\`); got < c.volume {
 				t.Errorf("D: has %d bytes", got)
 			}
@@ -74,7 +74,7 @@ func TestWindowsExtends(t *testing.T) {
 	}
 }
 
-// volume returns a volume's size as the guest's agent has it.
+// volume returns a volume's size as the guest's agent reports it.
 func (x *vm) volume(t *testing.T, at string) int64 {
 	t.Helper()
 	out, err := x.Agent(context.Background(), `{"execute":"guest-get-fsinfo"}`)
@@ -98,13 +98,13 @@ func (x *vm) volume(t *testing.T, at string) int64 {
 	return 0
 }
 
-// part is a partition as sfdisk has it.
+// part is a partition as sfdisk reports it.
 type part struct {
 	Start, Size             int64
 	Type, UUID, Name, Attrs string
 }
 
-// content is a disk as a guest sees it, and its table as sfdisk does.
+// content is the guest-visible content of a disk, and its table as sfdisk reports it.
 type content struct {
 	raw   string
 	parts []part
@@ -129,8 +129,8 @@ func contentOf(t *testing.T, image string) content {
 	return content{raw, table.PartitionTable.Partitions}
 }
 
-// checkRecovery: the recovery partition is the same, moved or where it was, but
-// for its first and last sector, which say where it begins.
+// checkRecovery fails the test unless the recovery partition has the same bytes, moved
+// or not, except for its first and last sector, which contain its start.
 func checkRecovery(t *testing.T, before, after content, moved bool) {
 	t.Helper()
 	was, is := before.parts[1], after.parts[1]

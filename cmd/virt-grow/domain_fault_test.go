@@ -18,9 +18,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// domainFaults are the faults at libvirt's steps, as VIRT_GROW_FAULT has them.
-// The long matrices have the one that leaves the most behind, make test-all
-// LONG=all has every one.
+// domainFaults are the faults at the steps with libvirt, as VIRT_GROW_FAULT names them.
+// The long matrices use the one that leaves the most to clean up, make test-all LONG=all
+// uses all of them.
 var domainFaults = []string{"health/after=interrupt"}
 
 func allDomainFaults() []string {
@@ -33,9 +33,9 @@ func allDomainFaults() []string {
 	return append(all, "overlay/after=enospc", "switch/after=enospc")
 }
 
-// TestDomainFaults makes the steps around the edit fail, and hang until Ctrl-C.
-// Until the live commit, the guest ends by itself on its untouched image;
-// from there on, Ctrl-C is not heard, and resume finishes what failed.
+// TestDomainFaults makes the steps around the edit fail, and hang until Ctrl-C. Before
+// the live commit, the job undoes itself and the guest runs on its unchanged image. From
+// then on, Ctrl-C is ignored, and resume finishes a failed job.
 func TestDomainFaults(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -58,7 +58,7 @@ func TestDomainFaults(t *testing.T) {
 	}
 }
 
-// fail grows with one fault, and checks where that ends.
+// fail grows with one fault, and checks the result.
 func (x *vm) fail(t *testing.T, fault string) {
 	t.Helper()
 	was := x.want
@@ -74,7 +74,7 @@ func (x *vm) fail(t *testing.T, fault string) {
 	case interrupted:
 		want = exitInterrupted
 	case strings.HasPrefix(fault, "shutdown/before"):
-		want = exitFailed // the guest was not even asked
+		want = exitFailed // the guest was not asked to shut down
 	}
 	x.answering(t)
 	code, out := x.grow(t, fault)
@@ -102,7 +102,7 @@ func (x *vm) fail(t *testing.T, fault string) {
 	}
 }
 
-// finish runs what the program says finishes the job.
+// finish runs the command that the program names for finishing the job.
 func (x *vm) finish(t *testing.T, said string) {
 	t.Helper()
 	id, _ := x.job(t)
@@ -114,7 +114,7 @@ func (x *vm) finish(t *testing.T, said string) {
 	}
 }
 
-// checkEnded: no job is left that waits for a decision.
+// checkEnded fails the test if a job is unfinished.
 func (x *vm) checkEnded(t *testing.T) {
 	t.Helper()
 	_, out := x.run(t, "", "jobs", "--json")
@@ -131,7 +131,7 @@ func (x *vm) checkEnded(t *testing.T) {
 	}
 }
 
-// tank is a tmpfs that a test can make full, and empty again.
+// tank is a tmpfs that a test can fill and empty.
 type tank string
 
 const tankSize = 900 << 20
@@ -161,7 +161,7 @@ func (k tank) resize(t *testing.T, to int64) {
 	}
 }
 
-// fill leaves only that much free. A guest may write in the meantime.
+// fill leaves only spare bytes free, even if a guest writes at the same time.
 func (k tank) fill(t *testing.T, spare int64) {
 	t.Helper()
 	var s unix.Statfs_t
@@ -171,10 +171,10 @@ func (k tank) fill(t *testing.T, spare int64) {
 	k.resize(t, int64(s.Blocks-s.Bfree)*s.Bsize+spare)
 }
 
-// TestDomainFull makes a file system full in the middle: that of image and
-// overlay, or that of the state directory. Before the live commit the guest is
-// back on its untouched image by itself; after that, resume finishes when there
-// is room again.
+// TestDomainFull fills a file system during the growth: that of the image and overlay,
+// or that of the state directory. Before the live commit, the job undoes itself and the
+// guest runs on its unchanged image; after it, resume finishes once there is free space
+// again.
 func TestDomainFull(t *testing.T) {
 	level.Need(t, level.All)
 	root := newDir(t)
@@ -189,7 +189,7 @@ func TestDomainFull(t *testing.T) {
 	for _, c := range []struct {
 		point string
 		tank  tank
-		spare int64 // 0: and a running guest writes until it is paused
+		spare int64 // 0: a running guest writes until it is paused
 		exit  int
 		says  string
 	}{
@@ -223,7 +223,7 @@ func TestDomainFull(t *testing.T) {
 				x.checkOld(t)
 			}
 			if c.tank == state {
-				// Its journal could not say that it is rolled back.
+				// The rollback could not be written to the journal.
 				id, _ := x.job(t)
 				if code, out := x.run(t, "", "rollback", id); code != 0 {
 					t.Errorf("rollback: exit %d\n%s", code, out)
@@ -235,9 +235,9 @@ func TestDomainFull(t *testing.T) {
 	}
 }
 
-// writeUntilPaused has the guest write more than its disk can take: QEMU pauses
-// it, which is libvirt's default for a full disk. What it writes while it boots may
-// be too much already.
+// writeUntilPaused makes the guest write more than fits on its disk. QEMU then pauses
+// it, which is libvirt's default for a full disk. The writes during the boot may fill
+// the disk already.
 func (x *vm) writeUntilPaused(t *testing.T) {
 	t.Helper()
 	ctx, cancel := within(3 * time.Minute)
@@ -257,9 +257,9 @@ func (x *vm) writeUntilPaused(t *testing.T) {
 	}
 }
 
-// TestHibernated grows the data disk of a guest that shuts down as Windows with
-// fast startup does. That shows in the outage only: the guest is started again,
-// and the run refused.
+// TestHibernated grows the data disk of a guest that hibernates at its shutdown, as
+// Windows does with fast startup. This is only found in the outage: the guest is started
+// again, and the growth is refused.
 func TestHibernated(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)

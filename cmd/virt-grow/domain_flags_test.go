@@ -28,7 +28,7 @@ func TestWindowEnd(t *testing.T) {
 	}
 }
 
-// A plan is applied with the options it was made with.
+// TestOptionsOf checks that a plan is applied with the options that it was made with.
 func TestOptionsOf(t *testing.T) {
 	g := &plan.Guest{Disk: "vda", Running: true, Trial: true, Manual: true,
 		Shutdown:    []plan.ShutdownAttempt{{Method: "acpi", Seconds: 20}, {Method: "force", Seconds: 10}},

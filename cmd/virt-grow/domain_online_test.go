@@ -14,14 +14,14 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// room is a data disk, and how a guest gets at its file system.
+// room is a data disk, and how a guest mounts its file system.
 type room struct {
-	image string // of the zoo
+	image string // name of a zoo image
 	mount []string
 	at    string
 }
 
-// rooms are the layouts that an administrator grows online.
+// rooms are common layouts that administrators grow online.
 var rooms = []room{
 	{"none-xfs", []string{"mount", "-t", "xfs", "DEV"}, "/mnt/whole"},
 	{"gpt-ext4", []string{"mount", "-t", "ext4", "DEV1"}, "/mnt/part"},
@@ -29,8 +29,8 @@ var rooms = []room{
 	{"gpt-btrfs", []string{"mount", "-t", "btrfs", "DEV1"}, "/mnt/btrfs"},
 }
 
-// furnish starts a guest with a disk for every room, all mounted, and has it write
-// files into each until it is asked whether they are all there.
+// furnish starts a guest with a disk for every room, mounts all of them, and starts a
+// writer on each.
 func (h *env) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *vm {
 	t.Helper()
 	var images []string
@@ -69,13 +69,13 @@ func (h *env) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *
 	spec.Disks = append(spec.Disks, more...)
 	x := h.start(t, name, spec, false)
 	x.disks = paths
-	if len(spec.Cmdline) == 1 && !spec.NoAgentChannel { // the agent is as it should be
+	if len(spec.Cmdline) == 1 && !spec.NoAgentChannel { // the agent has no restrictions
 		x.settle(t, rooms...)
 	}
 	return x
 }
 
-// settle mounts the rooms, and begins to write into them.
+// settle mounts the rooms, and starts a writer on each.
 func (x *vm) settle(t *testing.T, rooms ...room) {
 	t.Helper()
 	x.inside(t, "vgchange -a y; mkdir -p /mnt")
@@ -86,8 +86,8 @@ func (x *vm) settle(t *testing.T, rooms ...room) {
 	}
 }
 
-// writer writes files one after the other, and notes each one's checksum when it is
-// safe on the disk.
+// writer writes one file after another, and records the checksum of each when the file
+// is synced to disk.
 const writer = `cd %s/new; (i=$(ls | wc -l); while [ ! -e /run/enough ]; do i=$((i+1));
 dd if=/dev/urandom of=$i bs=1k count=9 conv=fsync 2> /dev/null && md5sum $i >> sums || echo lost $i >> sums; sleep 0.1; done) > /dev/null 2>&1 &`
 
@@ -103,8 +103,8 @@ func (x *vm) inside(t *testing.T, line string) string {
 	return out
 }
 
-// checkFiles: every file that the guest wrote is there, as it was written, and so is
-// what was on the disk before.
+// checkFiles fails the test unless every file that the guest wrote, or that the disk had
+// before, is present and unchanged.
 func (x *vm) checkFiles(t *testing.T, rooms ...room) {
 	t.Helper()
 	x.inside(t, "touch /run/enough; sleep 1")
@@ -118,7 +118,7 @@ func (x *vm) checkFiles(t *testing.T, rooms ...room) {
 	}
 }
 
-// total returns the size of a file system as the guest's kernel has it, in MiB.
+// total returns the size of a file system as the guest's kernel reports it, in MiB.
 func (x *vm) total(t *testing.T, at string) int {
 	t.Helper()
 	var blocks, unit int
@@ -129,15 +129,15 @@ func (x *vm) total(t *testing.T, at string) int {
 	return blocks * unit >> 20
 }
 
-// TestOnline grows data disks of a running guest through libvirt and QMP, which
-// writes to them all the time.
+// TestOnline grows data disks of a running guest through libvirt and QMP while the guest
+// writes to them.
 func TestOnline(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)
 	x := h.furnish(t, lab.Spec{Name: "online"}, false, rooms...)
 	for _, c := range []struct{ via, size string }{{"libvirt", "600M"}, {"qmp", "900M"}} {
 		if c.via == "qmp" {
-			x.inside(t, "rm /sbin/growpart") // then it is sfdisk
+			x.inside(t, "rm /sbin/growpart") // sfdisk is used instead
 		}
 		for i, r := range rooms {
 			t.Run(c.via+"/"+r.image, func(t *testing.T) {
@@ -175,8 +175,8 @@ func (x *vm) checkNoShrink(t *testing.T, disk, via string) {
 	}
 }
 
-// TestOnlineHMP grows drives that QEMU was given past libvirt, through the human
-// monitor: the recipe that everybody quotes.
+// TestOnlineHMP grows drives that were added to QEMU without libvirt, through the human
+// monitor.
 func TestOnlineHMP(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -201,7 +201,7 @@ func TestOnlineHMP(t *testing.T) {
 	x.checkFiles(t, rooms[:3]...)
 }
 
-// openTo lets QEMU at a file that libvirt does not know.
+// openTo allows QEMU to open a file that libvirt does not know.
 func openTo(t *testing.T, path string) {
 	t.Helper()
 	if err := os.Chmod(path, 0o666); err != nil {
@@ -209,8 +209,8 @@ func openTo(t *testing.T, path string) {
 	}
 }
 
-// TestOnlineAgents: what becomes of the inside where the agent is not what it should
-// be.
+// TestOnlineAgents checks the growth of the contents with agents that are missing,
+// restricted or stopped.
 func TestOnlineAgents(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -249,8 +249,8 @@ func TestOnlineAgents(t *testing.T) {
 	}
 }
 
-// TestOnlineCutOff: whatever happens between the container and its contents, resume
-// does the rest.
+// TestOnlineCutOff checks that resume finishes a growth that was interrupted between the
+// container and its contents.
 func TestOnlineCutOff(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -323,8 +323,8 @@ func TestOnlineCutOff(t *testing.T) {
 		size += 100
 		begun.whileStopped(t, func() {
 			x.inside(t, "(sleep 1; kill -STOP $(pidof qemu-ga); sleep 50; kill -CONT $(pidof qemu-ga)) > /dev/null 2>&1 &")
-			// A stopped agent shows only by leaving a command unanswered, and libvirt
-			// would then wait for that answer.
+			// A stopped agent is only noticed when a command gets no reply, and libvirt
+			// would then wait for that reply.
 			time.Sleep(2 * time.Second)
 		})
 		if code := begun.end(t); code != 8 || !strings.Contains(begun.out.String(), "does not answer") {
@@ -358,7 +358,7 @@ func TestOnlineCutOff(t *testing.T) {
 	})
 }
 
-// TestOnlineWindows has the agent of a Windows guest extend D:.
+// TestOnlineWindows checks that the agent of a Windows guest extends D:.
 func TestOnlineWindows(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -384,8 +384,8 @@ func TestOnlineWindows(t *testing.T) {
 	}
 }
 
-// TestOnlineSays: what is said beforehand, and what is refused, on one guest: disks of
-// one size, another bus, a dry run, misuse.
+// TestOnlineSays checks the messages before a growth, and the refusals, on one guest:
+// disks of the same size, another bus, a dry run, and wrong uses.
 func TestOnlineSays(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)

@@ -19,8 +19,8 @@ const bare = `<domain type='qemu'>
   <devices>DISKS</devices>
 </domain>`
 
-// TestDomainRefusals: what is wrong with a domain is said before anything is
-// done about it, by its reason.
+// TestDomainRefusals checks that an unsuitable domain is refused with the right reason
+// before it is changed.
 func TestDomainRefusals(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)
@@ -81,7 +81,7 @@ func TestDomainRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	// Its firmware finds nothing to boot, which is all the same here.
+	// The guest has nothing to boot, which makes no difference here.
 	t.Run("paused and saved", func(t *testing.T) {
 		h.define(t, "saved", "", disk("vda", qcow2, lone, ""))
 		if _, err := h.Virsh(context.Background(), "start", "--paused", "saved"); err != nil {
@@ -113,12 +113,13 @@ func (h *env) define(t *testing.T, name, more, disks string) {
 	}
 }
 
-// refused runs a command line that is to be refused, with nothing left of it.
+// refused runs a command line, and fails the test unless it is refused and leaves no
+// job.
 func (h *env) refused(t *testing.T, args []string, exit int, reason, says string) {
 	t.Helper()
 	state := filepath.Join(h.dir, "state")
 	cmd := exec.Command(h.program, append([]string{"--json", "--state-dir", state, "--connect", h.URI()}, args...)...)
-	out, _ := cmd.Output() // the exit code is looked at
+	out, _ := cmd.Output() // the exit code is checked below
 	var result struct{ Reason, Error, Hint string }
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &result); err != nil {

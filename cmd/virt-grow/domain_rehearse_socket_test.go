@@ -13,9 +13,10 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestRehearsalSocket: where this program sees libvirt's directory of the running
-// domain, QEMU makes the snapshot's socket there, which AppArmor and SELinux allow. The
-// tests' libvirt has a mount namespace of its own, so the program is run inside it.
+// TestRehearsalSocket checks that QEMU creates the snapshot's socket in libvirt's
+// directory of the running domain, which AppArmor and SELinux allow, if the program sees
+// that directory. The tests' libvirt has its own mount namespace, so the program runs
+// inside it.
 func TestRehearsalSocket(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -54,8 +55,8 @@ func TestRehearsalSocket(t *testing.T) {
 	}
 }
 
-// listening returns the path of a rehearsal's socket of the guest "socket"; "" if there is
-// none.
+// listening returns the path of a rehearsal's socket of the guest "socket"; "" if there
+// is none.
 func listening(t *testing.T) string {
 	t.Helper()
 	all, err := os.ReadFile("/proc/net/unix")

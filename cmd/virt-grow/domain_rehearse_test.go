@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// rehearsal is what a rehearsal says at its end.
+// rehearsal is the result of a rehearsal.
 type rehearsal struct {
 	Outcome, Reason string
 	Frozen          float64 `json:"frozen_seconds"`
@@ -41,7 +41,7 @@ func (x *vm) rehearse(t *testing.T, fault string, more ...string) (int, rehearsa
 	return code, r
 }
 
-// temporary has the program put its temporary files into a directory of their own.
+// temporary makes a directory for the program's temporary files.
 func temporary(t *testing.T, h *env) string {
 	t.Helper()
 	dir := filepath.Join(h.dir, "tmp")
@@ -49,12 +49,12 @@ func temporary(t *testing.T, h *env) string {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", dir)
-	t.Setenv("LIBGUESTFS_CACHEDIR", "/var/tmp") // the appliance stays where it is
+	t.Setenv("LIBGUESTFS_CACHEDIR", "/var/tmp") // the cached appliance is still used
 	return dir
 }
 
-// checkEmpty: no temporary file of ours is left. libguestfs leaves its own after
-// kill -9.
+// checkEmpty fails the test if one of the program's temporary files is left. libguestfs
+// leaves its own files after kill -9.
 func checkEmpty(t *testing.T, tmp string) {
 	t.Helper()
 	if left, _ := filepath.Glob(filepath.Join(tmp, "virt-grow-*")); len(left) > 0 {
@@ -62,8 +62,8 @@ func checkEmpty(t *testing.T, tmp string) {
 	}
 }
 
-// checkUndisturbed: the guest runs on as the same boot, on its image as it was, and
-// nothing is left of a rehearsal.
+// checkUndisturbed fails the test unless the guest runs on without a reboot, on its
+// unchanged image, and no file of a rehearsal is left.
 func (x *vm) checkUndisturbed(t *testing.T, tmp string) {
 	t.Helper()
 	if beat := x.beating(t, time.Now()); beat.Boot != x.old.Boot || beat.Written <= x.old.Written {
@@ -82,8 +82,8 @@ func (x *vm) checkUndisturbed(t *testing.T, tmp string) {
 	}
 }
 
-// TestRehearsal: the edit works on a snapshot of a running guest's disk, the guest
-// notices nothing but a freeze, and nothing is left.
+// TestRehearsal edits a snapshot of a running guest's disk. The guest is only frozen for
+// a moment, and no file is left.
 func TestRehearsal(t *testing.T) {
 	h := newEnv(t)
 	tmp := temporary(t, h)
@@ -101,8 +101,8 @@ func TestRehearsal(t *testing.T) {
 	x.checkUndisturbed(t, tmp)
 }
 
-// TestRehearsalEnds: whatever ends a rehearsal, the guest goes on, and what is left
-// goes with one command.
+// TestRehearsalEnds checks that the guest runs on however a rehearsal is ended, and that
+// one command cleans up.
 func TestRehearsalEnds(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -127,7 +127,7 @@ func TestRehearsalEnds(t *testing.T) {
 				t.Errorf("exit %d, want %d: %+v", code, c.exit, r)
 			}
 			if c.then != "" {
-				x.beating(t, time.Now()) // before anybody does anything
+				x.beating(t, time.Now()) // before the cleanup
 				id, _ := x.job(t)
 				if code, out := x.run(t, "", c.then, id); code != 0 {
 					t.Fatalf("%s: exit %d\n%s", c.then, code, out)
@@ -138,7 +138,7 @@ func TestRehearsalEnds(t *testing.T) {
 	}
 }
 
-// TestRehearsalRefused: what stands in the way is said, and nothing is begun.
+// TestRehearsalRefused checks that obstacles are reported, and that no job is begun.
 func TestRehearsalRefused(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -175,7 +175,7 @@ func TestRehearsalRefused(t *testing.T) {
 	x.checkOld(t)
 }
 
-// TestRehearsalOfImage: an image is rehearsed on as it is, and stays so.
+// TestRehearsalOfImage rehearses on an image file, and checks that it is not changed.
 func TestRehearsalOfImage(t *testing.T) {
 	level.Need(t, level.Real)
 	c := newCrash(t, buildWithFaults(t), "gpt-windows-winre", "qcow2")

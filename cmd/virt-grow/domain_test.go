@@ -19,7 +19,7 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// env is a private libvirt and the program, for the tests of one function.
+// env is a private libvirt and the program, for one test function.
 type env struct {
 	*lab.Libvirt
 	program, dir string
@@ -30,8 +30,8 @@ func newEnv(t *testing.T) *env {
 	return newEnvIn(t, newDir(t))
 }
 
-// newDir returns a directory for an environment. QEMU runs as a user of its own, and a
-// socket's path has to be short: t.TempDir is no place for either.
+// newDir returns a directory for an environment. t.TempDir is not suitable: QEMU runs as
+// another user, and a socket's path has to be short.
 func newDir(t *testing.T) string {
 	t.Helper()
 	level.Need(t, level.Real)
@@ -64,18 +64,18 @@ func newEnvIn(t *testing.T, dir string) *env {
 	return h
 }
 
-// vm is one guest with its image, and virt-grow's state directory for it.
+// vm is a guest with its images, and virt-grow's state directory for it.
 type vm struct {
 	*env
 	*lab.Guest
 	disks []string
 	state string
-	// What has to be the same afterwards.
+	// xml and info have to be the same afterwards.
 	xml, info string
 	owner     string
-	// want is the size the disk is to get.
+	// want is the size that the disk gets.
 	want int64
-	// old is the last beat before the job, safe what was written by then.
+	// old is the last heartbeat before the job, safe the data that was synced by then.
 	old  lab.Heartbeat
 	safe int64
 }
@@ -83,8 +83,7 @@ type vm struct {
 // labDisk is an image of the lab: its variant and format.
 type labDisk struct{ variant, format string }
 
-// move in makes a guest out of the images and starts it, unless it is to stay
-// off.
+// start defines a guest with the images, and starts it unless off is set.
 func (h *env) start(t *testing.T, name string, spec lab.Spec, off bool, disks ...labDisk) *vm {
 	t.Helper()
 	ctx := context.Background()
@@ -130,7 +129,7 @@ func (x *vm) dump(t *testing.T) string {
 	return out
 }
 
-// infos returns what virsh dominfo says of state, persistence and autostart.
+// infos returns the state, persistence and autostart that virsh dominfo reports.
 func (x *vm) infos(t *testing.T) string {
 	t.Helper()
 	out, err := x.Virsh(context.Background(), "dominfo", x.Name)
@@ -160,7 +159,7 @@ func within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
 }
 
-// beating waits for a heartbeat after a moment.
+// beating waits for a heartbeat that is later than after.
 func (x *vm) beating(t *testing.T, after time.Time) lab.Heartbeat {
 	t.Helper()
 	ctx, cancel := within(2 * time.Minute)
@@ -220,12 +219,12 @@ func (x *vm) job(t *testing.T) (id, state string) {
 
 const gib = 1 << 30
 
-// size is the image's virtual size.
+// sizeOf returns the image's virtual size.
 func sizeOf(t *testing.T, path string) int64 {
 	t.Helper()
 	format := strings.TrimPrefix(filepath.Ext(path), ".")
 	if format == "" {
-		format = "raw" // a device
+		format = "raw" // a block device
 	}
 	out, err := exec.Command("qemu-img", "info", "-U", "--output=json", "-f", format, path).Output()
 	var info struct {
@@ -240,8 +239,8 @@ func sizeOf(t *testing.T, path string) int64 {
 	return info.Size
 }
 
-// checkKept: the domain is as it was, nothing of the job is left, and nothing
-// that the guest had written is lost.
+// checkKept fails the test unless the domain is as before, no file or process of the job
+// is left, and no data of the guest is lost.
 func (x *vm) checkKept(t *testing.T) {
 	t.Helper()
 	if now := x.dump(t); now != x.xml {
@@ -262,8 +261,9 @@ func (x *vm) checkKept(t *testing.T) {
 	x.checkNothingLost(t)
 }
 
-// checkNothingRuns: no process of a job is left. After kill -9, what libguestfs
-// forks to end its appliance looks for its parent every two seconds.
+// checkNothingRuns fails the test if a process of a job is left. After kill -9, the
+// process that libguestfs forks to end its appliance checks for its parent every two
+// seconds.
 func (x *vm) checkNothingRuns(t *testing.T) {
 	t.Helper()
 	left := x.running()
@@ -275,8 +275,8 @@ func (x *vm) checkNothingRuns(t *testing.T) {
 	}
 }
 
-// running returns the processes of its jobs. Every one has the job's directory in its
-// command line: the gate, the appliance on it, and virt-grow itself.
+// running returns the processes of the guest's jobs. The gate, the appliance and
+// virt-grow itself all have the job's directory in their command line.
 func (x *vm) running() []string {
 	var found []string
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -288,8 +288,8 @@ func (x *vm) running() []string {
 	return found
 }
 
-// checkNothingLost: what the guest had safe on its disk when the job began is
-// still there. What it writes in a trial that is rolled back is not.
+// checkNothingLost fails the test unless the data that the guest had synced before the
+// job is still on its disk. Data written in a trial that was rolled back is not.
 func (x *vm) checkNothingLost(t *testing.T) {
 	t.Helper()
 	log, err := x.Log()
@@ -297,14 +297,14 @@ func (x *vm) checkNothingLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(log.Boots) == 0 || log.Boots[len(log.Boots)-1].ID == x.old.Boot {
-		return // it has not been started again
+		return // the guest has not been started again
 	}
 	if last := log.Boots[len(log.Boots)-1]; last.Found < x.safe {
 		t.Errorf("the guest finds %d lines on its disk, %d had been written", last.Found, x.safe)
 	}
 }
 
-// note takes down what the guest has safe on its disk by now.
+// note records the data that the guest has synced so far.
 func (x *vm) note(t *testing.T) {
 	t.Helper()
 	log, err := x.Log()
@@ -317,7 +317,7 @@ func (x *vm) note(t *testing.T) {
 	}
 }
 
-// checkGrown: the guest runs, on its image, and sees the new size.
+// checkGrown fails the test unless the guest runs on its image and sees the new size.
 func (x *vm) checkGrown(t *testing.T) {
 	t.Helper()
 	if got := sizeOf(t, x.disks[0]); got != x.want {
@@ -330,7 +330,7 @@ func (x *vm) checkGrown(t *testing.T) {
 	x.checkKept(t)
 }
 
-// checkOld: the guest runs from its untouched image.
+// checkOld fails the test unless the guest runs on its unchanged image.
 func (x *vm) checkOld(t *testing.T) {
 	t.Helper()
 	first := x.old
@@ -343,8 +343,8 @@ func (x *vm) checkOld(t *testing.T) {
 	x.checkKept(t)
 }
 
-// TestDomain grows the root disk of a running guest, with everything at its
-// default: outage, trial, health check, live commit.
+// TestDomain grows the root disk of a running guest with all defaults: outage, trial,
+// health check, live commit.
 func TestDomain(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)
@@ -370,7 +370,7 @@ func TestDomain(t *testing.T) {
 	}
 }
 
-// mustGrow grows, and shows what was said when that fails.
+// mustGrow grows, and fails the test with the program's output if the growth fails.
 func (x *vm) mustGrow(t *testing.T, more ...string) string {
 	t.Helper()
 	code, out := x.grow(t, "", more...)
@@ -380,7 +380,8 @@ func (x *vm) mustGrow(t *testing.T, more ...string) string {
 	return out
 }
 
-// TestDomainKinds: other disks, file systems and ways to treat the guest.
+// TestDomainKinds grows other disks and file systems, with other ways to treat the
+// guest.
 func TestDomainKinds(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -405,7 +406,7 @@ func TestDomainKinds(t *testing.T) {
 	}
 }
 
-// leave ends a guest, to give its processor to the next.
+// leave ends a guest, because the next one needs its processor.
 func (x *vm) leave(t *testing.T) {
 	t.Helper()
 	if _, err := x.Virsh(context.Background(), "destroy", x.Name); err != nil {
@@ -428,7 +429,7 @@ func TestDomainData(t *testing.T) {
 	}
 }
 
-// TestDomainOff: a guest that was off stays off, with and without a trial.
+// TestDomainOff checks that a guest that was off stays off, with and without a trial.
 func TestDomainOff(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -446,7 +447,7 @@ func TestDomainOff(t *testing.T) {
 	x.checkKept(t)
 }
 
-// TestDomainManual: the guest runs on its overlay until the user decides.
+// TestDomainManual checks that the guest runs on its overlay until the user decides.
 func TestDomainManual(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -480,11 +481,11 @@ func TestDomainManual(t *testing.T) {
 	}
 }
 
-// cannotAccept: where libvirt refuses the live commit, nothing is undone.
+// cannotAccept checks that nothing is undone if libvirt refuses the live commit.
 func (x *vm) cannotAccept(t *testing.T, id string) {
 	t.Helper()
 	ctx := context.Background()
-	// It gets to its end, and then mirrors until it is told to stop.
+	// The block job becomes ready, and then mirrors writes until it is ended.
 	if _, err := x.Virsh(ctx, "blockcopy", x.Name, "vda", filepath.Join(x.dir, "copy.qcow2"), "--transient-job"); err != nil {
 		t.Fatal(err)
 	}
@@ -500,8 +501,8 @@ func (x *vm) cannotAccept(t *testing.T, id string) {
 	}
 }
 
-// TestDomainPlan: a plan is made of the running guest, and applied; a second
-// time it is stale.
+// TestDomainPlan makes a plan of the running guest and applies it. Applied again, the
+// plan is stale.
 func TestDomainPlan(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -523,8 +524,8 @@ func TestDomainPlan(t *testing.T) {
 	}
 }
 
-// TestDomainBlock: the guest's disk is a block device that somebody has made
-// bigger. Its overlay goes to a directory that QEMU can reach.
+// TestDomainBlock grows a guest whose disk is a block device that was enlarged before.
+// The overlay is in a directory that QEMU can reach.
 func TestDomainBlock(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -551,10 +552,10 @@ func TestDomainBlock(t *testing.T) {
 		t.Fatalf("exit %d\n%s", code, out)
 	}
 	x.checkGrown(t)
-	x.leave(t) // or the device stays busy
+	x.leave(t) // otherwise the device stays in use
 }
 
-// TestNoAppliance: where the appliance cannot start, the guest is not stopped.
+// TestNoAppliance checks that the guest is not stopped if the appliance cannot start.
 func TestNoAppliance(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)
@@ -570,8 +571,8 @@ func TestNoAppliance(t *testing.T) {
 	x.checkOld(t)
 }
 
-// TestMisbehaviour: whatever the guest does, it ends in the right place, with
-// the right exit code.
+// TestMisbehaviour checks the final state and the exit code for guests that do not
+// behave as expected.
 func TestMisbehaviour(t *testing.T) {
 	h := newEnv(t)
 	for _, c := range []struct {
@@ -596,7 +597,7 @@ func TestMisbehaviour(t *testing.T) {
 				level.Only(t, c.at)
 			}
 			x := h.start(t, c.name, lab.Spec{Cmdline: c.cmdline}, false, labDisk{"xfs", "qcow2"})
-			if c.name == "pre" { // neither of them stops the guest
+			if c.name == "pre" { // these cases do not stop the guest
 				if code, out := x.grow(t, "", "--max-outage", "5s"); code != 6 || !strings.Contains(out, "window is too short") {
 					t.Errorf("exit %d, want 6\n%s", code, out)
 				}
@@ -619,9 +620,9 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
-// domainPoints are the boundaries between the steps around the edit, on both
-// sides; those of the edit itself are the image's. The long matrices have those
-// that leave the most behind, make test-all LONG=all has all.
+// domainPoints are the boundaries, on both sides, of the steps around the edit; the edit
+// itself is covered by the tests on images. The long matrices use the points that leave
+// the most to clean up, make test-all LONG=all uses all of them.
 var (
 	domainPoints      = []string{"switch/after", "start/after", "pivot:vda/after"}
 	otherDomainPoints = []string{
@@ -630,9 +631,9 @@ var (
 	}
 )
 
-// TestDomainKilled ends the program with SIGKILL at the boundaries, one growth
-// after the other on one guest. Resume ends grown; rollback ends as before, as
-// long as the live commit has not begun.
+// TestDomainKilled ends the program with SIGKILL at the boundaries, in one growth after
+// another of one guest. Resume ends with the grown disk. Before the live commit,
+// rollback restores the previous state.
 func TestDomainKilled(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)

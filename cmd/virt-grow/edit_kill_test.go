@@ -12,16 +12,16 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// editPoints are the boundaries of the steps of an edit. The long matrices have those
-// that leave the most behind, make test-all LONG=all has all.
+// editPoints are the boundaries of the steps of an edit. The long matrices use those
+// that leave the most to clean up, make test-all LONG=all uses all of them.
 var (
 	editPoints      = []string{"commit/after"}
 	otherEditPoints = []string{"write/before", "write/after", "save-undo/before", "save-undo/after", "commit/before", "clean-up/before", "clean-up/after"}
 )
 
 // TestEditKilled ends the program with SIGKILL at the boundaries of the steps, and in
-// the middle of the edit, and tries both ways out: resume ends with the edited file,
-// rollback with the image's bytes from before.
+// the middle of the edit. Resume ends with the edited file, rollback with the image's
+// bytes from before.
 func TestEditKilled(t *testing.T) {
 	level.Need(t, level.Long)
 	program := buildWithFaults(t)
@@ -58,7 +58,7 @@ func (c *crash) edit(t *testing.T, fault string, more ...string) (int, string) {
 	return c.run(t, fault, slices.Concat([]string{"edit", c.image + ":/README.txt"}, editing, more)...)
 }
 
-// bothWays resumes what is left of an edit, and rolls a copy of it back.
+// bothWays resumes an interrupted edit, and rolls back a copy of it.
 func (c *crash) bothWays(t *testing.T, point, before string) {
 	t.Helper()
 	job := c.job(t)
@@ -92,8 +92,8 @@ func (c *crash) bothWays(t *testing.T, point, before string) {
 	c.checkClean(t)
 }
 
-// readme asks debugfs(8), on a copy, for the file that was edited; e2fsck finds
-// nothing to mend.
+// readme reads the edited file from a copy of the image with debugfs(8), and checks the
+// copy with e2fsck.
 func (c *crash) readme(t *testing.T) string {
 	t.Helper()
 	seen := c.seen(t)
@@ -111,8 +111,8 @@ func (c *crash) readme(t *testing.T) string {
 	return string(out)
 }
 
-// TestEditFails: an edit that fails after the commit has begun is undone, and one
-// that is interrupted changes nothing.
+// TestEditFails checks that an edit that fails after the commit has begun is undone, and
+// that an interrupted edit changes nothing.
 func TestEditFails(t *testing.T) {
 	level.Need(t, level.All)
 	program := buildWithFaults(t)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestEditor: an editor gets a copy that only its user can read, under the name of the
-// guest's file, which is never a part of a shell's line.
+// TestEditor checks that an editor gets a copy that only its user can read. The copy has
+// the name of the guest's file, which is never interpreted by a shell.
 func TestEditor(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	p := editCommand{&program{console: quiet(map[string]string{"EDITOR": "ed"})}}

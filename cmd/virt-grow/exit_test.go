@@ -63,8 +63,7 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-// reasons reads the constants out of the source: there is no list of them to
-// forget one in.
+// reasons reads the constants from the source, so that none can be missing.
 func reasons(t *testing.T) []plan.Reason {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "../../plan/refusal.go", nil, 0)

@@ -13,9 +13,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestFieldCheckpoints: a domain with checkpoints has no trial, which is known while it
-// runs; what goes without the trial keeps them, and an incremental backup from the
-// checkpoint has what changed.
+// TestFieldCheckpoints checks that the trial of a domain with checkpoints is refused
+// while the guest runs. A growth without a trial keeps the checkpoints, and an
+// incremental backup from a checkpoint contains what has changed.
 func TestFieldCheckpoints(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -44,11 +44,11 @@ func TestFieldCheckpoints(t *testing.T) {
 	}
 }
 
-// hasChanged: libvirt makes an incremental backup from the checkpoint, in which the
-// block at that offset counts as changed.
+// hasChanged fails the test unless the block at that offset is marked as changed in an
+// incremental backup from the checkpoint.
 func (x *vm) hasChanged(t *testing.T, checkpoint string, offset int64) {
 	t.Helper()
-	// libvirt's directory for the running domain is the one that QEMU may make a socket in.
+	// QEMU may create a socket in libvirt's directory for the running domain.
 	dirs, _ := filepath.Glob(filepath.Join(x.dir, "l/lib/qemu/domain-*-"+x.Name))
 	if len(dirs) != 1 {
 		t.Fatalf("the domain's directories: %v", dirs)
@@ -69,7 +69,7 @@ func (x *vm) hasChanged(t *testing.T, checkpoint string, offset int64) {
 		t.Fatalf("%v: %s", err, raw)
 	}
 	out := string(raw)
-	// QEMU shows what is dirty as a hole (block/nbd.c, x-dirty-bitmap).
+	// QEMU reports dirty blocks as holes (block/nbd.c, x-dirty-bitmap).
 	if !strings.HasPrefix(out, fmt.Sprintf(`[{ "start": %d, `, offset)) || !strings.Contains(strings.SplitN(out, "\n", 2)[0], `"data": false`) {
 		t.Errorf("the block at %d has not changed since %s:\n%s", offset, checkpoint, out)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// onePartition makes disk.raw with a GPT, and a file system that command makes of the
-// file fs.
+// onePartition makes disk.raw with a GPT and one partition, whose file system is made by
+// the command in the file fs.
 func onePartition(t *testing.T, command string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -56,7 +56,7 @@ func (r images) refused(t *testing.T, image string, reason plan.Reason, says str
 	}
 }
 
-// breakBitmap writes through a storage daemon that dies, so that the image's bitmap
+// breakBitmap writes through a storage daemon that is killed, so that the image's bitmap
 // stays marked as in use.
 func breakBitmap(t *testing.T, dir, image string) {
 	t.Helper()
@@ -82,8 +82,9 @@ func breakBitmap(t *testing.T, dir, image string) {
 	_ = cmd.Wait()
 }
 
-// TestBitmaps: QEMU resizes no image with an inconsistent bitmap, and that is known
-// before; a sound one goes along, with what was changed marked in it.
+// TestBitmaps checks that an image with an inconsistent bitmap, which QEMU cannot
+// resize, is refused beforehand. A consistent bitmap is kept, and marks what was
+// changed.
 func TestBitmaps(t *testing.T) {
 	level.Need(t, level.Long)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.xfs -q fs")}
@@ -92,7 +93,7 @@ qemu-img bitmap --add b.qcow2 nightly; cp b.qcow2 sound.qcow2`)
 	breakBitmap(t, r.dir, "b.qcow2")
 	r.refused(t, "b.qcow2", plan.BitmapInUse, "bitmap --remove", "grow", "b.qcow2", "--size", "+512M", "--yes")
 	for i, image := range []string{"sound.qcow2", "back.qcow2"} {
-		if i == 1 { // grown, and undone
+		if i == 1 { // grown and rolled back
 			shell(t, r.dir, "qemu-img create -q -f qcow2 x.qcow2 1M; rm x.qcow2; cp sound.qcow2 back.qcow2")
 			if code, out := r.run(t, "grow", image, "--size", "+64M", "--yes", "--keep-overlay"); code != 0 {
 				t.Fatalf("exit %d\n%s", code, out)
@@ -110,7 +111,7 @@ qemu-img bitmap --add b.qcow2 nightly; cp b.qcow2 sound.qcow2`)
 		}
 		shell(t, r.dir, "qemu-img check -q "+image)
 	}
-	// What the growth wrote is marked: the table's first sectors, and the backup table.
+	// The changed sectors are marked: the table's first sectors, and the backup table.
 	mapped := shell(t, r.dir, `qemu-nbd -r -f qcow2 -B nightly -k $PWD/n --fork --pid-file=$PWD/p sound.qcow2
 qemu-img map --output=json --image-opts driver=nbd,server.type=unix,server.path=$PWD/n,x-dirty-bitmap=qemu:dirty-bitmap:nightly
 kill $(cat p)`)
@@ -119,7 +120,8 @@ kill $(cat p)`)
 	}
 }
 
-// TestContainerLimit: what a container cannot become is known before anything is done.
+// TestContainerLimit checks that a size that the image format does not allow is refused
+// before any change.
 func TestContainerLimit(t *testing.T) {
 	level.Need(t, level.Long)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
@@ -132,8 +134,8 @@ func TestContainerLimit(t *testing.T) {
 	shell(t, r.dir, "test $(stat -c %s disk.raw) = 337641472")
 }
 
-// TestNotWritable: an image that cannot be written to is refused when it is planned, one
-// whose directory takes no overlay when it is to be grown.
+// TestNotWritable checks that a read-only image is refused when it is planned, and that
+// an image in a read-only directory is refused when it is grown.
 func TestNotWritable(t *testing.T) {
 	level.Only(t, level.Real)
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q fs")}
@@ -156,8 +158,8 @@ func TestNotWritable(t *testing.T) {
 	}
 }
 
-// TestContainersOfGuests: the same with a guest, which is not stopped for it; and an
-// agent that never listed file systems is not asked to after the growth.
+// TestContainersOfGuests checks the same with a guest, which is not stopped. An agent
+// that cannot list file systems before the growth need not list them afterwards.
 func TestContainersOfGuests(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// fsImage makes a raw image with one GPT partition from 1 MiB on, and puts into it
-// the file system that the script makes in the file fs of that size.
+// fsImage makes a raw image with one GPT partition, which begins at 1 MiB. The script
+// makes its file system in the file fs of that size.
 func fsImage(t *testing.T, dir string, fs size.Bytes, script string) string {
 	t.Helper()
 	shell(t, dir, fmt.Sprintf(`truncate -s %d fs
@@ -47,8 +47,8 @@ block=$(dumpe2fs -h fs 2>/dev/null | awk '/^MMP block/ {print $4}')
 printf '%s' | dd of=fs bs=1 seek=$((block*4096+4)) conv=notrunc status=none`, sequence)
 }
 
-// TestFieldFileSystems has file systems as people have them: grown to the size that
-// was shown, or refused by their own name and left as they were.
+// TestFieldFileSystems checks common file systems: each is grown to the size that was
+// shown, or is refused by its name and not changed.
 func TestFieldFileSystems(t *testing.T) {
 	level.Need(t, level.Long)
 	program := buildWithFaults(t)
@@ -60,7 +60,7 @@ func TestFieldFileSystems(t *testing.T) {
 		args   string
 		exit   int
 		says   []string
-		after  string // run on the file system afterwards
+		after  string // run on the file system after the growth
 	}{
 		{"last group dropped", 200 * size.MiB, `mkfs.ext4 -q -b 4096 -i 4096 fs`, "--size 264M", 0, []string{"256 MiB"},
 			`dumpe2fs -h fs 2>/dev/null | grep -q '^Block count: *65536$'; e2fsck -fn fs`},
@@ -106,8 +106,8 @@ truncate -s $((sectors*512)) fs
 	}
 }
 
-// TestFieldNoDriver has an appliance whose kernel lacks a driver: that is the host's
-// fault, and said so.
+// TestFieldNoDriver checks that a driver that the appliance's kernel lacks is reported
+// as a problem of the host.
 func TestFieldNoDriver(t *testing.T) {
 	level.Need(t, level.Long)
 	t.Setenv("LIBGUESTFS_APPEND", "module_blacklist=btrfs")
@@ -120,8 +120,8 @@ func TestFieldNoDriver(t *testing.T) {
 	}
 }
 
-// TestFieldSnapshots has the snapshots that snapper makes of a root: they are not
-// systems of their own, and the default subvolume is the guest's.
+// TestFieldSnapshots checks that snapper's snapshots of a root are not taken for
+// operating systems, and that the default subvolume is used.
 func TestFieldSnapshots(t *testing.T) {
 	level.Need(t, level.Long)
 	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}
@@ -152,7 +152,7 @@ btrfs-subvolume-set-default 257 /
 	}
 }
 
-// TestFieldBtrfsDevice has the only device of a btrfs that is not number 1.
+// TestFieldBtrfsDevice grows a btrfs whose only device does not have the number 1.
 func TestFieldBtrfsDevice(t *testing.T) {
 	level.Need(t, level.All)
 	x := &crash{program: buildWithFaults(t), dir: t.TempDir()}

@@ -14,8 +14,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// field is a disk image that is made with the host's own tools, and a program to
-// grow it.
+// field is a disk image that is made with the host's own tools, and a program to grow
+// it.
 type field struct {
 	dir, image string
 }
@@ -29,8 +29,8 @@ func newField(t *testing.T, name, size string) *field {
 	return p
 }
 
-// sh runs a script in the image's directory. put FILE SECTOR writes a file to the
-// image, where stands for it.
+// sh runs a script in the image's directory. In it, put FILE SECTOR writes a file to the
+// image.
 func (p *field) sh(t *testing.T, script string) string {
 	t.Helper()
 	cmd := exec.Command("sh", "-ec", `put() { dd if="$1" of="$image" bs=512 seek="$2" conv=notrunc,sparse status=none; }
@@ -46,7 +46,7 @@ sectors() { sgdisk -i"$1" "$image" | awk '/Partition size/{print $3}'; }
 	return string(out)
 }
 
-// run runs the program and expects an exit code and what it says.
+// run runs the program, and checks its exit code and output.
 func (p *field) run(t *testing.T, exit int, says string, words ...string) string {
 	t.Helper()
 	got := try(t, filepath.Join(p.dir, "state"), words...)
@@ -56,7 +56,7 @@ func (p *field) run(t *testing.T, exit int, says string, words ...string) string
 	return got.out + got.err
 }
 
-// refused expects exit 3, a reason, what is said, and an image that is as it was.
+// refused expects exit 3, a reason, a text, and an unchanged image.
 func (p *field) refused(t *testing.T, reason, says string, words ...string) string {
 	t.Helper()
 	was := p.sum(t)
@@ -72,7 +72,7 @@ func (p *field) refused(t *testing.T, reason, says string, words ...string) stri
 
 func (p *field) sum(t *testing.T) string { return p.sh(t, `sha256sum < "$image"`) }
 
-// partition is a line of sfdisk's dump, and the bytes it is about.
+// partition is a line of sfdisk's dump, and the partition's bytes.
 type partition struct {
 	start, count int64
 	rest         string // type, GUID, name, attributes
@@ -81,8 +81,8 @@ type partition struct {
 
 var dumped = regexp.MustCompile(`(?m)^\S*?(\d+) : start= *(\d+), size= *(\d+), (.*)$`)
 
-// table reads the image's table with sfdisk, and all partitions but the largest: the
-// ones that a test leaves alone.
+// table reads the image's table with sfdisk, and the bytes of all partitions but the
+// largest.
 func (p *field) table(t *testing.T) (id string, parts map[int]partition) {
 	t.Helper()
 	dump := p.sh(t, `sfdisk -d "$image"`)
@@ -111,9 +111,9 @@ func (p *field) table(t *testing.T) (id string, parts map[int]partition) {
 	return regexp.MustCompile(`label: \S+\nlabel-id: \S+`).FindString(dump), parts
 }
 
-// grown runs the program and checks the table: identifiers, sizes, and bytes of all
-// partitions but the ones in grows are as before, and so are the starts of those not in
-// moved.
+// grown runs the program and checks that the table's identifiers are unchanged, as are
+// sizes and bytes of the partitions that are not in grows, and the starts of those that
+// are not in moved.
 func (p *field) grown(t *testing.T, grows, moved []int, words ...string) (out string, before, after map[int]partition) {
 	t.Helper()
 	idBefore, before := p.table(t)
@@ -153,8 +153,8 @@ func same(t *testing.T, before, after map[int]partition, numbers ...int) {
 	}
 }
 
-// TestFieldLogicalChain: several logical partitions, their EBRs one and 63 sectors
-// before them; the one in the middle grows.
+// TestFieldLogicalChain grows the middle one of several logical partitions, whose EBRs
+// are one and 63 sectors before them.
 func TestFieldLogicalChain(t *testing.T) {
 	level.Need(t, level.All)
 	p := newField(t, "chain.raw", "384M")
@@ -166,8 +166,8 @@ head -c 3000000 /dev/urandom > noise; put noise 67584`)
 	same(t, before, after, 1, 5, 7)
 }
 
-// TestFieldHAOS: the layout of Home Assistant's system: several file systems, none of
-// them a root.
+// TestFieldHAOS uses the layout of Home Assistant OS: several file systems, none of
+// which is recognised as a root.
 func TestFieldHAOS(t *testing.T) {
 	level.Need(t, level.All)
 	p := newField(t, "haos.raw", "500M")
@@ -190,8 +190,8 @@ truncate -s $(($(sectors 8)*512)) data; mkfs.ext4 -q -L hassos-data data; put da
 	same(t, before, after, 1, 2, 3, 4, 5, 6, 7)
 }
 
-// TestFieldOddStart: a root that begins right behind a BIOS boot partition, at sector
-// 2049, and ends at the last usable one.
+// TestFieldOddStart grows a root that begins directly behind a BIOS boot partition, at
+// sector 2049, and ends at the last usable sector.
 func TestFieldOddStart(t *testing.T) {
 	level.Need(t, level.All)
 	p := newField(t, "odd.raw", "322M")
@@ -204,12 +204,12 @@ truncate -s 320M root; mkfs.xfs -q root; put root 2049`)
 	}
 }
 
-// TestFieldFreeBSD: UFS grows in FreeBSD alone. The partition can grow here, and what is
-// to be run there is said; a swap behind it moves.
+// TestFieldFreeBSD grows a partition with UFS, which only FreeBSD itself can grow: the
+// commands to run there are printed. A swap partition behind it is moved.
 func TestFieldFreeBSD(t *testing.T) {
 	level.Need(t, level.All)
 	p := newField(t, "u.raw", "400M")
-	// UFS2's magic number, 0x19540119, stands at 65536+1372 of its partition.
+	// The magic number of UFS2, 0x19540119, is at offset 65536+1372 of its partition.
 	p.sh(t, `sgdisk -a1 -n1:40:+512K -t1:a501 -n2:0:+33M -t2:ef00 -n3:0:+200M -t3:a503 -n4:0:+64M -t4:a502 "$image" >/dev/null
 printf '\031\001\124\031' | dd of="$image" bs=1 seek=$(($(first 3)*512+65536+1372)) conv=notrunc status=none`)
 	out := p.refused(t, "unknown-content", "sda3 holds ufs", "grow", p.image, "--format", "raw", "--size", "+256M", "--yes")

@@ -10,8 +10,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestFieldLogicalSwap: what installers of Debian and Ubuntu make on a BIOS: the
-// extended partition begins two sectors before a MiB, and the swap in it on the MiB.
+// TestFieldLogicalSwap uses the layout of Debian's and Ubuntu's installers for a BIOS:
+// the extended partition begins two sectors before a multiple of 1 MiB, and the swap in
+// it at the multiple.
 func TestFieldLogicalSwap(t *testing.T) {
 	p := newField(t, "deb.raw", "384M")
 	p.sh(t, `printf 'label: dos\n1: start=2048,size=653312,type=83,bootable\n2: start=657406,size=126978,type=5\n5: start=657408,size=126976,type=82\n' | sfdisk -q "$image"
@@ -28,8 +29,8 @@ truncate -s 62M sw; mkswap -q sw; put sw 657408`)
 	p.sh(t, `dd if="$image" of=grown bs=1M skip=1 count=900 status=none; e2fsck -fn grown`)
 }
 
-// windowsField has two recovery partitions and an MSR behind C:, one of them of a size
-// that is no multiple of a MiB.
+// windowsField has two recovery partitions and an MSR behind C:. The size of one of them
+// is no multiple of 1 MiB.
 func windowsField(t *testing.T) *field {
 	t.Helper()
 	p := newField(t, "w.raw", "642M")
@@ -42,13 +43,14 @@ done`)
 	return p
 }
 
-// TestFieldRecovery: OEM and WinRE partitions, and an MSR, behind C:.
+// TestFieldRecovery grows C: with OEM and WinRE partitions, and an MSR, behind it.
 func TestFieldRecovery(t *testing.T) {
 	p := windowsField(t)
 	_, before, after := p.grown(t, []int{3}, []int{2, 4, 5}, "grow", p.image, "--format", "raw", "--size", "+1G", "--grow", "sda3", "--yes")
 	same(t, before, after, 1, 2)
 	for _, n := range []string{"4", "5"} {
-		// All but the first sector of the volume, which says where it is, and its copy.
+		// The first sector of the volume, which contains its start, and its copy are
+		// left out.
 		p.sh(t, `n=`+n+`; dd if="$image" of=now bs=512 skip=$(first $n) count=$(sectors $n) status=none
 [ $(od -An -tu4 -j28 -N4 now) = $(first $n) ]
 put() { dd if="$1" of="$2" bs=512 count=1 seek=$3 conv=notrunc status=none; }
@@ -56,8 +58,8 @@ put ntfs$n now 0; dd if=ntfs$n of=now bs=512 skip=$(($(sectors $n)-1)) seek=$(($
 	}
 }
 
-// TestFieldBadClusters: ntfsresize grows no volume that lists bad clusters. It is
-// refused before anything is written, and Windows can do it.
+// TestFieldBadClusters checks that a volume that lists bad clusters, which ntfsresize
+// cannot grow, is refused before any change, and that the message refers to Windows.
 func TestFieldBadClusters(t *testing.T) {
 	p := windowsField(t)
 	markBad(t, filepath.Join(p.dir, "ntfs3"))
@@ -74,7 +76,7 @@ func TestFieldBadClusters(t *testing.T) {
 	same(t, before, after, 1, 2)
 }
 
-// markBad puts a free cluster of an NTFS into $BadClus, as chkdsk /r does.
+// markBad adds a free cluster of an NTFS to $BadClus, as chkdsk /r does.
 func markBad(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -120,13 +122,14 @@ func markBad(t *testing.T, file string) {
 	}
 }
 
-// linuxTree makes a root file system's few files in root/.
+// linuxTree makes the few files of a root file system in root/.
 const linuxTree = `mkdir -p root/etc root/bin root/usr/bin root/var root/boot
 printf 'ID=ubuntu\nNAME=Ubuntu\nVERSION_ID="24.04"\n' > root/etc/os-release
 `
 
-// TestFieldUbuntu: the cloud image of Ubuntu 24: root first by number, last by place,
-// /boot of its own. A qcow2 whose name says nothing needs --format.
+// TestFieldUbuntu uses the layout of the cloud image of Ubuntu 24: the root has the
+// first number and the last place, and /boot is a partition. The image's name does not
+// show its format, so --format is needed.
 func TestFieldUbuntu(t *testing.T) {
 	level.Need(t, level.All)
 	p := newField(t, "noble.raw", "700M")

@@ -24,8 +24,8 @@ func shell(t *testing.T, dir, script string) string {
 	return string(out)
 }
 
-// withSwapLast makes the lab's root image, with a swap partition of 64 MiB behind the
-// root, as Debian's installer makes it.
+// withSwapLast makes the lab's root image with a swap partition of 64 MiB behind the
+// root, as Debian's installer does.
 func withSwapLast(t *testing.T, path string) {
 	t.Helper()
 	if err := lab.Image(context.Background(), "xfs", "raw", path); err != nil {
@@ -39,8 +39,8 @@ truncate -s 64M swap; mkswap -q swap
 dd if=swap of=`+path+` bs=512 seek=$start conv=notrunc,sparse status=none; rm swap`)
 }
 
-// TestOnlineSwapLast: the root is what grows, and the swap behind it is named before
-// anything is sent to QEMU.
+// TestOnlineSwapLast checks that the swap behind the root is reported before any command
+// is sent to QEMU.
 func TestOnlineSwapLast(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -73,9 +73,9 @@ func TestOnlineSwapLast(t *testing.T) {
 	}
 }
 
-// TestOnlineWindowsRecovery: a recovery partition behind the drive is named before
-// anything is sent to QEMU, whether Windows is asked for its partitions or the image is
-// read.
+// TestOnlineWindowsRecovery checks that a recovery partition behind the drive is
+// reported before any command is sent to QEMU, whether Windows lists its partitions or
+// the image is read.
 func TestOnlineWindowsRecovery(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -97,8 +97,9 @@ const suspended = `truncate -s 64M sw; mkswap -q sw 2> /dev/null
 printf 'S1SUSPEND\0' | dd of=sw bs=1 seek=4086 conv=notrunc status=none
 `
 
-// hibernatedImage makes a disk with an EFI partition, a root of that kind, and a swap,
-// with what the script "sw" makes in it. The root holds what lies in the directory root.
+// hibernatedImage makes a disk with an EFI partition, a root with the file system fs,
+// and a swap that the script makes in the file sw. The root contains the files of the
+// directory root.
 func hibernatedImage(t *testing.T, fs, script string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -113,7 +114,8 @@ rm -rf fs sw root`)
 	return filepath.Join(dir, "h.raw")
 }
 
-// TestMemoryImage: a system that waits to be resumed keeps its disk from every change.
+// TestMemoryImage checks that every change of a disk with a hibernated system is
+// refused.
 func TestMemoryImage(t *testing.T) {
 	level.Need(t, level.Long)
 	const swapFile = "printf 'UUID=1 / ext4 defaults 0 1\\n/var/lib/s none swap sw 0 0\\n' > root/etc/fstab; mkdir -p root/var/lib; mv sw root/var/lib/s; truncate -s 64M sw; mkswap -q sw 2> /dev/null"
@@ -154,7 +156,7 @@ func TestMemoryImage(t *testing.T) {
 	}
 }
 
-// TestMemoryImageInspect: what waits to be resumed is a finding.
+// TestMemoryImageInspect checks that inspect reports a hibernated system.
 func TestMemoryImageInspect(t *testing.T) {
 	level.Need(t, level.All)
 	r := try(t, t.TempDir(), "inspect", "--format", "raw", hibernatedImage(t, "xfs", suspended))
@@ -163,8 +165,8 @@ func TestMemoryImageInspect(t *testing.T) {
 	}
 }
 
-// TestMemoryImageElsewhere: the memory image is on another disk of the domain than the
-// one that is to change.
+// TestMemoryImageElsewhere checks that a change is refused if the memory image is on
+// another disk of the domain.
 func TestMemoryImageElsewhere(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)

@@ -17,16 +17,16 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// fieldDisk is a disk of MiB with a GPT; a partition is its first sector and its
-// length.
+// fieldDisk is a disk of a size in MiB with a GPT. A partition is its first sector and
+// its length.
 type fieldDisk struct {
 	name  string
 	mib   int
 	parts [][2]int
 }
 
-// fieldDisks makes disks, and fills all of them in one appliance: there every
-// partition is /dev/disk/by-partlabel/NAME-NUMBER, P/NAME-NUMBER in the lines.
+// fieldDisks makes disks, and runs the lines in one appliance with all of them. In the
+// lines, P/NAME-NUMBER is a partition (/dev/disk/by-partlabel/NAME-NUMBER).
 func fieldDisks(t *testing.T, dir string, lines []string, disks ...fieldDisk) {
 	t.Helper()
 	var paths []string
@@ -56,7 +56,7 @@ func fieldDisks(t *testing.T, dir string, lines []string, disks ...fieldDisk) {
 	t.Log(fish(t, "--rw", commands.String(), paths...))
 }
 
-// fieldRun grows an image, and gives the exit code with the last event.
+// fieldRun grows an image, and returns the exit code and the last event.
 func fieldRun(t *testing.T, image string, words ...string) (exit int, result struct{ Reason, Error, Hint string }) {
 	t.Helper()
 	r := try(t, shortState(t), append([]string{"--json", "grow", image, "--yes"}, words...)...)
@@ -67,8 +67,8 @@ func fieldRun(t *testing.T, image string, words ...string) (exit int, result str
 	return r.exit, result
 }
 
-// shortState returns a state directory whose path leaves room for a socket's, which
-// t.TempDir, with a test's name in it, does not.
+// shortState returns a state directory whose path is short enough for a socket;
+// t.TempDir contains the test's name.
 func shortState(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vgs")
@@ -79,7 +79,7 @@ func shortState(t *testing.T) string {
 	return dir
 }
 
-// fieldLayout returns what inspect says of an image.
+// fieldLayout returns what inspect reports about an image.
 func fieldLayout(t *testing.T, image string) (sizes, contents map[string]int64) {
 	t.Helper()
 	r := try(t, t.TempDir(), "--json", "inspect", image)
@@ -111,9 +111,8 @@ func hashOf(t *testing.T, path string) [32]byte {
 	return sha256.Sum256(data)
 }
 
-// TestFieldVolumes: volume groups as people have them. What LVM can grow is grown to
-// the byte that was shown, and what it cannot, or should not, is refused before
-// anything is written.
+// TestFieldVolumes checks common volume groups. Volumes that LVM can grow are grown to
+// exactly the size that was shown; others are refused before any change.
 func TestFieldVolumes(t *testing.T) {
 	level.Need(t, level.All)
 	dir := t.TempDir()
@@ -152,10 +151,11 @@ func TestFieldVolumes(t *testing.T) {
 		lv    map[string]int64
 	}{
 		{image: "mdas", words: "--size +512M --grow mdas/d", pv: 636 * mib, lv: map[string]int64{"mdas/d": 636 * mib}},
-		// Extents of half a MiB, from 1.5 MiB on: libguestfs's lvresize takes whole MiB.
+		// The extents are half a MiB large and begin at 1.5 MiB; libguestfs's lvresize
+		// only takes whole MiB.
 		{image: "half", words: "--size +300M --grow half/d=+101M", pv: 427*mib + mib/2, lv: map[string]int64{"half/d": 152 * mib}},
 		{image: "half", words: "--size fill --grow half/d", pv: 427*mib + mib/2, lv: map[string]int64{"half/d": 427*mib + mib/2}},
-		// 129 + 300 MiB, less 3 at the start, in extents of 4.
+		// 129 + 300 MiB, less 3 MiB at the start, in extents of 4 MiB.
 		{image: "small", words: "--size +300M --grow small/d", pv: 424 * mib, lv: map[string]int64{"small/d": 424 * mib}},
 		{image: "whose", words: "--size +100M --grow own/d --no-move", exit: 3, says: "sda2"},
 		{image: "whose", words: "--size +100M --grow own/skip", exit: 3, says: "own/skip is not activated"},
@@ -197,8 +197,8 @@ func TestFieldVolumes(t *testing.T) {
 	}
 }
 
-// pvOf reads a PV's own metadata out of an image, and gives its size, its extents' size,
-// and what pvresize is to make of it in a partition of that size.
+// pvOf reads a PV's metadata from an image, and returns its size and the size that
+// pvresize gives it in a partition of that length.
 func pvOf(t *testing.T, image string, start, length size.Bytes) (now, grown size.Bytes) {
 	t.Helper()
 	data, err := os.ReadFile(image)
@@ -227,8 +227,8 @@ func pvOf(t *testing.T, image string, start, length size.Bytes) (now, grown size
 	return size.Bytes(pv.Count) * g.Extent, (length - pv.Start - label.Tail()).Down(g.Extent)
 }
 
-// TestPVSizes holds the arithmetic of a PV's size against LVM's own: PVs that are
-// smaller than their partitions are resized to them.
+// TestPVSizes compares the computed size of a PV with LVM's own result, for PVs that are
+// resized to their larger partitions.
 func TestPVSizes(t *testing.T) {
 	level.Need(t, level.Long)
 	dir := t.TempDir()
@@ -265,9 +265,9 @@ func TestPVSizes(t *testing.T) {
 	}
 }
 
-// TestFieldArrays: udev in the appliance assembles arrays, also those that lack a half,
-// and they hold their partitions. A plain partition beside them grows all the same, and
-// so does a member, alone, unless it keeps its metadata at its end.
+// TestFieldArrays checks that arrays, which udev in the appliance assembles even if a
+// member is missing, keep their partitions from being changed. A plain partition beside
+// them can be grown. A member can be grown alone, unless its metadata is at its end.
 func TestFieldArrays(t *testing.T) {
 	level.Need(t, level.All)
 	dir := t.TempDir()
@@ -275,7 +275,7 @@ func TestFieldArrays(t *testing.T) {
 	lines := []string{
 		create + " --metadata=1.2 P/beside-1 missing && mdadm --stop MD",
 		create + " --metadata=1.0 P/beside-2 P/beside-3 && mkfs.ext4 -q MD && mdadm --wait MD; mdadm --stop MD",
-		// Both halves, one of them on a disk that is not here: it stays inactive.
+		// One half is on a disk that is not attached, so the array stays inactive.
 		create + " --metadata=1.2 P/beside-4 P/away-1 && mdadm --wait MD; mdadm --stop MD",
 		"mkfs.xfs -q P/beside-5",
 		create + " --metadata=1.2 P/onmd-1 P/onmd-2 && lvm vgcreate onmd MD && lvm lvcreate -y -Wn -L 20M -n d onmd && mkfs.ext4 -q /dev/onmd/d && lvm vgchange -an onmd && mdadm --wait MD; mdadm --stop MD",
@@ -324,14 +324,14 @@ func TestFieldArrays(t *testing.T) {
 			}
 		})
 	}
-	// The member is still found, and as it was.
+	// The member is still found, and is unchanged.
 	out := fish(t, "--ro", "debug sh \"mdadm --examine /dev/sda1\"\n", filepath.Join(dir, "v12.raw"))
 	if !strings.Contains(out, "Version : 1.2") || !strings.Contains(out, "Raid Devices : 2") {
 		t.Errorf("mdadm --examine:\n%s", out)
 	}
 }
 
-// partitionSize returns a partition's size, as sfdisk has it.
+// partitionSize returns a partition's size as sfdisk reports it.
 func partitionSize(t *testing.T, image, name string) int64 {
 	t.Helper()
 	out, err := exec.Command("sfdisk", "--json", image).Output()
@@ -358,13 +358,13 @@ func partitionSize(t *testing.T, image, name string) int64 {
 	return 0
 }
 
-// TestFieldEnds: whatever is looked for in the last sectors keeps its place there.
+// TestFieldEnds checks that metadata in the last sectors of a partition keeps its place.
 func TestFieldEnds(t *testing.T) {
 	level.Need(t, level.Long)
 	const sectors = 262144
 	for _, c := range []struct {
 		name  string
-		at    int // sectors before the partition's end
+		at    int // in sectors, before the partition's end
 		bytes string
 		ufs   bool
 		words string
@@ -404,8 +404,8 @@ func TestFieldEnds(t *testing.T) {
 	}
 }
 
-// TestFieldGroupOverDisks: a volume on two disks of a running guest grows in a trial of all
-// its disks, and online. One of its images alone is refused, with what to name instead.
+// TestFieldGroupOverDisks grows a volume on two disks of a running guest, in a trial of
+// all its disks and online. A growth of one of its images alone is refused, with a hint.
 func TestFieldGroupOverDisks(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -436,7 +436,7 @@ func TestFieldGroupOverDisks(t *testing.T) {
 	}
 
 	words := []string{x.Name, "--disk", "vdc", "--size", "+256M", "--grow", "pair/data", "--yes"}
-	// Nothing mounts the volume at the boot, so that the agent could not find it.
+	// Nothing mounts the volume during the boot, so the agent could not find it.
 	x.must(t, append([]string{"grow", "--no-agent", "--settle", "5s", "--shutdown-timeout", "60s"}, words...)...)
 	x.answering(t)
 	x.inside(t, "vgchange -a y; mkdir -p /mnt/data && mount -t xfs /dev/mapper/pair-data /mnt/data")

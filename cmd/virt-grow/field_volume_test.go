@@ -14,7 +14,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// volumeEnv returns an environment with an active storage pool, pool, whose files lie in its directory.
+// volumeEnv returns an environment with an active storage pool named pool, whose files
+// are in dir.
 func volumeEnv(t *testing.T) (h *env, dir string) {
 	t.Helper()
 	h = newEnv(t)
@@ -35,12 +36,13 @@ func (h *env) virsh(t *testing.T, args ...string) string {
 	return out
 }
 
-// volume returns a disk as terraform and cockpit write it.
+// volume returns a disk as terraform and cockpit define it.
 func volume(target, pool, name string) string {
 	return fmt.Sprintf("<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/><source pool='%s' volume='%s'/><target dev='%s' bus='virtio'/></disk>", pool, name, target)
 }
 
-// inVolumes has a guest, which is off, name its disks by pool and volume.
+// inVolumes redefines a guest that is off, so that its disks are named by pool and
+// volume.
 func (x *vm) inVolumes(t *testing.T, pool string) {
 	t.Helper()
 	text := strings.ReplaceAll(x.dump(t), "<disk type='file' device='disk'>", "<disk type='volume' device='disk'>")
@@ -63,7 +65,7 @@ func (x *vm) inVolumes(t *testing.T, pool string) {
 	}
 }
 
-// capacity returns the size that libvirt knows a volume to have.
+// capacity returns the size of a volume as libvirt reports it.
 func (h *env) capacity(t *testing.T, pool, name string) int64 {
 	t.Helper()
 	out := h.virsh(t, "vol-info", "--bytes", name, pool)
@@ -77,8 +79,8 @@ func (h *env) capacity(t *testing.T, pool, name string) int64 {
 	return 0
 }
 
-// TestFieldPoolVolumes: disks that a definition names by pool and volume are disks like any
-// other, and named so again afterwards.
+// TestFieldPoolVolumes checks that disks that a definition names by pool and volume can
+// be changed like others, and that the definition still names them so afterwards.
 func TestFieldPoolVolumes(t *testing.T) {
 	level.Need(t, level.Long)
 	ctx := context.Background()
@@ -109,7 +111,7 @@ func TestFieldPoolVolumes(t *testing.T) {
 		t.Errorf("disk list: %+v", d)
 	}
 
-	// The disk of another domain, by its path, is the same file.
+	// The path of another domain's disk is the same file.
 	h.define(t, "by-path", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", root))
 	x.refusedHere(t, 3, "disk-shared", "of domain by-path", "grow", x.Name, "--disk", "vda", "--size", "1G", "--yes")
 	h.virsh(t, "undefine", "by-path")
@@ -143,8 +145,8 @@ func TestFieldPoolVolumes(t *testing.T) {
 	}
 }
 
-// refusedHere is refused for a guest whose state directory is its own: it runs on as
-// the same boot.
+// refusedHere checks a refusal for a guest with its own state directory. The guest runs
+// on without a reboot.
 func (x *vm) refusedHere(t *testing.T, exit int, reason, says string, args ...string) {
 	t.Helper()
 	x.note(t)
@@ -154,7 +156,8 @@ func (x *vm) refusedHere(t *testing.T, exit int, reason, says string, args ...st
 	}
 }
 
-// TestFieldPoolVolumesRefused: a volume that is no file is refused by the name of what it is.
+// TestFieldPoolVolumesRefused checks that a volume that is not a file is refused, and
+// that the message names its type.
 func TestFieldPoolVolumesRefused(t *testing.T) {
 	level.Need(t, level.All)
 	h, pool := volumeEnv(t)
@@ -182,12 +185,12 @@ func TestFieldPoolVolumesRefused(t *testing.T) {
 		}
 		h.virsh(t, "undefine", c.name)
 	}
-	// The same file, in either notation.
+	// Both notations name the same file.
 	h.define(t, "by-volume", "", volume("vda", "pool", "v.qcow2"))
 	h.define(t, "by-path", "", fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk>", filepath.Join(pool, "v.qcow2")))
 	h.refused(t, []string{"grow", "by-path", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-volume")
 	h.refused(t, []string{"grow", "by-volume", "--size", "+64M", "--yes"}, 3, "disk-shared", "of domain by-path")
-	// A volume of a pool that is asleep still belongs to another domain.
+	// A volume of an inactive pool still belongs to another domain.
 	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", filepath.Join(other, "o.qcow2"), "64M").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

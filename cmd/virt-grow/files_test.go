@@ -16,8 +16,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// guestfish runs libguestfs's own shell on images, read-only: the oracle for what is
-// inside them.
+// guestfish runs libguestfs's own shell on images, read-only. It is the oracle for the
+// contents.
 func guestfish(t *testing.T, commands string, images ...string) string {
 	t.Helper()
 	return fish(t, "--ro", commands, images...)
@@ -41,7 +41,8 @@ func fish(t *testing.T, access, commands string, images ...string) string {
 	return string(out)
 }
 
-// statOf returns what guestfish says of a file, as far as an edit must not change it.
+// statOf returns the attributes, as guestfish reports them, that an edit must not
+// change.
 func statOf(text string) map[string]string {
 	kept := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -53,9 +54,9 @@ func statOf(text string) map[string]string {
 	return kept
 }
 
-// TestEdit changes a file on LVM and XFS that a link leads to, and one beside it gets
-// another content; guestfish finds both with their owners, modes and attributes, and
-// nothing else changed.
+// TestEdit changes a file on LVM and XFS through a symbolic link, and replaces the
+// content of a second file. guestfish finds both with their owners, modes and
+// attributes, and no other change.
 func TestEdit(t *testing.T) {
 	level.Only(t, level.Real)
 	c := newCrash(t, buildWithFaults(t), "gpt-os-lvm", "qcow2")
@@ -67,7 +68,7 @@ func TestEdit(t *testing.T) {
 	if !strings.Contains(got, "edited:") {
 		t.Errorf("guestfish does not see the edit:\n%s", got)
 	}
-	if at := statOf(got); at["st_mode"] != "33184" || at["st_uid"] != "0" || at["st_gid"] != "42" { // 0100640
+	if at := statOf(got); at["st_mode"] != "33184" || at["st_uid"] != "0" || at["st_gid"] != "42" { // 33184 is 0100640
 		t.Errorf("the file has %v", at)
 	}
 	if strings.Contains(got, ".virt-grow") {
@@ -76,7 +77,7 @@ func TestEdit(t *testing.T) {
 	c.checkClean(t)
 }
 
-// counted has libguestfs start QEMU through a script that notes every appliance down.
+// counted makes libguestfs start QEMU through a script that logs every appliance.
 func counted(t *testing.T) (launches func() int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -96,7 +97,7 @@ func counted(t *testing.T) (launches func() int) {
 	}
 }
 
-// usageDocument is df's document.
+// usageDocument is the JSON document of df.
 type usageDocument struct {
 	Schema string
 	Guests []struct {
@@ -120,7 +121,7 @@ func (x *vm) df(t *testing.T, want int, args ...string) usageDocument {
 	return u
 }
 
-// plainly runs the program and gives its standard output alone.
+// plainly runs the program, and returns its standard output alone.
 func (x *vm) plainly(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.Command(x.program, append([]string{"--state-dir", x.state, "--connect", x.URI()}, args...)...)
@@ -133,8 +134,8 @@ func (x *vm) plainly(t *testing.T, args ...string) (int, string) {
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
-// TestFilesOfDomain: the paths of a guest with two disks are the guest's own, off and
-// running.
+// TestFilesOfDomain uses the guest's own paths with two disks, while the guest is off
+// and while it runs.
 func TestFilesOfDomain(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
@@ -142,7 +143,7 @@ func TestFilesOfDomain(t *testing.T) {
 	other := h.start(t, "other", lab.Spec{}, true, labDisk{"xfs", "qcow2"})
 	launches := counted(t)
 
-	// One launch for the two disks of a guest, one each for two guests.
+	// The two disks of a guest need one launch, two guests need two.
 	u := x.df(t, 0, "files")
 	if n := launches(); n != 1 {
 		t.Errorf("%d launches for one guest", n)
@@ -172,7 +173,7 @@ func TestFilesOfDomain(t *testing.T) {
 	}
 	launches()
 
-	// The data disk gets its line, in one launch.
+	// The line for the data disk is added in one launch.
 	args := []string{"edit", "files:/etc/fstab", "--accel", "tcg", "-e", "s|$|\\nUUID=" + data + " /data ntfs nofail 0 0|"}
 	if code, out := x.run(t, "", args...); code != 0 {
 		t.Fatalf("edit: exit %d\n%s", code, out)
@@ -204,7 +205,7 @@ func TestFilesOfDomain(t *testing.T) {
 	_ = other
 }
 
-// readsData reads what is on the second disk, by the guest's own path.
+// readsData reads files on the second disk by the guest's paths.
 func (x *vm) readsData(t *testing.T) {
 	t.Helper()
 	code, out := x.plainly(t, "cat", "files:/data/folder/numbers.txt")
@@ -224,7 +225,7 @@ func (x *vm) readsData(t *testing.T) {
 	}
 }
 
-// refusesRunning: nothing is changed under a running guest.
+// refusesRunning checks that no file of a running guest can be changed.
 func (x *vm) refusesRunning(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -238,7 +239,7 @@ func (x *vm) refusesRunning(t *testing.T) {
 	}
 }
 
-// TestFilesOfImages: paths on Windows, on data disks, and what is refused.
+// TestFilesOfImages uses paths on Windows and on data disks, and checks refusals.
 func TestFilesOfImages(t *testing.T) {
 	level.Need(t, level.All)
 	program := buildWithFaults(t)
@@ -296,8 +297,7 @@ func TestFilesOfImages(t *testing.T) {
 	})
 }
 
-// filesOfData: what copy-out, copy-in and edit do and refuse, on a disk with nothing
-// but an ext4.
+// filesOfData checks copy-out, copy-in and edit on a disk with only an ext4.
 func filesOfData(t *testing.T, c *crash) {
 	before := keep(t, c.seen(t))
 	dest := filepath.Join(c.dir, "dest")
@@ -340,8 +340,8 @@ func filesOfData(t *testing.T, c *crash) {
 	c.checkClean(t)
 }
 
-// keepsAttributes: an edited file keeps what its owner gave it, and links are the
-// guest's own business.
+// keepsAttributes checks that an edited file keeps its owner and attributes, and that
+// links are resolved within the guest.
 func keepsAttributes(t *testing.T, c *crash) {
 	const label = "system_u:object_r:etc_t:s0"
 	const list = "getxattrs /plain\nlstatns /plain\n"
@@ -393,8 +393,8 @@ umount /
 	c.checkClean(t)
 }
 
-// TestEditOverDisks: a file system that lies on two disks is committed to both, or to
-// none: also when the program is killed between the two.
+// TestEditOverDisks checks that a change of a file system on two disks is committed to
+// both or to neither, also when the program is killed between the two commits.
 func TestEditOverDisks(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)

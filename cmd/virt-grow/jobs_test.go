@@ -111,7 +111,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// A job that runs, here: that this process holds, is not to be resumed.
+// TestRunningJob checks that a job that a process holds, here this one, cannot be
+// resumed.
 func TestRunningJob(t *testing.T) {
 	state := t.TempDir()
 	j := makeJob(t, state, time.Now(), true, entered(journal.Editing), begun("fs:sda1"))

@@ -12,9 +12,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestKernelNTFS has a driver that shares no code with ntfsresize and ntfs-3g, the
-// kernel's, read every volume of Windows-like disks before and after their C: was
-// grown, the ones that had to move included: it sees the same files.
+// TestKernelNTFS reads every volume of Windows-like disks with the kernel's NTFS driver,
+// which shares no code with ntfsresize and ntfs-3g, before and after C: was grown. The
+// driver finds the same files, also on volumes that were moved.
 func TestKernelNTFS(t *testing.T) {
 	level.Need(t, level.All)
 	ctx := context.Background()
@@ -47,7 +47,7 @@ func TestKernelNTFS(t *testing.T) {
 		}
 	}
 	x = h.start(t, "reader", spec, false)
-	x.inside(t, "umount /data; mkdir -p /mnt") // the guest mounts the first NTFS there is
+	x.inside(t, "umount /data; mkdir -p /mnt") // the guest mounts the first NTFS that it finds
 	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
 			before, after := x.volumes(t, 'b'+2*i), x.volumes(t, 'b'+2*i+1)
@@ -70,7 +70,7 @@ func TestKernelNTFS(t *testing.T) {
 	}
 }
 
-// ntfsVolumes counts those of a zoo image.
+// ntfsVolumes returns the number of NTFS volumes in a zoo image.
 func ntfsVolumes(t *testing.T, name string) int {
 	t.Helper()
 	img, ok := testimages.Find(name)
@@ -89,10 +89,10 @@ func ntfsVolumes(t *testing.T, name string) int {
 // ntfsVolume is a volume as the kernel reads it.
 type ntfsVolume struct {
 	blocks int64
-	files  string // each with its checksum
+	files  string // with their checksums
 }
 
-// volumes returns all NTFS volumes of a disk in the guest, in their order there.
+// volumes returns all NTFS volumes of a disk in the guest, in the order on the disk.
 func (x *vm) volumes(t *testing.T, letter int) []ntfsVolume {
 	t.Helper()
 	out := x.inside(t, fmt.Sprintf(`for p in $(ls -v /dev/vd%c?*); do

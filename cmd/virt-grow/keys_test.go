@@ -77,7 +77,7 @@ func TestFinder(t *testing.T) {
 	}
 }
 
-// A keyring that ends up in a message by mistake shows nothing.
+// TestKeyringHides checks that a keyring that is printed by mistake shows no keys.
 func TestKeyringHides(t *testing.T) {
 	keys := keyring{{"all", "secret"}}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {

@@ -22,8 +22,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// crash is one disk image with the state directory beside it, driven through the
-// program itself, built with the faults tag.
+// crash is a disk image and a state directory, for tests that run the program, built
+// with the faults tag.
 type crash struct {
 	program, dir, image, state string
 }
@@ -54,7 +54,7 @@ func newCrash(t *testing.T, program, name, format string) *crash {
 	return c
 }
 
-// run runs the program and gives its exit code, -1 when a signal ended it.
+// run runs the program and returns its exit code, -1 if a signal ended it.
 func (c *crash) run(t *testing.T, fault string, args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.Command(c.program, append([]string{"--state-dir", c.state}, args...)...)
@@ -86,7 +86,7 @@ func (c *crash) job(t *testing.T) string {
 	return list.Jobs[0].ID
 }
 
-// seen returns what a guest would see of the image.
+// seen returns the guest-visible content of the image.
 func (c *crash) seen(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(c.dir, "seen.raw")
@@ -97,7 +97,7 @@ func (c *crash) seen(t *testing.T) string {
 	return out
 }
 
-// checkClean: nothing of the job is left next to the image or running.
+// checkClean fails the test if a file next to the image or a process of the job is left.
 func (c *crash) checkClean(t *testing.T) {
 	t.Helper()
 	if left, _ := filepath.Glob(c.image + ".virt-grow-*"); len(left) > 0 {
@@ -111,9 +111,9 @@ func (c *crash) checkClean(t *testing.T) {
 	}
 }
 
-// killPoints are the boundaries of every step for growing gpt-data-last,
-// where a neighbour has to move. The long
-// matrices have those that leave the most behind, make test-all LONG=all has all.
+// killPoints are the boundaries of every step for growing gpt-data-last, where the
+// partition behind the target has to be moved. The long matrices use those that leave
+// the most to clean up, make test-all LONG=all uses all of them.
 var (
 	killPoints      = []string{"move:sda2/after", "commit/after"}
 	otherKillPoints = []string{
@@ -123,9 +123,8 @@ var (
 	}
 )
 
-// TestKilled ends the program with SIGKILL at every step boundary, and then
-// tries both ways out of each crashed state: resume ends grown and verified, rollback
-// ends with the bytes from before.
+// TestKilled ends the program with SIGKILL at every step boundary. Resume ends with the
+// grown and verified disk, rollback with the bytes from before.
 func TestKilled(t *testing.T) {
 	level.Need(t, level.Real)
 	program := buildWithFaults(t)
@@ -152,8 +151,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestKilledInCopy ends the program while a partition is being copied to its new
-// place, at the copy's begin and once some of it is there.
+// TestKilledInCopy ends the program while a partition is copied to its new place, at the
+// beginning of the copy and after some of it is written.
 func TestKilledInCopy(t *testing.T) {
 	level.Need(t, level.All)
 	program := buildWithFaults(t)
@@ -171,8 +170,8 @@ func TestKilledInCopy(t *testing.T) {
 	}
 }
 
-// killIn runs a command line and kills the program in a step: when it begins, or once
-// the step has written.
+// killIn runs a command line and kills the program in a step: at the beginning, or once
+// the step has written data.
 func (c *crash) killIn(t *testing.T, step string, written bool, args ...string) {
 	t.Helper()
 	code, out := c.in(t, step, "", func(p *os.Process) {
@@ -187,8 +186,8 @@ func (c *crash) killIn(t *testing.T, step string, written bool, args ...string) 
 	checkKilledIn(t, c.state, step)
 }
 
-// waitWritten waits until there is more data in the job's files next to the image than
-// now, and more than an empty overlay has.
+// waitWritten waits until the job's files next to the image have more data than now, and
+// more than an empty overlay.
 func (c *crash) waitWritten(t *testing.T) {
 	t.Helper()
 	const empty, cluster = 256 << 10, 64 << 10
@@ -199,12 +198,12 @@ func (c *crash) waitWritten(t *testing.T) {
 	}
 }
 
-// allocated returns how many bytes the job's files next to the image take.
+// allocated returns the allocated size of the job's files next to the image.
 func (c *crash) allocated() int64 {
 	var sum int64
 	_ = filepath.WalkDir(c.dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == c.state {
-			return fs.SkipDir // a file may go meanwhile
+			return fs.SkipDir // a file may have been deleted
 		}
 		if info, err := entry.Info(); err == nil && entry.Type().IsRegular() && strings.Contains(path[len(c.dir):], "virt-grow-") {
 			sum += info.Sys().(*syscall.Stat_t).Blocks * 512
@@ -214,8 +213,7 @@ func (c *crash) allocated() int64 {
 	return sum
 }
 
-// checkFault fails the test if a fault that kills the program has done so elsewhere
-// than in its step.
+// checkFault fails the test if a fault has killed the program outside its step.
 func checkFault(t *testing.T, state, fault string, code int) {
 	t.Helper()
 	point, kills := strings.CutSuffix(fault, "=kill")
@@ -224,8 +222,8 @@ func checkFault(t *testing.T, state, fault string, code int) {
 	}
 }
 
-// checkKilledIn fails the test unless the job written to last has begun the step, and
-// has not come to its end: what is found after another kill shows nothing about it.
+// checkKilledIn fails the test unless the last job has begun the step and not ended it,
+// because the result after another kill proves nothing about the step.
 func checkKilledIn(t *testing.T, state, step string) {
 	t.Helper()
 	last := journal.Entry{}
@@ -243,7 +241,7 @@ func checkKilledIn(t *testing.T, state, step string) {
 	}
 }
 
-// checkFailedIn fails the test unless the step failed in the job written to last.
+// checkFailedIn fails the test unless the step failed in the last job.
 func checkFailedIn(t *testing.T, state, step string) {
 	t.Helper()
 	if !slices.ContainsFunc(lastJournal(t, state), func(e journal.Entry) bool { return e.Kind == journal.Failed && e.Step == step }) {
@@ -273,8 +271,8 @@ func lastJournal(t *testing.T, state string) []journal.Entry {
 	return entries
 }
 
-// in runs a command line, and does something to the program when a step begins. It
-// gives the exit code, -1 when a signal ended it, and the events.
+// in runs a command line, and calls act with the process when a step begins. It returns
+// the exit code, -1 if a signal ended the program, and the events.
 func (c *crash) in(t *testing.T, step, fault string, act func(*os.Process), args ...string) (int, string) {
 	t.Helper()
 	cmd := exec.Command(c.program, append([]string{"--state-dir", c.state, "--json"}, args...)...)
@@ -302,7 +300,7 @@ func (c *crash) in(t *testing.T, step, fault string, act func(*os.Process), args
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
-// save copies everything aside, restore brings it back to where it was.
+// save copies all files to another directory; restore copies them back.
 func (c *crash) save(t *testing.T) string {
 	t.Helper()
 	aside := c.dir + ".aside"
@@ -345,7 +343,7 @@ func (c *crash) rollback(t *testing.T, point, before string) {
 	job := c.job(t)
 	code, out := c.run(t, "", "rollback", job)
 	if point == "clean-up/after" {
-		// Everything was done but the last line of the journal.
+		// Only the last entry of the journal is missing.
 		if code != 3 {
 			t.Errorf("rollback after the end: exit %d\n%s", code, out)
 		}
@@ -379,8 +377,8 @@ func (c *crash) resume(t *testing.T) {
 	}
 }
 
-// checkGrown asks tools of other projects, on a copy: sfdisk for the table,
-// e2fsck for the file systems of the one that grew and of the one that moved.
+// checkGrown checks a copy with tools of other projects: the table with sfdisk, and the
+// file systems of the grown and of the moved partition with e2fsck.
 func (c *crash) checkGrown(t *testing.T) {
 	t.Helper()
 	seen := c.seen(t)
@@ -415,7 +413,7 @@ type sectors struct{ Start, Size int64 }
 
 func (s sectors) end() int64 { return (s.Start + s.Size) * 512 }
 
-// blocks checks the ext4 in a partition of the disk, and says how big it is.
+// blocks checks the ext4 in a partition of the disk, and returns its size.
 func blocks(t *testing.T, disk string, p sectors) int64 {
 	t.Helper()
 	inner := disk + ".fs"
@@ -449,7 +447,7 @@ func sameFile(t *testing.T, a, b string) bool {
 	return err == nil
 }
 
-// TestInterrupted sends Ctrl-C in the middle: exit 130, and everything as
+// TestInterrupted sends Ctrl-C in the middle of a job: exit 130, and everything is as
 // before.
 func TestInterrupted(t *testing.T) {
 	level.Only(t, level.Real)
@@ -471,7 +469,7 @@ func TestInterrupted(t *testing.T) {
 	c.checkClean(t)
 }
 
-// TestInUse: an image that a running QEMU has open is refused with exit 5.
+// TestInUse checks that an image that a running QEMU has open is refused with exit 5.
 func TestInUse(t *testing.T) {
 	level.Only(t, level.Real)
 	c := &crash{dir: t.TempDir()}
@@ -489,7 +487,7 @@ func TestInUse(t *testing.T) {
 	}
 	defer guest.Wait()
 	defer stdin.Write([]byte("quit\n"))
-	if _, err := stdout.Read(make([]byte, 1)); err != nil { // the prompt: the disk is open
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // at the prompt, the disk is open
 		t.Fatal(err)
 	}
 	code, out := c.grow(t, "")

@@ -15,7 +15,7 @@ import (
 )
 
 // newerJob makes the job of a later version of the program: its journal has another
-// schema, and an end that a crash has torn.
+// schema, and an incomplete last line.
 func newerJob(t *testing.T, state string) string {
 	t.Helper()
 	j := makeJob(t, state, time.Now(), true, entered(journal.Waiting))
@@ -36,7 +36,7 @@ func newerJob(t *testing.T, state string) string {
 	return j.ID
 }
 
-// contents is everything in a directory, with its modes and times.
+// contents returns everything in a directory, with modes and times.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -58,8 +58,8 @@ func contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// TestNewerJob: a job of a later version is shown, and no command changes a byte of
-// it.
+// TestNewerJob checks that a job of a later version is shown, and that no command
+// changes a byte of it.
 func TestNewerJob(t *testing.T) {
 	state := t.TempDir()
 	id := newerJob(t, state)

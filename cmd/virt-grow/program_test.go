@@ -12,16 +12,16 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
-// quiet returns a console without a user. env holds what the environment says.
+// quiet returns a console without a user. env is its environment.
 func quiet(env map[string]string) console {
 	return console{in: strings.NewReader(""), out: new(bytes.Buffer), err: new(bytes.Buffer),
 		env: func(name string) string { return env[name] }}
 }
 
-// TestMain keeps the tests away from the host's own jobs, domains and caches.
+// TestMain runs the tests without access to the host's own jobs, domains and caches.
 func TestMain(m *testing.M) { os.Exit(private.Run(m)) }
 
-// ran is what a command line did.
+// ran is the result of a command line.
 type ran struct {
 	exit     int
 	out, err string
@@ -147,7 +147,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// With --json, a refusal is one document, or the result event of a run.
+// TestTroubleJSON checks that a refusal with --json is one document, or the result event
+// of a run.
 func TestTroubleJSON(t *testing.T) {
 	for line, schema := range map[string]string{
 		"inspect web1 --json --connect qemu:///system?socket=/nowhere": "virt-grow/error/v1",
@@ -183,7 +184,7 @@ func TestTroubleJSON(t *testing.T) {
 	}
 }
 
-// allCommands returns the commands of one word and of two.
+// allCommands returns all commands, those of one word and those of two.
 func allCommands() []string {
 	var names []string
 	for _, c := range newApp(&program{console: quiet(nil)}).VisibleCommands() {
@@ -249,8 +250,8 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// TestLooking: what shows on a terminal that a command is at work ends when the command
-// says so, and leaves nothing behind.
+// TestLooking checks that the progress line on a terminal ends when the command says so,
+// and is erased.
 func TestLooking(t *testing.T) {
 	for _, live := range []bool{false, true} {
 		c := quiet(nil)

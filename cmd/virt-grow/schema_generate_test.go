@@ -120,7 +120,8 @@ func (g *generator) readConstants(pattern string) error {
 	return nil
 }
 
-// values returns what a string type can be; none for one that can be anything.
+// values returns the possible values of a string type; none for a type without a fixed
+// set.
 func (g *generator) values(t reflect.Type) []any {
 	var all []any
 	if base, ok := extended[t]; ok {
@@ -132,7 +133,7 @@ func (g *generator) values(t reflect.Type) []any {
 	return all
 }
 
-// name names a definition. Two types of one schema must not share a name.
+// name returns the name of a definition. Two types of one schema must not share a name.
 func (g *generator) name(t reflect.Type) string {
 	if other, ok := g.named[t.Name()]; ok && other != t {
 		panic(fmt.Sprintf("%v and %v would be one definition", t, other))
@@ -143,8 +144,8 @@ func (g *generator) name(t reflect.Type) string {
 	return t.Name()
 }
 
-// scalar puts sizes, and strings that have a fixed set of values, into definitions of
-// their own.
+// scalar moves sizes, and strings with a fixed set of values, into definitions of their
+// own.
 func (g *generator) scalar(t reflect.Type) *jsonschema.Schema {
 	def := &jsonschema.Schema{Description: g.comment(t)}
 	switch {
@@ -206,7 +207,7 @@ func setConst(def *jsonschema.Schema, property, value string) {
 	p.Const = value
 }
 
-// setSchema says what the field schema holds: the events of most commands differ in
+// setSchema sets the value of the field schema; the events of most commands differ in
 // nothing else.
 func setSchema(def *jsonschema.Schema, name string) {
 	p, ok := def.Properties.Get("schema")
@@ -221,7 +222,7 @@ func setSchema(def *jsonschema.Schema, name string) {
 	}
 }
 
-// relaxEmbedded lets the fields of embedded pointers be left out, all together.
+// relaxEmbedded makes the fields of embedded pointers optional.
 func relaxEmbedded(def *jsonschema.Schema, t reflect.Type) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -247,7 +248,7 @@ func requiredFields(t reflect.Type) []string {
 	return names
 }
 
-// file returns the schema as docs/schema has it.
+// file returns the schema as in docs/schema.
 func (g *generator) file(name string) ([]byte, error) {
 	data, err := json.MarshalIndent(g.schema(name), "", "  ")
 	return append(data, '\n'), err

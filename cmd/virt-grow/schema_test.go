@@ -28,7 +28,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files of docs/schema anew")
 
-// TestSchemaFiles: the published schemas are those of the Go types.
+// TestSchemaFiles checks that the published schemas are those of the Go types.
 func TestSchemaFiles(t *testing.T) {
 	g, err := newGenerator(false)
 	if err != nil {
@@ -57,7 +57,7 @@ func TestSchemaFiles(t *testing.T) {
 	}
 }
 
-// TestSchemaUnits: a reader learns the unit or the meaning of every number.
+// TestSchemaUnits checks that every number has a description with its unit or meaning.
 func TestSchemaUnits(t *testing.T) {
 	g, err := newGenerator(false)
 	if err != nil {
@@ -76,7 +76,8 @@ func TestSchemaUnits(t *testing.T) {
 	}
 }
 
-// TestGoldenSchema: the documents and events that the views are tested with are valid.
+// TestGoldenSchema checks that the documents and events that the views are tested with
+// are valid.
 func TestGoldenSchema(t *testing.T) {
 	paths, err := filepath.Glob("view/testdata/*.golden")
 	if err != nil {
@@ -98,7 +99,7 @@ func TestGoldenSchema(t *testing.T) {
 	}
 }
 
-// TestViewSchema: documents and events that no golden file has are valid.
+// TestViewSchema checks that documents and events without a golden file are valid.
 func TestViewSchema(t *testing.T) {
 	refused := view.Trouble{Reason: view.ErrorReason(plan.NotFound), Error: "there is no image", Exit: exitRefused}
 	locked := appliance.FileSystem{Device: "vda2", Type: plan.ContentLUKS, Problem: plan.Refuse(plan.LUKSLocked, "vda2", "there is no key")}
@@ -126,8 +127,8 @@ func TestViewSchema(t *testing.T) {
 	checkJSON(t, out.String())
 }
 
-// TestStrictSchema: our own output is held to the fields that the schemas know, and
-// readers may meet others.
+// TestStrictSchema checks that the tests allow no unknown fields, while the published
+// schemas do.
 func TestStrictSchema(t *testing.T) {
 	newer, err := validator.UnmarshalJSON(strings.NewReader(`{"schema": "virt-grow/jobs/v1", "jobs": [], "more": 1}`))
 	if err != nil {
@@ -144,7 +145,7 @@ func TestStrictSchema(t *testing.T) {
 	}
 }
 
-// strictSchemas are compiled once: most tests print several documents.
+// strictSchemas are compiled once, because most tests print several documents.
 var strictSchemas = sync.OnceValues(func() (map[string]*validator.Schema, error) { return compileSchemas(true) })
 
 func compileSchemas(strict bool) (map[string]*validator.Schema, error) {
@@ -178,7 +179,7 @@ func compileSchema(g *generator, name string) (*validator.Schema, error) {
 	return c.Compile(name)
 }
 
-// checkJSON holds every document and every event of a command's output to its schema.
+// checkJSON validates every document and every event of a command's output.
 func checkJSON(t *testing.T, output string) {
 	t.Helper()
 	schemas, err := strictSchemas()
@@ -210,7 +211,7 @@ func checkJSON(t *testing.T, output string) {
 	}
 }
 
-// checkLines holds the events among the lines of a command's output to their schema.
+// checkLines validates the events among the lines of a command's output.
 func checkLines(t *testing.T, output string) {
 	t.Helper()
 	for line := range strings.Lines(output) {

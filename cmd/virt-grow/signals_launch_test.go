@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestInterruptedLaunch: a QEMU that hangs in the appliance's launch is ended by
-// Ctrl-C, also where it is not called qemu-system (RHEL: /usr/libexec/qemu-kvm).
+// TestInterruptedLaunch checks that Ctrl-C ends a QEMU that hangs during the appliance's
+// launch, also if its name is not qemu-system (RHEL: /usr/libexec/qemu-kvm).
 func TestInterruptedLaunch(t *testing.T) {
 	level.Need(t, level.Real)
 	dir := t.TempDir()
@@ -32,8 +32,8 @@ func TestInterruptedLaunch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// It answers libguestfs's questions about what it can do, and then stands still
-	// under the name that RHEL gives QEMU.
+	// The script answers libguestfs's queries of its features, and then hangs under the
+	// name that RHEL gives QEMU.
 	hang := filepath.Join(dir, "qemu-kvm")
 	if err := exec.Command("cp", sleep, hang).Run(); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestInterruptedLaunch(t *testing.T) {
 	}
 }
 
-// written reports whether a file is there and has content.
+// written reports whether a file exists and has content.
 func written(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Size() > 0

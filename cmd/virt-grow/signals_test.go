@@ -43,7 +43,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// The first signal ends the context, further ones only get an answer.
+// TestSignals checks that the first signal ends the context, and that further signals
+// only print a message.
 func TestSignals(t *testing.T) {
 	said := &shared{}
 	p := &program{console: quiet(nil), name: "grow"}
@@ -81,7 +82,7 @@ func TestConfirm(t *testing.T) {
 		{drops, "y\nsda4\n", nil}, {drops, "y\ny\n", growth.ErrDeclined}, {drops, "sda4\n", growth.ErrDeclined},
 	} {
 		p := &program{console: quiet(nil)}
-		p.in = iotest.OneByteReader(strings.NewReader(c.answer)) // as a terminal: no line before it is asked for
+		p.in = iotest.OneByteReader(strings.NewReader(c.answer)) // as on a terminal, no line is read before the question
 		if err := p.confirm(context.Background(), c.plan); !errors.Is(err, c.want) {
 			t.Errorf("%q: %v", c.answer, err)
 		}

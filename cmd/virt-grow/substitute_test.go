@@ -41,7 +41,7 @@ func TestSubstitute(t *testing.T) {
 	}
 }
 
-// TestLikeSed holds the syntax against sed's own, where the two agree.
+// TestLikeSed compares the results with those of sed, for syntax that both support.
 func TestLikeSed(t *testing.T) {
 	text := "root:x:0:0:root:/root:/bin/sh\n\nUUID=1234 / ext4 defaults 0 1\n# a\tb & c $x \\ y\n"
 	for _, expr := range []string{

@@ -10,7 +10,7 @@ import (
 )
 
 // onTerminal runs a command line of the program on a terminal of 80 columns, where it
-// shows that it is at work.
+// shows its progress.
 func (r images) onTerminal(t *testing.T, line string) (int, string) {
 	t.Helper()
 	command := "stty cols 80; exec " + r.program + " --state-dir " + filepath.Join(r.dir, "state") + " " + line
@@ -20,8 +20,8 @@ func (r images) onTerminal(t *testing.T, line string) (int, string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// TestTerminal: every command that works for a while does so on a terminal as well, and
-// takes its line of progress away.
+// TestTerminal checks that every command that takes a while works on a terminal as well,
+// and erases its progress line.
 func TestTerminal(t *testing.T) {
 	r := images{buildWithFaults(t), onePartition(t, "mkfs.ext4 -q -L data fs")}
 	shell(t, r.dir, "echo hello >note")

@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// twoDisks makes two guests that are off: one with a volume group over both its disks, and
-// one with a plain file system on each.
+// twoDisks makes two guests that are off: one with a volume group over both its disks,
+// and one with a plain file system on each disk.
 func twoDisks(t *testing.T, h *env) (group, plain *vm) {
 	t.Helper()
 	one := [][2]int{{2048, 512000}} // 250 MiB
@@ -36,7 +36,7 @@ func twoDisks(t *testing.T, h *env) (group, plain *vm) {
 	return guest("pair", "one", "two"), guest("plain", "plain", "other")
 }
 
-// hashes are those of the guest's images.
+// hashes returns the hashes of the guest's images.
 func (x *vm) hashes(t *testing.T) (all [2][32]byte) {
 	t.Helper()
 	for i, path := range x.disks {
@@ -45,7 +45,8 @@ func (x *vm) hashes(t *testing.T) (all [2][32]byte) {
 	return all
 }
 
-// onlyPartition returns the size of an image's first partition in MiB, by sfdisk.
+// onlyPartition returns the size of an image's first partition in MiB, as sfdisk reports
+// it.
 func onlyPartition(t *testing.T, path string) int {
 	t.Helper()
 	out, err := exec.Command("sfdisk", "-J", path).Output()
@@ -61,8 +62,8 @@ func onlyPartition(t *testing.T, path string) int {
 	return d.PartitionTable.Partitions[0].Size / 2048
 }
 
-// TestTwoDisks: a volume group over two disks of a guest grows by either of them, and two
-// disks grow in one run. Where one of them fails, both are as before.
+// TestTwoDisks grows a volume group over two disks of a guest by either disk, and two
+// disks in one run. If one of them fails, both are as before.
 func TestTwoDisks(t *testing.T) {
 	level.Need(t, level.Real)
 	h := newEnv(t)
@@ -76,7 +77,7 @@ func TestTwoDisks(t *testing.T) {
 				t.Errorf("the plan does not say %q", word)
 			}
 		}
-		// LVM writes to the PV on vda as well: what its commit overwrote is put back.
+		// LVM writes to the PV on vda as well, so its commit is undone.
 		if code, out := x.run(t, "commit:vda/after=error", "apply", saved, "--yes"); code != exitRestored || x.hashes(t) != was {
 			t.Fatalf("exit %d, images changed %t\n%s", code, x.hashes(t) != was, out)
 		}
@@ -98,7 +99,7 @@ func TestTwoDisks(t *testing.T) {
 		}
 		x.checkDefinition(t)
 	})
-	// The oracle is another appliance, with all images.
+	// The oracle is another appliance with all images.
 	got := fish(t, "--ro", "vg-activate-all true\nblockdev-getsize64 /dev/pair/data\nmount-ro /dev/pair/data /\ncat /f\numount-all\n"+
 		"e2fsck /dev/sdc1 correct:true\nmount-ro /dev/sdc1 /\ncat /f\numount-all\ne2fsck /dev/sdd1 correct:true\nmount-ro /dev/sdd1 /\ncat /f\n", slices.Concat(group.disks, plain.disks)...)
 	if want := fmt.Sprintln(int64(752)<<20) + "kept\nkept\nkept\n"; strings.ReplaceAll(got, "\n\n", "\n") != want {
@@ -106,7 +107,8 @@ func TestTwoDisks(t *testing.T) {
 	}
 }
 
-// checkDefinition: the domain has its own definition, and nothing is left of a job.
+// checkDefinition fails the test unless the domain has its own definition and no file of
+// a job is left.
 func (x *vm) checkDefinition(t *testing.T) {
 	t.Helper()
 	if now := x.dump(t); now != x.xml {
@@ -120,8 +122,8 @@ func (x *vm) checkDefinition(t *testing.T) {
 	x.checkEnded(t)
 }
 
-// TestTwoDisksKilled: a job of two disks that is killed is undone or finished, whatever
-// it was at.
+// TestTwoDisksKilled checks that a job of two disks that is killed in any step can be
+// undone or finished.
 func TestTwoDisksKilled(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
@@ -156,8 +158,8 @@ func TestTwoDisksKilled(t *testing.T) {
 	x.checkDefinition(t)
 }
 
-// TestTwoDisksTrial: both disks of a running guest grow in one outage and one trial, or
-// none.
+// TestTwoDisksTrial checks that both disks of a running guest grow in one outage and one
+// trial, or neither does.
 func TestTwoDisksTrial(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
