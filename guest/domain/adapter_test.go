@@ -8,8 +8,8 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// node is a host of libvirt's test driver, which is part of the client library: no
-// daemon is asked.
+// node is a host of libvirt's test driver, which is part of the client library and needs
+// no daemon.
 const node = `<node>
   <domain type='test'><name>dev7</name><uuid>` + uuid + `</uuid><memory>1024</memory><os><type>hvm</type></os>
     <devices>
@@ -44,8 +44,8 @@ func testDriver(t *testing.T) *Domain {
 	return d
 }
 
-// TestDrivers runs the same calls on libvirt's test driver and on the fake, which have to
-// agree on what the package relies on.
+// TestDrivers runs the same calls on libvirt's test driver and on the fake, which have
+// to agree on the behaviour that the package relies on.
 func TestDrivers(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) *Domain{
 		"libvirt": testDriver,
@@ -73,7 +73,7 @@ func TestDrivers(t *testing.T) {
 				t.Errorf("the run's ID is %d, then %d", first, run())
 			}
 			wants(t, d.Destroy(ctx), "")
-			wants(t, d.Destroy(ctx), "") // it is off
+			wants(t, d.Destroy(ctx), "") // the domain is off already
 			state(Off)
 			if run() != 0 {
 				t.Error("a guest that is off has a run")
@@ -113,7 +113,7 @@ func TestDrivers(t *testing.T) {
 	}
 }
 
-// TestVolumes: disks that are named by pool and volume.
+// TestVolumes checks disks that are named by pool and volume.
 func TestVolumes(t *testing.T) {
 	ctx, d := t.Context(), testDriver(t)
 	def, err := d.Read(ctx)
@@ -132,7 +132,7 @@ func TestVolumes(t *testing.T) {
 	}
 	wants(t, d.RefreshPool(ctx, "images"), "")
 	wants(t, d.RefreshPool(ctx, "none"), "no storage pool")
-	// A pool that is not active: the path is known, but a guest does not start with it.
+	// If a pool is not active, the path is known, but a guest cannot start with it.
 	p, err := d.conn.live.(libvirtConnection).LookupStoragePoolByName("images")
 	if err != nil || p.Destroy() != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
-// TestAdapters makes the calls that only the adapters put together.
+// TestAdapters makes the calls that only the adapters implement.
 func TestAdapters(t *testing.T) {
 	ctx, d := t.Context(), testDriver(t)
 	err := d.conn.do(ctx, func(l connection) error {

@@ -42,7 +42,8 @@ func rootPorts(n int) string {
 	return text
 }
 
-// TestAddresses: where guests on machines of QEMU see the disks that libvirt gave them.
+// TestAddresses checks at which addresses guests on QEMU's machine types see the disks
+// that libvirt has defined.
 func TestAddresses(t *testing.T) {
 	for _, c := range []struct {
 		what, devices string

@@ -8,7 +8,8 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// TestSaid: what a guest printed is shown on a terminal of the host.
+// TestSaid checks that the output of a guest program is safe to print on the host's
+// terminal.
 func TestSaid(t *testing.T) {
 	for _, c := range []struct{ stderr, stdout, want string }{
 		{"", "", "it printed nothing"},
@@ -54,7 +55,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunWaits: the input arrives, and the program is waited for.
+// TestRunWaits checks that the program gets its input, and that Run waits for its end.
 func TestRunWaits(t *testing.T) {
 	d, v := fake(t, nil)
 	v.answers = map[string]string{"exec": `{"return":{"pid":7}}`, "exec-status": `{"return":{"exited":false}}`}

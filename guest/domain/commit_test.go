@@ -15,7 +15,8 @@ const (
 
 var onOverlay = strings.Replace(definition, "/img/a &amp; b.qcow2", "/img/overlay.qcow2", 1)
 
-// Hooks for a commit: the job is done, has failed or has been cancelled, and the pivot.
+// Hooks for a commit: the job is complete, has failed or has been cancelled, and the
+// pivot.
 var (
 	ready  hook = func(v *vm, _ int) error { v.job.Cur = v.job.End; return nil }
 	vanish hook = func(v *vm, _ int) error { v.job = nil; return nil }
@@ -38,7 +39,7 @@ func from(nth int, h hook) hook {
 	}
 }
 
-// sequence calls a hook each time, the last one for ever.
+// sequence calls one hook after another, and the last one for all later calls.
 func sequence(hooks ...hook) hook {
 	return func(v *vm, n int) error { return hooks[min(n, len(hooks))-1](v, n) }
 }
@@ -97,7 +98,7 @@ func TestCommitLive(t *testing.T) {
 	}
 }
 
-// TestCommitCancelled: the job goes on when the wait for it is given up.
+// TestCommitCancelled checks that the job continues when the wait for it is cancelled.
 func TestCommitCancelled(t *testing.T) {
 	ctx, stop := cancelled(t, 3)
 	d, v := fake(t, map[string]hook{"job": stop})

@@ -11,13 +11,13 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// dies ends the daemon in a call, once.
+// dies stops the daemon during a call, once.
 func dies(away int) hook {
 	return at(1, func(v *vm, _ int) error { v.restart(away); return nil })
 }
 
-// TestReconnect: a call on a dead connection is made again on a new one, unless it may
-// have had an effect that must not come twice.
+// TestReconnect checks that a call on a dead connection is repeated on a new one, unless
+// it may have had an effect that must not happen twice.
 func TestReconnect(t *testing.T) {
 	ping := func(d *Domain) error { return d.Ping(t.Context()) }
 	run := func(d *Domain) error {
@@ -27,11 +27,12 @@ func TestReconnect(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		do   func(*Domain) error
-		// before has the daemon restart before the call, dies is the call it dies in.
+		// before restarts the daemon before the call, dies is the call during which it
+		// stops.
 		before bool
 		dies   string
 		away   int
-		calls  string // those of that name, with the connections
+		calls  string // the calls of that name, with the connections
 		err    string
 	}{
 		{"dead before the call", ping, true, "", 0, "connect connect ping", ""},
@@ -53,12 +54,13 @@ func TestReconnect(t *testing.T) {
 			if got := v.called("connect", "ping", "exec", "define", "create"); got != c.calls {
 				t.Errorf("%s, want %s", got, c.calls)
 			}
-			wants(t, d.Ping(t.Context()), "") // on whatever connection there is now
+			wants(t, d.Ping(t.Context()), "") // on the current connection
 		})
 	}
 }
 
-// TestGoneAfterReconnect: a domain that went away with the daemon is reported as gone.
+// TestGoneAfterReconnect checks that a domain that vanished with the daemon is reported
+// as gone.
 func TestGoneAfterReconnect(t *testing.T) {
 	d, v := fake(t, nil)
 	v.restart(1)
@@ -72,7 +74,7 @@ func TestGoneAfterReconnect(t *testing.T) {
 	}
 }
 
-// TestHangingCall: a call that hangs is given up with its context.
+// TestHangingCall checks that a call that hangs ends with its context.
 func TestHangingCall(t *testing.T) {
 	ctx, cancel := cancelled(t, 1)
 	d, _ := fake(t, map[string]hook{"state": func(v *vm, n int) error { _ = cancel(v, n); return errHang }})
@@ -81,7 +83,7 @@ func TestHangingCall(t *testing.T) {
 	}
 }
 
-// TestEndedContext: what cleans up is sent even if its context has ended.
+// TestEndedContext checks that cleanup calls are made even if their context has ended.
 func TestEndedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -91,7 +93,8 @@ func TestEndedContext(t *testing.T) {
 	<-sent
 }
 
-// TestNoPatience: the reason why libvirt cannot be reached is the call's error.
+// TestNoPatience checks that the call's error is the reason why libvirt cannot be
+// reached.
 func TestNoPatience(t *testing.T) {
 	d, v := fake(t, nil)
 	d.conn.pace.patience = 5 * time.Millisecond

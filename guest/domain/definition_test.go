@@ -26,7 +26,7 @@ const original = `<domain>
 </domain>
 `
 
-// onTrial returns what libvirt makes of the original for the trial.
+// onTrial returns the definition that libvirt makes of the original for the trial.
 func onTrial(text string) string {
 	return strings.NewReplacer(
 		"type='raw'/>\n      <source file='/a.raw'/>", "type='qcow2'/>\n      <source file='/a.raw.virt-grow.qcow2'/>",
@@ -80,7 +80,8 @@ func TestRestoreDisk(t *testing.T) {
 	}
 }
 
-// TestRestoreWithoutTrial: a crash came before the trial's definition was saved.
+// TestRestoreWithoutTrial restores after a crash before the trial's definition was
+// saved.
 func TestRestoreWithoutTrial(t *testing.T) {
 	text, err := DefinitionXML(onTrial(original)).RestoreDisk(original, "", "vda", "/a.raw")
 	if err != nil || !strings.Contains(string(text), "<source file='/a.raw'/>") || strings.Contains(string(text), "<source dev='/dev/x'/>") {
@@ -101,12 +102,13 @@ func TestSaveDefinition(t *testing.T) {
 	}
 }
 
-// writer writes definitions by chance.
+// writer writes random definitions.
 type writer struct{ *rand.Rand }
 
 func (w writer) pick(texts ...string) string { return texts[w.IntN(len(texts))] }
 
-// noise may stand between two elements. None of the disks in it is one.
+// noise returns random text that may stand between two elements. None of it defines a
+// disk.
 func (w writer) noise(n int) string {
 	decoy := fmt.Sprintf("<disk type='file'><source file='/decoy'/><target dev='%s' bus='virtio'/></disk>", target(w.IntN(3)))
 	var b strings.Builder
@@ -120,7 +122,8 @@ func (w writer) noise(n int) string {
 	return b.String()
 }
 
-// tag writes a start tag or an empty element, its attributes in any order and quotes.
+// tag writes a start tag or an empty element, with its attributes in any order and
+// quotes.
 func (w writer) tag(name, end string, attrs ...[2]string) string {
 	w.Shuffle(len(attrs), func(i, j int) { attrs[i], attrs[j] = attrs[j], attrs[i] })
 	text := "<" + name
@@ -131,8 +134,8 @@ func (w writer) tag(name, end string, attrs ...[2]string) string {
 	return text + w.pick("", " ") + end
 }
 
-// pieces are a disk as it is written: what is before its source, between that and its
-// target, and after it.
+// pieces are the text of a disk: before its source, between the source and the target,
+// and after the target.
 type pieces struct{ kind, source, before, between, after string }
 
 func (p pieces) String() string { return p.kind + p.before + p.source + p.between + p.after }
@@ -152,7 +155,7 @@ func (w writer) disk(n int) pieces {
 	}
 }
 
-// TestEditsAreExact: an edit changes a disk's own bytes, and no others.
+// TestEditsAreExact checks that an edit changes only the bytes of the edited disk.
 func TestEditsAreExact(t *testing.T) {
 	for seed := range uint64(60) {
 		w := writer{rand.New(rand.NewPCG(seed, 14))}
@@ -209,7 +212,7 @@ func TestAttrValue(t *testing.T) {
 	}
 }
 
-// FuzzDefinition: no definition breaks the program, or makes more of itself than it is.
+// FuzzDefinition checks that no definition causes a panic, or grows without limit.
 func FuzzDefinition(f *testing.F) {
 	for _, text := range []string{original, onTrial(original), definition, "<domain><devices><disk/></devices></domain>",
 		"<!DOCTYPE d [<!ENTITY a '&a;&a;'>]><domain><devices><disk type='&a;'><target dev='vda'/></disk></devices></domain>"} {

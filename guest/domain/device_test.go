@@ -54,7 +54,7 @@ func TestParseDevices(t *testing.T) {
 	}
 }
 
-// TestWithMedium: only the medium changes.
+// TestWithMedium checks that only the medium is changed.
 func TestWithMedium(t *testing.T) {
 	disks, _, err := parseDevices(definition)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 // quick is a pace at which no test waits.
 var quick = pace{connect: 1, off: 1, commit: 1, removal: 1, backup: 1, program: 1, programMost: 1, patience: time.Minute}
 
-// vm is a fake libvirt with one domain. A hook takes the place of what a call does by
-// itself; what a test does not set, calls leave as it is.
+// vm is a fake libvirt with one domain. A hook replaces the default behaviour of a call.
 type vm struct {
 	mu    sync.Mutex
 	state libvirt.DomainState
 	id    uint
-	// live and config are the definitions, job the block job, backup the backup's XML.
+	// live and config are the definitions, job is the block job, and backup the backup's
+	// XML.
 	live, config string
 	job          *libvirt.DomainBlockJobInfo
 	backup       string
@@ -31,12 +31,12 @@ type vm struct {
 	hooks map[string]hook
 	count map[string]int
 	calls []string
-	// started counts the daemon's starts: a connection to an earlier one is dead.
-	// away is how many attempts to connect fail before there is a daemon again.
+	// started counts the daemon's starts; connections from before a start are dead. away
+	// is how many attempts to connect still fail.
 	started, away int
 	tell          func(alias string, gone bool)
-	// sent is what the last call of a name was given, answers what agent and monitor say
-	// to a command.
+	// sent is the argument of the last call of each name, answers are the replies of
+	// agent and monitor to each command.
 	sent, answers map[string]string
 	release       chan struct{}
 }
@@ -57,7 +57,8 @@ var (
 	errNotActive = failure(libvirt.ERR_OPERATION_INVALID, "domain is not running")
 )
 
-// fake returns a domain of the fake libvirt, which runs unless the hooks say otherwise.
+// fake returns a domain of the fake libvirt. The domain runs unless a hook says
+// otherwise.
 func fake(t *testing.T, hooks map[string]hook) (*Domain, *vm) {
 	t.Helper()
 	v := &vm{state: libvirt.DOMAIN_RUNNING, id: 1, live: definition, config: definition,
@@ -70,10 +71,10 @@ func fake(t *testing.T, hooks map[string]hook) (*Domain, *vm) {
 	return &Domain{Name: "dev7", UUID: uuid, conn: c}, v
 }
 
-// restart stops the daemon and starts it after that many attempts to connect.
+// restart stops the daemon and starts it again after away failed attempts to connect.
 func (v *vm) restart(away int) { v.started, v.away = v.started+1, away }
 
-// powerOff ends the guest, powerOn begins another run of it.
+// powerOff ends the guest. powerOn starts it again.
 func (v *vm) powerOff() { v.state, v.job = libvirt.DOMAIN_SHUTOFF, nil }
 func (v *vm) powerOn()  { v.state, v.id = libvirt.DOMAIN_RUNNING, v.id+1 }
 
@@ -109,8 +110,8 @@ type fakeConnection struct {
 	started int
 }
 
-// call makes one call: a connection to a daemon that has ended fails before it, and one
-// to a daemon that ends in it fails after it.
+// call makes one call. If the daemon has stopped before the call, nothing happens; if it
+// stops during the call, only the reply is lost.
 func (c *fakeConnection) call(name string, effect func() error) error {
 	c.mu.Lock()
 	if c.started != c.vm.started {
@@ -264,7 +265,7 @@ func (h *fakeHandle) SnapshotNum(libvirt.DomainSnapshotListFlags) (int, error) {
 	return 1, h.c.call("snapshots", nil)
 }
 
-// GetJobInfo tells of a job while there is a backup.
+// GetJobInfo reports a job while there is a backup.
 func (h *fakeHandle) GetJobInfo() (*libvirt.DomainJobInfo, error) {
 	info := &libvirt.DomainJobInfo{}
 	return info, h.c.call("job info", func() error {
@@ -357,7 +358,7 @@ func (h *fakeHandle) UpdateDeviceFlags(xml string, flags libvirt.DomainDeviceMod
 	return h.c.call("update", h.keep("update", flags, xml))
 }
 
-// keep returns the effect of a call that changes nothing in the fake.
+// keep returns the effect of a call that only records its arguments.
 func (h *fakeHandle) keep(name string, given ...any) func() error {
 	return func() error {
 		h.c.sent[name] = strings.TrimSpace(fmt.Sprintln(given...))
@@ -365,7 +366,7 @@ func (h *fakeHandle) keep(name string, given ...any) func() error {
 	}
 }
 
-// QemuAgentCommand answers as a guest does in which every program ends well.
+// QemuAgentCommand replies as a guest in which every program succeeds.
 func (h *fakeHandle) QemuAgentCommand(command string, _ libvirt.DomainQemuAgentCommandTimeout, _ uint32) (string, error) {
 	var request struct{ Execute string }
 	if err := json.Unmarshal([]byte(command), &request); err != nil {
@@ -392,7 +393,7 @@ func wants(t *testing.T, err error, text string) {
 	}
 }
 
-// cancelled returns a context, and a hook that ends it when it is called the nth time.
+// cancelled returns a context, and a hook that cancels it in the nth call.
 func cancelled(t *testing.T, nth int) (context.Context, hook) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	t.Cleanup(func() { cancel(nil) })

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// agentDisk returns a disk as guest-get-disks tells of it. at is the PCI address, unit are
-// bus, target and unit, rest is more JSON.
+// agentDisk returns a disk as in the reply to guest-get-disks. at is the PCI address;
+// unit is bus, target and unit; rest is more JSON.
 func agentDisk(name, kind, at string, unit [3]int, rest string) string {
 	var bus, slot, function int
 	fmt.Sscanf(at, "%x:%x.%x", &bus, &slot, &function)
@@ -23,8 +23,8 @@ func agentDisk(name, kind, at string, unit [3]int, rest string) string {
 		name, kind, unit[0], unit[2], unit[1], pci, rest)
 }
 
-// TestMatchDisk: which disk of the guest is which of the domain's, as agents on Linux and
-// on Windows tell of them.
+// TestMatchDisk matches the guest's disks with the domain's, from the replies of agents
+// on Linux and on Windows.
 func TestMatchDisk(t *testing.T) {
 	none := [3]int{}
 	i440fx, q35 := pciController(0, "pci-root", "", ""), rootPorts(3)

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestInfoBlock reads what QEMU's monitors have printed over the years.
+// TestInfoBlock parses the output of the monitors of several QEMU versions.
 func TestInfoBlock(t *testing.T) {
 	for name, want := range map[string][]Drive{
 		"qemu-0.11": {
@@ -46,7 +46,7 @@ func TestInfoBlock(t *testing.T) {
 			if diff := cmp.Diff(want, infoBlock(string(text))); diff != "" {
 				t.Error(diff)
 			}
-			// A monitor on a terminal ends its lines in another way.
+			// On a terminal, the monitor ends its lines with CR LF.
 			if diff := cmp.Diff(want, infoBlock(strings.ReplaceAll(string(text), "\n", "\r\n"))); diff != "" {
 				t.Errorf("with CRLF: %s", diff)
 			}
@@ -69,7 +69,8 @@ func FuzzInfoBlock(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, d := range infoBlock(text) {
-			// An alias goes into a line of the monitor's: it has to be one word.
+			// An alias is used in a command line of the monitor, so it has to be one
+			// word.
 			if strings.ContainsAny(d.Alias, " \t\r\n") || d.Alias == "" && d.Node == "" || d.File == "" || d.Format == "" {
 				t.Errorf("%+v", d)
 			}

@@ -7,5 +7,5 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
-// TestMain keeps the tests away from what belongs to the host.
+// TestMain runs the tests without access to the host's own jobs, domains and caches.
 func TestMain(m *testing.M) { os.Exit(private.Run(m)) }

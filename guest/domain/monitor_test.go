@@ -108,7 +108,7 @@ func TestInconsistentBitmaps(t *testing.T) {
 	}
 }
 
-// TestLongReply: what QEMU says is bounded.
+// TestLongReply checks that the length of QEMU's reply is limited.
 func TestLongReply(t *testing.T) {
 	d, _ := monitor(t, map[string]string{"info block": strings.Repeat("x", maxMonitor+1)})
 	_, err := d.HMPDrives(t.Context())

@@ -9,7 +9,7 @@ import (
 
 const uuid = "8a8a2a4e-7a7c-4c79-a7a0-6a4ad6dbb3a1"
 
-// TestDirOfQEMU: arguments as libvirt 4.5 and 9.0 give them to QEMU.
+// TestDirOfQEMU parses the arguments that libvirt 4.5 and 9.0 give to QEMU.
 func TestDirOfQEMU(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
@@ -36,7 +36,7 @@ func TestDirOfQEMU(t *testing.T) {
 	}
 }
 
-// TestPrivateDir: the directory counts only if QEMU sees the same one.
+// TestPrivateDir checks that the directory is only used if QEMU sees the same one.
 func TestPrivateDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "domain-1-x")
 	if err := os.Mkdir(dir, 0o700); err != nil {

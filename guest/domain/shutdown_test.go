@@ -8,7 +8,7 @@ import (
 	"libvirt.org/go/libvirt"
 )
 
-// Hooks for requests to stop.
+// Hooks for shutdown requests.
 var (
 	goesOff hook = func(v *vm, _ int) error { v.powerOff(); return nil }
 	ignored hook = func(*vm, int) error { return nil }
@@ -18,7 +18,7 @@ var (
 	}
 )
 
-// at calls a hook the nth time only.
+// at calls a hook only the nth time.
 func at(nth int, h hook) hook {
 	return func(v *vm, n int) error {
 		if n != nth {
@@ -35,7 +35,7 @@ func TestShutDown(t *testing.T) {
 		agent, acpi, force time.Duration // limits
 		hooks              map[string]hook
 		asked              string
-		err                string // "" for a guest that is off
+		err                string // "" if the guest went off
 	}{
 		{"the agent shuts down", long, long, long, map[string]hook{"agent": goesOff}, "agent", ""},
 		{"the guest takes its time", long, long, long, map[string]hook{"state": at(5, goesOff)}, "agent", ""},
@@ -102,7 +102,8 @@ func TestShutDown(t *testing.T) {
 	}
 }
 
-// TestOnlyMethod: a guest that goes off in the last request that fails has gone off.
+// TestOnlyMethod checks that a guest that went off during a request counts as off even
+// if the request failed.
 func TestOnlyMethod(t *testing.T) {
 	d, _ := fake(t, map[string]hook{"agent": func(v *vm, _ int) error { v.powerOff(); return errNotActive }})
 	wants(t, d.ShutDown(t.Context(), []ShutdownAttempt{{ByAgent, time.Minute}}, func(string) {}), "")
@@ -117,7 +118,8 @@ func TestStillRuns(t *testing.T) {
 	}
 }
 
-// TestShutDownCancelled: a wait ends with its context, and nothing else is asked.
+// TestShutDownCancelled checks that a wait ends with its context, and that no other
+// method is tried.
 func TestShutDownCancelled(t *testing.T) {
 	for _, call := range []string{"state", "agent"} {
 		ctx, stop := cancelled(t, 1)
@@ -131,7 +133,8 @@ func TestShutDownCancelled(t *testing.T) {
 	}
 }
 
-// TestDaemonStaysAway: after its patience a call reports why there is no connection.
+// TestDaemonStaysAway checks that a call that cannot reconnect in time reports the
+// reason.
 func TestDaemonStaysAway(t *testing.T) {
 	d, _ := fake(t, map[string]hook{"state": at(3, func(v *vm, _ int) error { v.restart(1 << 30); return nil })})
 	d.conn.pace.patience = 5 * time.Millisecond
@@ -156,7 +159,8 @@ func TestWaitOff(t *testing.T) {
 	}
 }
 
-// TestStartAndDestroy: what is so already is no failure.
+// TestStartAndDestroy checks that starting a running domain, or destroying one that is
+// off, is no error.
 func TestStartAndDestroy(t *testing.T) {
 	d, v := fake(t, nil)
 	for _, c := range []struct {
@@ -182,7 +186,8 @@ func TestStartAndDestroy(t *testing.T) {
 	}
 }
 
-// TestWake: only a guest that QEMU paused for want of room goes on.
+// TestWake checks that only a guest is resumed that QEMU paused because its disk was
+// full.
 func TestWake(t *testing.T) {
 	d, v := fake(t, nil)
 	wants(t, d.Wake(t.Context()), "")

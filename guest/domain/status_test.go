@@ -20,7 +20,7 @@ func TestStatus(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		set   func(*vm)
-		agent bool // whether it is asked
+		agent bool // whether the agent is asked
 		want  Status
 	}{
 		{"idle", func(*vm) {}, true, Status{State: Running}},
@@ -41,7 +41,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestStatusFails: what cannot be found out is no answer; old libvirts know no checkpoints.
+// TestStatusFails checks that a failed query is an error. Old libvirts know no
+// checkpoints.
 func TestStatusFails(t *testing.T) {
 	for call, want := range map[string]string{
 		"xml": "not responding", "state": "not responding", "persistent": "not responding", "autostart": "not responding",
@@ -53,7 +54,8 @@ func TestStatusFails(t *testing.T) {
 	}
 }
 
-// TestStatusReconnect: a connection that breaks in the middle hides no job.
+// TestStatusReconnect checks that a lost connection during the query does not hide a
+// job.
 func TestStatusReconnect(t *testing.T) {
 	for _, call := range []string{"checkpoints", "job info", "job"} {
 		d, v := fake(t, map[string]hook{call: dies(1)})

@@ -29,7 +29,7 @@ func TestUnplug(t *testing.T) {
 		what  string
 		limit time.Duration
 		hooks map[string]hook
-		// look is how often libvirt is asked whether the device is there.
+		// calls are the expected calls; look is a query whether the device is present.
 		calls string
 		err   string
 	}{
@@ -85,7 +85,7 @@ func vda(t *testing.T, d *Domain) Device {
 	return devices[0]
 }
 
-// TestChange: the definition that is meant gets the element as it was given.
+// TestChange checks that the chosen definition gets the element unchanged.
 func TestChange(t *testing.T) {
 	d, v := fake(t, nil)
 	for name, do := range map[string]func() error{

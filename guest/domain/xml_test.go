@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestSources: what a definition says of a disk that is no file.
+// TestSources describes the sources of disks that are not files.
 func TestSources(t *testing.T) {
 	for _, c := range []struct{ source, kind, path, remote string }{
 		{"<disk type='file'><source file='/a'/></disk>", "file", "/a", ""},
@@ -60,7 +60,8 @@ func TestReadDisk(t *testing.T) {
 	}
 }
 
-// TestUsersReconnect: a connection that breaks in the middle hides no domain and no pool.
+// TestUsersReconnect checks that a lost connection during the query hides no domain and
+// no pool.
 func TestUsersReconnect(t *testing.T) {
 	for _, call := range []string{"uuid", "name", "xml", "pool"} {
 		d, v := fake(t, map[string]hook{call: dies(1)})

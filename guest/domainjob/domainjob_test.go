@@ -18,9 +18,9 @@ type machine struct {
 	inside.Agent
 	state domain.State
 	xml   domain.DefinitionXML
-	// keeps reports that a definition is not taken over as it is given.
+	// keeps reports that libvirt does not apply a new definition unchanged.
 	keeps   bool
-	failing string // the call that fails
+	failing string // name of the call that fails
 }
 
 var errInjected = errors.New("injected")
@@ -48,12 +48,12 @@ const (
 	controller = "<controller type='scsi' index='0'/>"
 )
 
-// with returns the definition with an element before the end of its devices.
+// with returns the definition with an element added to the end of its devices.
 func with(element string) domain.DefinitionXML {
 	return domain.DefinitionXML(strings.Replace(string(original), "</devices>", element+"</devices>", 1))
 }
 
-// hold has test do something with a job on the machine.
+// hold calls test with a job on the machine.
 func hold(t *testing.T, m *machine, test func(*Job)) {
 	t.Helper()
 	e := job.Engine{Options: job.Options{Store: journal.Store{Dir: t.TempDir()}}}
@@ -68,7 +68,7 @@ func hold(t *testing.T, m *machine, test func(*Job)) {
 	}
 }
 
-// TestSaveOriginal: a job that is continued keeps the definition from before it began.
+// TestSaveOriginal checks that a continued job keeps the definition from before the job.
 func TestSaveOriginal(t *testing.T) {
 	m := &machine{xml: original, failing: "xml"}
 	hold(t, m, func(j *Job) {
@@ -88,8 +88,8 @@ func TestSaveOriginal(t *testing.T) {
 	})
 }
 
-// TestRestoreDefinition: controllers that libvirt has added go; what a person has edited
-// stays.
+// TestRestoreDefinition checks that controllers that libvirt has added are removed, and
+// that edits by users are kept.
 func TestRestoreDefinition(t *testing.T) {
 	edited := with("<interface type='network'/>")
 	for name, c := range map[string]struct {
@@ -122,7 +122,7 @@ func TestRestoreDefinition(t *testing.T) {
 	}
 }
 
-// TestCheckRunning: an agent answers only in a guest that runs.
+// TestCheckRunning checks that an agent is only used in a running guest.
 func TestCheckRunning(t *testing.T) {
 	for _, c := range []struct {
 		state   domain.State
@@ -139,7 +139,7 @@ func TestCheckRunning(t *testing.T) {
 	}
 }
 
-// TestDisconnect: a job that was never connected has nothing to end.
+// TestDisconnect checks that disconnecting a job that was never connected is no error.
 func TestDisconnect(t *testing.T) {
 	hold(t, &machine{}, func(j *Job) {
 		if err := errors.Join(j.Disconnect(), j.Release()); err != nil {

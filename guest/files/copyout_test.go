@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// pack makes a tar stream of headers; a file's content is its name.
+// pack makes a tar stream of headers. The content of a file is its name.
 func pack(t *testing.T, headers ...tar.Header) *bytes.Buffer {
 	t.Helper()
 	var out bytes.Buffer
@@ -32,8 +32,8 @@ func pack(t *testing.T, headers ...tar.Header) *bytes.Buffer {
 	return &out
 }
 
-// TestUnpack: what a guest packs comes out as files of this user, without
-// set-user-ID, devices, or a directory that cannot be read.
+// TestUnpack checks that a guest's tar stream is unpacked into files of this user,
+// without set-user-ID bits, devices, or unreadable directories.
 func TestUnpack(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
@@ -66,8 +66,8 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
-// TestUnpackStaysInside: whatever names and links a guest packs, nothing outside of
-// the folder is made, read or changed.
+// TestUnpackStaysInside checks that no name or link in the stream makes, reads or
+// changes a file outside of the directory.
 func TestUnpackStaysInside(t *testing.T) {
 	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o666} }
 	link := func(name, to string) tar.Header {

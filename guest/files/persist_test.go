@@ -6,7 +6,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal/journaltest"
 )
 
-// TestPersistedFieldsAreTagged covers what this package keeps in journals.
+// TestPersistedFieldsAreTagged covers the types that this package stores in journals.
 func TestPersistedFieldsAreTagged(t *testing.T) {
 	journaltest.CheckTags(t, Change{})
 }

@@ -24,20 +24,20 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// tree is a guest's file tree in memory: what the files hold, by path. A path that ends in
-// "/" is a directory, one that ends in "|" a pipe.
+// tree is a guest's file tree in memory: the contents of the files by path. A path that
+// ends in "/" is a directory, one that ends in "|" a pipe.
 type tree struct {
 	files map[string]string
-	// ignoresCase reports that Lstat and Sum find a name in any case, as Windows does.
+	// ignoresCase reports that Lstat and Sum ignore the case of names, as Windows does.
 	ignoresCase bool
-	failing     map[string]error // by the name of a call
+	failing     map[string]error // errors by the name of a call
 	archive     func(io.Writer) error
 	reads       int
 }
 
 var errInjected = errors.New("injected")
 
-// entry finds a path, and returns it as it is written there.
+// entry finds a path, and returns it as it is spelled in the tree.
 func (f *tree) entry(path string) (string, *appliance.Entry) {
 	path = filepath.Clean(path)
 	for name, content := range f.files {
@@ -89,8 +89,8 @@ func (f *tree) Sum(_ context.Context, path string) (string, error) {
 
 func (f *tree) Archive(_ context.Context, _ string, w io.Writer) error { return f.archive(w) }
 
-// newSession returns a session with the file tree, on the two disks of a guest that are
-// the same image.
+// newSession returns a session with the file tree. The guest has two disks with the same
+// image.
 func newSession(t *testing.T, f *tree) *Session {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.raw")
@@ -150,7 +150,7 @@ func TestEditText(t *testing.T) {
 	}
 }
 
-// TestNotWritable: the place is checked before anything is changed.
+// TestNotWritable checks that the target's directory is checked before any change.
 func TestNotWritable(t *testing.T) {
 	s := newSession(t, &tree{files: map[string]string{"/a": "", "/d/": ""}})
 	s.disks.Disks[0].Path += ".none"
@@ -177,7 +177,7 @@ func TestCopyIn(t *testing.T) {
 		directory   string
 		ignoresCase bool
 		fails       string
-		want        []string // of each change the path, and "was" if there is a file
+		want        []string // the path of each change, and "was" if the file exists
 		reason      plan.Reason
 	}{
 		"new":                  {files: []string{a}, directory: "/d", want: []string{"/d/a"}},
@@ -240,7 +240,7 @@ func TestJoinGuest(t *testing.T) {
 	}
 }
 
-// TestNothingToChange: no job is begun for a text that stays as it is.
+// TestNothingToChange checks that no job is begun if the text stays the same.
 func TestNothingToChange(t *testing.T) {
 	s := newSession(t, &tree{files: map[string]string{"/motd": "old"}})
 	p := jobtest.New(t, nil)
@@ -256,8 +256,8 @@ func TestNothingToChange(t *testing.T) {
 	}
 }
 
-// TestChangedMeanwhile: no appliance is started for a disk that another program has written
-// to since the change was prepared.
+// TestChangedMeanwhile checks that no appliance is started for a disk that another
+// program has written to since the change was prepared.
 func TestChangedMeanwhile(t *testing.T) {
 	s := newSession(t, &tree{files: map[string]string{"/motd": "old"}})
 	p := jobtest.New(t, nil)
@@ -268,7 +268,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	checkReason(t, err, plan.ImageChanged)
 }
 
-// TestSteps: the disks that the file system lies on, in order, and those alone.
+// TestSteps checks that the steps name only the disks of the file system, in order.
 func TestSteps(t *testing.T) {
 	c := &Change{Drives: []drive{{Target: "vda"}, {Target: "vdb"}, {Target: "vdc"}}, Place: appliance.Place{Device: "vg/root", Disks: []int{0, 2}}}
 	for _, name := range []string{"/a", "/b", "/c"} {
@@ -293,9 +293,9 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestOverlayNames: an overlay lies beside its image; that of a block device in the job's
-// directory, and all of them in the directory that was given. Two disks of one name do not
-// share a file.
+// TestOverlayNames checks that an overlay is created beside its image, that of a block
+// device in the job's directory, and all of them in a directory that the user gives. Two
+// disks with the same name get different files.
 func TestOverlayNames(t *testing.T) {
 	p := jobtest.New(t, nil)
 	var j *job.Job
@@ -331,9 +331,9 @@ func TestCopyOut(t *testing.T) {
 	}
 	f := &tree{files: map[string]string{"/etc/motd": "hello", "/etc/": "", "/": "", `C:\/`: ""}, archive: archive}
 	for name, c := range map[string]struct {
-		path, to string // below a directory in which "there" is a file, and "dir" a directory
-		at       string // where it appears
-		content  string // of a file
+		path, to string // below a directory with a file "there" and a directory "dir"
+		at       string // the path of the new file
+		content  string // of the new file
 		archive  func(io.Writer) error
 		fails    string
 		reason   plan.Reason
@@ -405,7 +405,7 @@ func TestBaseOf(t *testing.T) {
 	}
 }
 
-// TestStartSessionRefuses: no appliance is started for a guest that runs.
+// TestStartSessionRefuses checks that no appliance is started for a running guest.
 func TestStartSessionRefuses(t *testing.T) {
 	_, err := StartSession(t.Context(), &disk.Set{Name: "a", Running: true}, Options{})
 	checkReason(t, err, plan.InUse)

@@ -22,12 +22,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sequences are changes of a file, one a line, as a script of jobtest.Player. The overlay
-// and the image are real; what the appliance would write is written by qemu-io. "text" is
-// a fault in that, "boot", "attach" and "detach" are faults in what is done for it, and
-// "image" is a write to the image by another program. "prepared" begins with the session
-// that the change was prepared in, "copy" copies a file of the host, and "written" has
-// another program write to that.
+// sequences are changes of a file, one in each line, as scripts of jobtest.Player. The
+// overlay and the image are real; qemu-io writes what the appliance would write. "text"
+// is a fault in that write, "boot", "attach" and "detach" are faults of the session, and
+// "image" makes another program write to the image. "prepared" begins with the session
+// in which the change was prepared, "copy" copies a file of the host, and "written"
+// makes another program write to that file.
 var sequences = `
 run > write save-undo commit clean-up > done
 run text=error > -write > error, forgotten
@@ -70,11 +70,11 @@ type testDisk struct {
 	*jobtest.Player
 	path   string
 	change *Change
-	host   string // the file that is copied
-	open   int    // sessions
+	host   string // the file on the host that is copied
+	open   int    // number of open sessions
 }
 
-// textAt is where the file's text lies on the disk.
+// textAt is the offset of the file's text on the disk.
 const textAt = 3 << 20
 
 func newDisk(t *testing.T) *testDisk {
@@ -107,7 +107,7 @@ func newDisk(t *testing.T) *testDisk {
 	return d
 }
 
-// begin begins a job with the change, as it was prepared in a session.
+// begin begins a job with a change that was prepared in a session.
 func (d *testDisk) begin(ctx context.Context, command string) (*job.Outcome, error) {
 	if command == "copy" {
 		stamp, err := image.StampOf(d.host)
@@ -155,8 +155,8 @@ func (d *testDisk) boot(ctx context.Context, _ *Change, overlays []string) (edit
 	return &fakeSession{d, overlays}, nil
 }
 
-// fakeSession is a session in which qemu-io writes the text where an appliance would have
-// written it.
+// fakeSession is a session in which qemu-io writes the text to the place where an
+// appliance would write it.
 type fakeSession struct {
 	*testDisk
 	overlays []string
@@ -190,7 +190,7 @@ func (s *fakeSession) Write(ctx context.Context, at appliance.Place, changes []a
 	return err
 }
 
-// onDisk has others write to the image before a job is taken up again.
+// onDisk makes other programs write to the image before a job is continued.
 type onDisk struct {
 	*work
 	disk *testDisk
@@ -211,7 +211,8 @@ func (w *onDisk) Connect(ctx context.Context) error {
 
 func (w *onDisk) Disconnect() error { return nil }
 
-// check: the image has the text, or is as it was; and nothing lies beside it.
+// check fails the test unless the image has the text or is unchanged, as the script
+// says, and no other file is left beside it.
 func (d *testDisk) check(t *testing.T, line string) {
 	t.Helper()
 	data, err := os.ReadFile(d.path)

@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// windows returns a disk with two NTFS, of which the first is in use.
+// windows returns a disk with two NTFS volumes, the first of which is in use.
 func windows() *plan.Layout {
 	unclean := &plan.Refusal{Reason: plan.NTFSDirty}
 	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 4 * size.GiB, Sector: 512}, Devices: []plan.Device{
@@ -26,7 +26,8 @@ func windows() *plan.Layout {
 	}}
 }
 
-// TestUsedByWindows: what a running guest has mounted is no damage, and other damage is.
+// TestUsedByWindows checks that a volume mounted by a running guest does not count as
+// damaged, while other damage does.
 func TestUsedByWindows(t *testing.T) {
 	l := windows()
 	if used := usedByWindows(l); !reflect.DeepEqual(used, map[string]bool{"sda1": true}) {
@@ -43,8 +44,8 @@ func TestUsedByWindows(t *testing.T) {
 	}
 }
 
-// TestPossible: an NTFS in use is left out of a rehearsal, and the table is verified all
-// the same.
+// TestPossible checks that a rehearsal leaves out an NTFS in use, but verifies the
+// table.
 func TestPossible(t *testing.T) {
 	p := &plan.Plan{Steps: []plan.Step{
 		{Kind: plan.StepOverlay}, {Kind: plan.StepCheck, Device: "sda1", Content: "ntfs"}, {Kind: plan.StepTable, Device: "sda"},
@@ -70,7 +71,8 @@ func TestPossible(t *testing.T) {
 	}
 }
 
-// TestSame: a saved plan is for one state of one disk. Estimates and words may differ.
+// TestSame checks that a saved plan is valid for only one state of one disk. Estimates
+// and texts may differ.
 func TestSame(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*plan.Plan)
@@ -96,7 +98,7 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestChecks: a disk that a guest writes to is not checked when a plan is made.
+// TestChecks checks that planning does not check the disk of a running guest.
 func TestChecks(t *testing.T) {
 	p := &plan.Plan{Steps: []plan.Step{{Kind: plan.StepOverlay}, {Kind: plan.StepCheck, Device: "sda1", Full: true}, {Kind: plan.StepCheck, Device: "sda2"}, {Kind: plan.StepFS, Device: "sda1"}}}
 	if got := checks(p, block.Exclusive); len(got) != 1 || got[0].Kind != plan.StepCheck {
@@ -107,7 +109,8 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// TestDescribe: what a status says of the image, in every state of a growth.
+// TestDescribe checks the description of the image in the status, in every state of a
+// growth.
 func TestDescribe(t *testing.T) {
 	for _, c := range []struct {
 		record journal.Record

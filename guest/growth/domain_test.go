@@ -12,8 +12,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// TestCheckDomain: a domain that could not be shut down and started again without a
-// surprise is refused.
+// TestCheckDomain checks that a domain is refused if it cannot be shut down and started
+// again unchanged.
 func TestCheckDomain(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*domain.Status)
@@ -52,7 +52,7 @@ func TestCheckCheckpoints(t *testing.T) {
 	}
 }
 
-// TestTreatment: how a guest is shut down, and what its health check expects.
+// TestTreatment checks how a guest is shut down, and what its health check expects.
 func TestTreatment(t *testing.T) {
 	o := DomainOptions{ShutdownTimeout: time.Minute, BootTimeout: 2 * time.Minute, Settle: 30 * time.Second}
 	with := func(change func(*DomainOptions)) DomainOptions {
@@ -93,8 +93,8 @@ func TestTreatment(t *testing.T) {
 	}
 }
 
-// TestTrialOverlays: all disks that the guest writes to get an overlay for the trial,
-// or are named as unprotected.
+// TestTrialOverlays checks that each disk that the guest writes to gets an overlay for
+// the trial, or is named as unprotected.
 func TestTrialOverlays(t *testing.T) {
 	file := domain.Disk{Target: "vdb", Device: "disk", Kind: "file", Source: "/b.raw", Format: "raw"}
 	with := func(change func(*domain.Disk)) domain.Disk {

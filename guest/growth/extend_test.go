@@ -12,7 +12,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// windowsVM is a guest that runs, or does not, whose agent has this answer to a program.
+// windowsVM is a Windows guest, running or off, whose agent has a fixed reply to each
+// program.
 type windowsVM struct {
 	trialDomain
 	state  domain.State
@@ -30,7 +31,7 @@ func (w windowsVM) Ping(context.Context) error {
 
 func (w windowsVM) Exec(context.Context, []string) (string, error) { return "", w.answer }
 
-// hold has test do something with a growth of a guest that is being treated so.
+// hold calls test with a growth of a guest that is treated in that way.
 func hold(t *testing.T, treated *plan.Guest, test func(*growth)) {
 	t.Helper()
 	s := newStage(t, treated)
@@ -44,8 +45,9 @@ func hold(t *testing.T, treated *plan.Guest, test func(*growth)) {
 	}
 }
 
-// TestExtend: what Windows cannot extend has failed the trial. Without a trial, and with
-// an agent that runs no programs, it is left to a person, and the volume keeps its size.
+// TestExtend checks that the trial fails if Windows cannot extend the volume. Without a
+// trial, or if the agent may not run programs, the user is told to extend it, and the
+// volume keeps its size.
 func TestExtend(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
@@ -84,7 +86,7 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-// TestUnhealthy: a guest that went off by itself has not passed its health check.
+// TestUnhealthy checks that a guest that went off by itself fails its health check.
 func TestUnhealthy(t *testing.T) {
 	for _, treated := range []string{"agent", "trial"} {
 		hold(t, treatments(treated), func(g *growth) {

@@ -11,8 +11,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// TestWithGroup: where PVs are missing on a disk, the domain's other disk is taken, too.
-// Where they are not on that one either, the first refusal stands.
+// TestWithGroup checks that the domain's other disk is added if PVs are missing. If they
+// are not on that disk either, the first refusal is returned.
 func TestWithGroup(t *testing.T) {
 	dir := t.TempDir()
 	var all string

@@ -67,8 +67,8 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// TestExcused: an agent that cannot list file systems is only held to it if it could
-// before the outage.
+// TestExcused checks that an agent has to list file systems only if it could before the
+// outage.
 func TestExcused(t *testing.T) {
 	before := []domain.FS{{MountPoint: "/", Type: "xfs", Total: size.GiB}}
 	unknown := errors.New("internal error: unable to execute QEMU agent command 'guest-get-fsinfo': The command guest-get-fsinfo has not been found")

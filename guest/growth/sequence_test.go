@@ -23,10 +23,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// growthSequences are growths on fakes, one a line: how the guest is treated, and a
-// script as in jobtest.Player. The trace has the steps that were done, and those undone
-// with a "-". A command "ask" leaves the question to a person, "keep" stops before the
-// commit.
+// growthSequences are growths on fakes, one in each line: how the guest is treated, and
+// a script as in jobtest.Player. The trace has the steps that were done, and with a "-"
+// those that were undone. The command "ask" leaves the decision to the user, "keep"
+// stops before the commit.
 var growthSequences = `
 image: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
 image: run overlay/before=error > -overlay > error, forgotten
@@ -143,8 +143,8 @@ agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resu
 agent: rehearse snapshot=kill > freeze snapshot > killed, opening: rollback resume ; rollback domain-destroy=error > > cancelled unchanged, no job
 `
 
-// twoDisks are growths of two disks in one job: whichever of them fails, both are as
-// before, or both are grown.
+// twoDisks are growths of two disks in one job. If either fails, both are as before;
+// otherwise both are grown.
 var twoDisks = `
 two off: run > overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb save-undo:vda save-undo:vdb commit:vda commit:vdb clean-up > done
 two off: run check:vdb/before=refuse > overlay:vda overlay:vdb check:vda -overlay:vdb -overlay:vda > no-space, forgotten
@@ -200,8 +200,8 @@ func TestGrowthSequences(t *testing.T) {
 	}
 }
 
-// TestTwoDisksFaults: an error or a crash at either end of any step, undone or gone on
-// with, never leaves one image grown and the other not.
+// TestTwoDisksFaults checks that an error or a crash before or after any step never
+// leaves one image grown and the other not, whether the job is undone or continued.
 func TestTwoDisksFaults(t *testing.T) {
 	for _, treated := range []string{"two off", "two libvirt", "two libvirt no-trial"} {
 		whole := newStageOf(t, treatments(treated), true)
@@ -224,7 +224,7 @@ func TestTwoDisksFaults(t *testing.T) {
 	}
 }
 
-// checkImages: in the end all images are grown, or all are as before.
+// checkImages fails the test unless all images are grown, or all are as before.
 func (s *stage) checkImages(t *testing.T, script string) {
 	t.Helper()
 	state := script[strings.LastIndexAny(script, " ")+1:]
@@ -236,8 +236,8 @@ func (s *stage) checkImages(t *testing.T, script string) {
 	}
 }
 
-// checkDomain: the domain runs as before, and with its own definition. What somebody has
-// edited meanwhile stays.
+// checkDomain fails the test unless the domain runs as before and with its own
+// definition. Edits by other users are kept.
 func (s *stage) checkDomain(t *testing.T, edited bool) {
 	t.Helper()
 	state, err := s.domain.State(context.Background())
@@ -254,8 +254,9 @@ func (s *stage) checkDomain(t *testing.T, edited bool) {
 	}
 }
 
-// treatments returns the ways in which a guest is treated; none for an image by itself. With
-// "libvirt" the guest's own steps are the real ones, on a domain of libvirt's test driver.
+// treatments returns the ways in which a guest is treated; none for an image without a
+// domain. With "libvirt", the guest's steps are the real ones, on a domain of libvirt's
+// test driver.
 func treatments(name string) *plan.Guest {
 	name = strings.TrimPrefix(name, "two ")
 	g := &plan.Guest{Name: "dev7", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Disk: "vda", Running: name != "off", Manual: name == "manual"}
@@ -276,7 +277,7 @@ func treatments(name string) *plan.Guest {
 	return g
 }
 
-// TestGrowthHooks: which of a person's own commands run, and when.
+// TestGrowthHooks checks which of the user's hooks are run, and when.
 func TestGrowthHooks(t *testing.T) {
 	for _, c := range []struct{ treated, command, pre, told string }{
 		{"no-trial", "run", "true", "pre post"},
@@ -285,8 +286,8 @@ func TestGrowthHooks(t *testing.T) {
 		{"no-trial", "run fs:sda/before=error", "true", "pre on-failure"},
 		{"trial", "run health/before=error", "true", "pre on-failure"},
 		{"no-trial", "run start/before=error", "true", "pre on-failure"},
-		{"no-trial", "run shutdown/before=error", "false", "pre"}, // no outage
-		{"no-trial", "run clean-up/before=error", "true", "pre"},  // nothing is undone
+		{"no-trial", "run shutdown/before=error", "false", "pre"}, // without an outage
+		{"no-trial", "run clean-up/before=error", "true", "pre"},  // without an undo
 		{"image", "run overlay/before=error", "true", ""},
 	} {
 		t.Run(c.treated+" "+c.command, func(t *testing.T) {
@@ -308,18 +309,18 @@ type stage struct {
 	*jobtest.Player
 	disk   *disk.Disk
 	layout *plan.Layout
-	images map[string]*applytest.Image // by the names that the steps have for them
-	guest  *applytest.Guest            // nil for an image by itself
+	images map[string]*applytest.Image // by the names in the steps
+	guest  *applytest.Guest            // nil for an image without a domain
 	domain *domain.Domain              // in libvirt's test driver
-	live   bool                        // its guest's steps are the real ones
-	// original is the domain's definition before.
+	live   bool                        // the guest's steps are the real ones
+	// original is the domain's definition before the growth.
 	original domain.DefinitionXML
 	hooks    Hooks
 }
 
 func newStage(t *testing.T, treated *plan.Guest) *stage { return newStageOf(t, treated, false) }
 
-// newStageOf has one disk, or two of one guest.
+// newStageOf returns a stage with one disk, or with two disks of one guest.
 func newStageOf(t *testing.T, treated *plan.Guest, two bool) *stage {
 	t.Helper()
 	s := &stage{Player: jobtest.New(t, nil), images: map[string]*applytest.Image{}}
@@ -354,7 +355,7 @@ func newStageOf(t *testing.T, treated *plan.Guest, two bool) *stage {
 	return s
 }
 
-// stagedDisk is an image that no guest has.
+// stagedDisk is an image without a domain.
 func stagedDisk(t *testing.T, path, target string) *disk.Disk {
 	t.Helper()
 	if err := os.WriteFile(path, []byte("image"), 0o600); err != nil {
@@ -368,7 +369,7 @@ func stagedDisk(t *testing.T, path, target string) *disk.Disk {
 		Image: &image.Image{Target: plan.Target{Path: path, Format: "raw", SectorSize: 512}, Size: size.GiB, Stamp: stamp}}
 }
 
-// imageOf is the image of a disk of the domain.
+// imageOf returns the image of a disk of the domain.
 func (s *stage) imageOf(target string) *applytest.Image {
 	if alone := s.images[""]; alone != nil {
 		return alone
@@ -376,7 +377,7 @@ func (s *stage) imageOf(target string) *applytest.Image {
 	return s.images[target]
 }
 
-// emit traces the steps.
+// emit records the steps in the trace.
 func (s *stage) emit(e apply.Event) {
 	switch e.Phase {
 	case apply.Finished:
@@ -436,8 +437,8 @@ func (r *stagedRehearsal) Connect(ctx context.Context) error { return r.staged.C
 
 func (r *stagedRehearsal) Disconnect() error { return nil }
 
-// stagedSnapshot traces what a rehearsal does to a running guest. Libvirt's test driver
-// has neither snapshots of this kind nor an agent.
+// stagedSnapshot records what a rehearsal does to a running guest. Libvirt's test driver
+// has neither such snapshots nor an agent.
 type stagedSnapshot struct{ *stage }
 
 func (d *stagedSnapshot) State(ctx context.Context) (domain.State, error) { return d.domain.State(ctx) }
@@ -466,7 +467,7 @@ func (d *stagedSnapshot) Thaw(ctx context.Context) error {
 	return d.Fault(ctx, "thaw")
 }
 
-// fake has a growth work on the stage.
+// fake makes a growth work on the stage.
 func (s *stage) fake(g *growth) *stagedGrowth {
 	g.steps.Overlays = apply.Overlays{}
 	for _, e := range g.edited {
@@ -491,8 +492,8 @@ type stagedGrowth struct {
 	stage *stage
 }
 
-// Connect has others do something first: "image" is a write to the image, "domain-…" what
-// they do with the domain.
+// Connect first makes the changes of other programs: "image" writes to the image, and
+// "domain-…" changes the domain.
 func (g *stagedGrowth) Connect(ctx context.Context) error {
 	d := g.stage.domain
 	for what, act := range map[string]func() error{
@@ -514,7 +515,7 @@ func (g *stagedGrowth) Connect(ctx context.Context) error {
 
 func (g *stagedGrowth) Disconnect() error { return nil }
 
-// stagedImage also has the files that a growth deletes and syncs itself.
+// stagedImage also implements the files that a growth deletes and syncs itself.
 type stagedImage struct {
 	*applytest.Image
 	files block.Overlay
@@ -563,7 +564,8 @@ func (s *stagedSession) ReadAgain(context.Context, *plan.Layout, []string) (*pla
 	return s.layout.Clone(), nil
 }
 
-// stagedGuest is a guest whose domain libvirt has as well: the growth asks for its state.
+// stagedGuest is a guest with a domain in libvirt, because the growth reads the domain's
+// state.
 type stagedGuest struct {
 	*applytest.Guest
 	stage *stage
@@ -598,8 +600,8 @@ func (g *stagedGuest) Pivot(ctx context.Context, target string) error {
 	return g.Guest.Pivot(ctx, target)
 }
 
-// trialOnTestDriver does what libvirt's test driver cannot: put a disk on an overlay, and
-// commit that while the guest runs.
+// trialOnTestDriver implements what libvirt's test driver lacks: it puts a disk on an
+// overlay, and commits the overlay while the guest runs.
 type trialOnTestDriver struct {
 	*domain.Domain
 	stage *stage
@@ -641,7 +643,7 @@ func (d *trialOnTestDriver) replace(ctx context.Context, from, to string) error 
 	return d.Define(ctx, domain.DefinitionXML(strings.ReplaceAll(string(x), "'"+from+"'", "'"+to+"'")))
 }
 
-// testDomain returns a domain in libvirt's test driver, in a host of its own.
+// testDomain returns a domain in a libvirt test driver of its own.
 func testDomain(t *testing.T, g *plan.Guest) *domain.Domain {
 	t.Helper()
 	var disks strings.Builder

@@ -26,7 +26,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// wholeSize is the size of the images that QEMU's tools really grow here.
+// wholeSize is the size of the images that these tests grow with QEMU's tools.
 const wholeSize = 4 * size.MiB
 
 // realImage is an image on this host, edited in an appliance in memory.
@@ -52,8 +52,7 @@ func (r *realImage) start(context.Context) (editSession, error) {
 	return &realSession{realImage: r}, nil
 }
 
-// realSession is a session that reads and edits the layout in memory, and writes into the
-// overlay.
+// realSession reads and edits the layout in memory, and writes into the overlay.
 type realSession struct {
 	stagedSession
 	*realImage
@@ -91,7 +90,7 @@ func (e *realEditor) write(ctx context.Context) error {
 	return err
 }
 
-// isEdited reports whether the image has what was written into the overlay.
+// isEdited reports whether the image has the bytes that were written into the overlay.
 func (r *realImage) isEdited(t *testing.T) bool {
 	t.Helper()
 	data, err := os.ReadFile(r.disk.Path)
@@ -118,7 +117,7 @@ func reasonOf(err error) plan.Reason {
 	return ""
 }
 
-// TestGrow: a whole growth of an image, whose only fake is the appliance.
+// TestGrow runs a whole growth of an image. Only the appliance is a fake.
 func TestGrow(t *testing.T) {
 	t.Parallel()
 	r := newRealImage(t)
@@ -135,7 +134,7 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// TestGrowNothing: a plan without steps ends the job, and leaves nothing.
+// TestGrowNothing checks that a plan without steps ends the job and leaves no files.
 func TestGrowNothing(t *testing.T) {
 	t.Parallel()
 	r := newRealImage(t)
@@ -150,7 +149,8 @@ func TestGrowNothing(t *testing.T) {
 	}
 }
 
-// TestRehearse: a rehearsal tells how long each step took, and changes nothing.
+// TestRehearse checks that a rehearsal reports the duration of each step, and changes
+// nothing.
 func TestRehearse(t *testing.T) {
 	t.Parallel()
 	r := newRealImage(t)
@@ -176,7 +176,7 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
-// smallClusters gives the disk a qcow2 image that its clusters limit to 128 GiB.
+// smallClusters gives the disk a qcow2 image whose cluster size limits it to 128 GiB.
 func smallClusters(t *testing.T) func(*disk.Disk, *Options) {
 	return func(d *disk.Disk, _ *Options) {
 		path := filepath.Join(t.TempDir(), "a.qcow2")
@@ -191,7 +191,7 @@ func smallClusters(t *testing.T) func(*disk.Disk, *Options) {
 	}
 }
 
-// TestRefusedGrowths: what is refused before an appliance is started.
+// TestRefusedGrowths checks what is refused before an appliance is started.
 func TestRefusedGrowths(t *testing.T) {
 	t.Parallel()
 	grow := func(ctx context.Context, d *disk.Disk, r plan.Request, o Options) error {
@@ -237,8 +237,8 @@ func TestRefusedGrowths(t *testing.T) {
 	}
 }
 
-// define starts a libvirt test driver with domains of these names and disks, in which the
-// first one has this run state (0 is running) and more in its XML.
+// define starts a libvirt test driver with domains of these names and disks. The first
+// domain has this run state (0 is running) and more in its XML.
 func define(t *testing.T, state int, more string, disks ...string) *domain.Domain {
 	t.Helper()
 	var node strings.Builder
@@ -271,7 +271,7 @@ func diskXML(target, path, format, more string) string {
 
 const off = 5 // VIR_DOMAIN_SHUTOFF
 
-// TestOpenDomain: how a domain's disk is treated, and what is refused.
+// TestOpenDomain checks how a domain's disk is treated, and what is refused.
 func TestOpenDomain(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -335,8 +335,8 @@ func TestOpenDomain(t *testing.T) {
 	}
 }
 
-// TestOtherDisks: the other disks of a trial are locked as well, and their overlays get
-// the size of their images.
+// TestOtherDisks checks that the other disks of a trial are locked as well, and that
+// their overlays have the size of their images.
 func TestOtherDisks(t *testing.T) {
 	r := newRealImage(t)
 	other := filepath.Join(t.TempDir(), "b.qcow2")
@@ -378,7 +378,7 @@ func TestOtherDisks(t *testing.T) {
 	}
 }
 
-// offVM is a guest that is off, whose disk vda is this file.
+// offVM is a guest that is off, and whose disk vda has this source.
 type offVM struct {
 	trialDomain
 	source string
@@ -390,8 +390,8 @@ func (v offVM) Read(context.Context) (domain.Definition, error) {
 	return domain.Definition{Disks: []domain.Disk{{Target: "vda", Source: v.source}}}, nil
 }
 
-// TestPivotOff: the overlay of a guest that was shut down in its trial is committed
-// offline; once, even after a crash.
+// TestPivotOff checks that the overlay of a guest that was shut down in its trial is
+// committed offline, and not a second time after a crash.
 func TestPivotOff(t *testing.T) {
 	r := newRealImage(t)
 	hold(t, treatments("trial"), func(g *growth) {
@@ -405,7 +405,7 @@ func TestPivotOff(t *testing.T) {
 		if _, err := block.Run(t.Context(), "qemu-io", "-f", "qcow2", "-c", "write -P 0x68 1M 64k", files.Path); err != nil {
 			t.Fatal(err)
 		}
-		// libvirt has taken the disk back to its image: there is nothing left to commit.
+		// libvirt's definition names the image again, so nothing is left to commit.
 		if err := (&hostGuest{g, offVM{source: r.disk.Path}}).Pivot(t.Context(), "vda"); err != nil || r.isEdited(t) {
 			t.Errorf("%v, edited %t", err, r.isEdited(t))
 		}
@@ -415,7 +415,7 @@ func TestPivotOff(t *testing.T) {
 	})
 }
 
-// socketVM places sockets, or cannot.
+// socketVM creates sockets for snapshots, or fails to.
 type socketVM struct {
 	liveDomain
 	dir string
@@ -428,7 +428,7 @@ func (v socketVM) PlaceSocket(name string) (string, error) {
 	return filepath.Join(v.dir, name), nil
 }
 
-// TestPlaceSnapshot: where QEMU may write the files of a snapshot.
+// TestPlaceSnapshot checks in which directory QEMU may create the files of a snapshot.
 func TestPlaceSnapshot(t *testing.T) {
 	for name, c := range map[string]struct{ socket, overlay, wantSocket, wantScratch string }{
 		"beside the image":   {"/run/vm", "/images/a.qcow2", "/run/vm/virt-grow-JOB.sock", "/images/a.qcow2.scratch"},
@@ -456,7 +456,8 @@ func TestPlaceSnapshot(t *testing.T) {
 	}
 }
 
-// TestRehearsalFailed: the image is unchanged whatever happens, and what was left is told.
+// TestRehearsalFailed checks that the image is never changed, and that files that are
+// left are reported.
 func TestRehearsalFailed(t *testing.T) {
 	why, undo := errors.New("why"), errors.New("undo")
 	for name, c := range map[string]struct {
@@ -480,7 +481,8 @@ func TestRehearsalFailed(t *testing.T) {
 	}
 }
 
-// TestDescribeDamaged: what a person can do by hand names the job's files.
+// TestDescribeDamaged checks that the instructions for a manual repair name the job's
+// files.
 func TestDescribeDamaged(t *testing.T) {
 	text := DescribeDamaged("JOB", &plan.Plan{Target: plan.Target{Path: "/images/a.raw", Format: "raw", More: []plan.DiskTarget{{Disk: "vdb", Path: "/images/b.qcow2", Format: "qcow2"}}}})
 	for _, want := range []string{"/images/a.raw.virt-grow-JOB.undo.qcow2", "/images/a.raw.virt-grow-JOB.qcow2", "rebase -u -b /images/a.raw -F raw",
@@ -491,7 +493,7 @@ func TestDescribeDamaged(t *testing.T) {
 	}
 }
 
-// TestWindowLimit: a rollback begins so early that it ends in the window.
+// TestWindowLimit checks that a rollback begins early enough to end within the window.
 func TestWindowLimit(t *testing.T) {
 	now := time.Date(2026, 5, 4, 3, 50, 0, 0, time.UTC)
 	p := &plan.Plan{Target: plan.Target{Guest: &plan.Guest{Name: "dev7", Running: true}}, Steps: []plan.Step{{Kind: plan.StepShutdown, Seconds: 60}, {Kind: plan.StepStart, Seconds: 60}}}

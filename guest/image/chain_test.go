@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// fakeImages are what an Inspector answers, by the file's name.
+// fakeImages are the results of an Inspector, by the name of the file.
 type fakeImages map[string]block.Info
 
 func (f fakeImages) inspect(_ context.Context, path, format string, _ block.Access) (block.Info, error) {
@@ -47,10 +47,10 @@ func TestReadChain(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		images fakeImages
-		gone   string // a file that is not there
+		gone   string // a file that does not exist
 		depth  int
 		reason plan.Reason
-		fails  bool // with an error that is not a refusal
+		fails  bool // an error that is not a refusal
 	}{
 		{name: "alone", images: fakeImages{"top0": {}}, depth: 1},
 		{name: "three", images: fakeImages{"top0": on("mid", "qcow2"), "mid": on("base", "raw"), "base": {}}, depth: 3},

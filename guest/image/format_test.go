@@ -35,8 +35,8 @@ func TestIsISO(t *testing.T) {
 	}
 }
 
-// TestSetFormat: the given format or the name decides, and content that contradicts
-// it is refused.
+// TestSetFormat checks that the given format or the name decides, and that contradicting
+// content is refused.
 func TestSetFormat(t *testing.T) {
 	for name, c := range map[string]struct {
 		file, content, given string

@@ -48,13 +48,13 @@ func reasonOf(err error) plan.Reason {
 	return ""
 }
 
-// TestCheck: what a change of the size would fail on or damage is refused, and only
-// then.
+// TestCheck checks that exactly those changes of the size are refused that would fail or
+// cause damage.
 func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		info         block.Info
 		size         size.Bytes
-		reason, kept plan.Reason // kept is the reason if the size stays
+		reason, kept plan.Reason // kept is the reason if the size is not changed
 		notes        int
 	}{
 		"sound":                   {info: block.Info{Version: 3}, size: size.GiB},
@@ -76,7 +76,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// fakeQEMU answers which bitmaps are inconsistent.
+// fakeQEMU names the inconsistent bitmaps.
 type fakeQEMU []string
 
 func (f fakeQEMU) InconsistentBitmaps(context.Context, string) ([]string, error) { return f, nil }

@@ -32,8 +32,8 @@ func TestCheckNewPath(t *testing.T) {
 	}
 }
 
-// TestPublish: the file gets its path only when it is whole and f is saved, never
-// over another file, and an interrupted move is recognised.
+// TestPublish checks that a file gets its path only when it is complete and synced, that
+// no other file is replaced, and that an interrupted move is recognised.
 func TestPublish(t *testing.T) {
 	dir := t.TempDir()
 	temp := filepath.Join(dir, "job.new")
@@ -75,7 +75,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// TestUnpublish: only the job's own file is deleted, and only as it was created.
+// TestUnpublish checks that only the job's own, unchanged file is deleted.
 func TestUnpublish(t *testing.T) {
 	dir := t.TempDir()
 	path := write(t, filepath.Join(dir, "a.raw"), "image")

@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// fakeHost has the free space of file systems, and the directories on them.
+// fakeHost has file systems with free space, and directories on them.
 type fakeHost struct {
 	free map[uint64]size.Bytes
 	on   map[string]uint64
@@ -78,7 +78,7 @@ func TestWatchSpace(t *testing.T) {
 	if err := context.Cause(ctx); err == nil || !strings.Contains(err.Error(), "/dir is almost full") || len(left) != 0 {
 		t.Errorf("%v, %d readings left", err, len(left))
 	}
-	// A watch that is ended cancels nothing else.
+	// Ending a watch does not cancel other contexts.
 	watched, stop := WatchSpace(context.Background(), t.TempDir())
 	stop()
 	if err := context.Cause(watched); !errors.Is(err, context.Canceled) {

@@ -48,8 +48,8 @@ func TestDisks(t *testing.T) {
 	}
 }
 
-// TestNewDisk: of several new disks it is the one at the right address; without one, the
-// only new one.
+// TestNewDisk checks that of several new disks the one at the right address is found;
+// without an address, the only new one.
 func TestNewDisk(t *testing.T) {
 	plugged := domain.Device{Disk: domain.Disk{Place: live.PCIAddress(0, 0, 8, 0)}}
 	a, b, c := domain.GuestDisk{Name: "/dev/vda"}, domain.GuestDisk{Name: "/dev/vdb"}, diskAt("/dev/vdc", 8)
@@ -131,8 +131,8 @@ func TestUseOf(t *testing.T) {
 	}
 }
 
-// TestBlocks: a device on two others is listed once, and blkid is asked only where lsblk
-// tells nothing and nothing lies on the device.
+// TestBlocks checks that a device on two others is listed once, and that blkid is only
+// run where lsblk reports no content and no other device is on top.
 func TestBlocks(t *testing.T) {
 	m := linux()
 	m.devices = []live.Device{
@@ -159,7 +159,7 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// answers is an agent whose programs all end so.
+// answers is an agent for which every program ends with this result.
 type answers struct {
 	machine
 	ran domain.ExecResult

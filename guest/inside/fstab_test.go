@@ -17,7 +17,7 @@ import (
 var (
 	errSilent = errors.New("the agent does not answer")
 	errKilled = errors.New("killed")
-	// errMayNotExec is the answer of an agent whose distribution forbids guest-exec.
+	// errMayNotExec is the error of an agent whose distribution disables guest-exec.
 	errMayNotExec = fmt.Errorf("%w: guest-exec has been disabled", domain.ErrMayNotExec)
 )
 
@@ -25,7 +25,7 @@ var dataLine = fstab.For("bbbb-1", "xfs", "/mnt/data", "")
 
 const newFstab = oldFstab + "UUID=bbbb-1 /mnt/data xfs defaults,nofail 0 0\n"
 
-// edit is one edit of a machine's fstab, with what would be in the journal.
+// edit is one edit of a machine's fstab, with the data that the journal would have.
 type edit struct {
 	FstabEditor
 	change FstabChange
@@ -50,7 +50,7 @@ func (e *edit) restore(t *testing.T) error {
 	return e.Restore(t.Context(), e.change, func(text []byte) ([]byte, error) { return fstab.Remove(text, dataLine) })
 }
 
-// checkFiles fails unless the machine has that fstab and those files beside it.
+// checkFiles fails unless the machine has that fstab and only those files beside it.
 func checkFiles(t *testing.T, m *machine, text string, beside ...string) {
 	t.Helper()
 	if got := m.files[fstab.Path]; got != text {
@@ -66,7 +66,7 @@ func checkFiles(t *testing.T, m *machine, text string, beside ...string) {
 func TestEdit(t *testing.T) {
 	m := linux()
 	e := newEdit(m)
-	for range 2 { // it can be repeated
+	for range 2 { // the edit can be repeated
 		if err := e.add(t); err != nil {
 			t.Fatal(err)
 		}
@@ -87,8 +87,9 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// TestEditCutOff: wherever an edit is cut off, the fstab is the old one or the new one.
-// Repeated it ends with the new one, undone with the old one, and nothing is left beside.
+// TestEditCutOff checks that the fstab is the old one or the new one wherever an edit is
+// interrupted. Repeating it ends with the new one, undoing it with the old one, and no
+// other file is left.
 func TestEditCutOff(t *testing.T) {
 	for name, end := range map[string]struct {
 		how  func(*edit, *testing.T) error
@@ -126,7 +127,7 @@ func TestEditCutOff(t *testing.T) {
 	}
 }
 
-// TestEditReached: an edit can be ended at its two points.
+// TestEditReached checks that an edit can be interrupted at its two points.
 func TestEditReached(t *testing.T) {
 	for point, want := range map[string]string{"fstab/written": oldFstab, "fstab/moved": newFstab} {
 		m := linux()
@@ -177,7 +178,7 @@ func TestEditFails(t *testing.T) {
 	}
 }
 
-// TestRestoreAfterOthers: what others have written since stays.
+// TestRestoreAfterOthers checks that later changes by other programs are kept.
 func TestRestoreAfterOthers(t *testing.T) {
 	m := linux()
 	e := newEdit(m)
@@ -194,7 +195,8 @@ func TestRestoreAfterOthers(t *testing.T) {
 	}
 }
 
-// TestRestoreWithoutBackup: the old text is written where the kept file is not what it was.
+// TestRestoreWithoutBackup checks that the old text is written if the backup file was
+// changed.
 func TestRestoreWithoutBackup(t *testing.T) {
 	m := linux()
 	e := newEdit(m)
@@ -227,7 +229,8 @@ func TestEntryForContent(t *testing.T) {
 	}
 }
 
-// TestEntryFor: the guest may have to find the file system first.
+// TestEntryFor checks the entry for a file system that the guest may find only after
+// some time.
 func TestEntryFor(t *testing.T) {
 	volume := live.Device{Path: "/dev/mapper/vg-data", Parent: "/dev/vdc", Kind: "lvm", FS: "ext4", UUID: "eeee-1"}
 	for name, c := range map[string]struct {
@@ -268,7 +271,7 @@ func TestEntryFor(t *testing.T) {
 	}
 }
 
-// appearsAfter has the disk's XFS appear at a number of calls of lsblk.
+// appearsAfter makes the disk's XFS appear in the nth call of lsblk.
 func appearsAfter(m *machine, n int) func(string) {
 	return func(line string) {
 		if strings.HasPrefix(line, "lsblk") {

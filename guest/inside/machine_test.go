@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/live"
 )
 
-// machine is a running Linux guest in memory, and its agent. It knows the programs that
-// this package runs, and of each what the package needs.
+// machine is a running Linux guest in memory, with its agent. It implements the programs
+// that this package runs, as far as needed.
 type machine struct {
 	files   map[string]string
 	dirs    []string
@@ -24,24 +24,24 @@ type machine struct {
 	blkid   map[string]string
 	// groups are the devices that appear when a volume group is activated.
 	groups map[string][]live.Device
-	// disks is what the agent answers to guest-get-disks; nil for an older agent.
+	// disks is the reply to guest-get-disks; nil for an older agent.
 	disks []domain.GuestDisk
 	// unseen are mount points that the agent does not list.
 	unseen []string
 	os     string
-	silent int // how many pings are not answered
+	silent int // number of pings that get no reply
 
-	// failing are programs that end with an error: the beginning of their command
-	// line, and what Run returns or else the exit status. before is called before each.
+	// failing are programs that fail: the beginning of their command line, and the error
+	// of Run or else the exit status. before is called before each program.
 	failing map[string]any
 	before  func(line string)
 	ran     []string
 }
 
-// mounted is a device at a place; at live.Swap it is swap in use.
+// mounted is a device at a mount point; live.Swap stands for swap in use.
 type mounted struct{ device, at string }
 
-// linux returns a machine with a root disk and an fstab, and an XFS on an unmounted vdb.
+// linux returns a machine with a root disk, an fstab, and an unmounted XFS on vdb.
 func linux() *machine {
 	return &machine{
 		files: map[string]string{fstab.Path: oldFstab},
@@ -58,21 +58,21 @@ func linux() *machine {
 
 const oldFstab = "# static\nUUID=aaaa-1  /  ext4\tdefaults 0 1\n"
 
-// guest returns the machine as the package uses it, without waiting.
+// guest returns the machine as a Guest that does not wait.
 func (m *machine) guest() *Guest {
 	g := New("vm", m)
 	g.waits = waits{every: time.Nanosecond, disk: time.Minute, content: time.Minute, mount: time.Minute}
 	return g
 }
 
-// impatient returns a guest for which each limit is over at once.
+// impatient returns a guest whose time limits are over at once.
 func (m *machine) impatient() *Guest {
 	g := New("vm", m)
 	g.waits = waits{every: time.Nanosecond, disk: 1, content: 1, mount: 1}
 	return g
 }
 
-// ranOf returns the command lines that begin so.
+// ranOf returns the command lines with that prefix.
 func (m *machine) ranOf(prefix string) []string {
 	return slices.DeleteFunc(slices.Clone(m.ran), func(line string) bool { return !strings.HasPrefix(line, prefix) })
 }
@@ -123,7 +123,7 @@ func (m *machine) MountsOn(_ context.Context, d domain.GuestDisk) ([]string, err
 
 func (m *machine) OS(context.Context) string { return m.os }
 
-// failure is the error with which something fails.
+// failure returns the error of a failing program.
 func (m *machine) failure(line string) error {
 	for prefix, how := range m.failing {
 		if err, ok := how.(error); ok && strings.HasPrefix(line, prefix) {

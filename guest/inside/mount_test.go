@@ -43,7 +43,7 @@ func TestMount(t *testing.T) {
 		change func(*machine)
 		at     string
 		made   string
-		want   string // the error; "" for none
+		want   string // "" for no error
 	}{
 		"new directories":  {at: "/mnt/new/data", made: "[/mnt/new /mnt/new/data]"},
 		"an old directory": {at: "/mnt", made: "[]"},
@@ -79,7 +79,8 @@ func TestMount(t *testing.T) {
 	}
 }
 
-// TestMountNotSaved: no directory is made that is not saved first.
+// TestMountNotSaved checks that no directory is created before it is saved in the
+// journal.
 func TestMountNotSaved(t *testing.T) {
 	m := linux()
 	err := m.guest().Mount(t.Context(), "/dev/vdb", "/mnt/data", func([]string) error { return errKilled })
@@ -88,7 +89,8 @@ func TestMountNotSaved(t *testing.T) {
 	}
 }
 
-// TestMountFails: when the mount fails, the line and the directories go again.
+// TestMountFails checks that the line and the directories are removed if the mount
+// fails.
 func TestMountFails(t *testing.T) {
 	m := linux()
 	e := newEdit(m)
@@ -146,8 +148,8 @@ func TestUnmount(t *testing.T) {
 	}
 }
 
-// used returns a machine whose vdb has a group with swap, a volume, and one mounted within it
-// and at a second place; vda has swap of its own.
+// used returns a machine whose vdb has a volume group with swap, a volume, and a volume
+// that is mounted below the first and at a second place. vda has another swap.
 func used() *machine {
 	m := linux()
 	m.devices = append(m.devices[:2], []live.Device{
@@ -165,8 +167,8 @@ func used() *machine {
 	return m
 }
 
-// TestRelease: all that a disk is used for ends, and comes back on a disk with another
-// name. The mount of which the fstab knows nothing is reported.
+// TestRelease checks that every use of a disk is ended, and restored on a disk with
+// another name. A mount that fstab does not contain is reported.
 func TestRelease(t *testing.T) {
 	m := used()
 	g := m.guest()
@@ -177,7 +179,7 @@ func TestRelease(t *testing.T) {
 	if got := fmt.Sprint(MountPoints(before)); got != "[/mnt/data/inner /mnt/data /bound [SWAP]]" {
 		t.Errorf("mount points are %s", got)
 	}
-	for range 2 { // it can be repeated
+	for range 2 { // releasing can be repeated
 		if err := g.Release(t.Context(), "/dev/vdb"); err != nil {
 			t.Fatal(err)
 		}

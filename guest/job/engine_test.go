@@ -32,7 +32,7 @@ func reason(err error) plan.Reason {
 	return ""
 }
 
-// cut runs a job that is killed at a point, and gives its name.
+// cut runs a job that is killed at a point, and returns its name.
 func cut(t *testing.T, w *world, kind, point string) string {
 	t.Helper()
 	if played := w.of(kind).Command("run " + point + "=kill"); !strings.Contains(played, "killed") {
@@ -41,7 +41,7 @@ func cut(t *testing.T, w *world, kind, point string) string {
 	return w.ID
 }
 
-// verbs are everything that can be asked for about a job.
+// verbs are all calls of the engine about one job.
 func verbs(e *job.Engine) map[string]func(id string) error {
 	return map[string]func(string) error{
 		"resume":   func(id string) error { _, err := e.Resume(ctx, id); return err },
@@ -51,7 +51,8 @@ func verbs(e *job.Engine) map[string]func(id string) error {
 	}
 }
 
-// TestActive: while a process works on a job, nobody else does, and the status says so.
+// TestActive checks that only one process can work on a job, and that the status says
+// so.
 func TestActive(t *testing.T) {
 	for kind, text := range map[string]string{"files": "The job is running (step name).", "overlay": "It is being edited."} {
 		t.Run(kind, func(t *testing.T) {
@@ -80,7 +81,7 @@ func TestActive(t *testing.T) {
 	}
 }
 
-// TestLocks: one process and one unfinished job a disk.
+// TestLocks checks that a disk has only one process and one unfinished job.
 func TestLocks(t *testing.T) {
 	e, w := newWorld(t)
 	release, err := e.Store.LockDisk("disk-1")
@@ -121,7 +122,7 @@ func TestLocks(t *testing.T) {
 	}
 }
 
-// foreign gives a job's journal the schema of another version.
+// foreign sets the schema of a job's journal to another version.
 func foreign(t *testing.T, e *job.Engine, id string) {
 	t.Helper()
 	path := filepath.Join(e.Store.DirOf(id), "journal")
@@ -151,13 +152,13 @@ func damage(t *testing.T, e *job.Engine, id string) {
 	}
 }
 
-// TestRefused: what this version cannot read, it does not touch.
+// TestRefused checks that journals that this version cannot read are not changed.
 func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind   string
 		spoil  func(*testing.T, *job.Engine, string)
-		says   string // by resume, accept and rollback
-		text   string // of the status
+		says   string // the error of resume, accept and rollback
+		text   string // the text of the status
 		closes bool
 	}{
 		"newer schema": {kind: "files", spoil: foreign, says: "virt-grow/job/v2"},
@@ -207,7 +208,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// newJob writes a job with nothing but a header, and a few states.
+// newJob writes a job with only a header, and several states.
 func newJob(t *testing.T, e *job.Engine, h job.Header) string {
 	t.Helper()
 	held, err := e.Store.Create(time.Now())
@@ -231,7 +232,8 @@ func newJob(t *testing.T, e *job.Engine, h job.Header) string {
 	return held.ID
 }
 
-// TestLeftovers: what a dead process of the job left running ends before the first step.
+// TestLeftovers checks that processes left by a killed job are ended before the first
+// step.
 func TestLeftovers(t *testing.T) {
 	for _, verb := range []string{"resume", "rollback", "close"} {
 		t.Run(verb, func(t *testing.T) {
@@ -282,8 +284,8 @@ func (c *connected) Connect(context.Context) error {
 }
 func (c *connected) Disconnect() error { c.Did("disconnect"); return nil }
 
-// TestConnected: a job that is taken up again is connected before anything is done, and
-// every run disconnects.
+// TestConnected checks that a job that is continued is connected first, and that every
+// run disconnects.
 func TestConnected(t *testing.T) {
 	e, w := newWorld(t)
 	broken := errors.New("no libvirt")
@@ -305,7 +307,7 @@ func TestConnected(t *testing.T) {
 	}
 }
 
-// TestTold: what people are told of a run, and of a job that was closed.
+// TestTold checks the messages about a run, and about a closed job.
 func TestTold(t *testing.T) {
 	e, w := newWorld(t)
 	var events, notes []string
@@ -337,7 +339,7 @@ func TestTold(t *testing.T) {
 	}
 }
 
-// TestDescribe: the status says in plain words what a job is at.
+// TestDescribe checks that the status describes the state of a job.
 func TestDescribe(t *testing.T) {
 	for _, c := range []struct{ kind, run, then, text string }{
 		{"files", "run", "", "The job is done."},
@@ -361,7 +363,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// TestData: what a kind keeps is there after a crash, and so is the plan.
+// TestData checks that the kind's data and the plan survive a crash.
 func TestData(t *testing.T) {
 	e, w := newWorld(t)
 	agreed := &plan.Plan{Schema: plan.Schema, Target: plan.Target{Path: "/a"}, OldSize: size.MiB, NewSize: size.GiB,
@@ -397,7 +399,7 @@ func TestData(t *testing.T) {
 	}
 }
 
-// TestHook: a person's own command knows what it is run for.
+// TestHook checks that a user's hook gets the job's data in its environment.
 func TestHook(t *testing.T) {
 	e, w := newWorld(t)
 	s := w.spec("files")
@@ -425,8 +427,8 @@ func TestHook(t *testing.T) {
 	}
 }
 
-// learnsPerFile: a step that reads the inodes of many files teaches how long a file takes, and one of
-// few files how long it takes without.
+// learnsPerFile checks that the time for one file is learned from a step that reads the
+// inodes of many files, and the base time from one with few files.
 func learnsPerFile(t *testing.T, known *job.Timings, g *plan.Guest) {
 	t.Helper()
 	check := plan.Step{Kind: plan.StepCheck, Content: "xfs", Full: true, Files: 100}
@@ -440,7 +442,7 @@ func learnsPerFile(t *testing.T, known *job.Timings, g *plan.Guest) {
 	}
 }
 
-// TestTimings: what steps took is remembered, and goes into the next plan.
+// TestTimings checks that the durations of steps are saved, and used in the next plan.
 func TestTimings(t *testing.T) {
 	dir := t.TempDir()
 	e, w := newWorld(t)

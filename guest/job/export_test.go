@@ -1,4 +1,4 @@
 package job
 
-// BreakJournal has every write to the job's journal fail.
+// BreakJournal makes every later write to the job's journal fail.
 func (j *Job) BreakJournal() error { return j.held.Log.Close() }

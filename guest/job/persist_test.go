@@ -7,7 +7,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal/journaltest"
 )
 
-// TestPersistedFieldsAreTagged covers the header, and what is kept in the state directory.
+// TestPersistedFieldsAreTagged covers the header and the files in the state directory.
 func TestPersistedFieldsAreTagged(t *testing.T) {
 	journaltest.CheckTags(t, job.Header{}, job.Timings{})
 }

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// sequences are runs of the engine, one a line: a kind, and a script as in jobtest.Player.
-// The trace has the steps that were done, and those undone with a "-". The points of
-// undo are "-STEP", and "open" is before the job's first entry.
+// sequences are runs of the engine, one in each line: a kind, and a script as in
+// jobtest.Player. The trace has the steps that were done, and with a "-" those that were
+// undone. The points of an undo are "-STEP", and "open" is before the job's first entry.
 var sequences = `
 files: run > create name > done
 files: run create/before=error > -create > error, forgotten

@@ -13,7 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// Three kinds of job that do nothing but leave traces: registering them is all it takes.
+// toys are kinds of job that only record their steps. Registering a kind needs no other
+// change.
 var toys = map[string]func(*world) job.Kind{
 	"files": func(w *world) job.Kind {
 		return func(j *job.Job) (job.Work, error) { return &files{toy: w.toy(j)}, nil }
@@ -41,11 +42,11 @@ func stepsOf(names string) []plan.Step {
 	return steps
 }
 
-// world is what toys act on.
+// world is the state that the toys change.
 type world struct {
 	*jobtest.Player
-	there []string // what is there now
-	// keep and nothing are what a run of the overlay is asked for.
+	there []string // what exists now
+	// keep and nothing are options of a run of the overlay.
 	keep, nothing bool
 	job           *job.Job
 }
@@ -55,7 +56,7 @@ func (w *world) toy(j *job.Job) toy {
 	return toy{world: w, Job: j}
 }
 
-// toy is what the toys have in common: every step leaves a trace, and its undo another.
+// toy is the common part of the toys: every step and every undo is recorded.
 type toy struct {
 	job.Stepwise
 	*world
@@ -91,7 +92,7 @@ func (t toy) undo(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// files only makes files: what was there before is never touched.
+// files only creates files, and changes no existing ones.
 type files struct{ toy }
 
 func (f *files) Handlers() map[plan.StepKind]apply.Handler     { return f.handlers() }
@@ -100,7 +101,7 @@ func (f *files) Details() job.Details {
 	return job.Details{Files: []string{f.Dir() + "/lock", "/nowhere"}}
 }
 
-// forward cannot be undone once it has sent something.
+// forward cannot be undone after its "send" step.
 type forward struct{ toy }
 
 func (f *forward) Handlers() map[plan.StepKind]apply.Handler { return f.handlers("send", "inside") }
@@ -194,7 +195,7 @@ func (o *overlay) conclude(ctx context.Context) error {
 	return o.Enter(journal.Finished)
 }
 
-// newWorld returns an engine that knows the toys, and what they act on.
+// newWorld returns an engine with the toys, and the world that they change.
 func newWorld(t *testing.T) (*job.Engine, *world) {
 	t.Helper()
 	w := &world{Player: jobtest.New(t, job.Kinds{})}
@@ -205,7 +206,7 @@ func newWorld(t *testing.T) (*job.Engine, *world) {
 	return w.Engine, w
 }
 
-// of has the player begin jobs of a kind.
+// of makes the player begin jobs of a kind.
 func (w *world) of(kind string) *world {
 	w.Start = func(ctx context.Context, command string) (*job.Outcome, error) {
 		w.keep, w.nothing = command == "keep", command == "nothing"

@@ -15,7 +15,7 @@ import (
 )
 
 // growths are planned online growths: what is special about the guest, a script as in
-// jobtest.Player, and what the whole script had the domain do.
+// jobtest.Player, and the domain's calls during the whole script.
 var growths = []struct {
 	name   string
 	change func(*machine, *Options)
@@ -85,7 +85,7 @@ func TestGrowths(t *testing.T) {
 	}
 }
 
-// meanwhile has something happen to the guest before a job is taken up again.
+// meanwhile changes the guest before a job is continued.
 type meanwhile struct {
 	onGuest
 	machine *machine
@@ -108,7 +108,7 @@ func (w *meanwhile) Connect(ctx context.Context) error {
 	return w.onGuest.Connect(ctx)
 }
 
-// TestOutcome: what is told of a growth.
+// TestOutcome checks the messages about a growth.
 func TestOutcome(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*machine, *Options)
@@ -133,7 +133,8 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
-// TestGrewElsewhere: what the agent says is believed only as far as it can be true.
+// TestGrewElsewhere checks when the sizes that the agent reports contradict a growth that
+// a program in the guest has reported.
 func TestGrewElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		windows       bool
@@ -166,7 +167,7 @@ func drives(sizes ...int) []domain.FS {
 	return all
 }
 
-// TestWhyNot: a disk that has grown is the reason for no way back, and for nothing else.
+// TestWhyNot checks that only a grown disk is the reason why a rollback is impossible.
 func TestWhyNot(t *testing.T) {
 	m := newMachine(t)
 	p, err := makePlan(t.Context(), m.vm(), options())

@@ -24,24 +24,24 @@ const (
 	newSize = 5 * size.GiB
 )
 
-// machine is a running domain in memory, with a Linux or a Windows in it, as libvirt,
-// QEMU and the agent describe it. The image of its disk vda is a sparse file.
+// machine is a running domain in memory, with Linux or Windows, as libvirt, QEMU and the
+// agent describe it. The image of its disk vda is a sparse file.
 type machine struct {
 	status        domain.Status
 	live, defined domain.Definition
 	drives, hmp   []domain.Drive
 	others        []domain.User
-	bitmaps       []string // that are inconsistent
+	bitmaps       []string // inconsistent ones
 	files         []domain.FS
-	size          size.Bytes // that QEMU has
-	inside        size.Bytes // that the guest sees; 0 if that is the same
+	size          size.Bytes // the size in QEMU
+	inside        size.Bytes // the size that the guest sees, if not 0 and different
 	late          int        // how many times the guest still sees the old size
-	disks         []string   // of the guest; they get QEMU's size
+	disks         []string   // the guest's disks, which get QEMU's size
 	root          string     // the content of the first disk's partition
 	tools         string
 	os            string
 	failing       map[string]error  // by the name of a call or the first word of a command
-	says          map[string]string // what a program prints, by its first word
+	says          map[string]string // output of programs, by their first word
 	ran           []string
 }
 
@@ -71,7 +71,7 @@ func newMachine(t *testing.T) *machine {
 
 func (m *machine) vm() vm { return vm{libvirtDomain: m, Name: "dev7", UUID: "6695eb01"} }
 
-// path is the image's.
+// path is the path of the image.
 func (m *machine) path() string { return m.live.Disks[0].Source }
 
 // disk changes the disk in both definitions.
@@ -127,14 +127,14 @@ func (m *machine) Resize(_ context.Context, r domain.Resize) error {
 	return os.Truncate(m.path(), int64(r.To))
 }
 
-// Run runs a program. The one that grows a file system grows the first one in files.
+// Run runs a program. A program that grows a file system grows the first one in files.
 func (m *machine) Run(_ context.Context, command []string, _ string) (domain.ExecResult, error) {
 	switch {
 	case slices.Equal(command, live.Probe()):
 		return domain.ExecResult{Out: []byte(m.probe())}, m.failing["probe"]
 	case slices.Equal(command, plan.PowerShell(live.WindowsProbe())):
 		return domain.ExecResult{Out: []byte(m.windowsProbe())}, m.failing["probe"]
-	case command[0] == "cat": // the disk's size
+	case command[0] == "cat": // reads the disk's size
 		return domain.ExecResult{Out: fmt.Append(nil, int64(m.seen()/512))}, m.failing["cat"]
 	}
 	m.ran = append(m.ran, command[0])
@@ -156,7 +156,7 @@ func (m *machine) seen() size.Bytes {
 	return cmp.Or(m.inside, m.size)
 }
 
-// probe is what live.Probe prints: each disk has one partition, and the first one is
+// probe is the output of live.Probe: each disk has one partition, and the first one is
 // mounted at /.
 func (m *machine) probe() string {
 	var b strings.Builder
@@ -183,7 +183,7 @@ func (m *machine) probe() string {
 	return b.String()
 }
 
-// windowsProbe is what live.WindowsProbe prints: each disk has a C: with NTFS.
+// windowsProbe is the output of live.WindowsProbe: each disk has a C: with NTFS.
 func (m *machine) windowsProbe() string {
 	var b strings.Builder
 	for i := range m.disks {
@@ -192,7 +192,7 @@ func (m *machine) windowsProbe() string {
 	return b.String()
 }
 
-// windows has the machine run Windows.
+// windows makes the machine run Windows.
 func (m *machine) windows() {
 	m.files = []domain.FS{{Name: "c", MountPoint: `C:\`, Type: "NTFS", Total: oldSize - 200*size.MiB}}
 	m.root = "NTFS"
@@ -206,8 +206,8 @@ func layout(fs string) *plan.Layout {
 	}}
 }
 
-// planCases are what is planned, or refused. want is who grows what is inside, and then
-// the programs of the commands.
+// planCases are plans and refusals. want says what grows the contents, followed by the
+// programs of the commands.
 var planCases = map[string]struct {
 	change func(*machine, *Options)
 	want   string
@@ -243,7 +243,7 @@ var planCases = map[string]struct {
 	"windows, no such drive": {change: func(m *machine, o *Options) { m.windows(); o.Grow = "D:" }, reason: plan.NotFound},
 	"windows, no such disk":  {change: func(m *machine, _ *Options) { m.windows(); m.inside = oldSize - size.MiB }, reason: plan.NotFound},
 
-	// Where the guest cannot be asked, the image is read.
+	// If the guest cannot be asked, the image is read.
 	"no channel": {change: func(m *machine, _ *Options) { m.status.Channel, m.status.Agent, m.status.Exec = false, false, false },
 		want: "print growpart resize2fs", notes: 1},
 	"no answer": {change: func(m *machine, _ *Options) { m.status.Agent, m.status.Exec = false, false },
@@ -268,10 +268,10 @@ var planCases = map[string]struct {
 		o.look = lookAt(layout(""), nil)
 	}, reason: plan.UnknownContent},
 
-	// A disk on SATA shows its new size at the next start only.
+	// A disk on SATA shows its new size only after the next start.
 	"on SATA": {change: func(m *machine, _ *Options) { m.disk(func(d *domain.Disk) { d.Bus = "sata" }) }, want: "print"},
 
-	// Channels to QEMU.
+	// The channels to QEMU.
 	"qmp":            {change: func(_ *machine, o *Options) { o.Via = domain.ViaQMP }, want: "agent growpart resize2fs"},
 	"qmp, by device": {change: func(m *machine, o *Options) { o.Via, m.drives[0].File = domain.ViaQMP, "json:{}" }, want: "agent growpart resize2fs"},
 	"hmp":            {change: func(_ *machine, o *Options) { o.Via = domain.ViaHMP }, want: "agent growpart resize2fs"},
@@ -289,7 +289,7 @@ var planCases = map[string]struct {
 		reason: plan.DiskReadOnly},
 }
 
-// pastLibvirt has QEMU have the disk, and libvirt know nothing of it.
+// pastLibvirt adds the disk to QEMU without libvirt.
 func pastLibvirt(m *machine, o *Options) {
 	m.drives[0].Alias, o.Disk = "drive0", "drive0"
 	m.live.Disks[0].Source, m.live.Disks[0].Target = m.live.Disks[0].Source+".other", "vdx"
@@ -332,7 +332,7 @@ func TestMakePlan(t *testing.T) {
 	}
 }
 
-// TestPlanFails: what cannot be asked is no reason to go on without the answer.
+// TestPlanFails checks that a failed query ends the planning.
 func TestPlanFails(t *testing.T) {
 	for _, call := range []string{"status", "live", "read", "others", "drives", "hmp", "size", "probe"} {
 		m, o := newMachine(t), options()
@@ -353,8 +353,8 @@ func TestPlanFails(t *testing.T) {
 	}
 }
 
-// TestVolume: a guest that runs with a volume's path is of the pool that its definition
-// names.
+// TestVolume checks that the disk of a guest that runs with a volume's path is found in
+// the pool that its definition names.
 func TestVolume(t *testing.T) {
 	m := newMachine(t)
 	m.defined.Disks[0].Volume = domain.Volume{Pool: "default", Name: "a.raw"}
@@ -368,7 +368,7 @@ func TestVolume(t *testing.T) {
 	}
 }
 
-// TestSent: each channel names the disk in its own way.
+// TestSent checks the name of the disk on each channel.
 func TestSent(t *testing.T) {
 	for via, want := range map[domain.Channel]string{
 		"":                `virDomainBlockResize("vda"`,
@@ -385,7 +385,7 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// TestByHand: what a person is told to do.
+// TestByHand checks the manual steps that are printed.
 func TestByHand(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*machine, *Options)
@@ -417,7 +417,7 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// TestBlockDevice: a block device is as big as it is.
+// TestBlockDevice checks that a block device gets no other size than its own.
 func TestBlockDevice(t *testing.T) {
 	m := newMachine(t)
 	for _, c := range []struct {

@@ -18,9 +18,10 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sequences are online growths on a fake, one a line: the guest's system, and a script as
-// in jobtest.Player. Besides the steps the trace has what QEMU and the guest were told.
-// The points "resize" and "program" are within these, "off" has the guest go off before.
+// sequences are online growths on a fake, one in each line: the guest's system, and a
+// script as in jobtest.Player. Besides the steps, the trace has the calls to QEMU and
+// the guest. "resize" and "program" are faults within these calls; "off" turns the guest
+// off before the job is continued.
 var sequences = `
 linux: run > resize container xfs_growfs inside > done
 windows: run > resize container powershell inside > done
@@ -54,7 +55,7 @@ func TestSequences(t *testing.T) {
 type guest struct {
 	*jobtest.Player
 	plan  *Plan
-	total size.Bytes // of the file system
+	total size.Bytes // size of the file system
 }
 
 func newGuest(t *testing.T, system string) *guest {
@@ -94,7 +95,7 @@ func newGuest(t *testing.T, system string) *guest {
 	return g
 }
 
-// onGuest is the work without libvirt.
+// onGuest is the work of a growth without libvirt.
 type onGuest struct {
 	*work
 	guest guestDomain
@@ -129,7 +130,7 @@ func (g *guest) Resize(ctx context.Context, _ domain.Resize) error {
 func (g *guest) Ping(context.Context) error { return nil }
 
 func (g *guest) Run(ctx context.Context, command []string, _ string) (domain.ExecResult, error) {
-	if command[0] != g.plan.Commands[0].Argv[0] { // it asks for the disk's size
+	if command[0] != g.plan.Commands[0].Argv[0] { // a query of the disk's size
 		return domain.ExecResult{Out: fmt.Append(nil, int64(g.plan.To/512))}, nil
 	}
 	if g.Fault(ctx, "program") != nil {

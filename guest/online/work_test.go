@@ -8,8 +8,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// TestGrew: what the agent says of the file system is held against the disk; a volume
-// may be larger than the one disk that has grown.
+// TestGrew compares the file system's size, as the agent reports it, with the disk's. A
+// volume may be larger than the one disk that has grown.
 func TestGrew(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -21,9 +21,9 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// failing is a qemu-img whose call number $at since the counter was reset fails as $how
-// says: killed before or after its work, or out of room in its middle. A commit out of
-// room has written some of the bytes.
+// failing is a qemu-img that fails in call number $at since the counter was reset. $how
+// is the way: killed before or after its work, or out of space in the middle. A commit
+// out of space has written some of the bytes.
 const failing = `#!/bin/sh
 dir=${0%/*}
 n=$(($(cat "$dir/calls") + 1)); echo $n > "$dir/calls"
@@ -41,11 +41,12 @@ echo "qemu-img: No space left on device" >&2
 exit 1
 `
 
-// bench is two images, a.raw that grows and b.qcow2 with a bitmap, and a change of both.
+// bench has two images, a.raw that grows and b.qcow2 with a bitmap, and a change of
+// both.
 type bench struct {
 	t     *testing.T
 	tools string // the directory of the failing qemu-img
-	dir   string // of the images
+	dir   string // the directory of the images
 	disks Set
 	log   *journal.Log
 }
@@ -55,7 +56,7 @@ const (
 	grown = 2 * size.MiB
 )
 
-// newTools puts the failing qemu-img before the real one.
+// newTools returns a directory with the failing qemu-img, which runs the real one.
 func newTools(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,7 +72,7 @@ func newTools(t *testing.T) string {
 	return dir
 }
 
-// arm has call number at fail from now on.
+// arm makes call number at fail from now on.
 func arm(t *testing.T, tools string, at int, how string) {
 	t.Helper()
 	for name, text := range map[string]string{"calls": "0", "at": strconv.Itoa(at), "how": how} {
@@ -129,8 +130,8 @@ var steps = []plan.Step{
 	{Kind: plan.StepCommit, From: old, To: grown}, {Kind: plan.StepCommit, Device: "vdb"}, {Kind: plan.StepClean},
 }
 
-// process returns a new process on the journal. Its call number at fails in the step failIn,
-// which has a "-" in front where it is undone.
+// process returns a new process on the journal. Its call number at fails in the step
+// failIn, or with a "-" in front in that step's undo.
 func (b *bench) process(failIn string, at int, how string) *apply.Run {
 	handlers := b.disks.Images().Handlers()
 	handlers[plan.StepWrite] = apply.Handler{Do: b.edit}
@@ -148,7 +149,8 @@ func (b *bench) process(failIn string, at int, how string) *apply.Run {
 	}}
 }
 
-// edit writes into both overlays, which the test does not wait for (cache=unsafe), and into what a.raw has more than before.
+// edit writes into both overlays, in a.raw also behind the old end. The cache mode is
+// unsafe, so that the test does not wait for the disk.
 func (b *bench) edit(ctx context.Context, _ plan.Step) error {
 	for _, d := range b.disks {
 		if _, err := block.Run(ctx, "qemu-io", "-t", "unsafe", "-f", "qcow2", "-c", "write -q -P 2 0 128k", "-c", "write -q -P 2 960k 64k", d.Files.Path); err != nil {
@@ -168,8 +170,8 @@ func (b *bench) back(r *apply.Run) error {
 	return r.Back(context.Background(), steps, func(id string) bool { return record.Done[id] || record.Running == id })
 }
 
-// check: both images are changed, or both as before; the bitmap is there; and nothing
-// else lies beside them.
+// check fails the test unless both images are changed or both are as before, the bitmap
+// exists, and no other files are left beside them.
 func (b *bench) check(t *testing.T, changed bool) {
 	t.Helper()
 	for _, d := range b.disks {
@@ -190,7 +192,7 @@ func (b *bench) check(t *testing.T, changed bool) {
 	}
 }
 
-// content returns what a disk should hold.
+// content returns the expected bytes of a disk.
 func content(d Disk, changed bool) []byte {
 	data := bytes.Repeat([]byte{1}, int(old))
 	if !changed {
@@ -205,9 +207,9 @@ func content(d Disk, changed bool) []byte {
 	return data
 }
 
-// TestCutOff: a process that is killed, or out of room, before or after any call of
-// qemu-img in a step leaves what can be continued and undone. A way back that is
-// cut off can be taken once more.
+// TestCutOff checks that a job can be continued and undone after its process was killed
+// or ran out of space before or after any call of qemu-img in a step. An interrupted
+// undo can be repeated.
 func TestCutOff(t *testing.T) {
 	tools, images := newTools(t), newImages(t)
 	calls := countCalls(t, tools, images)
@@ -231,7 +233,7 @@ func TestCutOff(t *testing.T) {
 			for _, how := range []string{"before", "after", "full"} {
 				for _, way := range c.ways {
 					if turn++; !level.At(level.Real) && turn%17 != 0 {
-						continue // by turns
+						continue // in turn
 					}
 					t.Run(fmt.Sprintf("%s/%d %s/%s", c.failIn, at, how, way), func(t *testing.T) {
 						b := newBench(t, tools, images)
@@ -270,7 +272,7 @@ func (b *bench) cutOff(t *testing.T, failIn string, at int, how string) {
 	}
 }
 
-// countCalls counts the calls of qemu-img in each step, and in its undo.
+// countCalls counts the calls of qemu-img in each step and in each undo.
 func countCalls(t *testing.T, tools, images string) map[string]int {
 	t.Helper()
 	b := newBench(t, tools, images)
@@ -306,7 +308,7 @@ func stopBeforeCleanUp(_ context.Context, point string) error {
 	return nil
 }
 
-// TestWhole: the change as nothing fails.
+// TestWhole makes the change without a fault.
 func TestWhole(t *testing.T) {
 	b := newBench(t, newTools(t), newImages(t))
 	if err := b.forward(b.process("", 0, "")); err != nil {
@@ -315,8 +317,8 @@ func TestWhole(t *testing.T) {
 	b.check(t, true)
 }
 
-// TestUnknownDisk: a step about a disk that the job has not is an error, not a change of
-// another disk.
+// TestUnknownDisk checks that a step for an unknown disk is an error and changes no
+// other disk.
 func TestUnknownDisk(t *testing.T) {
 	h := Set{{Target: "vda"}}.Images().Handlers()
 	for _, kind := range []plan.StepKind{plan.StepOverlay, plan.StepUndo, plan.StepCommit} {

@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// TestPaths: a disk that is committed live has no undo file.
+// TestPaths checks that a disk that is committed live has no undo file.
 func TestPaths(t *testing.T) {
 	s := Set{{Files: block.Overlay{Path: "a.qcow2", Undo: "a.undo.qcow2"}}, {Target: "vdb", Files: block.Overlay{Path: "b.qcow2"}}}
 	if got, want := s.Paths(), []string{"a.qcow2", "a.undo.qcow2", "a.undo.qcow2.bitmaps", "b.qcow2"}; !slices.Equal(got, want) {
@@ -21,7 +21,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestSync: an overlay that is gone is an error, whichever disk's it is.
+// TestSync checks that the missing overlay of any disk is an error.
 func TestSync(t *testing.T) {
 	dir := t.TempDir()
 	s := Set{{Files: block.Overlay{Path: filepath.Join(dir, "a")}}, {Files: block.Overlay{Path: filepath.Join(dir, "b")}}}
@@ -38,7 +38,8 @@ func TestSync(t *testing.T) {
 	}
 }
 
-// TestCheckUnwritten: an image with another time or size than when the job began.
+// TestCheckUnwritten checks that an image is refused if its time or size has changed
+// since the job began.
 func TestCheckUnwritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.raw")
 	if err := os.WriteFile(path, []byte("image"), 0o600); err != nil {

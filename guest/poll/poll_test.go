@@ -12,10 +12,9 @@ import (
 
 var errBroken = errors.New("broken")
 
-// answers is a check that gives one answer after the other, and the last one
-// for ever.
+// answers is a check with a list of results. The last result is repeated.
 type answers struct {
-	list  []error // nil: there; errNotYet: not yet; another one: failed
+	list  []error // nil: done; errNotYet: not yet; another error: failed
 	calls int
 }
 
@@ -54,8 +53,8 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// TestLimit: the interval may be longer than the limit, and a check is made when
-// the limit is reached.
+// TestLimit checks that the interval may be longer than the limit, and that there is a
+// last check at the limit.
 func TestLimit(t *testing.T) {
 	a := &answers{list: []error{errNotYet, nil}}
 	w := poll.Wait{For: "the moon", Every: time.Hour, Limit: time.Millisecond}
@@ -85,8 +84,7 @@ func TestErrorsSayWhatWasWaitedFor(t *testing.T) {
 	}
 }
 
-// TestContextEnds: a wait that would begin its next check in an hour ends with the
-// context.
+// TestContextEnds checks that a wait with an interval of an hour ends with its context.
 func TestContextEnds(t *testing.T) {
 	ctx, end := context.WithCancelCause(t.Context())
 	calls := 0

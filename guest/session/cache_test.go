@@ -12,7 +12,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal/journaltest"
 )
 
-// A result is current until the image or a backing file is written to.
+// TestCache checks that a result is valid until the image or a backing file is written
+// to.
 func TestCache(t *testing.T) {
 	dir := t.TempDir()
 	img, below := filepath.Join(dir, "a.qcow2"), filepath.Join(dir, "base.raw")
@@ -43,7 +44,7 @@ func TestCache(t *testing.T) {
 			t.Errorf("after a change: %+v", in)
 		}
 	}
-	// A closer inspection is not replaced by another one while it is current.
+	// A valid result is not replaced by that of a less close inspection.
 	named := *layout
 	named.OS = &plan.OS{Product: "Debian"}
 	s.Save(image.Stamps(img, chain), &named, time.Now())
@@ -51,7 +52,7 @@ func TestCache(t *testing.T) {
 	if in := s.Find(image.Stamps(img, chain)); in.OS != "Debian" {
 		t.Errorf("%+v", in)
 	}
-	// Without a cache, or when it is not JSON, there is no result.
+	// Without a cache file, or with an invalid one, there is no result.
 	(*Cache)(nil).Save(image.Stamps(img, nil), layout, time.Now())
 	touch(filepath.Join(dir, "state", "inspections.json"), "{")
 	if s.Find(image.Stamps(img, chain)) != nil {
@@ -59,7 +60,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// TestCacheFieldsAreTagged covers what is kept in the state directory.
+// TestCacheFieldsAreTagged covers the types that are stored in the state directory.
 func TestCacheFieldsAreTagged(t *testing.T) { journaltest.CheckTags(t, map[string]entry{}) }
 
 func TestCacheLimit(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// memoryDisk is a disk in memory, which notes where it is written to.
+// memoryDisk is a disk in memory that records where it is written to.
 type memoryDisk struct {
 	data   []byte
 	writes []string
@@ -34,8 +34,8 @@ func (d *memoryDisk) CopyIn(_ context.Context, _ block.Overlay, n, from, to size
 	return nil
 }
 
-// TestMove: a moved NTFS names its new first sector in its boot sector and in the
-// copy at its end; a volume that named another place is left alone.
+// TestMove checks that the boot sector of a moved NTFS, and the copy at its end, contain
+// the new first sector, and that a volume with another value there is not changed.
 func TestMove(t *testing.T) {
 	const sector, from, to, length = 512, 8 * 512, 64 * 512, 16 * 512
 	ntfs := func(hidden uint32) []byte {

@@ -59,8 +59,8 @@ func (r *recorder) reading(content plan.Content) *host {
 	return h
 }
 
-// inUse makes an image that a running guest uses, so that nothing is read when its
-// overlay is made.
+// inUse makes an image that a running guest uses, so that creating its overlay reads
+// nothing.
 func inUse(t *testing.T, name string, disk, sector size.Bytes) *image.Image {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -102,8 +102,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestLook: what a running guest's disk always shows is no damage, and the result is
-// in the cache.
+// TestLook checks that the usual state of a running guest's disk is no damage, and that
+// the result is cached.
 func TestLook(t *testing.T) {
 	ctx := context.Background()
 	dirty := plan.Content{Type: "ntfs", Problem: plan.Refuse(plan.NTFSDirty, "sda", "")}
@@ -122,9 +122,9 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// TestLookAll: one appliance for each sector size, large enough for all images; the
-// error of one image is its own, and an appliance that does not let an image go is
-// replaced.
+// TestLookAll checks that images with the same sector size share one appliance, which is
+// large enough for all of them. The error of one image does not affect the others, and
+// an appliance that cannot detach an image is replaced.
 func TestLookAll(t *testing.T) {
 	ctx := context.Background()
 	images := func(t *testing.T) []*image.Image {
@@ -138,7 +138,7 @@ func TestLookAll(t *testing.T) {
 	end := []string{"kill", "stop 0"}
 	for name, c := range map[string]struct {
 		fail map[string]error
-		errs []bool // by image
+		errs []bool // for each image
 		want []string
 	}{
 		"all": {nil, []bool{false, false, false}, slices.Concat(

@@ -6,8 +6,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// TestIgnoreUnclean: what a running guest always leaves unclean, and its shutdown ends,
-// is not damage; everything else stays a problem.
+// TestIgnoreUnclean checks that the unclean state of a running guest's disk, which ends
+// with its shutdown, is no damage, and that other problems are kept.
 func TestIgnoreUnclean(t *testing.T) {
 	problem := func(reason plan.Reason, way plan.Way) *plan.Refusal {
 		r := plan.Refuse(reason, "sda1", "")

@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// TestHung stops the appliance's QEMU in its start: it is ended, and a second
-// one comes up.
+// TestHung stops the appliance's QEMU while it starts. That QEMU is ended, and a second
+// one boots.
 func TestHung(t *testing.T) {
 	level.Need(t, level.Real)
 	ctx := context.Background()

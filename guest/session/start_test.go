@@ -16,12 +16,12 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// recorder writes down what a session does with its gates and its appliance, and
-// fails where it is told to.
+// recorder records the calls that a session makes to its gates and its appliance, and
+// fails in the chosen ones.
 type recorder struct {
 	calls []string
 	fail  map[string]error // by call
-	hangs int              // launches that hang
+	hangs int              // number of launches that hang
 	gates int
 	got   appliance.Options
 }
@@ -94,7 +94,7 @@ func TestSession(t *testing.T) {
 		recorder
 		prepare func(context.Context, *Session) error
 		work    func(*Session) error
-		fails   bool // the start
+		fails   bool // whether the start fails
 		want    []string
 	}{
 		"boots on empty disks": {
@@ -165,7 +165,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestInUse: the refusal names the image, not the overlay.
+// TestInUse checks that the refusal names the image, not the overlay.
 func TestInUse(t *testing.T) {
 	r := &recorder{fail: map[string]error{"open 1 b.qcow2": fmt.Errorf("gate: %w", block.ErrInUse)}}
 	s, err := Start(context.Background(), t.TempDir(), two, Options{host: r.host()}, nil)
@@ -178,8 +178,8 @@ func TestInUse(t *testing.T) {
 	}
 }
 
-// TestReuse: closing a session that is reused empties its drives, and leaves it
-// running.
+// TestReuse checks that closing a reused session empties its drives, and does not end
+// the appliance.
 func TestReuse(t *testing.T) {
 	ctx := context.Background()
 	r := &recorder{}
