@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// run is a partition in sectors. lead is how far in front of a logical one its
-// EBR stands.
+// run is a partition in sectors. lead is the distance between a logical partition and
+// its EBR.
 type run struct {
 	number             int
 	start, count, lead int64
@@ -25,8 +25,8 @@ type run struct {
 
 func (r run) end() int64 { return r.start + r.count }
 
-// chained makes an MBR whose extended partition, if there is one, holds the
-// logical ones. The first EBR is the first sector of the extended one.
+// chained makes an MBR. If there are logical partitions, its extended partition contains
+// them, and the first EBR is the first sector of the extended partition.
 func chained(disk size.Bytes, sector int64, primary, logical []run) *table.Table {
 	s := sparse{disk, map[int64][]byte{}}
 	entry := func(b []byte, i int, typ byte, start, count int64) {
@@ -76,7 +76,7 @@ func btoi(b bool) byte {
 	return 0
 }
 
-// inSectors returns the places of all partitions.
+// inSectors returns the start and length of all partitions.
 func inSectors(l *plan.Layout) map[string][2]int64 {
 	all := map[string][2]int64{}
 	for _, d := range l.Devices {
@@ -87,8 +87,8 @@ func inSectors(l *plan.Layout) map[string][2]int64 {
 	return all
 }
 
-// TestAlignmentStays: what moves keeps its alignment, and what grows takes all
-// that is free before it.
+// TestAlignmentStays checks that moved partitions keep their alignment, and that a grown
+// partition takes all free space before them.
 func TestAlignmentStays(t *testing.T) {
 	const disk = 384 * MiB
 	for name, c := range map[string]struct {
@@ -99,7 +99,7 @@ func TestAlignmentStays(t *testing.T) {
 		"Debian: the extended one begins two sectors before a MiB": {
 			chained(disk, 512, []run{{number: 1, start: 2048, count: 653312}, {number: 2, start: 657406, count: 126978, typ: 0x05}},
 				[]run{{number: 5, start: 657408, count: 126976, lead: 2}}),
-			// The root's end is the last whole page before the EBR.
+			// The root ends at the last whole page before the EBR.
 			"sda1", map[string][2]int64{"sda1": {2048, 1705976}, "sda2": {1708030, 126978}, "sda5": {1708032, 126976}},
 		},
 		"several logical ones, EBRs 1, 63 and 2 sectors before them": {
@@ -146,7 +146,8 @@ type failer interface {
 	Fatalf(string, ...any)
 }
 
-// checkAligned: what moves keeps its place in a MiB, and the distance to its EBR.
+// checkAligned fails the test unless moved partitions keep their offset within a MiB,
+// and the distance to their EBR.
 func checkAligned(t failer, p *plan.Plan) {
 	t.Helper()
 	for _, was := range p.Before.Devices {
@@ -163,15 +164,15 @@ func checkAligned(t failer, p *plan.Plan) {
 	}
 }
 
-// anyStart draws a first sector at or behind at.
+// anyStart draws a first sector that is not before at.
 func anyStart(t *rapid.T, at, sector int64) int64 {
 	mib := int64(MiB) / sector
 	up := (at + mib - 1) / mib * mib
 	return rapid.SampledFrom([]int64{at, up, up + 1, up + mib - 2, up + mib - 1, up + 63, at + rapid.Int64Range(0, 5*mib).Draw(t, "gap")}).Draw(t, "start")
 }
 
-// anyOdd draws a disk whose partitions begin and end anywhere: a GPT, or an MBR
-// with an extended partition and something before and behind it.
+// anyOdd draws a disk whose partitions may begin and end at any sector: a GPT, or an MBR
+// with an extended partition and a partition before and behind it.
 func anyOdd(t *rapid.T) *plan.Layout {
 	sector := rapid.SampledFrom([]int64{512, 512, 4096}).Draw(t, "sector")
 	count := func() int64 {
@@ -216,7 +217,7 @@ func anyOdd(t *rapid.T) *plan.Layout {
 	return l
 }
 
-// anyLogical draws what is in an extended partition that begins at a sector.
+// anyLogical draws the contents of an extended partition that begins at a sector.
 func anyLogical(t *rapid.T, at, sector int64, count func() int64) []run {
 	var logical []run
 	first := at
@@ -232,8 +233,8 @@ func anyLogical(t *rapid.T, at, sector int64, count func() int64) []run {
 	return logical
 }
 
-// TestAlignmentProperties: wherever partitions begin, those that move keep their
-// alignment, nothing shrinks, and no room is lost in front of what has moved.
+// TestAlignmentProperties checks, for partitions that begin anywhere, that moved ones
+// keep their alignment, that none shrinks, and that no space is lost before a moved one.
 func TestAlignmentProperties(t *testing.T) {
 	moved := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -274,9 +275,8 @@ func TestAlignmentProperties(t *testing.T) {
 	}
 }
 
-// checkTight: between what has grown and the next thing behind it, an EBR or a
-// partition, there is less than a page, or less than a MiB where the next one did
-// not move.
+// checkTight fails the test unless less than a page is free between the grown partition
+// and the next partition or EBR, or less than a MiB if the next partition was not moved.
 func checkTight(t *rapid.T, p *plan.Plan, name string) {
 	grown, _ := p.After.Find(name)
 	next, still := p.NewSize, true

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// windows is ESP, MSR, C: and a recovery partition, as the installer leaves
-// them on a disk of 40 GiB.
+// windows returns the disk of 40 GiB that the Windows installer makes: ESP, MSR, C: and
+// a recovery partition.
 func windows() *plan.Layout {
 	t := gpt(40*GiB, []part{
 		{1, 1 * MiB, 100 * MiB, table.GPTESP},
@@ -28,7 +28,7 @@ func windows() *plan.Layout {
 	return l
 }
 
-// from is a place as tests write it down: name, start, size.
+// at is the place of a partition in a test: name, start, size.
 type at struct {
 	name       string
 	start, len size.Bytes
@@ -43,7 +43,7 @@ func places(l *plan.Layout) []at {
 }
 
 func TestMoves(t *testing.T) {
-	// root, swap and data behind each other, with a gap before data.
+	// The disk has root, swap and data, with a gap before data.
 	row := func() *plan.Layout {
 		t := gpt(10*GiB, []part{
 			{1, 1 * MiB, 4*GiB - MiB, ""},
@@ -96,7 +96,8 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// TestTargets: several in one run, by sizes and by what is left.
+// TestTargets checks several targets in one run, with sizes and with shares of the free
+// space.
 func TestTargets(t *testing.T) {
 	two := func() *plan.Layout {
 		t := gpt(10*GiB, []part{{1, MiB, 4*GiB - MiB, ""}, {2, 4 * GiB, 6*GiB - MiB, ""}})
@@ -104,7 +105,7 @@ func TestTargets(t *testing.T) {
 	}
 	free := func() *plan.Layout {
 		l := volumes()
-		l.Groups[0].Free = 0 // as if the volumes had it all
+		l.Groups[0].Free = 0 // as if the volumes used all of it
 		l.Devices[3].Size += l.Devices[2].Content.Size - 8*GiB
 		return l
 	}
@@ -143,7 +144,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestDelete: a partition in the way is dropped instead of moved.
+// TestDelete checks that a partition in the way is deleted instead of moved.
 func TestDelete(t *testing.T) {
 	r := request("60G", "sda3")
 	r.Delete = []string{"sda4"}
@@ -168,7 +169,7 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// TestMoveStep: what a move says of itself.
+// TestMoveStep checks the fields of a move step.
 func TestMoveStep(t *testing.T) {
 	p, err := plan.Build(windows(), target, request("60G"))
 	if err != nil {
@@ -186,8 +187,8 @@ func TestMoveStep(t *testing.T) {
 	}
 }
 
-// TestWindowsStays: on an MBR disk the boot configuration of Windows finds its
-// volumes by their first sectors.
+// TestWindowsStays checks that volumes on an MBR disk are not moved if the boot
+// configuration of Windows finds them by their first sectors.
 func TestWindowsStays(t *testing.T) {
 	for role, moves := range map[plan.Role]bool{
 		plan.RoleWindowsBoot: false, plan.RoleWindowsSystem: false, plan.RoleWindowsRecovery: true, "": true,
@@ -204,7 +205,7 @@ func TestWindowsStays(t *testing.T) {
 	}
 }
 
-// TestShares: parts of what is left, of the disk and of a group.
+// TestShares checks shares of the free space of a disk and of a group.
 func TestShares(t *testing.T) {
 	row := func() *plan.Layout {
 		t := gpt(10*GiB, []part{{1, 1 * MiB, 4*GiB - MiB, ""}, {2, 4 * GiB, GiB, table.GPTLinuxSwap}, {3, 5 * GiB, 5*GiB - MiB, ""}})
@@ -213,7 +214,7 @@ func TestShares(t *testing.T) {
 	for name, c := range map[string]struct {
 		layout *plan.Layout
 		grow   []string
-		want   map[string]size.Bytes // by how much each grows
+		want   map[string]size.Bytes // growth of each device
 	}{
 		"a share and the rest": {row(), []string{"sda1=30%", "sda3"}, map[string]size.Bytes{"sda1": 3 * GiB, "sda3": 7 * GiB}},
 		"two shares":           {row(), []string{"sda3=50%", "sda1=50%"}, map[string]size.Bytes{"sda1": 5 * GiB, "sda3": 5 * GiB}},

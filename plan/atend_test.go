@@ -13,7 +13,7 @@ func TestFormatAtEnd(t *testing.T) {
 	md := func(major string) string { return "\xfc\x4e\x2b\xa9" + major + "\x00\x00\x00" }
 	const device = 10*MiB + 20*size.KiB + 512
 	for _, c := range []struct {
-		at    size.Bytes // in the device
+		at    size.Bytes // offset in the device
 		bytes string
 		want  string
 	}{
@@ -46,8 +46,8 @@ func FuzzFormatAtEnd(f *testing.F) {
 	})
 }
 
-// TestPartitionOnlyEnds: a partition becomes longer where its content bears that, and
-// moves whatever it holds.
+// TestPartitionOnlyEnds checks that a partition becomes larger only if its content
+// allows that, and can be moved with any content.
 func TestPartitionOnlyEnds(t *testing.T) {
 	unknown := plan.Content{Type: plan.ContentUnknown, Problem: plan.Refuse(plan.UnknownContent, "sda1", "unknown")}
 	for _, c := range []struct {
@@ -93,8 +93,8 @@ func TestPartitionOnlyEnds(t *testing.T) {
 	}
 }
 
-// TestDiskEnds: what is in the last sectors of the disk as a whole stands in the way
-// of the container, too.
+// TestDiskEnds checks that metadata in the last sectors of the whole disk prevents the
+// growth of the container, too.
 func TestDiskEnds(t *testing.T) {
 	l := cloud()
 	l.Devices[0].AtEnd = "GEOM::MIRROR"

@@ -14,7 +14,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// cloud returns a cloud image: numbers 14, 15 and 1 in disk order.
+// cloud returns the disk of a cloud image, with the partitions 14, 15 and 1 in this
+// order.
 func cloud() *plan.Layout {
 	t := gpt(10*GiB, []part{
 		{14, 1 * MiB, 3 * MiB, table.GPTBIOSBoot},
@@ -42,7 +43,7 @@ func volumes() *plan.Layout {
 	return l
 }
 
-// vault is LUKS on a partition, with a file system in it.
+// vault returns a disk with LUKS on a partition, and a file system in it.
 func vault(open bool) *plan.Layout {
 	t := gpt(10*GiB, []part{{1, 1 * MiB, 10*GiB - 2*MiB, table.GPTLinuxLUKS}})
 	n := 10*GiB - 2*MiB
@@ -76,7 +77,7 @@ func TestBuild(t *testing.T) {
 		request plan.Request
 		steps   []string
 		grows   string
-		to      size.Bytes // the target's device
+		to      size.Bytes // new size of the target's device
 	}{
 		"cloud image": {cloud(), request("+10G"),
 			around("check:sda1", "table:sda", "fs:sda1", "verify:sda1"), "sda1", 20*GiB - 129*MiB},
@@ -275,8 +276,8 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// TestFingerprint: what a plan relies on changes it, what a running guest
-// changes all the time does not.
+// TestFingerprint checks that the fingerprint depends on the state that a plan relies
+// on, and not on what a running guest changes all the time.
 func TestFingerprint(t *testing.T) {
 	was := cloud().Fingerprint()
 	same := cloud()

@@ -15,8 +15,8 @@ func plainExt4() *superblock.Ext {
 		InodeSize: 256, DescSize: 64, ReservedGDT: 1024, FlexGroups: 16, Compat: 0x103c, Incompat: 0x2c2, ROCompat: 0x46b}
 }
 
-// TestCheckModes: which file systems are checked in full before and after they grow, and
-// which the kernel grows.
+// TestCheckModes checks which file systems get a full check before and after their
+// growth, and which are grown by the kernel.
 func TestCheckModes(t *testing.T) {
 	withErrors := plainExt4()
 	withErrors.Errors = true
@@ -54,8 +54,8 @@ func TestCheckModes(t *testing.T) {
 	}
 }
 
-// TestEstimateFiles: steps that read all inodes take longer with more files, the others do
-// not; and the number of files is no part of what a saved plan is compared by.
+// TestEstimateFiles checks that only steps that read all inodes take longer with more
+// files, and that saved plans are compared without the number of files.
 func TestEstimateFiles(t *testing.T) {
 	build := func(content string, ext *superblock.Ext, files int64) *plan.Plan {
 		l := cloud()
@@ -70,7 +70,7 @@ func TestEstimateFiles(t *testing.T) {
 	for _, c := range []struct {
 		content string
 		ext     *superblock.Ext
-		slower  []string // the steps that are
+		slower  []string // the steps that take longer
 	}{
 		{"xfs", nil, []string{"check:sda1"}},
 		{"ext4", plainExt4(), []string{"check:sda1"}},
@@ -89,7 +89,7 @@ func TestEstimateFiles(t *testing.T) {
 	}
 }
 
-// checksOf are the steps that deal with the file system.
+// checksOf returns the steps for the file system.
 func checksOf(p *plan.Plan) string {
 	var words []string
 	add := func(word string, holds bool) {
@@ -107,8 +107,9 @@ func checksOf(p *plan.Plan) string {
 	return strings.Join(words, " ")
 }
 
-// TestCheckEarly: the full check of a running guest's file system comes before the shutdown
-// where a snapshot can be had. Else the plan warns, unless it is left in the outage.
+// TestCheckEarly checks that the full check of a running guest's file system comes
+// before the shutdown if a snapshot is possible. Otherwise the plan has a warning,
+// unless the check is left to the outage.
 func TestCheckEarly(t *testing.T) {
 	noJournal, withErrors := plainExt4(), plainExt4()
 	noJournal.Compat &^= 0x4

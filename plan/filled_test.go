@@ -8,8 +8,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/superblock"
 )
 
-// smallGroups returns an ext4 of 200 MiB made with an inode for every 4 KiB: a last group
-// of 6 MiB is too small for its own metadata.
+// smallGroups returns an ext4 of 200 MiB made with an inode for every 4 KiB. A last
+// group of 6 MiB would be too small for its own metadata.
 func smallGroups() plan.Content {
 	return plan.Content{Type: "ext4", Size: 200 * MiB, Ext: &superblock.Ext{
 		Blocks: 51200, BlockSize: 4096, BlocksPerGroup: 32768, InodesPerGroup: 25600, InodeSize: 256, DescSize: 64,
@@ -45,7 +45,8 @@ func TestFilled(t *testing.T) {
 	}
 }
 
-// The plan has the size that the file system will have, not its partition's.
+// TestBuildExactSize checks that the plan has the size that the file system will have,
+// not that of its partition.
 func TestBuildExactSize(t *testing.T) {
 	l := &plan.Layout{DiskLayout: plan.DiskLayout{Size: 200 * MiB, Sector: 512}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: 200 * MiB, Content: smallGroups()}}}
 	p, err := plan.Build(l, plan.Target{Path: "x"}, plan.Request{Size: plan.Amount{Mode: plan.Absolute, Bytes: 262 * MiB}})
@@ -62,7 +63,8 @@ func TestBuildExactSize(t *testing.T) {
 	}
 }
 
-// A file system that cannot become as large says how large it can.
+// TestBuildLimit checks that the refusal names the largest possible size of a file
+// system.
 func TestBuildLimit(t *testing.T) {
 	c := smallGroups()
 	c.Max, c.MaxWhy = 32*GiB, "for a reason"

@@ -14,14 +14,14 @@ import (
 
 const MiB, GiB = size.MiB, size.GiB
 
-// part is a partition as tests write it down.
+// part is a partition of a test disk.
 type part struct {
 	number     int
 	start, len size.Bytes
 	typ        string // table.GPTLinux when empty
 }
 
-// sparse is a disk that is zero but for a few sectors.
+// sparse is a disk whose sectors are zero except for a few.
 type sparse struct {
 	size    size.Bytes
 	sectors map[int64][]byte

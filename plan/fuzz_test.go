@@ -7,8 +7,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan"
 )
 
-// FuzzRead: a plan file comes from a ticket or a mailbox. Whatever it holds,
-// reading it ends, and what is accepted can be written and read again.
+// FuzzRead checks that any plan file can be read without a crash, because plan files may
+// come from other people, and that an accepted one can be written and read again.
 func FuzzRead(f *testing.F) {
 	for _, l := range []*plan.Layout{cloud(), volumes(), vault(true)} {
 		p, err := plan.Build(l, target, request("+10G", grown(l)))
@@ -38,7 +38,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// FuzzWords: what people type for sizes and targets.
+// FuzzWords parses any sizes and targets that users may type.
 func FuzzWords(f *testing.F) {
 	for _, s := range []string{"30G", "+10G", "fill", "1.5TiB", "9999999999P", "/data=+1G", "UUID=a=b", "none", "C:", "60%", "/data=100%"} {
 		f.Add(s)

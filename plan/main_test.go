@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMain raises rapid's default of 100 cases; the command line wins.
+// TestMain raises rapid's default of 100 cases, unless the command line sets it.
 func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "2000"); err != nil {
 		panic(err)

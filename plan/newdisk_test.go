@@ -10,7 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// anyNewDisk draws one whose words are known.
+// anyNewDisk draws a disk with valid names.
 func anyNewDisk(t *rapid.T) NewDisk {
 	d := NewDisk{Path: "/img/a", Format: "raw", Prealloc: "off",
 		Size:  size.Bytes(rapid.Int64Range(1, 40<<20).Draw(t, "MiB")) * size.MiB,
@@ -24,7 +24,8 @@ func anyNewDisk(t *rapid.T) NewDisk {
 	return d
 }
 
-// Whatever passes Check fits on the disk, is aligned, and can be addressed.
+// TestNewDiskFits checks that each accepted disk has its partition within its bounds,
+// aligned and addressable.
 func TestNewDiskFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := anyNewDisk(t)

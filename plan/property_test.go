@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// anyLayout draws a disk: up to five partitions in any order of numbers, gaps
-// between them, a content in each, volume groups over some.
+// anyLayout draws a disk: up to five partitions with numbers in any order, gaps between
+// them, a content in each, and volume groups on some.
 func anyLayout(t *rapid.T) *plan.Layout {
 	isGPT := rapid.Bool().Draw(t, "gpt")
 	numbers := rapid.Permutation([]int{1, 2, 3, 4}).Draw(t, "numbers")
@@ -40,7 +40,7 @@ func anyLayout(t *rapid.T) *plan.Layout {
 	return l
 }
 
-// fill puts something into a device.
+// fill draws the content of a device.
 func fill(t *rapid.T, l *plan.Layout, name string, depth int) {
 	kinds := []string{"xfs", "ext4", "btrfs", "ntfs", "vfat", "swap", "unknown", ""}
 	if depth < 2 {
@@ -122,8 +122,8 @@ func anyRequest(t *rapid.T, l *plan.Layout) plan.Request {
 	return r
 }
 
-// TestPlanProperties: whatever is on a disk and whatever is asked for, there
-// is either a refusal or a plan that keeps the invariants of doc.go.
+// TestPlanProperties checks that any layout and request results in a refusal, or in a
+// plan that keeps the invariants of doc.go.
 func TestPlanProperties(t *testing.T) {
 	planned := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -144,18 +144,18 @@ func TestPlanProperties(t *testing.T) {
 		checkKept(t, p)
 		checkRoom(t, p)
 		checkMoves(t, p)
-		if target.Guest == nil { // what Windows does to the table is not in the plan
+		if target.Guest == nil { // the plan does not contain the changes that Windows makes
 			checkOrder(t, p)
 			checkSettled(t, p, r)
 		}
 	})
-	if planned < 100 && level.At(level.Real) { // rapid then tries a fifth
+	if planned < 100 && level.At(level.Real) { // rapid tries a fifth of the cases in short runs
 		t.Errorf("only %d plans among all the layouts: the generator proves nothing", planned)
 	}
 }
 
-// checkKept: identities stay, and starts unless a step moves them; nothing
-// shrinks.
+// checkKept fails the test unless identifiers stay the same, only moves change a start,
+// and nothing shrinks.
 func checkKept(t *rapid.T, p *plan.Plan) {
 	moves := map[string]size.Bytes{}
 	for _, s := range p.Steps {
@@ -177,7 +177,7 @@ func checkKept(t *rapid.T, p *plan.Plan) {
 	}
 }
 
-// checkRoom: nothing lies outside what it lies on.
+// checkRoom fails the test unless each device fits on the one below it.
 func checkRoom(t *rapid.T, p *plan.Plan) {
 	l := p.After
 	var parts []plan.Device
@@ -220,11 +220,11 @@ func checkRoom(t *rapid.T, p *plan.Plan) {
 
 var rank = map[plan.StepKind]int{plan.StepOverlay: 0, plan.StepCheck: 1, plan.StepTable: 3, plan.StepVerify: 8, plan.StepUndo: 9, plan.StepCommit: 10, plan.StepClean: 11}
 
-// checkOrder: what a device lies on grows before it.
+// checkOrder fails the test unless each device grows after the one below it.
 func checkOrder(t *rapid.T, p *plan.Plan) {
 	last := -1
 	grew := map[string]bool{}
-	moved := map[string]bool{} // with all that lies on it
+	moved := map[string]bool{} // together with all devices on it
 	for _, d := range p.Before.Devices {
 		now, _ := p.After.Find(d.Name)
 		moved[d.Name] = now.Start != d.Start || moved[d.Parent]
@@ -264,30 +264,30 @@ func checkOrder(t *rapid.T, p *plan.Plan) {
 	}
 }
 
-// checkSettled: planning the same again on the result has nothing to do.
+// checkSettled fails the test unless the same request on the result has nothing to do.
 func checkSettled(t *rapid.T, p *plan.Plan, r plan.Request) {
 	if len(r.Grow) > 0 && (r.Grow[0].Amount.Mode == plan.Relative || r.Grow[0].Amount.Mode == plan.Share) {
-		return // "+1G" twice is two, and half of what is left leaves something again
+		return // "+1G" twice is two, and half of the free space leaves some
 	}
 	r.Size = plan.Amount{Mode: plan.Fill}
 	again, err := plan.Build(p.After, target, r)
 	if refusal, ok := plan.IsRefusal(err); ok && refusal.Reason == plan.ImmovableNeighbor {
-		return // the gap before one that may not move is used up, and room is left behind it
+		return // the gap before a partition that may not move is used up, and space is left behind it
 	}
 	if err != nil {
 		t.Fatalf("the result is refused: %v", err)
 	}
 	if again.Moves() > 0 && p.Moves() == 0 {
-		return // likewise, and this time the neighbour moves
+		return // likewise, and here the neighbour moves
 	}
 	if again.Changes() {
 		t.Fatalf("the result is not settled: %v", ids(again))
 	}
 }
 
-// checkMoves runs the moves on a model of the disk, in blocks of 1 MiB that say
-// where they were: at the end each partition holds what it held. Copies are
-// taken from the image, so one that is cut off and made again changes nothing.
+// checkMoves runs the moves on a model of the disk, whose blocks of 1 MiB contain their
+// original place. In the end each partition has its original content. Copies are read
+// from the image, so an interrupted copy can be repeated.
 func checkMoves(t *rapid.T, p *plan.Plan) {
 	disk := map[size.Bytes]size.Bytes{}
 	for at := size.Bytes(0); at < p.OldSize; at += MiB {

@@ -15,8 +15,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// several makes one layout of disks, each with one partition of that content behind its
-// first MiB, up to a MiB before its end. They are named as a domain's.
+// several makes one layout of several disks, named as a domain's. Each has one partition
+// with that content, from the first MiB to a MiB before the end.
 func several(contents map[string]plan.Content) *plan.Layout {
 	var l *plan.Layout
 	for _, name := range []string{"vda", "vdb", "vdc"} {
@@ -74,7 +74,7 @@ func guestOn(g plan.Guest, first string, more ...string) plan.Target {
 	return t
 }
 
-// stepsOf are a plan's steps, as IDs with the size in MiB that each gives.
+// stepsOf returns the IDs of a plan's steps, each with its new size in MiB.
 func stepsOf(p *plan.Plan) []string {
 	var ids []string
 	for _, s := range p.Steps {
@@ -87,7 +87,7 @@ func stepsOf(p *plan.Plan) []string {
 	return ids
 }
 
-// TestSeveralDisks: what is edited, and in which order, where a plan has several disks.
+// TestSeveralDisks checks the steps, and their order, of plans for several disks.
 func TestSeveralDisks(t *testing.T) {
 	plain := func() *plan.Layout {
 		return several(map[string]plan.Content{"vda": fs("ext4", 500*MiB), "vdb": fs("xfs", 500*MiB)})
@@ -174,7 +174,7 @@ func TestSeveralDisksRefused(t *testing.T) {
 	}
 }
 
-// TestUnusedDisk: a disk that gets larger for nothing is named.
+// TestUnusedDisk checks that a message names a disk whose new space is not used.
 func TestUnusedDisk(t *testing.T) {
 	l := several(map[string]plan.Content{"vda": fs("ext4", 500*MiB), "vdb": fs("xfs", 500*MiB)})
 	p, err := plan.Build(l, guestOn(plan.Guest{}, "vda", "vdb"), with(request("+128M", "vda1"), "vdb:+64M"))
@@ -183,7 +183,7 @@ func TestUnusedDisk(t *testing.T) {
 	}
 }
 
-// TestGroupOnDisks: which disks a group lies on, if all of it is there.
+// TestGroupOnDisks checks which disks a group is on, if all its PVs are present.
 func TestGroupOnDisks(t *testing.T) {
 	l := overDisks()
 	if got := l.DisksOf("vg"); l.Lacks("vg") || !slices.Equal(got, []string{"vda", "vdb"}) {
@@ -198,7 +198,8 @@ func TestGroupOnDisks(t *testing.T) {
 	}
 }
 
-// TestPartitionNames: a name is taken apart as it was put together.
+// TestPartitionNames checks that a partition's name is split into the parts that it was
+// made of.
 func TestPartitionNames(t *testing.T) {
 	for _, c := range []struct{ disk, number, name string }{
 		{"vda", "1", "vda1"}, {"sdab", "12", "sdab12"}, {"nvme0n1", "3", "nvme0n1p3"},
@@ -217,7 +218,7 @@ func TestPartitionNames(t *testing.T) {
 	}
 }
 
-// renamed is a layout of one disk as a part of one of several disks.
+// renamed converts a layout of one disk into a layout for one of several disks.
 func renamed(l *plan.Layout, disk, prefix string) (*plan.Layout, func(string) string) {
 	name := func(n string) string {
 		if rest, ok := strings.CutPrefix(n, "sda"); ok {
@@ -249,8 +250,8 @@ func renamed(l *plan.Layout, disk, prefix string) (*plan.Layout, func(string) st
 	return l, name
 }
 
-// TestOneOfSeveralDisks: a disk is planned for in the same way whether it is alone or beside
-// another one, which is left as it is.
+// TestOneOfSeveralDisks checks that a disk has the same plan whether it is alone or
+// beside another, unchanged disk.
 func TestOneOfSeveralDisks(t *testing.T) {
 	planned := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// words are partition types as the layouts below write them.
+// words are partition types, by their short names in the layouts below.
 var words = map[string]string{
 	"esp": table.GPTESP, "bios": table.GPTBIOSBoot, "linux": table.GPTLinux, "swap": table.GPTLinuxSwap, "lvm": table.GPTLinuxLVM,
 	"boot": table.GPTLinuxBoot, "home": table.GPTLinuxHome, "msr": table.GPTMSR, "windows": table.GPTBasicData, "winre": table.GPTWinRE,
@@ -20,13 +20,13 @@ var words = map[string]string{
 	"chromeos": "FE3A2A5D-4F32-41A7-B725-ACCC3285A309",
 }
 
-// system is what an installer or an image builder makes by default. parts are in the
-// order of their places: number, type, MiB, and content if there is one; one after the
-// other from 1 MiB on.
+// system is the default layout of an installer or image builder. parts are in disk
+// order, one after the other from 1 MiB on: number, type, MiB, and the content if there
+// is one.
 type system struct {
 	table string // gpt when empty
 	parts string
-	root  string // what inspection calls the root
+	root  string // the root as inspection names it
 	grow  string // --grow, if any
 	// grows is the partition that grows, moves are those that make room; reason is
 	// that of the refusal where there is one.
@@ -73,7 +73,7 @@ var systems = map[string]system{
 	"a BIOS boot partition behind the root": {parts: "1:linux:9000:ext4 14:bios:4", reason: plan.ImmovableNeighbor},
 }
 
-// layout draws the system's disk, a MiB larger than its partitions.
+// layout returns the system's disk, which is a MiB larger than its partitions.
 func (s system) layout() *plan.Layout {
 	at := MiB
 	var parts []part
@@ -112,7 +112,7 @@ func (s system) layout() *plan.Layout {
 	return l
 }
 
-// group fills a partition with a volume group: a root and a swap.
+// group puts a volume group with a root and a swap on a partition.
 func (s system) group(l *plan.Layout, d *plan.Device) {
 	const extent = 4 * MiB
 	d.Content = plan.Content{Type: plan.ContentPV, Group: "vg", Offset: MiB, Size: (d.Size - MiB).Down(extent)}
@@ -123,8 +123,8 @@ func (s system) group(l *plan.Layout, d *plan.Device) {
 		plan.Device{Name: "vg/root", Kind: plan.LV, Group: "vg", Size: rest, Content: fs("xfs", rest)})
 }
 
-// TestSystems: in the layouts that people have, one partition grows by what was added,
-// those behind it move, and the others, their numbers and identifiers stay.
+// TestSystems checks that in common layouts one partition grows by the added space,
+// those behind it are moved, and the others keep their place, number and identifiers.
 func TestSystems(t *testing.T) {
 	for name, s := range systems {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +163,8 @@ func TestSystems(t *testing.T) {
 	}
 }
 
-// TestPartitionOnlyToDo: what is left to the guest is said, for every content.
+// TestPartitionOnlyToDo checks that the steps left to the guest are printed, for every
+// content.
 func TestPartitionOnlyToDo(t *testing.T) {
 	for content, says := range map[string]string{
 		"ufs": "growfs PARTITION", "zfs_member": "zpool online -e", "linux_raid_member": "--size=max", "xfs": "xfs_growfs",
@@ -184,8 +185,9 @@ func TestPartitionOnlyToDo(t *testing.T) {
 	}
 }
 
-// TestForeignContent: where nothing can grow, the partition that could grow without its
-// content is named, whatever small unknown things stand beside it.
+// TestForeignContent checks that, if no content can grow, the refusal names the
+// partition that could grow without its content, even if small partitions of unknown
+// content are beside it.
 func TestForeignContent(t *testing.T) {
 	l := system{parts: "1:fbsd-boot:1 2:esp:33:vfat 3:fbsd-ufs:5000:ufs 4:fbsd-swap:1024"}.layout()
 	boot, _ := l.Find("sda1")
@@ -197,7 +199,7 @@ func TestForeignContent(t *testing.T) {
 	}
 }
 
-// TestPartNames: partitions by the names and identifiers in their table.
+// TestPartNames finds partitions by the names and identifiers in their table.
 func TestPartNames(t *testing.T) {
 	l := cloud()
 	guid := l.Table.Partitions[0].GUID

@@ -9,7 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// group returns a disk with two PVs of one group, the second one at the disk's end, and a
+// group returns a disk with two PVs of one group, the second at the disk's end, and a
 // volume of 200 MiB that ends on the first PV.
 func group(extent size.Bytes, change func(l *plan.Layout, first, last, lv *plan.Device)) *plan.Layout {
 	t := gpt(1002*MiB, []part{{1, 1 * MiB, 500 * MiB, table.GPTLinuxLVM}, {2, 501 * MiB, 500 * MiB, table.GPTLinuxLVM}})
@@ -32,8 +32,9 @@ func group(extent size.Bytes, change func(l *plan.Layout, first, last, lv *plan.
 	return l
 }
 
-// TestVolumeSizes: a PV and a volume become what LVM makes of them, to the byte. The
-// disk's 512 MiB more go to the second PV: it has 1012 MiB, less a MiB at its start.
+// TestVolumeSizes checks that a PV and a volume get exactly the size that LVM gives
+// them. The disk's additional 512 MiB go to the second PV: it has 1012 MiB, less a MiB
+// at its start.
 func TestVolumeSizes(t *testing.T) {
 	for _, c := range []struct {
 		name   string

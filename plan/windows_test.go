@@ -19,8 +19,8 @@ func stepOf(p *plan.Plan, id string) *plan.Step {
 	return &p.Steps[i]
 }
 
-// TestNTFSGuest: C: keeps its size offline, what is behind it moves, and Windows
-// extends it behind its start, before the health check.
+// TestNTFSGuest checks that C: keeps its size offline, that partitions behind it are
+// moved, and that Windows extends it after its start, before the health check.
 func TestNTFSGuest(t *testing.T) {
 	r := request("+10G")
 	r.NTFS = plan.NTFSGuest
@@ -36,7 +36,7 @@ func TestNTFSGuest(t *testing.T) {
 		layout *plan.Layout
 		target plan.Target
 		steps  []string
-		says   string // of the script
+		says   string // in the script
 		byHand bool
 	}{
 		"trial": {windows(), target(func(*plan.Guest) {}),
@@ -126,7 +126,7 @@ func TestNTFSGuest(t *testing.T) {
 	})
 }
 
-// oldWindows is System Reserved and C: on an MBR disk.
+// oldWindows returns System Reserved and C: on an MBR disk.
 func oldWindows() *plan.Layout {
 	t := mbr(40*GiB, []part{{1, MiB, 500 * MiB, table.MBRNTFS}, {2, 501 * MiB, 40*GiB - 501*MiB, table.MBRNTFS}})
 	l := layout(40*GiB, t, map[int]plan.Content{1: fs("ntfs", 500*MiB), 2: fs("ntfs", 40*GiB-501*MiB)})
@@ -134,8 +134,8 @@ func oldWindows() *plan.Layout {
 	return l
 }
 
-// TestNTFSGuestProblems: Windows extends what ntfsresize would not touch, but
-// nothing is done to a disk that it has not let go of.
+// TestNTFSGuestProblems checks that Windows may extend volumes that ntfsresize refuses,
+// but that a disk of a hibernated Windows is not changed.
 func TestNTFSGuestProblems(t *testing.T) {
 	for reason, goes := range map[plan.Reason]bool{plan.NTFSDirty: true, plan.NTFSBadClusters: true, plan.NTFSHibernated: false, plan.FSDamaged: false} {
 		l := windows()

@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// sources are what decides how the images come out.
+// sources are the files that determine the images.
 //
 //go:embed recipes.go volumes.go table.go format.go trees.go hive.go windows.go broken.go appliance.go build.go
 var sources embed.FS
@@ -97,7 +97,8 @@ func version() string {
 	return fmt.Sprintf("%x", sum.Sum(nil)[:6])
 }
 
-// missing lists the images that are not in dir. The manifest is written last.
+// missing returns the images that are not in dir. The manifest of an image is written
+// last.
 func missing(dir string, imgs []Image) []Image {
 	return slices.DeleteFunc(slices.Clone(imgs), func(img Image) bool {
 		_, err := os.Stat(manifestPath(dir, img.Name))
@@ -108,8 +109,8 @@ func missing(dir string, imgs []Image) []Image {
 func rawPath(dir, name string) string      { return filepath.Join(dir, name+".raw") }
 func manifestPath(dir, name string) string { return filepath.Join(dir, name+".json") }
 
-// ReadManifest returns what the file systems of a cached image hold. It is nil
-// for images that are refused before anyone looks at files.
+// ReadManifest returns the manifest of a cached image. It is nil for images that are
+// refused before their files are read.
 func ReadManifest(dir, name string) (Manifest, error) {
 	b, err := os.ReadFile(manifestPath(dir, name))
 	if err != nil {
@@ -119,9 +120,9 @@ func ReadManifest(dir, name string) (Manifest, error) {
 	return m, json.Unmarshal(b, &m)
 }
 
-// Copy makes a writable copy of an image at dst. Formats: "raw" (sparse),
-// "qcow2", "qcow2v2" (compat=0.10), and "overlay", a qcow2 whose backing file is
-// a qcow2 copy beside it, dst+".base". "raw-is-qcow2" is copied as it is.
+// Copy makes a writable copy of an image at dst. The formats are "raw" (sparse),
+// "qcow2", "qcow2v2" (compat=0.10), and "overlay", a qcow2 whose backing file is a qcow2
+// copy beside it, dst+".base". The image "raw-is-qcow2" is copied unchanged.
 func Copy(name, dst, format string) error {
 	dir, err := Cache(context.Background(), name)
 	if err != nil {

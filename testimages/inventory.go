@@ -21,7 +21,7 @@ type Manifest map[string]Files
 // Files is what one file system holds, by path from its root (".").
 type Files map[string]File
 
-// File is what must not change about a file when its file system grows.
+// File has the attributes of a file that must not change when its file system grows.
 type File struct {
 	Type   string            `json:"type"` // "file", "dir", "symlink", "link", or tar's type byte
 	Mode   int64             `json:"mode"`
@@ -34,7 +34,7 @@ type File struct {
 	XAttrs map[string]string `json:"xattrs,omitempty"` // user.*
 }
 
-// Diff tells, a line each and in order, where got is not as m.
+// Diff returns one line for each difference between m and got, in order.
 func (m Manifest) Diff(got Manifest) []string {
 	var ds []string
 	for name := range union(m, got) {
@@ -96,8 +96,8 @@ func Inventory(ctx context.Context, disks []Disk) (map[string]Manifest, error) {
 	return all, nil
 }
 
-// rounds divides the disks so that no two of a round have identifiers in common
-// which the kernel or LVM keep a register of.
+// rounds divides the disks into rounds. The disks of a round have no identifiers in
+// common that the kernel or LVM registers.
 func rounds(disks []Disk) [][]Disk {
 	var rounds [][]Disk
 	seen := map[string]int{}

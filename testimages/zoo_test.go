@@ -29,8 +29,8 @@ func zoo(t *testing.T) (dir string) {
 	return dir
 }
 
-// output runs a tool; a missing one fails the test. It returns what the tool
-// printed and its exit status.
+// output runs a tool and returns its output and exit status. The test fails if the tool
+// is missing.
 func output(t *testing.T, name string, args ...string) (string, int) {
 	t.Helper()
 	var status *exec.ExitError
@@ -131,7 +131,7 @@ func TestNamed(t *testing.T) {
 	}
 }
 
-// An image is built alone when it alone is asked for.
+// TestCacheOne checks that only the requested image is built.
 func TestCacheOne(t *testing.T) {
 	t.Setenv("VIRT_GROW_TEST_CACHE", t.TempDir())
 	dir, err := Cache(t.Context(), "none-random")
@@ -164,7 +164,8 @@ func TestZoo(t *testing.T) {
 	}
 }
 
-// Tables come out byte by byte as the recipe says, in every build.
+// TestZooTables checks that the tables have exactly the bytes of the recipe, in every
+// build.
 func TestZooTables(t *testing.T) {
 	dir := zoo(t)
 	for _, img := range All() {
@@ -196,7 +197,8 @@ func (m *memory) WriteAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
-// The tables of images that can grow mean to sfdisk what the recipe says.
+// TestZooSfdisk checks that sfdisk reads the recipe's partitions from the tables of
+// images that can grow.
 func TestZooSfdisk(t *testing.T) {
 	dir := zoo(t)
 	for _, img := range All() {
@@ -278,7 +280,8 @@ func TestZooSgdisk(t *testing.T) {
 	}
 }
 
-// sfdisk 2.38 and sgdisk take files to have sectors of 512 bytes; fdisk can be told.
+// TestZooSectors4K uses fdisk, because sfdisk 2.38 and sgdisk assume sectors of 512
+// bytes in files.
 func TestZooSectors4K(t *testing.T) {
 	dir := zoo(t)
 	for _, img := range All() {
@@ -295,7 +298,8 @@ func TestZooSectors4K(t *testing.T) {
 	}
 }
 
-// What the host can tell about file systems without mounting any.
+// TestZooContents checks what the host's tools report about file systems without a
+// mount.
 func TestZooContents(t *testing.T) {
 	dir := zoo(t)
 	types := map[string]string{"luks1": "crypto_LUKS", "luks2": "crypto_LUKS"}
@@ -325,7 +329,8 @@ func TestZooContents(t *testing.T) {
 	}
 }
 
-// Damaged and special images are what the tools that growing relies on refuse.
+// TestZooBroken checks that the tools used for growing refuse damaged and special
+// images.
 func TestZooBroken(t *testing.T) {
 	dir := zoo(t)
 	for _, c := range []struct {
@@ -366,7 +371,7 @@ func TestZooInventory(t *testing.T) {
 	want := map[string]Manifest{}
 	for i, img := range All() {
 		if i%4 != 0 {
-			continue // the matrix of package guest looks at all that grow
+			continue // the matrix of package guest covers all images that grow
 		}
 		m, err := ReadManifest(dir, img.Name)
 		if err != nil {
@@ -393,7 +398,8 @@ func TestZooInventory(t *testing.T) {
 	}
 }
 
-// The manifest has what the recipe put in, on a file system that holds it all.
+// TestZooManifest checks that the manifest has the recipe's files, on a file system that
+// supports all of them.
 func TestZooManifest(t *testing.T) {
 	dir := zoo(t)
 	for _, name := range []string{"gpt-ext4", "gpt-xfs", "gpt-btrfs", "gpt-ext4-dirty", "gpt-xfs-dirty"} {
@@ -416,7 +422,8 @@ func TestZooManifest(t *testing.T) {
 	}
 }
 
-// The library's inspection takes the OS images for what they pretend to be.
+// TestZooInspection checks that libguestfs inspects the OS images as the imitated
+// systems.
 func TestZooInspection(t *testing.T) {
 	level.Need(t, level.Long) // the matrix of package guest reads the same images
 	dir := zoo(t)
@@ -434,7 +441,7 @@ func TestZooInspection(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, c := range []struct{ root, typ, product string }{
-		{"/dev/sda1", "linux", "12.5"}, // all libguestfs takes from a Debian is debian_version
+		{"/dev/sda1", "linux", "12.5"}, // libguestfs only reads debian_version
 		{"/dev/vg_os/root", "linux", "Fedora Linux 40 (Server Edition)"},
 		{"/dev/sdc3", "windows", "Windows Server 2022 Standard"},
 		{"/dev/sdd2", "windows", "Windows Server 2022 Standard"},

@@ -19,7 +19,8 @@ import (
 
 const MiB, GiB = size.MiB, size.GiB
 
-// volume is LVM straight on the disk: every kind of step but table and crypt.
+// volume returns LVM directly on the disk. Its plan has every kind of step but table and
+// crypt.
 func volume() *plan.Layout {
 	pv := size.Bytes(1023) * 4 * MiB
 	return &plan.Layout{DiskLayout: plan.DiskLayout{Size: 4 * GiB, Sector: 512},
@@ -98,8 +99,8 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// TestFaults: at every step boundary, an error. Back always restores the image
-// and leaves no file; going forward again after it ends grown.
+// TestFaults injects an error at every step boundary. Undoing always restores the image
+// and leaves no file; continuing ends with the grown image.
 func TestFaults(t *testing.T) {
 	for _, s := range newRig(t).growth.Plan.Steps {
 		for _, when := range []string{"before", "after"} {
@@ -117,7 +118,7 @@ func TestFaults(t *testing.T) {
 					t.Fatalf("the fault did not show: %v", err)
 				}
 				if point == "clean-up/after" || point == "clean-up/before" {
-					return // the commit is done and the way back may be gone: only forward
+					return // after the commit, an undo may be impossible
 				}
 				if err := r.back(context.Background()); err != nil {
 					t.Fatal(err)
@@ -130,7 +131,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestTornCommit: both ways out of a commit that stopped half-way.
+// TestTornCommit continues and undoes an interrupted commit.
 func TestTornCommit(t *testing.T) {
 	full := errors.New("no space left on device")
 	t.Run("back", func(t *testing.T) {
@@ -195,7 +196,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// wrong is an editor whose work is not what was planned.
+// wrong is an editor whose result is not as planned.
 type wrong struct{ *applytest.Editor }
 
 func (wrong) GrowPV(context.Context, string) error { return nil }

@@ -30,7 +30,7 @@ func treatments() map[string]plan.Guest {
 	}
 }
 
-// TestGuestForward: every way to treat a guest ends with the image grown, the
+// TestGuestForward checks that every way to treat a guest ends with the grown image, the
 // domain on it, and the run state from before.
 func TestGuestForward(t *testing.T) {
 	for name, treat := range treatments() {
@@ -46,15 +46,15 @@ func TestGuestForward(t *testing.T) {
 	}
 }
 
-// TestGuestFaults: an error at every boundary before the point of no return
-// ends with the untouched image and the run state from before.
+// TestGuestFaults checks that an error at every boundary before the point of no return
+// ends with the unchanged image and the run state from before.
 func TestGuestFaults(t *testing.T) {
 	fault := errors.New("injected")
 	for name, treat := range treatments() {
 		r, _ := newGuestRig(t, treat)
 		for _, s := range r.growth.Plan.Steps {
 			if s.Kind == plan.StepPivot || s.Kind == plan.StepClean {
-				break // only forward from here on
+				break // an undo is impossible from here on
 			}
 			for _, when := range []string{"before", "after"} {
 				point := s.ID() + "/" + when
@@ -81,7 +81,7 @@ func TestGuestFaults(t *testing.T) {
 	}
 }
 
-// TestSickGuest: a trial that fails writes nothing into any image.
+// TestSickGuest checks that a failed trial writes nothing into any image.
 func TestSickGuest(t *testing.T) {
 	r, g := newGuestRig(t, treatments()["trial"])
 	g.Sick = true

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// system is an fstab as an installer leaves it.
+// system is an fstab as an installer writes it.
 const system = "# /etc/fstab: static file system information.\n" +
 	"UUID=0b5c1f7e-6f0d-4e5b-8f5c-6a3c9d5f1a11 /               xfs     defaults        0 0\n" +
 	"UUID=ABCD-1234\t/boot/efi\tvfat\tumask=0077\t0\t1\n" +
@@ -59,7 +59,7 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-// TestTaken: a mount point and a file system are in fstab once.
+// TestTaken checks that a mount point or a file system cannot be in fstab twice.
 func TestTaken(t *testing.T) {
 	for _, c := range []Entry{
 		{"UUID=new", "/boot/efi/", "xfs", "defaults", 0, 0},
@@ -101,13 +101,13 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// word returns a field, with whatever fstab has to escape.
+// word draws a field, with characters that fstab has to escape.
 func word(t *rapid.T, name string) string {
 	return rapid.StringMatching(`[a-zA-Z0-9/=_. \t\\#\n"'é-]{1,12}`).Draw(t, name)
 }
 
-// TestAddedAndRemoved: what is added is read back, everything before it is as it
-// was, and removing it gives the very bytes back.
+// TestAddedAndRemoved checks that an added entry is read back, that the text before it
+// is unchanged, and that removing the entry restores the original bytes.
 func TestAddedAndRemoved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(rapid.StringOf(rapid.SampledFrom([]rune("ab/=U# \t\n\\01"))).Draw(t, "text"))
@@ -155,8 +155,8 @@ func FuzzFstab(f *testing.F) {
 	})
 }
 
-// TestNaming: the lines of some file systems are found by any of their names, and are
-// removed together.
+// TestNaming checks that the lines of several file systems are found by any of their
+// names, and are removed together.
 func TestNaming(t *testing.T) {
 	const text = "# c\nUUID=aaaa-1 / ext4\nLABEL=data /data xfs\n/dev/vdb1 /b xfs\nUUID=\"AAAA-1\" /bound none bind\n"
 	entries := Naming([]byte(text), "UUID=AAAA-1", "LABEL=data", "/dev/vdc")

@@ -104,7 +104,7 @@ func TestTornTail(t *testing.T) {
 	}
 }
 
-// TestDamage flips every byte: a damaged entry is never believed.
+// TestDamage flips every byte, and checks that no damaged entry is accepted.
 func TestDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
 	write(t, path, sample())
@@ -126,8 +126,8 @@ func TestDamage(t *testing.T) {
 			}
 			continue
 		}
-		// Only the last line may be taken for torn; a damaged line end makes
-		// one line of the last two.
+		// Only the last line may be taken for incomplete; a damaged line end joins the
+		// last two lines.
 		if len(got) < len(good)-2 || len(got) == len(good) {
 			t.Fatalf("byte %d: %d entries were believed", i, len(got))
 		}
@@ -213,8 +213,8 @@ func TestLockDisk(t *testing.T) {
 	}
 }
 
-// FuzzParse: a journal may be damaged in any way. Parsing ends, and what is
-// believed replays.
+// FuzzParse checks that any damaged journal is parsed without a crash, and that the
+// accepted entries can be replayed.
 func FuzzParse(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "journal")
 	log, err := journal.Open(path)

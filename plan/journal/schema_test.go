@@ -18,7 +18,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
-// line makes a line of a journal out of any JSON.
+// line makes a line of a journal from any JSON.
 func line(text string) string {
 	return fmt.Sprintf("%08x %s\n", crc32.ChecksumIEEE([]byte(text)), text)
 }
@@ -41,15 +41,14 @@ func TestSchemaIsInTheFirstEntryOnly(t *testing.T) {
 	}
 }
 
-// TestParse: what is no journal of ours is refused, and which way of being none it
-// is decides what people are told.
+// TestParse checks that invalid journals are refused, with an error for each kind.
 func TestParse(t *testing.T) {
 	const torn = "0"
 	for name, c := range map[string]struct {
 		text    string
 		entries int
 		damaged bool
-		found   string // with a SchemaError
+		found   string // in a SchemaError
 		foreign bool
 	}{
 		"empty":                                  {text: ""},
@@ -80,8 +79,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestOpenKeepsEntries: a journal that is opened keeps every byte of its whole
-// lines, whatever fields they have, and loses a torn end only.
+// TestOpenKeepsEntries checks that opening a journal keeps every byte of its complete
+// lines, whatever fields they have, and only removes an incomplete last line.
 func TestOpenKeepsEntries(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -113,7 +112,7 @@ func TestOpenKeepsEntries(t *testing.T) {
 	})
 }
 
-// tree returns all that a directory holds: names, modes, times and contents.
+// tree returns everything in a directory: names, modes, times and contents.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -142,8 +141,8 @@ func tree(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// TestStoreLeavesNewerJobs: nothing that a Store does with a job of another schema
-// changes a byte of it. Its lock has a file or none.
+// TestStoreLeavesNewerJobs checks that no method of a Store changes a byte of a job with
+// another schema, whether the job has a lock file or not.
 func TestStoreLeavesNewerJobs(t *testing.T) {
 	const id = "20260504-120000-abcd"
 	for name, text := range map[string]string{
@@ -204,8 +203,8 @@ func TestSchemaErrorText(t *testing.T) {
 	}
 }
 
-// FuzzOpen: what Open does not refuse keeps its whole lines, byte for byte; what it
-// refuses stays as it is.
+// FuzzOpen checks that an accepted journal keeps the bytes of its complete lines, and
+// that a refused one is not changed.
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte(line(first) + line(`{"seq":2,"kind":"planned","new":1}`)))
 	f.Add([]byte(line(first) + "01"))

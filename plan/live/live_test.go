@@ -16,8 +16,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// debian is what Probe printed in a Debian 12 with its root on vda, and data disks
-// of every kind.
+// debian is the output of Probe in a Debian 12 with its root on vda, and data disks of
+// every kind.
 const debian = `NAME="/dev/vda" PKNAME="" TYPE="disk" SIZE="10737418240" FSTYPE="" MOUNTPOINT="" UUID="" SERIAL=""
 NAME="/dev/vda1" PKNAME="/dev/vda" TYPE="part" SIZE="10603200512" FSTYPE="ext4" MOUNTPOINT="/" UUID="3b2b1a1e-9f7b-4b8a-8b7d-6f1a2c3d4e5f" SERIAL=""
 NAME="/dev/vda14" PKNAME="/dev/vda" TYPE="part" SIZE="3145728" FSTYPE="" MOUNTPOINT="" UUID="" SERIAL=""
@@ -98,8 +98,8 @@ func TestReadProbe(t *testing.T) {
 	}
 }
 
-// TestReadTables: what the MBR says counts more than what udev says, and that is taken
-// where the agent may not read the disk.
+// TestReadTables checks that the MBR has priority over udev's data, which is used if the
+// agent may not read the disk.
 func TestReadTables(t *testing.T) {
 	entry := func(kind string) string { return strings.Repeat("00 ", 4) + kind + strings.Repeat(" 00", 11) + " " }
 	none := entry("00")
@@ -134,7 +134,7 @@ func TestReadProbeRefuses(t *testing.T) {
 	}
 }
 
-// TestProbe runs the program itself, on this host.
+// TestProbe runs the probe script on this host.
 func TestProbe(t *testing.T) {
 	argv := Probe()
 	out, err := exec.Command(argv[0], argv[1:]...).Output()
@@ -186,7 +186,7 @@ func TestCommands(t *testing.T) {
 	for _, c := range []struct {
 		what, disk, where string
 		to                size.Bytes
-		without           string // the tool the guest does not have
+		without           string // the tool that the guest lacks
 		want              []string
 		refused           plan.Reason
 	}{
@@ -237,7 +237,8 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestUnmounted: what only grows mounted is not left to fail in the guest.
+// TestUnmounted checks that an unmounted file system that only grows mounted is refused
+// beforehand.
 func TestUnmounted(t *testing.T) {
 	text := strings.Replace(debian, `MOUNTPOINT="/data"`, `MOUNTPOINT=""`, 1)
 	g := guestOf(t, strings.Replace(text, "mount /dev/vdb /data xfs rw,relatime 0 0\n", "", 1))
@@ -250,8 +251,8 @@ func TestUnmounted(t *testing.T) {
 	}
 }
 
-// TestFromLayout: of an image that was only looked at, the guest has to say where it
-// is mounted.
+// TestFromLayout checks that mount points are taken from the guest if the image was only
+// inspected.
 func TestFromLayout(t *testing.T) {
 	l := &plan.Layout{Devices: []plan.Device{
 		{Name: "sda", Kind: plan.Disk, Size: 20 * size.GiB},
@@ -278,8 +279,8 @@ func TestFromLayout(t *testing.T) {
 	}
 }
 
-// TestFromLayoutSwapLast: where the image is read, the root is what grows as well, and
-// what stands behind it is named.
+// TestFromLayoutSwapLast checks that the root is the target also if the image is read,
+// and that the message names the partition behind it.
 func TestFromLayoutSwapLast(t *testing.T) {
 	l := &plan.Layout{OS: &plan.OS{Type: "linux", Root: "sda2"}, Devices: []plan.Device{
 		{Name: "sda", Kind: plan.Disk, Size: 2 * size.GiB},
@@ -299,8 +300,8 @@ func TestFromLayoutSwapLast(t *testing.T) {
 	}
 }
 
-// TestLineIsOneCommand: whatever a guest calls its devices, a shell takes a printed
-// line for one command with those words.
+// TestLineIsOneCommand checks that a shell reads a printed line as one command with the
+// same words, whatever the names of the guest's devices are.
 func TestLineIsOneCommand(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	alphabet := []rune("aZ0 '\"\\$`;&|<>(){}*?!#~=\n\té-/")
@@ -317,7 +318,7 @@ func TestLineIsOneCommand(t *testing.T) {
 	}
 }
 
-// TestNames: a volume's name goes to the mapper's and back.
+// TestNames converts a volume's name to the device mapper's name and back.
 func TestNames(t *testing.T) {
 	r := rand.New(rand.NewSource(2))
 	name := func() string {

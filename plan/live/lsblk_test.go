@@ -15,9 +15,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// recorded is what is on the machine of the recordings: a root disk, an XFS that is
-// mounted at two places, a volume on two disks, swap and a volume in LUKS, a btrfs
-// with two subvolumes mounted, and names that lsblk escapes.
+// recorded has the devices of the recorded machine: a root disk, an XFS that is mounted
+// at two places, a volume on two disks, swap and a volume in LUKS, a btrfs with two
+// mounted subvolumes, and names that lsblk escapes.
 var recorded = []Device{
 	{Path: "/dev/mapper/odd\\x20name", Parent: "/dev/sda1", Kind: "odd", Size: 512 * size.MiB, FS: "ext4", UUID: "0c2e5b7a-0000-4000-8000-000000000008"},
 	{Path: "/dev/mapper/safe", Parent: "/dev/vde", Kind: "crypt", Size: 5*size.GiB - 16*size.MiB, FS: "LVM2_member", UUID: "Zp3xyz"},
@@ -41,12 +41,12 @@ var recorded = []Device{
 	{Path: "/dev/zram0", Kind: "disk"},
 }
 
-// lsblkVersions are the recordings in testdata/lsblk, and how each version differs
-// from the one before. All but the first were printed by the lsblk of a distribution,
-// in a root with a /sys, /proc and udev database made for it.
+// lsblkVersions are the recordings in testdata/lsblk, and how each version differs from
+// the one before. All but the first were printed by the lsblk of a distribution, in a
+// root with a /sys, /proc and udev database made for it.
 var lsblkVersions = []struct {
 	version string
-	// omits reports whether the version leaves a line out that others print.
+	// omits reports whether the version omits a line that others print.
 	omits func(Device) bool
 }{
 	// RHEL 7's, written after its source: it has no JSON, escapes neither ` nor $,
@@ -81,7 +81,8 @@ func byPath(devices []Device) []Device {
 	})
 }
 
-// TestReadLsblk: what each version prints of one machine is read as the same.
+// TestReadLsblk checks that the output of each version on the same machine is read as
+// the same devices.
 func TestReadLsblk(t *testing.T) {
 	for _, v := range lsblkVersions {
 		t.Run(v.version, func(t *testing.T) {
@@ -97,7 +98,8 @@ func TestReadLsblk(t *testing.T) {
 	}
 }
 
-// TestMountPoints: lsblk names one place, and the guest's mounts the others.
+// TestMountPoints checks that mount points are combined: lsblk prints one, and the
+// guest's mount table has the others.
 func TestMountPoints(t *testing.T) {
 	for _, c := range []struct {
 		device Device
@@ -114,8 +116,8 @@ func TestMountPoints(t *testing.T) {
 	}
 }
 
-// TestProbeAddsParents: where lsblk lists a volume under one of its disks alone, the
-// links in /sys tell of the other.
+// TestProbeAddsParents checks that the second disk of a volume is found through the
+// links in /sys if lsblk prints only one of the disks.
 func TestProbeAddsParents(t *testing.T) {
 	const links = "slave /sys/class/block/dm-0/slaves/vdc1\nslave /sys/class/block/dm-0/slaves/vdd\n" +
 		"slave /sys/class/block/dm-2/slaves/vde\nslave /sys/class/block/dm-9/slaves/vdz\nslave x\nslave\n"
@@ -160,7 +162,7 @@ func TestReadLsblkRefuses(t *testing.T) {
 	}
 }
 
-// FuzzReadLsblk: whatever a guest prints, what is read has paths of devices and no
+// FuzzReadLsblk checks that any output results in devices with paths and without
 // negative sizes.
 func FuzzReadLsblk(f *testing.F) {
 	f.Add(`NAME="/dev/vda" TYPE="disk" SIZE="5"`, "/dev/vda / ext4 rw 0 0")

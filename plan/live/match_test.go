@@ -55,7 +55,7 @@ func TestUnitWithoutController(t *testing.T) {
 	}
 }
 
-// TestAddress: links in /sys/block of Linux 5.10 and 6.1.
+// TestAddress parses links in /sys/block of Linux 5.10 and 6.1.
 func TestAddress(t *testing.T) {
 	for link, want := range map[string]string{
 		"../devices/pci0000:00/0000:00:05.0/virtio2/block/vda":                                    PCIAddress(0, 0, 5, 0),

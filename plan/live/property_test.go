@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// randomGuest draws a disk with partitions in any order, and whatever may lie on them.
+// randomGuest draws a disk with partitions in any order, and contents on some of them.
 func randomGuest(t *rapid.T) Guest {
 	kind := rapid.SampledFrom([]table.Kind{table.GPT, table.MBR, ""}).Draw(t, "table")
 	g := onVDA(kind, "")
@@ -41,7 +41,7 @@ func randomGuest(t *rapid.T) Guest {
 	return g
 }
 
-// fill draws what a device holds, and adds it with all that lies on it.
+// fill draws the content of a device, and adds the device and all devices on it.
 func fill(t *rapid.T, g *Guest, d Device, depth int) {
 	d.UUID = "uuid-" + d.name()
 	d.FS = rapid.SampledFrom([]string{"ext4", "ext4", "xfs", "xfs", "btrfs", "swap", "vfat", "ntfs", "", "zfs_member", "LVM2_member", "LVM2_member", "crypto_LUKS", "linux_raid_member"}).Draw(t, "holds")
@@ -76,7 +76,7 @@ func fill(t *rapid.T, g *Guest, d Device, depth int) {
 	}
 }
 
-// withParents returns a device and all that it lies on.
+// withParents returns a device and all devices below it.
 func (g Guest) withParents(path string) []Device {
 	var all []Device
 	for path != "" {
@@ -86,7 +86,7 @@ func (g Guest) withParents(path string) []Device {
 	return all
 }
 
-// meant returns the devices that a request can be about, found in the simplest way.
+// meant returns the devices that match a request, found by a simple search.
 func (g Guest) meant(where string) []string {
 	var named, roots, fs []string
 	for _, d := range g.Devices {
@@ -121,7 +121,7 @@ func (g Guest) touched(c Command) string {
 		return "/dev/mapper/" + mapperName(last)
 	case "xfs_growfs", "btrfs":
 		i := slices.IndexFunc(g.Devices, func(d Device) bool { return d.Mounted == last })
-		return g.Devices[i].Path // mount points are drawn once, but for the root
+		return g.Devices[i].Path // mount points are unique, except for the root
 	case "vgs":
 		return ""
 	}
@@ -130,7 +130,7 @@ func (g Guest) touched(c Command) string {
 
 func partitionNamed(disk, number string) string { return disk + number }
 
-// impossible returns why a device cannot be the top of a stack that grows; "" if it can.
+// impossible returns why a stack with that top device cannot grow; "" if it can.
 func (g Guest) impossible(top string) string {
 	down := g.withParents(top)
 	for i, d := range down {
@@ -162,9 +162,8 @@ func (g Guest) impossible(top string) string {
 	return ""
 }
 
-// TestCommandsProperty: whatever lies on a disk, the commands touch nothing but what
-// was asked for and what that lies on, and there are none when one layer of it cannot
-// be grown.
+// TestCommandsProperty checks that the commands change only the requested device and
+// those below it, and that there are no commands if one of these cannot be grown.
 func TestCommandsProperty(t *testing.T) {
 	grown := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// onVDA makes a guest from lines "vda1 START SIZE FS MOUNTPOINT" in MiB; a device that
-// lies on another is "vg-root@vda2". A dash is for nothing.
+// onVDA makes a guest from lines "vda1 START SIZE FS MOUNTPOINT" in MiB. A device on top
+// of another is written "vg-root@vda2", a missing value as a dash.
 func onVDA(kind table.Kind, text string) Guest {
 	g := Guest{
 		Devices: []Device{{Path: "/dev/vda", Kind: "disk", Size: 1000 * size.MiB}},
@@ -46,15 +46,15 @@ func onVDA(kind table.Kind, text string) Guest {
 	return g
 }
 
-// TestTarget: what grows is the root or what was named, and never what happens to
-// stand last.
+// TestTarget checks that the target is the root or the named device, and never simply
+// the last partition.
 func TestTarget(t *testing.T) {
 	const efi = "vda1 1 36 vfat /boot/efi\nvda2 37 600 ext4 /\n"
 	for _, c := range []struct {
 		what, devices, where string
 		kind                 table.Kind
 		change               func(*Guest)
-		want                 string // the commands, or what is said
+		want                 string // the commands or the message
 		refused              plan.Reason
 	}{
 		{what: "swap stands last", devices: efi + "vda3 637 62 swap [SWAP]", want: "vda3 (swap) is behind / in the guest", refused: plan.ImmovableNeighbor},

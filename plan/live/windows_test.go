@@ -8,7 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// windows is what WindowsProbe prints: a disk as Setup makes it, with the recovery
+// windows is the output of WindowsProbe: a disk as Setup makes it, with the recovery
 // partition last, a data disk, an MBR with a logical drive, and one with FAT.
 const windows = "disk|0|68719476736|512|GPT|d-0000\r\n" +
 	"part|1|1048576|104857600|System|\x00|FAT32\r\n" +

@@ -11,7 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// sample is what LVM 2.03.16 writes, with the parts that tests need.
+// sample is metadata of LVM 2.03.16, reduced to the parts that the tests need.
 const sample = `vg {
 id = "afxdQf-SHEL-AvE9-gKR7-6bfO-XtHa-GbElkW"
 seqno = 7
@@ -215,8 +215,8 @@ func TestReadGroupRefuses(t *testing.T) {
 	}
 }
 
-// volume builds the start of a PV: label in the second sector, one metadata area
-// with the text wrapped around its end.
+// volume builds the start of a PV: the label in the second sector, and a metadata area
+// whose text wraps around at its end.
 func volume(text string, areas ...Area) []byte {
 	data := make([]byte, 1<<20)
 	label := data[512:1024]
@@ -299,14 +299,15 @@ func TestReadLabel(t *testing.T) {
 	}
 }
 
-// FuzzPV: whatever is on a PV, reading it ends, and what it gives keeps to its bounds.
+// FuzzPV checks that any PV is read without a crash, and that the result is within its
+// bounds.
 func FuzzPV(f *testing.F) {
 	data := volume(sample, Area{4096, 64 << 10}, Area{99 << 20, 1 << 20})
 	f.Add(data[:8192])
 	f.Fuzz(func(t *testing.T, data []byte) { _, g, _ := load(data); bounded(t, g) })
 }
 
-// FuzzText does the same behind the checksums.
+// FuzzText does the same for metadata with correct checksums.
 func FuzzText(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Fuzz(func(t *testing.T, text []byte) { g, _ := ReadGroup(text); bounded(t, g) })

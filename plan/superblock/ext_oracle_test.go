@@ -31,8 +31,8 @@ func read(t *testing.T, path string) *Ext {
 	return e
 }
 
-// rounds returns how often something random is tried in a short run, in make test, and in
-// the long matrices.
+// rounds returns the number of random cases in a short run, in make test, and in the
+// long matrices.
 func rounds(short, real, long int) int {
 	switch {
 	case level.At(level.Long):
@@ -90,15 +90,15 @@ func extCase(t *testing.T, r *rand.Rand) {
 		t.Errorf("%v %d -> %d: %d, want %d", args, bytes, to, got.Size(), want)
 	}
 	if feature, _ := e.CannotGrow(); feature != "" {
-		return // resize2fs breaks it, so it is refused
+		return // refused, because resize2fs damages it
 	}
 	if out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput(); err != nil && !strings.Contains(string(out), "clean") {
 		t.Errorf("%v %d -> %d: %v\n%s", args, bytes, to, err, out)
 	}
 }
 
-// TestExtReserved grows small file systems past the descriptors that were reserved
-// for them: what is said to work does, and the size named as the limit works.
+// TestExtReserved grows small file systems beyond their reserved descriptors. Each
+// accepted size works, and so does the size that is named as the limit.
 func TestExtReserved(t *testing.T) {
 	n := rounds(3, 12, 120)
 	for seed := range n {
@@ -133,7 +133,7 @@ func TestExtReserved(t *testing.T) {
 	}
 }
 
-// TestExtDescriptors has the other limits that resize2fs knows.
+// TestExtDescriptors checks the other limits of resize2fs.
 func TestExtDescriptors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fs")
 	makeExt(t, path, 16<<20, "-b", "1024", "-O", "^resize_inode")

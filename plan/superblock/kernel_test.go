@@ -29,7 +29,7 @@ func TestMayLack(t *testing.T) {
 	}
 }
 
-// TestBlamesFeatures has the sentences of Linux 4.18 to 6.12.
+// TestBlamesFeatures checks the kernel messages of Linux 4.18 to 6.12.
 func TestBlamesFeatures(t *testing.T) {
 	for _, c := range []struct {
 		kind, log string
@@ -54,7 +54,8 @@ func TestBlamesFeatures(t *testing.T) {
 	}
 }
 
-// TestMMPReal reads what mkfs.ext4 makes, and the sequences that others leave.
+// TestMMPReal reads the MMP block that mkfs.ext4 writes, and the sequence numbers of
+// other programs.
 func TestMMPReal(t *testing.T) {
 	for _, block := range []string{"1024", "4096"} {
 		path, head := made(t, 64<<20, "mkfs.ext4", "-q", "-F", "-b", block, "-O", "mmp")

@@ -6,8 +6,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// TestGrowsMounted: the kernel grows an ext4 as far as descriptors are reserved, and none
-// that it would refuse or change in another way.
+// TestGrowsMounted checks that ext4 is left to the kernel only as far as descriptors are
+// reserved, and only if the kernel would not refuse it or change it in another way.
 func TestGrowsMounted(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Ext)

@@ -32,8 +32,8 @@ func made(t *testing.T, bytes int64, program string, args ...string) (path strin
 	return path, head
 }
 
-// TestXFSReal reads what mkfs.xfs makes: sizes, checksum, features, and counts that
-// the groups' headers add up to.
+// TestXFSReal reads what mkfs.xfs writes: sizes, checksum, features, and counts that
+// equal the sum of those in the groups' headers.
 func TestXFSReal(t *testing.T) {
 	path, head := made(t, 320<<20, "mkfs.xfs", "-q")
 	x, err := ReadXFS(head)
@@ -69,7 +69,7 @@ func TestXFSReal(t *testing.T) {
 	}
 }
 
-// TestBtrfsReal reads what mkfs.btrfs makes.
+// TestBtrfsReal reads what mkfs.btrfs writes.
 func TestBtrfsReal(t *testing.T) {
 	_, head := made(t, 300<<20, "mkfs.btrfs", "-q")
 	s, err := ReadBtrfs(head[BtrfsAt:])
@@ -81,7 +81,7 @@ func TestBtrfsReal(t *testing.T) {
 	}
 }
 
-// TestExtReal has the checksum and what e2fsprogs may not know.
+// TestExtReal checks the checksum, and features that e2fsprogs may not support.
 func TestExtReal(t *testing.T) {
 	_, head := made(t, 40<<20, "mkfs.ext4", "-q", "-F", "-O", "bigalloc,orphan_file")
 	e, err := ReadExt(head[ExtAt:])
@@ -107,7 +107,7 @@ func TestGrownXFS(t *testing.T) {
 	}
 }
 
-// FuzzRead has every reader take anything.
+// FuzzRead passes any bytes to every reader.
 func FuzzRead(f *testing.F) {
 	b := make([]byte, BtrfsLen)
 	f.Add(b)

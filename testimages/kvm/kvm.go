@@ -1,4 +1,4 @@
-// Package kvm reports whether the host's KVM does what it should.
+// Package kvm reports whether the host's KVM works.
 package kvm
 
 import (
@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Works tries KVM once, up to the first thing that a guest's firmware says:
-// where it only seems to exist, QEMU dies at the start, or the guest stands
-// still.
+// Works tries KVM once, until the first output of a guest's firmware. With a broken KVM,
+// QEMU ends at its start, or the guest hangs.
 var Works = sync.OnceValue(func() bool {
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		return false

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// What is asked for is made, and nothing else: no image for a kernel, no ntfs3 for
-// a guest that does not load it.
+// TestCacheOnDemand checks that only the requested files are made: no image for a
+// kernel, and no ntfs3 for a guest that does not load it.
 func TestCacheOnDemand(t *testing.T) {
 	t.Setenv("VIRT_GROW_TEST_CACHE", t.TempDir())
 	dir, err := cache(t.Context(), "kernel", plainInitramfs)
@@ -48,8 +48,9 @@ func TestInitramfs(t *testing.T) {
 	}
 }
 
-// Images that are asked for together share an appliance, and one that is there is not
-// made again. A guestfish of its own counts and writes nothing.
+// TestPrepareSharesAppliance checks that images that are requested together are made in
+// one appliance, and that an existing image is not made again. A fake guestfish counts
+// its calls.
 func TestPrepareSharesAppliance(t *testing.T) {
 	level.Need(t, level.Real) // Prepare asks QEMU whether KVM works
 	bin := t.TempDir()

@@ -88,7 +88,7 @@ func define(t *testing.T, variant string, s Spec) *Guest {
 // nameOf returns a test's name as a guest's.
 func nameOf(t *testing.T) string { return strings.NewReplacer("/", "-", "=", "-").Replace(t.Name()) }
 
-// defineOn makes a guest of the test's name, which is gone when the test ends.
+// defineOn defines a guest with the test's name, and removes it at the end of the test.
 func defineOn(t *testing.T, l *Libvirt, s Spec) *Guest {
 	t.Helper()
 	s.Name = nameOf(t)
@@ -120,7 +120,7 @@ func diskOf(g *Guest, variant string) string {
 	return g.libvirt.path(g.Name + "." + variant + ".qcow2")
 }
 
-// boot starts a guest and waits for its first beat.
+// boot starts a guest and waits for its first heartbeat.
 func boot(t *testing.T, g *Guest) (started time.Time, first Heartbeat) {
 	t.Helper()
 	started = time.Now()
@@ -162,7 +162,7 @@ func filesystems(t *testing.T, g *Guest) map[string]filesystem {
 	return all
 }
 
-// grow makes a running guest's disk bigger, and what is on it with the guest's own
+// grow enlarges a running guest's disk, and grows the contents with the guest's own
 // programs. sfdisk gets the new size of a partition as its input.
 func grow(t *testing.T, g *Guest, before Heartbeat, commands ...string) {
 	t.Helper()
@@ -228,7 +228,7 @@ func TestXFSPowerButton(t *testing.T) {
 	if out, err := output(t.Context(), "xfs_repair", "-n", part(t, diskOf(g, "xfs"), 67584*512)); err != nil || strings.Contains(out, "ALERT") {
 		t.Errorf("not clean: %v\n%s", err, out)
 	}
-	// ntfsresize refuses what is dirty.
+	// ntfsresize refuses a dirty volume.
 	if out, err := output(t.Context(), "ntfsresize", "--info", part(t, data, 2048*512)); err != nil {
 		t.Errorf("not clean: %v\n%s", err, out)
 	}
@@ -269,15 +269,15 @@ func TestLVM(t *testing.T) {
 	}
 }
 
-// TestWritten destroys a guest that does not want to stop, and looks for what it
-// had written.
+// TestWritten destroys a guest that ignores shutdown requests, and checks that its last
+// synced line is on the disk.
 func TestWritten(t *testing.T) {
 	g := define(t, "xfs", Spec{Cmdline: []string{"ignore-shutdown"}})
 	started, _ := boot(t, g)
 	check(t, g.WaitAgent(limited(t)))
 	for _, mode := range []string{"agent", "acpi"} {
 		asked := time.Now()
-		// libvirt waits 60 s for what the agent promised.
+		// libvirt waits 60 s for the shutdown that the agent has confirmed.
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		_, _ = g.libvirt.Virsh(ctx, "shutdown", "--mode", mode, g.Name)
 		cancel()
@@ -360,8 +360,8 @@ func TestMisbehaviourAtBoot(t *testing.T) {
 	}
 }
 
-// TestAgents: what the agent of the Windows guest answers has the shape of what
-// qemu-ga says in the Linux guest.
+// TestAgents checks that the replies of the Windows guest's agent have the same keys as
+// those of qemu-ga in the Linux guest.
 func TestAgents(t *testing.T) {
 	shapes := map[string]map[string][]string{}
 	for _, c := range []struct {
@@ -412,8 +412,7 @@ func TestAgents(t *testing.T) {
 // total-bytes-privileged came with QEMU 9.1 (qga/qapi-schema.json).
 var unixOnly = map[string]bool{"total-bytes-privileged": true}
 
-// shape returns the keys of an answer; of the volume with the NTFS, where it is a
-// list.
+// shape returns the keys of a reply; if the reply is a list, those of the NTFS volume.
 func shape(t *testing.T, g *Guest, question string) []string {
 	t.Helper()
 	out, err := g.Agent(t.Context(), `{"execute":"`+question+`"}`)

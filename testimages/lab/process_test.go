@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// leftovers looks for what a stopped libvirt must not leave: processes, mounts
-// in any process's namespace, sockets.
+// leftovers returns an error if a stopped libvirt has left processes, mounts in any
+// process's namespace, or sockets.
 func leftovers(l *Libvirt) error {
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -38,7 +38,7 @@ func leftovers(l *Libvirt) error {
 // owner is the user whose images quick uses.
 const owner = 12345
 
-// quick starts a guest that hangs, for tests that care about its process alone.
+// quick starts a guest that hangs, for tests that only need its process.
 func quick(ctx context.Context, l *Libvirt) error {
 	path := l.path("disk.qcow2")
 	if err := errors.Join(Image(ctx, "xfs", "qcow2", path), os.Chown(path, owner, owner)); err != nil {
@@ -51,8 +51,8 @@ func quick(ctx context.Context, l *Libvirt) error {
 	return g.Start(ctx)
 }
 
-// abandon is what TestAbandoned starts in a process of its own: a guest that
-// nobody will stop.
+// abandon is run by TestAbandoned in a process of its own. It starts a guest and does
+// not stop it.
 func abandon(dir string) {
 	l, err := Start(context.Background(), dir)
 	if err == nil {
@@ -95,7 +95,7 @@ func TestDetached(t *testing.T) {
 	check(t, err)
 	t.Cleanup(func() { _ = started.Stop() })
 	check(t, quick(t.Context(), started))
-	check(t, started.Kill()) // Stop has to do without it
+	check(t, started.Kill()) // Stop has to work without the supervisor
 	if ownerOf(t, started.path("disk.qcow2")) == owner {
 		t.Error("libvirt did not take the image over: tests of what it undoes prove nothing")
 	}
@@ -104,7 +104,7 @@ func TestDetached(t *testing.T) {
 	if pid, err := l.QEMUPid("quick"); err != nil || pid == 0 {
 		t.Errorf("process %d, %v", pid, err)
 	}
-	time.Sleep(1500 * time.Millisecond) // the clock has to go on by a second: see writeBootTime
+	time.Sleep(1500 * time.Millisecond) // the clock has to advance by a second: see writeBootTime
 	check(t, l.Restart(t.Context()))
 	check(t, l.Stop())
 	check(t, leftovers(l))

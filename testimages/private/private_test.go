@@ -39,7 +39,8 @@ func TestDifference(t *testing.T) {
 	}
 }
 
-// TestForbidEngines: an engine that is started fails, and is named.
+// TestForbidEngines checks that an engine that is started fails, and that the error
+// names it.
 func TestForbidEngines(t *testing.T) {
 	t.Setenv("PATH", os.Getenv("PATH"))
 	t.Setenv("LIBGUESTFS_HV", "")
