@@ -131,17 +131,17 @@ func (x *vm) checkEnded(t *testing.T) {
 	}
 }
 
-// tank is a tmpfs that a test can fill and empty.
-type tank string
+// smallFS is a tmpfs that a test can fill and empty.
+type smallFS string
 
-const tankSize = 900 << 20
+const smallFSSize = 900 << 20
 
-func newTank(t *testing.T, dir string) tank {
+func newSmallFS(t *testing.T, dir string) smallFS {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	k := tank(dir)
+	k := smallFS(dir)
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
 		t.Fatal(err)
 	}
@@ -150,11 +150,11 @@ func newTank(t *testing.T, dir string) tank {
 			t.Error(err)
 		}
 	})
-	k.resize(t, tankSize)
+	k.resize(t, smallFSSize)
 	return k
 }
 
-func (k tank) resize(t *testing.T, to int64) {
+func (k smallFS) resize(t *testing.T, to int64) {
 	t.Helper()
 	if err := unix.Mount("tmpfs", string(k), "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", to)); err != nil {
 		t.Fatalf("%s to %d bytes: %v", k, to, err)
@@ -162,7 +162,7 @@ func (k tank) resize(t *testing.T, to int64) {
 }
 
 // fill leaves only spare bytes free, even if a guest writes at the same time.
-func (k tank) fill(t *testing.T, spare int64) {
+func (k smallFS) fill(t *testing.T, spare int64) {
 	t.Helper()
 	var s unix.Statfs_t
 	if err := unix.Statfs(string(k), &s); err != nil {
@@ -178,7 +178,7 @@ func (k tank) fill(t *testing.T, spare int64) {
 func TestDomainFull(t *testing.T) {
 	level.Need(t, level.All)
 	root := newDir(t)
-	images, state := newTank(t, filepath.Join(root, "images")), newTank(t, filepath.Join(root, "state"))
+	images, state := newSmallFS(t, filepath.Join(root, "images")), newSmallFS(t, filepath.Join(root, "state"))
 	h := newEnvIn(t, root)
 	path := filepath.Join(string(images), "full.qcow2")
 	if err := lab.Image(context.Background(), "xfs", "qcow2", path); err != nil {
@@ -187,11 +187,11 @@ func TestDomainFull(t *testing.T) {
 	x := h.start(t, "full", lab.Spec{Disks: []lab.Disk{{Path: path, Format: "qcow2", Target: "vda"}}}, false)
 	x.state = string(state)
 	for _, c := range []struct {
-		point string
-		tank  tank
-		spare int64 // 0: a running guest writes until it is paused
-		exit  int
-		says  string
+		point   string
+		smallFS smallFS
+		spare   int64 // 0: a running guest writes until it is paused
+		exit    int
+		says    string
 	}{
 		{"overlay/before", images, 0, exitRestored, "No space left"},
 		{"fs:sda2/before", images, 128 << 10, exitRestored, "is almost full"},
@@ -204,14 +204,14 @@ func TestDomainFull(t *testing.T) {
 			x.answering(t)
 			u := x.begin(t, c.point+"=stop")
 			u.whileStopped(t, func() {
-				c.tank.fill(t, c.spare)
-				if c.tank == images && c.spare == 0 && c.point != "overlay/before" {
+				c.smallFS.fill(t, c.spare)
+				if c.smallFS == images && c.spare == 0 && c.point != "overlay/before" {
 					x.writeUntilPaused(t)
 				}
 			})
 			code := u.end(t)
 			out := u.out.String()
-			c.tank.resize(t, tankSize)
+			c.smallFS.resize(t, smallFSSize)
 			t.Logf("%.0f s", time.Since(begun).Seconds())
 			if code != c.exit || !strings.Contains(out, c.says) {
 				t.Errorf("exit %d, want %d\n%s", code, c.exit, out)
@@ -222,7 +222,7 @@ func TestDomainFull(t *testing.T) {
 			} else {
 				x.checkOld(t)
 			}
-			if c.tank == state {
+			if c.smallFS == state {
 				// The rollback could not be written to the journal.
 				id, _ := x.job(t)
 				if code, out := x.run(t, "", "rollback", id); code != 0 {

@@ -14,27 +14,27 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// room is a data disk, and how a guest mounts its file system.
-type room struct {
+// mountedDisk is a data disk, and how a guest mounts its file system.
+type mountedDisk struct {
 	image string // name of a zoo image
 	mount []string
 	at    string
 }
 
-// rooms are common layouts that administrators grow online.
-var rooms = []room{
+// mountedDisks are common layouts that administrators grow online.
+var mountedDisks = []mountedDisk{
 	{"none-xfs", []string{"mount", "-t", "xfs", "DEV"}, "/mnt/whole"},
 	{"gpt-ext4", []string{"mount", "-t", "ext4", "DEV1"}, "/mnt/part"},
 	{"gpt-lvm-xfs", []string{"mount", "-t", "xfs", "/dev/mapper/vg_xfs-data"}, "/mnt/lvm"},
 	{"gpt-btrfs", []string{"mount", "-t", "btrfs", "DEV1"}, "/mnt/btrfs"},
 }
 
-// furnish starts a guest with a disk for every room, mounts all of them, and starts a
+// startWithDisks starts a guest with a disk for every mountedDisk, mounts all of them, and starts a
 // writer on each.
-func (h *env) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *vm {
+func (h *env) startWithDisks(t *testing.T, spec lab.Spec, legacy bool, mountedDisks ...mountedDisk) *vm {
 	t.Helper()
 	var images []string
-	for _, r := range rooms {
+	for _, r := range mountedDisks {
 		images = append(images, r.image)
 	}
 	if len(images) > 0 {
@@ -51,7 +51,7 @@ func (h *env) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *
 	more := spec.Disks
 	spec.Disks = []lab.Disk{{Path: root, Format: "qcow2", Target: "vda"}}
 	var paths []string
-	for i, r := range rooms {
+	for i, r := range mountedDisks {
 		path := filepath.Join(h.dir, fmt.Sprintf("%s-%d-%s.qcow2", name, i, r.image))
 		paths = append(paths, path)
 		if err := testimages.Copy(r.image, path, "qcow2"); err != nil {
@@ -70,16 +70,16 @@ func (h *env) furnish(t *testing.T, spec lab.Spec, legacy bool, rooms ...room) *
 	x := h.start(t, name, spec, false)
 	x.disks = paths
 	if len(spec.Cmdline) == 1 && !spec.NoAgentChannel { // the agent has no restrictions
-		x.settle(t, rooms...)
+		x.mountAndWrite(t, mountedDisks...)
 	}
 	return x
 }
 
-// settle mounts the rooms, and starts a writer on each.
-func (x *vm) settle(t *testing.T, rooms ...room) {
+// mountAndWrite mounts the mountedDisks, and starts a writer on each.
+func (x *vm) mountAndWrite(t *testing.T, mountedDisks ...mountedDisk) {
 	t.Helper()
 	x.inside(t, "vgchange -a y; mkdir -p /mnt")
-	for i, r := range rooms {
+	for i, r := range mountedDisks {
 		mount := strings.ReplaceAll(strings.Join(r.mount, " "), "DEV", fmt.Sprintf("/dev/vd%c", 'b'+i))
 		x.inside(t, fmt.Sprintf("mkdir -p %s && %s %s && mkdir -p %s/new", r.at, mount, r.at, r.at))
 		x.inside(t, fmt.Sprintf(writer, r.at))
@@ -105,10 +105,10 @@ func (x *vm) inside(t *testing.T, line string) string {
 
 // checkFiles fails the test unless every file that the guest wrote, or that the disk had
 // before, is present and unchanged.
-func (x *vm) checkFiles(t *testing.T, rooms ...room) {
+func (x *vm) checkFiles(t *testing.T, mountedDisks ...mountedDisk) {
 	t.Helper()
 	x.inside(t, "touch /run/enough; sleep 1")
-	for _, r := range rooms {
+	for _, r := range mountedDisks {
 		out := x.inside(t, fmt.Sprintf("cd %s/new && md5sum -c sums | grep -vc OK; grep -c . sums; grep -c lost sums; true", r.at))
 		counts := strings.Fields(out)
 		if len(counts) != 3 || counts[0] != "0" || counts[1] == "0" || counts[2] != "0" {
@@ -134,12 +134,12 @@ func (x *vm) total(t *testing.T, at string) int {
 func TestOnline(t *testing.T) {
 	level.Only(t, level.Real)
 	h := newEnv(t)
-	x := h.furnish(t, lab.Spec{Name: "online"}, false, rooms...)
+	x := h.startWithDisks(t, lab.Spec{Name: "online"}, false, mountedDisks...)
 	for _, c := range []struct{ via, size string }{{"libvirt", "600M"}, {"qmp", "900M"}} {
 		if c.via == "qmp" {
 			x.inside(t, "rm /sbin/growpart") // sfdisk is used instead
 		}
-		for i, r := range rooms {
+		for i, r := range mountedDisks {
 			t.Run(c.via+"/"+r.image, func(t *testing.T) {
 				was := x.total(t, r.at)
 				begun := time.Now()
@@ -163,7 +163,7 @@ func TestOnline(t *testing.T) {
 	for _, via := range []string{"libvirt", "qmp"} {
 		t.Run("no shrink through "+via, func(t *testing.T) { x.checkNoShrink(t, "vdb", via) })
 	}
-	x.checkFiles(t, rooms...)
+	x.checkFiles(t, mountedDisks...)
 }
 
 func (x *vm) checkNoShrink(t *testing.T, disk, via string) {
@@ -180,8 +180,8 @@ func (x *vm) checkNoShrink(t *testing.T, disk, via string) {
 func TestOnlineHMP(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)
-	x := h.furnish(t, lab.Spec{Name: "legacy"}, true, rooms[:3]...)
-	for i, r := range rooms[:3] {
+	x := h.startWithDisks(t, lab.Spec{Name: "legacy"}, true, mountedDisks[:3]...)
+	for i, r := range mountedDisks[:3] {
 		t.Run(r.image, func(t *testing.T) {
 			was := x.total(t, r.at)
 			code, out := x.run(t, "", "online", x.Name, "--disk", x.disks[i], "--size", "600M", "--via", "hmp", "--yes")
@@ -193,12 +193,12 @@ func TestOnlineHMP(t *testing.T) {
 	}
 	t.Run("by its alias, left to us", func(t *testing.T) {
 		code, out := x.run(t, "", "online", x.Name, "--disk", "drive-virtio-disk1", "--size", "700M", "--yes")
-		if code != 0 || !strings.Contains(out, "qmp") || x.total(t, rooms[0].at) < 600 {
+		if code != 0 || !strings.Contains(out, "qmp") || x.total(t, mountedDisks[0].at) < 600 {
 			t.Errorf("exit %d\n%s", code, out)
 		}
 	})
 	t.Run("no shrink", func(t *testing.T) { x.checkNoShrink(t, "drive-virtio-disk1", "hmp") })
-	x.checkFiles(t, rooms[:3]...)
+	x.checkFiles(t, mountedDisks[:3]...)
 }
 
 // openTo allows QEMU to open a file that libvirt does not know.
@@ -227,7 +227,7 @@ func TestOnlineAgents(t *testing.T) {
 				level.Need(t, level.All)
 			}
 			c.spec.Name = c.name
-			x := h.furnish(t, c.spec, false, rooms[2])
+			x := h.startWithDisks(t, c.spec, false, mountedDisks[2])
 			code, out := x.run(t, "", "online", x.Name, "--disk", "vdb", "--size", "600M", "--in-guest", "agent", "--yes")
 			if code != 3 || !strings.Contains(out, "guest agent") || sizeOf(t, x.disks[0]) != 322<<20 {
 				t.Errorf("--in-guest agent: exit %d\n%s", code, out)
@@ -254,8 +254,8 @@ func TestOnlineAgents(t *testing.T) {
 func TestOnlineCutOff(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
-	x := h.furnish(t, lab.Spec{Name: "cut"}, false, rooms[1])
-	room, size := rooms[1], 200
+	x := h.startWithDisks(t, lab.Spec{Name: "cut"}, false, mountedDisks[1])
+	mountedDisk, size := mountedDisks[1], 200
 	grow := func(t *testing.T, fault string) (int, string) {
 		t.Helper()
 		size += 100
@@ -265,8 +265,8 @@ func TestOnlineCutOff(t *testing.T) {
 		t.Helper()
 		id, _ := x.job(t)
 		code, out := x.run(t, "", "resume", id)
-		if got := x.total(t, room.at); code != 0 || got < size*8/10 || sizeOf(t, x.disks[0]) != int64(size)<<20 {
-			t.Errorf("resume: exit %d, %s has %d MiB\n%s", code, room.at, got, out)
+		if got := x.total(t, mountedDisk.at); code != 0 || got < size*8/10 || sizeOf(t, x.disks[0]) != int64(size)<<20 {
+			t.Errorf("resume: exit %d, %s has %d MiB\n%s", code, mountedDisk.at, got, out)
 		}
 	}
 	for _, point := range []string{"container/after", "inside/before", "inside/after"} {
@@ -333,7 +333,7 @@ func TestOnlineCutOff(t *testing.T) {
 		x.answering(t)
 		resumed(t)
 	})
-	x.checkFiles(t, room)
+	x.checkFiles(t, mountedDisk)
 	t.Run("the guest goes off", func(t *testing.T) {
 		begun := x.launch(t, "container/after=stop", "online", x.Name, "--disk", "vdb", "--size", fmt.Sprintf("%dM", size+100), "--yes")
 		size += 100
@@ -353,7 +353,7 @@ func TestOnlineCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		x.answering(t)
-		x.settle(t, room)
+		x.mountAndWrite(t, mountedDisk)
 		resumed(t)
 	})
 }
@@ -393,9 +393,9 @@ func TestOnlineSays(t *testing.T) {
 	if err := testimages.Copy("gpt-ext4", ide, "qcow2"); err != nil {
 		t.Fatal(err)
 	}
-	other := rooms[1]
+	other := mountedDisks[1]
 	other.at = "/mnt/other"
-	x := h.furnish(t, lab.Spec{Name: "says", Disks: []lab.Disk{{Path: ide, Format: "qcow2", Target: "hdc"}}}, false, rooms[1], other)
+	x := h.startWithDisks(t, lab.Spec{Name: "says", Disks: []lab.Disk{{Path: ide, Format: "qcow2", Target: "hdc"}}}, false, mountedDisks[1], other)
 	for _, c := range []struct {
 		what string
 		args string
@@ -429,7 +429,7 @@ func TestOnlineSays(t *testing.T) {
 			t.Log(out)
 		})
 	}
-	x.checkFiles(t, rooms[1], other)
+	x.checkFiles(t, mountedDisks[1], other)
 	if _, err := x.Virsh(context.Background(), "destroy", x.Name); err != nil {
 		t.Fatal(err)
 	}

@@ -15,18 +15,18 @@ import (
 
 var le = binary.LittleEndian
 
-// gptSpec describes a GPT disk. It knows the format on its own, so that tests
-// do not check the package against itself.
+// gptSpec describes a GPT disk. It implements the format a second time, so that the
+// package is not tested against itself.
 type gptSpec struct {
 	sector     int64
-	sectors    int64 // the disk the table was made for
-	extra      int64 // bytes by which the disk was enlarged since
+	sectors    int64 // of the disk for which the table was made
+	extra      int64 // bytes by which the disk was enlarged later
 	entries    int
 	entrySize  int
 	headerSize int
-	first      int64 // FirstUsableLBA; 0 for right behind the entries
+	first      int64 // FirstUsableLBA; 0 for directly behind the entries
 	guid       [16]byte
-	noise      byte // fills everything reserved, 0 for a clean disk
+	noise      byte // value of reserved bytes, 0 for a clean disk
 	pmbr       pmbrStyle
 	backup     backupStyle
 	parts      []gptPart
@@ -92,7 +92,7 @@ func (s gptSpec) array() []byte {
 	return array
 }
 
-// header returns a header's whole sector.
+// header returns the whole sector of a header.
 func (s gptSpec) header(my, alternate, entries int64, array []byte) []byte {
 	h := make([]byte, s.sector)
 	for i := s.headerSize; i < len(h); i++ {
@@ -163,7 +163,7 @@ func (s gptSpec) build() *image {
 	}
 	header := b.header(last, 1, last-s.arraySectors(), array)
 	if s.noise != 0 && s.backup == backupGood {
-		header[20]++ // the backup has a reserved field of its own
+		header[20]++ // the reserved field of the backup differs
 		sealHeader(header)
 	}
 	switch s.backup {
@@ -201,7 +201,7 @@ func guidBytes(text string) (g [16]byte) {
 	return g
 }
 
-// want returns what Read should find, in number order.
+// want returns the partitions that Read should find, in the order of their numbers.
 func (s gptSpec) want() []table.Partition {
 	var list []table.Partition
 	for _, p := range s.parts {
@@ -215,7 +215,7 @@ func (s gptSpec) want() []table.Partition {
 	return list
 }
 
-// plainGPT returns what sgdisk makes of a 64 MiB disk, with two partitions.
+// plainGPT returns the table that sgdisk makes on a disk of 64 MiB, with two partitions.
 func plainGPT() gptSpec {
 	return gptSpec{
 		sector: 512, sectors: 131072, entries: 128, entrySize: 128, headerSize: 92,

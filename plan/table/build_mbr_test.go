@@ -13,7 +13,7 @@ type mbrSpec struct {
 	sector   int64
 	sectors  int64
 	extra    int64 // bytes behind the last whole sector
-	noise    byte  // fills boot code
+	noise    byte  // value of the boot code's bytes
 	id       uint32
 	chs      chsStyle
 	parts    []mbrPart // primaries and at most one extended
@@ -31,8 +31,8 @@ type mbrLogical struct {
 	ebr          int64
 	typ          byte
 	start, count int64 // absolute
-	span         int64 // of the link that leads here; 0 for the usual
-	linkSlot     int   // where the link to the *next* EBR is, 1 if it is 0
+	span         int64 // of the link to this EBR; 0 for the usual value
+	linkSlot     int   // entry with the link to the *next* EBR; 1 if it is 0
 }
 
 type chsStyle string
@@ -44,7 +44,7 @@ const (
 	chsZero chsStyle = "zero"
 )
 
-// chsBytes is written from the definition, not from the package.
+// chsBytes implements the definition, independently of the package.
 func chsBytes(style chsStyle, lba int64) []byte {
 	heads := int64(255)
 	switch style {

@@ -10,10 +10,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// The fuzz targets feed disks made by an attacker, who also gets checksums
-// right, and then grow whatever was understood. Seeds are small, and
-// -fuzzminimizetime=10x keeps the fuzzer from spending its time on making them
-// smaller.
+// The fuzz targets grow whatever the package accepts from disks that an attacker has
+// made, with correct checksums. The seeds are small, and -fuzzminimizetime=10x limits
+// the time for minimizing inputs.
 
 func FuzzReadGPT(f *testing.F) {
 	small := plainGPT()
@@ -46,8 +45,7 @@ func FuzzReadGPT(f *testing.F) {
 	})
 }
 
-// sealAt makes the checksums of the GPT copy at an offset right, as far as it
-// makes sense.
+// sealAt corrects the checksums of the GPT copy at an offset, if its sizes allow it.
 func sealAt(m *image, at, sector size.Bytes) {
 	if at < 0 || at+sector > size.Bytes(m.size) {
 		return
@@ -75,7 +73,7 @@ func FuzzReadMBR(f *testing.F) {
 		}
 		m := newImage(size.Bytes(sectors) * sector)
 		m.put(0, sector0)
-		for slot := range 4 { // an EBR wherever one may be expected
+		for slot := range 4 { // an EBR at every place where the package may read one
 			at := size.Bytes(le.Uint32(sector0[446+16*slot+8:])) * sector
 			if at > 0 && at+sector <= size.Bytes(m.size) {
 				m.put(at, ebr)
@@ -85,8 +83,8 @@ func FuzzReadMBR(f *testing.F) {
 	})
 }
 
-// FuzzReadLogicalChain makes a chain of EBRs from the input: 12 bytes for
-// each of four entries of each EBR, with small numbers, so that they meet.
+// FuzzReadLogicalChain makes a chain of EBRs from the input: 12 bytes for each of the
+// four entries of an EBR. The numbers are small, so that entries overlap.
 func FuzzReadLogicalChain(f *testing.F) {
 	f.Add([]byte{0x83, 1, 0, 20, 0x05, 40, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0x82, 1, 0, 10}, uint16(8), uint16(800), uint16(1000))
 	f.Add([]byte{0x05, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x05, 0, 0, 9}, uint16(1), uint16(100), uint16(2000))
@@ -105,9 +103,9 @@ func FuzzReadLogicalChain(f *testing.F) {
 	})
 }
 
-// writeChain puts one EBR for each 16 bytes of input: four entries of type,
-// start (two bytes) and count. The next goes where the first of an extended
-// type leads.
+// writeChain writes one EBR for each 16 bytes of input: four entries of type, start (two
+// bytes) and count. The next EBR is written where the first entry with an extended type
+// points.
 func writeChain(m *image, chain []byte, first int64) {
 	at := first
 	for ; len(chain) >= 16; chain = chain[16:] {
@@ -133,8 +131,8 @@ func writeChain(m *image, chain []byte, first int64) {
 	}
 }
 
-// fuzzGrow checks what must hold for any disk: no panic, no write outside of
-// it, and what was grown reads back as planned.
+// fuzzGrow checks for any disk that there is no panic and no write beyond its end, and
+// that the grown table is read as planned.
 func fuzzGrow(t *testing.T, m *image, sector size.Bytes) {
 	table.SniffSectorSize(m, size.Bytes(m.size))
 	tab, err := table.Read(m, size.Bytes(m.size), sector)
@@ -235,7 +233,7 @@ func fuzzMove(t *testing.T, m *image, moves []byte) {
 			want[i].Size = max(want[i].Size, p.Size)
 		}
 		if _, asked := find(changes, p.Number); !asked && p.Role == table.Logical {
-			want[i].Start = p.Start // moved along, or did not
+			want[i].Start = p.Start // moved with the extended partition, or not at all
 		}
 		if p != want[i] {
 			t.Fatalf("after %v: %+v, want %+v", changes, p, want[i])
@@ -256,7 +254,7 @@ func find(changes []table.Change, number int) (table.Change, bool) {
 	return table.Change{}, false
 }
 
-// fuzzChanges also gives the partitions as they shall be.
+// fuzzChanges also returns the expected partitions.
 func fuzzChanges(tab *table.Table, moves []byte) (changes []table.Change, want []table.Partition) {
 	for _, p := range tab.Partitions {
 		var in [4]byte

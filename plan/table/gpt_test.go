@@ -14,7 +14,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// cloudGPT is numbered as Ubuntu's cloud images are: 14 and 15 lie before 1.
+// cloudGPT has the partition numbers of Ubuntu's cloud images: 14 and 15 are before 1.
 func cloudGPT() gptSpec {
 	s := plainGPT()
 	s.parts = []gptPart{
@@ -131,8 +131,8 @@ func TestGPTProblems(t *testing.T) {
 	}
 }
 
-// TestBackupOnPartition: a partition that reaches into the backup's place may
-// stay while the backup moves away, but must not be overwritten by it.
+// TestBackupOnPartition checks that a partition may overlap the old place of the backup
+// if the backup moves away, and that the backup is never written over it.
 func TestBackupOnPartition(t *testing.T) {
 	s := plainGPT()
 	s.parts[1].last = lastLBA - 32
@@ -162,7 +162,7 @@ func TestGPTForOtherSectorSize(t *testing.T) {
 	}
 }
 
-// TestGPTWrites: what is written, in which order.
+// TestGPTWrites checks which sectors are written, and in which order.
 func TestGPTWrites(t *testing.T) {
 	tab := mustRead(t, plainGPT().build(), 512)
 	var got []string
@@ -181,8 +181,8 @@ func TestGPTWrites(t *testing.T) {
 	}
 }
 
-// TestRepairOnlyWhatIsBroken: on a disk of the right size, a bad backup
-// header is one sector to write.
+// TestRepairOnlyWhatIsBroken checks that one sector is written if only the backup header
+// of a disk of the right size is damaged.
 func TestRepairOnlyWhatIsBroken(t *testing.T) {
 	m := plainGPT().build()
 	m.put(lastLBA*512+56, []byte{0xFF})
@@ -192,8 +192,8 @@ func TestRepairOnlyWhatIsBroken(t *testing.T) {
 	}
 }
 
-// TestProtectiveMBR: sizes that do not fit 32 bits are 0xFFFFFFFF, and only a
-// size that agreed with the disk is touched.
+// TestProtectiveMBR checks that a size that does not fit into 32 bits is 0xFFFFFFFF, and
+// that only a size that agreed with the disk is changed.
 func TestProtectiveMBR(t *testing.T) {
 	for _, c := range []struct {
 		style pmbrStyle
@@ -220,8 +220,8 @@ func TestProtectiveMBR(t *testing.T) {
 	}
 }
 
-// TestProtectiveMBRWasFixed: someone enlarged the disk and corrected the
-// protective MBR only. It is in order, and follows.
+// TestProtectiveMBRWasFixed checks a disk that was enlarged, and whose protective MBR
+// alone was corrected. The protective MBR is valid, and is updated.
 func TestProtectiveMBRWasFixed(t *testing.T) {
 	s := plainGPT()
 	s.extra = 64 << 20
@@ -233,9 +233,9 @@ func TestProtectiveMBRWasFixed(t *testing.T) {
 	}
 }
 
-// TestLayoutStays: a tool may leave sectors unused before the backup, and
-// anything behind an array that ends inside a sector. On the same disk this is
-// nothing to correct.
+// TestLayoutStays checks that nothing is corrected on a disk of the same size if a tool
+// has left sectors unused before the backup, or data behind an array that ends inside a
+// sector.
 func TestLayoutStays(t *testing.T) {
 	short := plainGPT()
 	short.parts[1].last = 100000

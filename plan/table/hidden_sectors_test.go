@@ -32,7 +32,7 @@ func TestHiddenSectors(t *testing.T) {
 		boot   []byte
 		sector size.Bytes
 		from   size.Bytes
-		want   uint32 // 0: not to be changed
+		want   uint32 // 0: not changed
 	}{
 		{"NTFS", volumeBoot("NTFS    ", 3, keep), 512, from, 10240},
 		{"FAT16", volumeBoot("FAT16   ", 0x36, keep), 512, from, 10240},

@@ -14,9 +14,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// TestMain raises rapid's default of 100 cases a property, and the number of
-// parallel tests, because sgdisk sleeps after writing. What is given
-// on the command line wins.
+// TestMain raises rapid's default of 100 cases, and the number of parallel tests,
+// because sgdisk sleeps after writing. The command line has priority.
 func TestMain(m *testing.M) {
 	for name, value := range map[string]string{"rapid.checks": "1000", "test.parallel": "12"} {
 		if err := flag.Set(name, value); err != nil {
@@ -29,7 +28,7 @@ func TestMain(m *testing.M) {
 
 const pageSize = 4096
 
-// image is a sparse disk in memory, so that tests can have disks of many TiB.
+// image is a sparse disk in memory. Disks may have many TiB.
 type image struct {
 	size  int64
 	pages map[int64][]byte
@@ -99,7 +98,7 @@ func (m *image) resized(size size.Bytes) *image {
 	return c
 }
 
-// apply returns a copy of the size of the new disk with the writes done.
+// apply returns a copy with the size of the new disk, and with the writes applied.
 func (m *image) apply(t fataler, newDisk size.Bytes, writes []table.Write) *image {
 	t.Helper()
 	c := m.resized(newDisk)
@@ -111,7 +110,7 @@ func (m *image) apply(t fataler, newDisk size.Bytes, writes []table.Write) *imag
 	return c
 }
 
-// differences lists the bytes in which two images differ.
+// differences returns the offsets of the bytes in which two images differ.
 func differences(a, b *image) []size.Bytes {
 	zero := make([]byte, pageSize)
 	pages := map[int64]bool{}
@@ -142,13 +141,13 @@ func differences(a, b *image) []size.Bytes {
 	return offsets
 }
 
-// fataler is what testing.T, testing.F and rapid.T have in common.
+// fataler is the common part of testing.T, testing.F and rapid.T.
 type fataler interface {
 	Helper()
 	Fatalf(format string, args ...any)
 }
 
-// span is an allow-list entry: bytes that may change.
+// span is a range of bytes that may change.
 type span struct{ from, to size.Bytes }
 
 func checkAllowed(t fataler, before, after *image, allowed []span) {

@@ -23,7 +23,7 @@ func TestReadMBR(t *testing.T) {
 	}
 }
 
-// TestNotATable: sectors that end in 0x55AA and are none.
+// TestNotATable checks sectors that end in 0x55AA but have no partition table.
 func TestNotATable(t *testing.T) {
 	entry := mbrEntryBytes(chsLBA, true, 0x83, 0, 2048, 2048)
 	sector := func(spoil func(b []byte)) []byte {
@@ -71,7 +71,7 @@ func TestReadErrors(t *testing.T) {
 	if _, err := table.Read(newImage(1024), 1024, 512); !errors.Is(err, table.ErrNoTable) {
 		t.Errorf("two sectors of zeros: %v", err)
 	}
-	for n := size.Bytes(512); n < 40*512; n += 512 { // smaller than its table
+	for n := size.Bytes(512); n < 40*512; n += 512 { // a disk that is smaller than its table
 		m := newImage(n)
 		m.put(0, plainGPT().build().get(0, int(n)))
 		if tab, err := table.Read(m, n, 512); err == nil && tab.Err() == nil {
@@ -127,8 +127,8 @@ func TestMBRProblems(t *testing.T) {
 	}
 }
 
-// TestLongChains: Linux numbers up to 255 and follows 100 links without a
-// partition.
+// TestLongChains checks the limits of Linux: partition numbers up to 255, and 100 links
+// without a partition.
 func TestLongChains(t *testing.T) {
 	chain := func(n int, typ byte) *table.Table {
 		s := mbrSpec{sector: 512, sectors: 1 << 20, chs: chsLBA, parts: []mbrPart{{1, 0x0F, false, 1, 1<<20 - 1}}}
@@ -159,9 +159,9 @@ func TestLongChains(t *testing.T) {
 	}
 }
 
-// TestIgnoredEntryComesAlive: an EBR's third entry that points behind the
-// extended partition is garbage to Linux, until the extended partition grows
-// over it. Such growth is refused.
+// TestIgnoredEntryComesAlive checks that a growth is refused if it makes a third entry
+// of an EBR valid. Linux ignores such an entry while it points behind the extended
+// partition.
 func TestIgnoredEntryComesAlive(t *testing.T) {
 	s := plainMBR()
 	m := s.build()
@@ -178,7 +178,8 @@ func TestIgnoredEntryComesAlive(t *testing.T) {
 	}
 }
 
-// TestMBRWrites: what is written, from the outside in, and the CHS ends.
+// TestMBRWrites checks that sectors are written from the outermost table inwards, and
+// checks the CHS ends.
 func TestMBRWrites(t *testing.T) {
 	m := plainMBR().build()
 	writes := mustGrow(t, mustRead(t, m, 512), 10*size.GiB,
@@ -200,8 +201,8 @@ func TestMBRWrites(t *testing.T) {
 	}
 }
 
-// TestCHS: the end in CHS follows where it agreed with the disk, up to the
-// last cylinder that fits; everything else stays.
+// TestCHS checks that the end in CHS is updated if it agreed with the disk, up to the
+// last cylinder that fits, and that all else is unchanged.
 func TestCHS(t *testing.T) {
 	const cylinder = 255 * 63
 	end := func(style chsStyle, spoil func(*image), lba int64) []byte {

@@ -12,9 +12,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// As for growth, what the disk shall look like is computed from the layout's
-// description: a second description, of the layout after, is built from
-// scratch.
+// As for growth, the expected disk is built from a description of the layout after the
+// change, without the package.
 
 func TestMoveGPTProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -33,7 +32,7 @@ func TestMoveGPTProperty(t *testing.T) {
 	})
 }
 
-// allowedMoves lists what moving and deleting may change in a GPT.
+// allowedMoves returns the bytes of a GPT that moving and deleting may change.
 func (s gptSpec) allowedMoves(sectors int64, want gptSpec, changes []table.Change) []span {
 	spans := s.allowed(sectors, changes)
 	copies := []int64{2}
@@ -53,8 +52,8 @@ func (s gptSpec) allowedMoves(sectors int64, want gptSpec, changes []table.Chang
 	return spans
 }
 
-// checkCutGPT: after any of the writes, either copy that a guest would use is
-// the old table or the new one.
+// checkCutGPT fails the test unless after each write every copy that a guest would use
+// is the old table or the new one.
 func checkCutGPT(t *rapid.T, disk, after *image, sector size.Bytes, writes []table.Write) {
 	before, full := mustRead(t, disk, sector), mustRead(t, after, sector)
 	for n := range writes {
@@ -86,8 +85,8 @@ func TestMoveMBRProperty(t *testing.T) {
 	})
 }
 
-// putTable writes the sectors of the new table, and nothing else, to a disk
-// with the old one. The EBR of an only logical stays when that is deleted.
+// putTable replaces the sectors of the old table by those of the new one. The EBR of an
+// only logical partition is kept when that is deleted.
 func (s mbrSpec) putTable(m *image, want mbrSpec) {
 	built := want.build()
 	sector := func(lba int64) { m.put(size.Bytes(lba*s.sector), built.get(size.Bytes(lba*s.sector), int(s.sector))) }
@@ -107,8 +106,8 @@ func (s mbrSpec) putTable(m *image, want mbrSpec) {
 	m.put(size.Bytes(now.start*s.sector), head)
 }
 
-// ignoreCHS blanks the addresses if they are of a geometry that a small
-// partition's addresses may be mistaken for another's.
+// ignoreCHS clears the addresses if the geometry is ambiguous, because those of a small
+// partition may also fit another geometry.
 func (s mbrSpec) ignoreCHS(m *image, want mbrSpec) {
 	if s.chs != chsQEMU {
 		return
@@ -126,8 +125,8 @@ func (s mbrSpec) ignoreCHS(m *image, want mbrSpec) {
 	}
 }
 
-// checkCut: where Grow promises it, there is a table after any of the writes
-// in which every partition is as it was or as it shall be.
+// checkCut fails the test unless, where Grow guarantees it, the table after each write
+// has every partition at its old or its new place.
 func (s mbrSpec) checkCut(t *rapid.T, disk *image, sector, newDisk size.Bytes, want mbrSpec, writes []table.Write, changes []table.Change) {
 	logicals := 0
 	for _, c := range changes {
@@ -162,7 +161,7 @@ func hasPartition(list []table.Partition, p table.Partition) bool {
 	return false
 }
 
-// reusesEBR: some EBR goes to where another one was.
+// reusesEBR reports whether an EBR is moved to the place of another one.
 func (s mbrSpec) reusesEBR(want mbrSpec) bool {
 	was := map[int64]int{}
 	for i, l := range s.logicals {
@@ -178,7 +177,7 @@ func (s mbrSpec) reusesEBR(want mbrSpec) bool {
 	return ok && reused && j > 0
 }
 
-// checkMove holds what GPT and MBR have in common.
+// checkMove checks the invariants that GPT and MBR have in common.
 func checkMove(t *rapid.T, disk *image, sector int64, newDisk size.Bytes,
 	want []table.Partition, changes []table.Change) ([]table.Write, *image) {
 	before := mustRead(t, disk, size.Bytes(sector))
@@ -205,8 +204,8 @@ func checkMove(t *rapid.T, disk *image, sector int64, newDisk size.Bytes,
 	return writes, after
 }
 
-// checkDataSpared: partitions have been copied to their new places before the
-// table is written.
+// checkDataSpared fails the test if the writes overwrite a partition, because data has
+// been copied to its new place before the table is written.
 func checkDataSpared(t fataler, got *table.Table, writes []table.Write) {
 	t.Helper()
 	for _, w := range writes {

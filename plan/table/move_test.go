@@ -12,7 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// places lists "number: start-end" in MiB.
+// places returns "number: start-end" in MiB for each partition.
 func places(parts []table.Partition) []string {
 	var list []string
 	for _, p := range parts {
@@ -23,7 +23,7 @@ func places(parts []table.Partition) []string {
 
 func mibs(b size.Bytes) float64 { return float64(b) / float64(size.MiB) }
 
-// windowsGPT is ESP, MSR, C: and a recovery partition behind it.
+// windowsGPT has ESP, MSR, C: and a recovery partition behind it.
 func windowsGPT() gptSpec {
 	s := plainGPT()
 	s.parts = []gptPart{
@@ -35,7 +35,7 @@ func windowsGPT() gptSpec {
 	return s
 }
 
-// behindMBR is plainMBR with a primary partition 3 right behind the extended.
+// behindMBR is plainMBR with a primary partition 3 directly behind the extended one.
 func behindMBR() mbrSpec {
 	s := plainMBR()
 	s.parts = append(s.parts, mbrPart{3, 0x27, false, 96256, 8192})
@@ -120,7 +120,7 @@ func TestMoveRefusals(t *testing.T) {
 		m.put(43008*512+446+32, mbrEntryBytes(chsLBA, false, 0x83, 43008, 53248, 2048))
 		m.put(30720*512+462, mbrEntryBytes(chsLBA, false, 0x05, 30720, 43008, 20480))
 	})
-	third := shared(func(m *image) { // EBR 2 describes its only one in entry 3
+	third := shared(func(m *image) { // the only partition of EBR 2 is in its entry 3
 		m.put(43008*512+446+32, m.get(43008*512+446, 16))
 		m.put(43008*512+446, make([]byte, 16))
 		m.put(30720*512+462, mbrEntryBytes(chsLBA, false, 0x05, 30720, 43008, 20480))
@@ -176,7 +176,7 @@ func TestMoveRefusals(t *testing.T) {
 		{{Number: 6, Start: 22*m + 1, End: 30 * m}},
 		{{Number: 6, Start: 22 * m, End: 30*m + 1}},
 		{{Number: 6, Delete: true}, {Number: 6, Start: 30 * m, End: 34 * m}},
-		{{Number: 4, Start: 20 * m, End: 52 * m}, {Number: 6, End: 40 * m}}, // whose start?
+		{{Number: 4, Start: 20 * m, End: 52 * m}, {Number: 6, End: 40 * m}}, // ambiguous start
 	} {
 		if w, err := mustRead(t, plainMBR().build(), 512).Grow(128*m, changes); err == nil {
 			t.Errorf("%v: %v", changes, w)
@@ -184,8 +184,8 @@ func TestMoveRefusals(t *testing.T) {
 	}
 }
 
-// TestMoveWrites: EBRs at new places first, then what leads to them; what was
-// at the old places stays.
+// TestMoveWrites checks that EBRs at new places are written before the links to them,
+// and that the old EBRs are kept.
 func TestMoveWrites(t *testing.T) {
 	m := plainMBR().build()
 	for _, c := range []struct {
@@ -210,8 +210,8 @@ func TestMoveWrites(t *testing.T) {
 	}
 }
 
-// TestMovedEBRIsWritten even to where the very same sector was read: copying
-// the partitions may have gone over it since.
+// TestMovedEBRIsWritten checks that an EBR is written even where an identical sector was
+// read, because copied partitions may have overwritten it since.
 func TestMovedEBRIsWritten(t *testing.T) {
 	s := plainMBR()
 	s.chs = chsZero
@@ -223,13 +223,13 @@ func TestMovedEBRIsWritten(t *testing.T) {
 	}
 }
 
-// TestMoveEmptyExtended: what happens to lie at the new start of an extended
-// partition without an EBR must not be taken for one.
+// TestMoveEmptyExtended checks that data at the new start of an extended partition
+// without an EBR is not taken for an EBR.
 func TestMoveEmptyExtended(t *testing.T) {
 	s := plainMBR()
 	s.logicals = nil
 	m := s.build()
-	m.put(30720*512, bytes.Repeat([]byte("not an EBR "), 46)) // with what looks like entries
+	m.put(30720*512, bytes.Repeat([]byte("not an EBR "), 46)) // bytes that look like entries
 	m.put(40960*512, plainMBR().build().get(43008*512, 512))
 	c := table.Change{Number: 4, Start: 20 * size.MiB, End: 60 * size.MiB}
 	after := m.apply(t, 64*size.MiB, mustGrow(t, mustRead(t, m, 512), 64*size.MiB, c))
@@ -242,13 +242,13 @@ func TestMoveEmptyExtended(t *testing.T) {
 	}
 }
 
-// TestMoveEmptyEBRs: tools that delete a logical partition may leave its EBR
-// in the chain, above all the first.
+// TestMoveEmptyEBRs checks chains with the EBR, often the first one, of a logical
+// partition that was deleted.
 func TestMoveEmptyEBRs(t *testing.T) {
 	s := plainMBR()
 	s.logicals = append(s.logicals, mbrLogical{ebr: 53248, typ: 0x83, start: 55296, count: 2048})
 	m := s.build()
-	for _, ebr := range []size.Bytes{30720, 53248} { // leaves one in the middle
+	for _, ebr := range []size.Bytes{30720, 53248} { // leaves an EBR in the middle
 		m.put(ebr*512+446, make([]byte, 16))
 	}
 	for _, c := range []struct {
@@ -267,8 +267,8 @@ func TestMoveEmptyEBRs(t *testing.T) {
 	}
 }
 
-// TestMoveCHS: both addresses follow where they agreed with the disk, up to
-// the last cylinder that fits; everything else stays.
+// TestMoveCHS checks that both addresses are updated if they agreed with the disk, up to
+// the last cylinder that fits, and that all else is unchanged.
 func TestMoveCHS(t *testing.T) {
 	for _, style := range []chsStyle{chsLBA, chsQEMU, chsSat, chsZero} {
 		for _, start := range []int64{20480, 1024*255*63 - 5, 1024 * 255 * 63} {

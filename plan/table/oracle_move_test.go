@@ -14,9 +14,9 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// randomMoves goes from the right to the left, so that partitions move into
-// each other's places. An extended partition moves with all that is in it, or
-// the last partition in it moves or goes.
+// randomMoves draws moves from right to left, so that partitions may move to each
+// other's places. An extended partition moves with all its logical partitions, or only
+// its last one is moved or deleted.
 func randomMoves(t *testing.T, r *rand.Rand, tab *table.Table, newDisk size.Bytes) (changes []table.Change) {
 	t.Helper()
 	limit, err := tab.Usable(newDisk)
@@ -90,9 +90,9 @@ func TestOracleMoveMBR(t *testing.T) {
 	}
 }
 
-// TestOracleSameMove: Grow writes the very bytes that sfdisk does when it
-// moves or deletes one partition. It moves logicals without their EBR, which
-// is why none is here.
+// TestOracleSameMove checks that Grow writes the same bytes as sfdisk when one partition
+// is moved or deleted. Logical partitions are left out, because sfdisk moves them
+// without their EBR.
 func TestOracleSameMove(t *testing.T) {
 	const mbr = "label: dos\nlabel-id: 0xcafef00d\nstart=2048, size=20480, type=7, bootable\nstart=40960, type=5, size=61440\n" +
 		"start=120000, size=10000, type=83\n\nstart=43008, size=8192, type=83\nstart=61440, size=9000, type=82\n" // EBRs at 40960 and 59392
@@ -118,7 +118,7 @@ func TestOracleSameMove(t *testing.T) {
 			d.run(c.script, "sfdisk")
 			theirs := d.clone()
 			disk := d.size()
-			if strings.HasPrefix(c.script, "label: dos") { // no backup to be moved
+			if strings.HasPrefix(c.script, "label: dos") { // an MBR has no backup that would move
 				disk = 10 * size.GiB
 				theirs.resize(disk)
 			}
@@ -135,14 +135,15 @@ func TestOracleSameMove(t *testing.T) {
 	}
 }
 
-// deletePartition: the number comes behind the path.
+// deletePartition deletes a partition with sfdisk, which takes the number after the
+// path.
 func (d disk) deletePartition(number string) {
 	d.t.Helper()
 	d.run("", "sh", "-c", `exec sfdisk --no-reread --no-tell-kernel --delete "$0" `+number)
 }
 
-// TestOracleMove4K: GPT, MBR primaries and logicals with sectors of 4096
-// bytes, which only fdisk can be told about on a plain file.
+// TestOracleMove4K checks GPT, MBR primaries and logicals with sectors of 4096 bytes.
+// Only fdisk has an option for the sector size of a file.
 func TestOracleMove4K(t *testing.T) {
 	const m = size.MiB
 	for _, c := range []struct {
@@ -176,7 +177,7 @@ func TestOracleMove4K(t *testing.T) {
 	}
 }
 
-// checkFdisk4K: fdisk sees what was asked for, and finds no errors.
+// checkFdisk4K fails the test unless fdisk finds the expected partitions and no errors.
 func (d disk) checkFdisk4K(changes []table.Change) {
 	d.t.Helper()
 	got := map[int]string{}

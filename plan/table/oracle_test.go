@@ -21,8 +21,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// sfdisk and sgdisk, which no one here wrote, make disks, say what is on
-// them, and judge them after growth. They are required.
+// These tests make disks with sfdisk and sgdisk, which are independent of this project,
+// and check the grown disks with them. Both tools are required.
 
 // disk is a sparse file.
 type disk struct {
@@ -57,8 +57,9 @@ func (d disk) size() size.Bytes {
 	return size.Bytes(info.Size())
 }
 
-// run runs a tool on the disk, whose path is its last argument, with input. sfdisk would
-// sleep and sync all file systems of the host before it told the kernel of the change.
+// run runs a tool on the disk, whose path is the last argument, with input. It keeps
+// sfdisk from waiting and syncing all file systems of the host before it reports the
+// change to the kernel.
 func (d disk) run(input, tool string, args ...string) string {
 	d.t.Helper()
 	if tool == "sfdisk" {
@@ -83,7 +84,7 @@ func (d disk) read() *table.Table {
 	return tab
 }
 
-// grow enlarges the file and writes what Grow says.
+// grow enlarges the file, and applies the writes that Grow returns.
 func (d disk) grow(bytes size.Bytes, changes ...table.Change) {
 	d.t.Helper()
 	writes := mustGrow(d.t, d.read(), bytes, changes...)
@@ -129,7 +130,7 @@ type sfdiskTable struct {
 	}
 }
 
-// checkSfdisk: sfdisk sees the same partitions and finds no errors.
+// checkSfdisk fails the test unless sfdisk finds the same partitions and no errors.
 func (d disk) checkSfdisk() {
 	d.t.Helper()
 	var doc struct{ PartitionTable sfdiskTable }
@@ -165,7 +166,7 @@ func (d disk) checkSfdisk() {
 
 var sgdiskLine = regexp.MustCompile(`(?m)^(Partition GUID code|Partition unique GUID|First sector|Last sector|Attribute flags|Partition name): (?:'(.*)'|(\S+))`)
 
-// checkSgdisk: sgdisk sees the same partitions and finds no problems.
+// checkSgdisk fails the test unless sgdisk finds the same partitions and no problems.
 func (d disk) checkSgdisk() {
 	d.t.Helper()
 	for _, p := range d.read().Partitions {
@@ -187,7 +188,7 @@ func (d disk) checkSgdisk() {
 	}
 }
 
-// randomEnds grows each partition with a chance, as far as it can or less.
+// randomEnds grows random partitions, each to a random possible end.
 func randomEnds(t *testing.T, r *rand.Rand, tab *table.Table, newDisk size.Bytes) (changes []table.Change) {
 	t.Helper()
 	for _, p := range tab.Partitions {
@@ -208,8 +209,8 @@ func randomEnds(t *testing.T, r *rand.Rand, tab *table.Table, newDisk size.Bytes
 
 const mib = 2048 // in sectors of 512 bytes
 
-// gptScript returns an sfdisk script with partitions in random places, numbers,
-// types and attributes.
+// gptScript returns an sfdisk script with partitions at random places, with random
+// numbers, types and attributes.
 func gptScript(r *rand.Rand, node string, sectors int) string {
 	var b strings.Builder
 	b.WriteString("label: gpt\n")
@@ -238,7 +239,7 @@ func TestOracleGPT(t *testing.T) {
 			d.run(gptScript(r, d.Name(), sectors), "sfdisk")
 			d.checkSfdisk()
 			d.checkSgdisk()
-			if r.IntN(2) == 0 { // enlarged by someone else before we come
+			if r.IntN(2) == 0 { // the disk was enlarged earlier by another program
 				d.resize(d.size() + size.Bytes(r.IntN(40*mib)*512))
 			}
 			bigger := d.size() + size.Bytes(r.IntN(100*mib)*512)
@@ -249,8 +250,8 @@ func TestOracleGPT(t *testing.T) {
 	}
 }
 
-// TestOracleMoveBackup: without changes to partitions, Grow writes the very
-// bytes that "sgdisk -e" does.
+// TestOracleMoveBackup checks that Grow without changes to partitions writes the same
+// bytes as "sgdisk -e".
 func TestOracleMoveBackup(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -274,7 +275,7 @@ func TestOracleMoveBackup(t *testing.T) {
 	}
 }
 
-// eraseOldBackup: whether a tool leaves the stale one is no matter here.
+// eraseOldBackup erases the old backup, because a tool may keep it or not.
 func (d disk) eraseOldBackup(end size.Bytes) {
 	d.t.Helper()
 	if d.size() < end+33*512 {
@@ -363,8 +364,8 @@ func TestOracleMBR(t *testing.T) {
 	}
 }
 
-// TestOracleResizeMBR: Grow writes the very bytes, CHS addresses included,
-// that sfdisk does when it is told to resize one partition.
+// TestOracleResizeMBR checks that Grow writes the same bytes, CHS addresses included, as
+// sfdisk when one partition is resized.
 func TestOracleResizeMBR(t *testing.T) {
 	script := "label: dos\nlabel-id: 0xcafef00d\nstart=2048, size=20480, type=7, bootable\nstart=40960, type=5, size=61440\n" +
 		"start=120000, size=10000, type=83\n\nstart=43008, size=8192, type=83\nstart=61440, size=9000, type=82\n" // EBRs at 40960 and 59392
@@ -382,8 +383,8 @@ func TestOracleResizeMBR(t *testing.T) {
 			theirs.resize(10 * size.GiB)
 			theirs.run(fmt.Sprintf("start=%d, size=%d\n", p.Start/512, (c.End-p.Start)/512), "sfdisk", "--no-reread", "-N", strconv.Itoa(c.Number))
 			d.checkSfdisk()
-			// sfdisk leaves the size in the link to a resized logical
-			// partition as it was, 2.38.1.
+			// sfdisk 2.38.1 does not update the size in the link to a resized logical
+			// partition.
 			const link = 40960*512 + 446 + 16
 			var except []int64
 			if c.Number == 6 {
@@ -396,8 +397,8 @@ func TestOracleResizeMBR(t *testing.T) {
 	}
 }
 
-// TestOracle4K: fdisk is the only one of the tools that can be told about
-// sectors of 4096 bytes on a plain file.
+// TestOracle4K uses fdisk, the only tool with an option for sectors of 4096 bytes in a
+// file.
 func TestOracle4K(t *testing.T) {
 	d := newDisk(t, 64*size.MiB)
 	d.run("g\nn\n1\n\n+8M\nn\n2\n\n+8M\nw\n", "fdisk", "-b", "4096", "-w", "never")

@@ -13,8 +13,8 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// The properties below hold for random layouts. What may change is computed
-// from the layout's description, without the package's help.
+// The properties below hold for random layouts. The bytes that may change are computed
+// from the layout's description, without the package.
 
 func TestGrowGPTProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -38,7 +38,7 @@ func TestGrowMBRProperty(t *testing.T) {
 	})
 }
 
-// TestNothingToDo: a table that is right already needs no writes.
+// TestNothingToDo checks that a correct table needs no writes.
 func TestNothingToDo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := randomGPT(t)
@@ -53,8 +53,8 @@ func TestNothingToDo(t *testing.T) {
 	})
 }
 
-// checkGrowth holds the invariants that GPT and MBR have in common, and
-// returns the grown disk.
+// checkGrowth checks the invariants that GPT and MBR have in common, and returns the
+// grown disk.
 func checkGrowth(t *rapid.T, disk *image, sector int64, newDisk size.Bytes,
 	want []table.Partition, changes []table.Change, allowed []span) *image {
 	before := mustRead(t, disk, size.Bytes(sector))
@@ -88,8 +88,8 @@ func checkGrowth(t *rapid.T, disk *image, sector int64, newDisk size.Bytes,
 	return after
 }
 
-// checkPartitions: all as wanted, but for the ends in changes and an extended
-// partition around a grown logical.
+// checkPartitions fails the test unless all partitions are as wanted, except for the
+// ends in changes and an extended partition around a grown logical one.
 func checkPartitions(t *rapid.T, want []table.Partition, got *table.Table, changes []table.Change) {
 	ends, farthest := map[int]size.Bytes{}, size.Bytes(0)
 	for _, c := range changes {
@@ -112,9 +112,9 @@ func checkPartitions(t *rapid.T, want []table.Partition, got *table.Table, chang
 	}
 }
 
-// checkMinimal: whole sectors inside the new disk, each of which changes,
-// unless it is where nobody had looked before: the backup's new place, which
-// is the only allowed span of more than a sector.
+// checkMinimal fails the test unless the writes are whole sectors inside the new disk,
+// and each of them changes something. The only exception is the new place of the backup,
+// whose old content is unknown; it is the only allowed span of more than a sector.
 func checkMinimal(t *rapid.T, disk *image, newDisk size.Bytes, writes []table.Write, sector size.Bytes, allowed []span) {
 	old := disk.resized(newDisk)
 	for _, w := range writes {
@@ -133,9 +133,9 @@ func checkMinimal(t *rapid.T, disk *image, newDisk size.Bytes, writes []table.Wr
 	}
 }
 
-// checkPowerCuts: after each prefix of the writes there is a table, every
-// partition in it has its old or its new end, and growing again completes it.
-// The one exception is between the primary GPT's entries and its header; then
+// checkPowerCuts fails the test unless, after each prefix of the writes, there is a
+// table in which every partition has its old or its new end, and growing again completes
+// it. The one exception is between the entries and the header of the primary GPT; then
 // the backup at the end of the disk is the complete new table.
 func checkPowerCuts(t *rapid.T, disk, after *image, sector size.Bytes, writes []table.Write, changes []table.Change) {
 	full := mustRead(t, after, sector)
@@ -155,13 +155,14 @@ func checkPowerCuts(t *rapid.T, disk, after *image, sector size.Bytes, writes []
 	}
 }
 
-// onlyBackup: a backup is made from the old one if that is still there, else
-// from the primary; they may differ in reserved bytes.
+// onlyBackup reports whether all differences are in the header of the backup. A backup
+// is made from the old one if that exists, otherwise from the primary.
 func onlyBackup(diff []size.Bytes, full *table.Table, after *image) bool {
 	return full.Kind == table.GPT && diff[0] >= size.Bytes(after.size).Down(full.SectorSize)-full.SectorSize
 }
 
-// limit returns where each partition could end on a disk of so many sectors.
+// limit returns the largest possible end of each partition on a disk of that many
+// sectors.
 func (s gptSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 	return func(p table.Partition) size.Bytes {
 		end := size.Bytes((sectors - 1 - s.arraySectors()) * s.sector)
@@ -174,7 +175,7 @@ func (s gptSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 	}
 }
 
-// allowed lists what growing a GPT may change.
+// allowed returns the bytes of a GPT that growing may change.
 func (s gptSpec) allowed(sectors int64, changes []table.Change) []span {
 	at := func(lba int64, from, to int) span {
 		return span{size.Bytes(lba*s.sector + int64(from)), size.Bytes(lba*s.sector + int64(to))}
@@ -205,7 +206,7 @@ func (s gptSpec) allowed(sectors int64, changes []table.Change) []span {
 	return spans
 }
 
-// checkGPTBytes looks at both copies with eyes of its own.
+// checkGPTBytes checks both copies without the package.
 func checkGPTBytes(t *rapid.T, s gptSpec, m *image, sectors int64) {
 	last, n := sectors-1, s.arraySectors()
 	primary := m.get(size.Bytes(s.sector), int(s.sector))
@@ -238,7 +239,7 @@ func checkGPTBytes(t *rapid.T, s gptSpec, m *image, sectors int64) {
 	}
 }
 
-// limit returns where each partition could end.
+// limit returns the largest possible end of each partition.
 func (s mbrSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 	ext, _ := s.extended()
 	return func(p table.Partition) size.Bytes {
@@ -251,7 +252,7 @@ func (s mbrSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 			}
 			from = ext.start + ext.count
 		}
-		inside := end < from // before another logical
+		inside := end < from // before another logical partition
 		for _, other := range s.parts {
 			if other.start >= from && !inside {
 				end = min(end, other.start)
@@ -261,7 +262,7 @@ func (s mbrSpec) limit(sectors int64) func(table.Partition) size.Bytes {
 	}
 }
 
-// allowed lists what growing an MBR may change.
+// allowed returns the bytes of an MBR that growing may change.
 func (s mbrSpec) allowed(changes []table.Change) []span {
 	var spans []span
 	entry := func(lba int64, slot int) {

@@ -9,24 +9,23 @@ import (
 	"github.com/virt-grow/virt-grow/plan/table"
 )
 
-// slot is a place to be moved, in sectors: a partition, with its EBR if it
-// has one that moves along.
+// slot is a place that can be moved, in sectors: a partition, together with its EBR if
+// that moves too.
 type slot struct {
-	index      int // in the list it stands for
+	index      int // in the list of partitions
 	start, end int64
 	movable    bool // its start is not fixed
 	deletable  bool
 }
 
-// outcome is what became of a slot.
+// outcome is the new place of a slot.
 type outcome struct {
 	slot
 	deleted bool
 }
 
-// randomOutcomes goes from the right to the left, so that everything may use
-// what was left by what is to the right of it. One slot may jump to the very
-// end, over the others.
+// randomOutcomes draws the places from right to left, so that a slot may use space that
+// a slot to its right has left. One slot may jump over the others to the end.
 func randomOutcomes(t *rapid.T, slots []slot, end int64) []outcome {
 	slices.SortFunc(slots, func(a, b slot) int { return int(b.start - a.start) })
 	var list []outcome
@@ -57,7 +56,8 @@ func randomOutcomes(t *rapid.T, slots []slot, end int64) []outcome {
 	return list
 }
 
-// randomJump needs room between the rightmost of the others and the end.
+// randomJump draws a slot that jumps, if there is space between the rightmost slot and
+// the end.
 func randomJump(t *rapid.T, slots []slot, end int64) (slot, bool) {
 	if len(slots) < 2 || !rapid.Bool().Draw(t, "jump") {
 		return slot{}, false
@@ -79,7 +79,7 @@ func change(number int, from, to outcome, sector int64) table.Change {
 	return c
 }
 
-// rearrange draws what shall become of a GPT on a disk of so many sectors.
+// rearrange draws a new layout for a GPT on a disk of that many sectors.
 func (s gptSpec) rearrange(t *rapid.T, sectors int64) (gptSpec, []table.Change) {
 	mirrored := func(p gptPart) bool { return s.pmbr == pmbrHybrid && p.first == 2048 }
 	var slots []slot
@@ -104,8 +104,8 @@ func (s gptSpec) rearrange(t *rapid.T, sectors int64) (gptSpec, []table.Change) 
 	return after, changes
 }
 
-// rearrange draws what shall become of an MBR on a disk of so many sectors.
-// It leaves at least one partition.
+// rearrange draws a new layout for an MBR on a disk of that many sectors. It keeps at
+// least one partition.
 func (s mbrSpec) rearrange(t *rapid.T, sectors int64) (mbrSpec, []table.Change) {
 	var slots []slot
 	for i, p := range s.parts {
@@ -131,9 +131,8 @@ func (s mbrSpec) rearrange(t *rapid.T, sectors int64) (mbrSpec, []table.Change) 
 	return s.rearrangeLogicals(t, after, changes, ext)
 }
 
-// rearrangeLogicals moves them along with the extended partition, and then
-// within it. What they need more than it has was not kept free, so that they
-// stay inside.
+// rearrangeLogicals moves the logical partitions with the extended one, and then within
+// it. They stay inside its old length, because the space behind it may be used.
 func (s mbrSpec) rearrangeLogicals(t *rapid.T, after mbrSpec, changes []table.Change, ext mbrPart) (mbrSpec, []table.Change) {
 	now, ok := after.extended()
 	if !ok || len(s.logicals) == 0 {
@@ -146,7 +145,7 @@ func (s mbrSpec) rearrangeLogicals(t *rapid.T, after mbrSpec, changes []table.Ch
 	for i, l := range kept {
 		kept[i].ebr, kept[i].start = l.ebr+along, l.start+along
 		at := slot{i, kept[i].ebr, kept[i].start + l.count, true, false}
-		if i == 0 { // its EBR stays, and no one may jump between the two
+		if i == 0 { // its EBR stays, and no partition may jump between the two
 			at.start = kept[i].start
 		}
 		kept[i].span = s.link(i)
@@ -168,7 +167,7 @@ func (s mbrSpec) rearrangeLogicals(t *rapid.T, after mbrSpec, changes []table.Ch
 		if i > 0 {
 			kept[i].ebr += by
 		} else {
-			kept[i].span = 0 // no link leads here
+			kept[i].span = 0 // no link points to this EBR
 		}
 		c := table.Change{Number: 5 + i, End: size.Bytes(o.end * s.sector)}
 		if by+along != 0 {

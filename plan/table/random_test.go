@@ -20,7 +20,7 @@ func oneOf[T any](t *rapid.T, label string, values ...T) T {
 
 func randomGUID(t *rapid.T, label string) (g [16]byte) {
 	copy(g[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, label))
-	g[0] |= 1 // all zero would be an unused entry
+	g[0] |= 1 // a zero type would be an unused entry
 	return g
 }
 
@@ -44,7 +44,7 @@ func randomGPT(t *rapid.T) gptSpec {
 	return s
 }
 
-// randomParts fills the disk from the left, in numbers of any order.
+// randomParts draws partitions from left to right, with numbers in any order.
 func randomParts(t *rapid.T, s gptSpec) []gptPart {
 	numbers := rapid.Permutation(numbersTo(min(s.entries, 20))).Draw(t, "numbers")
 	var parts []gptPart
@@ -119,8 +119,8 @@ func randomMBR(t *rapid.T) mbrSpec {
 	return s
 }
 
-// randomLogicals puts them into the extended partition; all but the first,
-// whose EBR has its fixed place, may be chained in another order.
+// randomLogicals draws logical partitions for the extended one. All but the first, whose
+// EBR has a fixed place, may be chained in any order.
 func randomLogicals(t *rapid.T, sector int64, ext mbrPart) []mbrLogical {
 	var list []mbrLogical
 	at, end := ext.start, ext.start+ext.count
@@ -147,7 +147,8 @@ func randomLogicals(t *rapid.T, sector int64, ext mbrPart) []mbrLogical {
 	return list
 }
 
-// randomChanges draws new ends up to the given limits, which are exact.
+// randomChanges draws new ends up to the limits. Often a partition gets exactly its
+// limit.
 func randomChanges(t *rapid.T, parts []table.Partition, sector int64, limit func(table.Partition) size.Bytes) []table.Change {
 	ends := map[int]size.Bytes{}
 	for _, p := range parts {

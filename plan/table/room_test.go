@@ -12,7 +12,7 @@ import (
 
 func TestRoom(t *testing.T) {
 	bigMBR := plainMBR()
-	bigMBR.parts = append(bigMBR.parts, mbrPart{3, 0x83, false, 98304, 8192}) // behind the extended
+	bigMBR.parts = append(bigMBR.parts, mbrPart{3, 0x83, false, 98304, 8192}) // behind the extended partition
 	bigMBR.logicals[0].count = 10240                                          // up to the next EBR
 	bigMBR.sectors = 1 << 33
 	for _, c := range []struct {
