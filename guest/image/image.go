@@ -26,7 +26,7 @@ type Image struct {
 	Info block.Info
 	// Stamp shows whether the image was written to since it was opened.
 	Stamp Stamp
-	// Notes are what a person should know about the image.
+	// Notes are messages for the user about the image.
 	Notes []string
 	// Access is block.Shared for the disk of a running guest.
 	Access block.Access
@@ -113,7 +113,7 @@ func (img *Image) ReadChain(ctx context.Context) error {
 	return nil
 }
 
-// check refuses images that a change of the size would fail on, or damage.
+// check refuses images whose size cannot be changed, or not without damage.
 func (img *Image) check() error {
 	info := img.Info
 	refuse := func(reason plan.Reason, format string, args ...any) error {

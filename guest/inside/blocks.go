@@ -155,10 +155,10 @@ func (g *Guest) identify(ctx context.Context, devices []live.Device) {
 	}
 }
 
-// probeLimit is how long a guest may take to say what block devices it has.
+// probeLimit is how long a guest may take to list its block devices.
 const probeLimit = time.Minute
 
-// Probe finds out all that counts for growing a disk of a Linux guest.
+// Probe reads the state of a Linux guest that matters for growing a disk.
 func (g *Guest) Probe(ctx context.Context) (live.Guest, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not list its block devices within %s", probeLimit))
 	defer stop()
@@ -172,7 +172,7 @@ func (g *Guest) Probe(ctx context.Context) (live.Guest, error) {
 	return live.ReadProbe(string(ran.Out))
 }
 
-// WindowsDisks has PowerShell list the disks of a Windows guest.
+// WindowsDisks lists the disks of a Windows guest with PowerShell.
 func (g *Guest) WindowsDisks(ctx context.Context) ([]live.WindowsDisk, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, probeLimit, fmt.Errorf("the guest did not list its disks within %s", probeLimit))
 	defer stop()

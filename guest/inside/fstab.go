@@ -124,7 +124,7 @@ type FstabEditor struct {
 	Guest *Guest
 	// ID makes the names of the editor's files unique.
 	ID string
-	// Note is given what a person should know.
+	// Note is called with messages for the user.
 	Note func(format string, args ...any)
 	// Reached is called when the new text is written ("fstab/written") and when it has
 	// become the fstab ("fstab/moved"). An error of it ends the edit there.
@@ -213,7 +213,7 @@ func (f FstabEditor) rename(ctx context.Context, from string, text []byte) error
 	return f.Guest.reloadSystemd(ctx)
 }
 
-// reloadSystemd has systemd make its mount units from the fstab again.
+// reloadSystemd makes systemd generate its mount units from the fstab again.
 func (g *Guest) reloadSystemd(ctx context.Context) error {
 	if there, err := g.test(ctx, "test", "-d", "/run/systemd/system"); err != nil || !there {
 		return err

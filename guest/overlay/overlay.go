@@ -1,6 +1,6 @@
 // Package overlay changes the images of a job through overlays: each has an overlay that
 // is edited and committed, and an undo file with the bytes that the commit overwrites.
-// plan/apply has the order of it.
+// plan/apply defines the order of these steps.
 package overlay
 
 import (

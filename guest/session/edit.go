@@ -61,7 +61,7 @@ func (e *editor) Move(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// driveOf is the drive that a partition is on. One that is alone has no name.
+// driveOf returns the drive that a partition is on. A single drive has no name.
 func (e *editor) driveOf(partition string) edited {
 	for _, d := range e.drives[1:] {
 		if _, ok := plan.PartitionNumber(partition, d.name); ok {

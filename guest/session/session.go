@@ -32,7 +32,7 @@ type Options struct {
 	// each booted an appliance.
 	Reuse *Session
 
-	// limit, if not 0, is what the first appliance has instead of LaunchTimeout.
+	// limit, if not 0, replaces LaunchTimeout for the first appliance.
 	limit time.Duration
 	// host starts gates and appliances; nil is this host.
 	host *host

@@ -178,10 +178,10 @@ func fuzzGrow(t *testing.T, m *image, sector size.Bytes) {
 	}
 }
 
-// FuzzMove makes a disk as the targets above do: half of a GPT, or an MBR with
-// a chain of EBRs. Of the moves, four bytes are what to do with a partition, in
-// the order of numbers: what, by how many sectors, whether the start moves or
-// only the end, and by how many sectors the end goes further than that.
+// FuzzMove makes a disk as the targets above do: half of a GPT, or an MBR with a chain
+// of EBRs. Four bytes of moves describe the change of each partition, in the order of
+// numbers: the kind of change, the distance in sectors, whether the start moves or only
+// the end, and how many sectors the end moves further.
 func FuzzMove(f *testing.F) {
 	gpt := plainGPT()
 	gpt.sectors, gpt.entries = 8192, 4
