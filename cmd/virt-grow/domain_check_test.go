@@ -17,7 +17,7 @@ import (
 // the guest is asked to shut down, and that later damage is found in the outage, before
 // the growth.
 func TestDamageFound(t *testing.T) {
-	level.Need(t, level.Real)
+	level.Only(t, level.Real)
 	h := newEnv(t)
 	tmp := temporary(t, h)
 	data := xfsFile(t, filepath.Join(h.dir, "data.raw"))

@@ -65,7 +65,7 @@ func onlyPartition(t *testing.T, path string) int {
 // TestTwoDisks grows a volume group over two disks of a guest by either disk, and two
 // disks in one run. If one of them fails, both are as before.
 func TestTwoDisks(t *testing.T) {
-	level.Need(t, level.Real)
+	level.Need(t, level.Long)
 	h := newEnv(t)
 	group, plain := twoDisks(t, h)
 
