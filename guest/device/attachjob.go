@@ -184,7 +184,7 @@ func (a *attachJob) awaitDisk(ctx context.Context, _ plan.Step) error {
 
 // initialise runs the script of the job's step in Windows.
 func (a *attachJob) initialise(ctx context.Context, s plan.Step) error {
-	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("Windows did not finish within 5 minutes"))
+	ctx, stop := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("no result from Windows within 5 minutes"))
 	defer stop()
 	letter, err := a.domain.Exec(ctx, plan.PowerShell(s.Script))
 	if err != nil {
