@@ -93,6 +93,18 @@ func (t *Target) Images() []DiskTarget {
 	return append([]DiskTarget{first}, t.More...)
 }
 
+// Disks returns the targets of the domain's disks, for example "vda"; nil for an image.
+func (t *Target) Disks() []string {
+	if t.Guest == nil {
+		return nil
+	}
+	disks := []string{t.Guest.Disk}
+	for _, d := range t.More {
+		disks = append(disks, d.Disk)
+	}
+	return disks
+}
+
 // Target returns the image as a target without a domain.
 func (d DiskTarget) Target() Target {
 	return Target{Path: d.Path, Format: d.Format, Block: d.Block, Backing: d.Backing, SectorSize: d.SectorSize}

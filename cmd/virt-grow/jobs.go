@@ -60,6 +60,9 @@ func (p *program) listed(j job.Status) view.Job {
 	shown := view.Job{ID: j.ID, State: view.State(j.Record.State), Active: j.Active, Started: j.Record.Started, Target: j.Header.Target.Path}
 	if g := j.Header.Target.Guest; g != nil {
 		shown.Target, shown.Disk = g.Name, g.Disk
+		if t := j.Header.Target; len(t.More) > 0 {
+			shown.Disks = t.Disks()
+		}
 	}
 	if j.Err != nil {
 		shown.State, shown.Target = unreadable(j.Err), p.targetOfPlan(j.ID)

@@ -404,12 +404,13 @@ func TestHook(t *testing.T) {
 	e, w := newWorld(t)
 	s := w.spec("files")
 	s.Target.Guest = &plan.Guest{Name: "dev7", Disk: "vda", Connect: "test:///default"}
+	s.Target.More = []plan.DiskTarget{{Disk: "vdb", Path: "/img/more"}}
 	told := filepath.Join(t.TempDir(), "told")
 	e.Fault = func(_ context.Context, point string) error {
 		if point != "create/before" {
 			return nil
 		}
-		command := fmt.Sprintf(`echo "$VIRT_GROW_PHASE $VIRT_GROW_JOB $VIRT_GROW_DOMAIN $VIRT_GROW_DISK $VIRT_GROW_IMAGE" > %s`, told)
+		command := fmt.Sprintf(`echo "$VIRT_GROW_PHASE $VIRT_GROW_JOB $VIRT_GROW_DOMAIN $VIRT_GROW_DISK $VIRT_GROW_DISKS $VIRT_GROW_IMAGE" > %s`, told)
 		if err := w.job.Hook(ctx, "post", ""); err != nil {
 			t.Error(err)
 		}
@@ -422,7 +423,7 @@ func TestHook(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(told)
-	if want := "pre " + w.job.ID() + " dev7 vda /img/files\n"; err != nil || string(text) != want {
+	if want := "pre " + w.job.ID() + " dev7 vda vda vdb /img/files\n"; err != nil || string(text) != want {
 		t.Errorf("%q, %v", text, err)
 	}
 }

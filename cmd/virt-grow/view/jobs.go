@@ -24,8 +24,10 @@ type Job struct {
 	// Target is the domain's name, or the path of the image.
 	Target string `json:"target"`
 	// Disk is the target of the domain's disk, for example "vda"; "" for an image.
-	Disk  string `json:"disk"`
-	State State  `json:"state"`
+	Disk string `json:"disk"`
+	// Disks are the targets of all disks that the job grows, if there are several.
+	Disks []string `json:"disks,omitempty"`
+	State State    `json:"state"`
 	// Active reports whether a process is working on the job now.
 	Active  bool      `json:"active"`
 	Started time.Time `json:"started,omitzero"`
@@ -53,10 +55,13 @@ func Jobs(w io.Writer, s Style, jobs []Job) error {
 	return err
 }
 
-// where returns the target: an image, or a domain with its disk.
+// where returns the target: an image, or a domain with its disks.
 func (j Job) where() string {
-	if j.Disk == "" {
+	switch {
+	case j.Disk == "":
 		return j.Target
+	case len(j.Disks) > 0:
+		return j.Target + " " + strings.Join(j.Disks, ", ")
 	}
 	return j.Target + " " + j.Disk
 }

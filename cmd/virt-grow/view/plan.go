@@ -101,16 +101,7 @@ func disksOf(t plan.Target) string {
 	if len(t.More) == 0 {
 		return "disk " + t.Guest.Disk
 	}
-	return "disks " + strings.Join(diskNames(t), ", ")
-}
-
-// diskNames returns the disks of a target in its domain.
-func diskNames(t plan.Target) []string {
-	names := []string{t.Guest.Disk}
-	for _, d := range t.More {
-		names = append(names, d.Disk)
-	}
-	return names
+	return "disks " + strings.Join(t.Disks(), ", ")
 }
 
 // sizesOf are the sizes of the disks before the plan.

@@ -107,7 +107,7 @@ func (p *page) verbatim(text string) {
 // name returns the disk's name for people.
 func name(pl *plan.Plan) string {
 	if g := pl.Target.Guest; g != nil {
-		return fmt.Sprintf("%s %s", g.Name, strings.Join(diskNames(pl.Target), ", "))
+		return fmt.Sprintf("%s %s", g.Name, strings.Join(pl.Target.Disks(), ", "))
 	}
 	return pl.Target.Path
 }
