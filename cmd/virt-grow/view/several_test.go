@@ -24,7 +24,10 @@ func TestSeveralDisks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var shown, done bytes.Buffer
+	var shown, done, jobs bytes.Buffer
+	if err := Jobs(&jobs, Style{Width: 80}, []Job{{ID: "j", Target: "dev7", Disk: "vda", Disks: target.Disks(), State: "trial"}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := Plan(&shown, Style{Width: 80, Unicode: true}, PlanText{Plan: p, Overlay: "/img", Exact: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +37,7 @@ func TestSeveralDisks(t *testing.T) {
 	for text, words := range map[string][]string{
 		shown.String(): {"vda, /img/a.qcow2 (qcow2): 10 GiB → 15 GiB", "vdb, /img/b.raw (raw): 10 GiB → 30 GiB", "disks vda, vdb: the guest is off",
 			"Before: vda 10 GiB", "After: vdb 30 GiB", "vdb (ext4) grows 10 GiB → 30 GiB", "commit the overlay of vdb", "10737418240 → 32212254720 bytes"},
+		jobs.String(): {"dev7 vda, vdb"},
 		done.String(): {"dev7 vda, vdb is grown", "vda  10 GiB → 15 GiB", "vdb  10 GiB → 30 GiB"},
 	} {
 		for _, w := range words {
