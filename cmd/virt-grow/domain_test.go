@@ -562,7 +562,7 @@ func TestNoAppliance(t *testing.T) {
 	x := h.start(t, "spared", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	t.Setenv("LIBGUESTFS_PATH", "/nowhere")
 	code, out := x.grow(t, "")
-	if code != 1 || !strings.Contains(out, "the guest was not stopped") {
+	if code != 1 || !strings.Contains(out, "the guest was not shut down") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if beat := x.beating(t, time.Now()); beat.Boot != x.old.Boot {
