@@ -171,6 +171,9 @@ func (b *builder) growLV(d *Device, target bool, asked goal) error {
 	if g.Missing > 0 {
 		return RefuseMissing(*g)
 	}
+	if b.now(d.Name).Size > d.Size {
+		return b.grownBefore(d, target, asked)
+	}
 	if err := b.oneByOne(d); err != nil {
 		return err
 	}
@@ -205,6 +208,21 @@ func (b *builder) growLV(d *Device, target bool, asked goal) error {
 	b.now(d.Name).Size = to
 	b.steps = append(b.steps, Step{Kind: StepLV, Device: d.Name, From: d.Size, To: to,
 		Summary: fmt.Sprintf("grow LV %s %s → %s", d.Name, d.Size, to)})
+	return nil
+}
+
+// grownBefore is growLV for a volume that has grown already: it holds a PV, and is below
+// several targets, or below one and a target itself. A volume grows once.
+func (b *builder) grownBefore(d *Device, target bool, asked goal) error {
+	if !target {
+		return nil
+	}
+	if asked.want > 0 || asked.share > 0 {
+		return Refuse(UnsupportedLayout, d.Name, "cannot grow %s to a size of its own: it is below another target, and grows for that", d.Name)
+	}
+	if b.sharing[d.Group] > 0 {
+		b.sharing[d.Group]--
+	}
 	return nil
 }
 
