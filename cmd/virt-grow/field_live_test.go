@@ -160,7 +160,8 @@ func TestMemoryImage(t *testing.T) {
 func TestMemoryImageInspect(t *testing.T) {
 	level.Need(t, level.All)
 	r := try(t, t.TempDir(), "inspect", "--format", "raw", hibernatedImage(t, "xfs", suspended))
-	if r.exit != 0 || !strings.Contains(r.out, "holds the image of its memory") {
+	unwrapped := strings.Join(strings.Fields(r.out), " ")
+	if r.exit != 0 || !strings.Contains(unwrapped, "holds the image of its memory") {
 		t.Errorf("exit %d\n%s%s", r.exit, r.out, r.err)
 	}
 }
