@@ -47,7 +47,7 @@ test: deps-test ## the test suite, also on a new machine; at most 15 minutes
 # every point of the kill and fault tests, and more formats: 2½ hours.
 LONG ?= 1
 test-all: deps-test ## the long matrices
-	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,80m) $(TEST) ./guest/... ./cmd/virt-grow ./testimages
+	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,80m) $(TEST) ./guest ./guest/appliance ./cmd/virt-grow ./plan/superblock ./testimages
 
 # Not in the suite: it needs root, loop devices and Debian's archive.
 test-debian: deps-test ## grow and boot two real Debians, made on demand: without KVM 15 minutes
