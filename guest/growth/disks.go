@@ -1,7 +1,6 @@
 package growth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -75,11 +74,8 @@ func (g *growth) disks() overlay.Set {
 
 // diskNames returns the names of the edited disks, for messages.
 func (g *growth) diskNames() string {
-	var names []string
-	for _, e := range g.edited {
-		names = append(names, cmp.Or(e.Target, g.Guest().Disk))
-	}
-	return strings.Join(names, ", ")
+	target := g.Target()
+	return strings.Join(target.Disks(), ", ")
 }
 
 // withDisks names the edited disks in a message if there are several.
