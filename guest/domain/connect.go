@@ -35,6 +35,8 @@ type pace struct {
 	connect, off, commit, removal, backup time.Duration
 	// program, the time for a program in the guest, doubles up to programMost.
 	program, programMost time.Duration
+	// grace is how long a guest whose shutdown request has failed is waited for.
+	grace time.Duration
 	// patience is how long a restart of libvirtd may take.
 	patience time.Duration
 }
@@ -46,6 +48,7 @@ var usualPace = pace{
 	removal: time.Second,
 	backup:  30 * time.Millisecond,
 	program: 20 * time.Millisecond, programMost: 300 * time.Millisecond,
+	grace:    2 * time.Second,
 	patience: time.Minute,
 }
 

@@ -196,8 +196,9 @@ var ErrStillRuns = errors.New("the guest did not shut down")
 var errStartedAgain = fmt.Errorf("%w: it was started again meanwhile", ErrStillRuns)
 
 // ShutDown tries the methods in order until the guest is off, and announces each with
-// said. When a method fails, it tries the next one at once. It does not stop a guest that
-// another user starts again.
+// said. When a method fails, it tries the next one after a moment: a guest that powers off
+// faster than libvirt learns of it makes the request fail, because its agent's socket is
+// closed. It does not stop a guest that another user starts again.
 func (d *Domain) ShutDown(ctx context.Context, methods []ShutdownAttempt, said func(string)) error {
 	run, err := d.run(ctx)
 	if err != nil || run == 0 {
@@ -212,7 +213,10 @@ func (d *Domain) ShutDown(ctx context.Context, methods []ShutdownAttempt, said f
 			if ctx.Err() != nil {
 				return err
 			}
-			why, end = err.Error(), time.Now()
+			why = err.Error()
+			if soon := time.Now().Add(d.conn.pace.grace); soon.Before(end) {
+				end = soon
+			}
 		}
 		if off, err := d.waitOff(ctx, run, end); off || err != nil {
 			return err

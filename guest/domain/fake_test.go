@@ -14,7 +14,7 @@ import (
 )
 
 // quick is a pace at which no test waits.
-var quick = pace{connect: 1, off: 1, commit: 1, removal: 1, backup: 1, program: 1, programMost: 1, patience: time.Minute}
+var quick = pace{connect: 1, off: 1, commit: 1, removal: 1, backup: 1, program: 1, programMost: 1, grace: 1, patience: time.Minute}
 
 // vm is a fake libvirt with one domain. A hook replaces the default behaviour of a call.
 type vm struct {

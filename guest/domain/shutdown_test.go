@@ -109,6 +109,20 @@ func TestOnlyMethod(t *testing.T) {
 	wants(t, d.ShutDown(t.Context(), []ShutdownAttempt{{ByAgent, time.Minute}}, func(string) {}), "")
 }
 
+// TestOffAfterFailure checks that a guest counts as off that libvirt sees off only after
+// the request has failed: "End of file from agent socket" comes first.
+func TestOffAfterFailure(t *testing.T) {
+	d, v := fake(t, map[string]hook{
+		"agent": func(*vm, int) error { return failure(libvirt.ERR_INTERNAL_ERROR, "End of file from agent socket") },
+		"state": at(4, goesOff),
+	})
+	d.conn.pace.grace = time.Minute
+	wants(t, d.ShutDown(t.Context(), []ShutdownAttempt{{ByAgent, time.Minute}, {ByForce, time.Minute}}, func(string) {}), "")
+	if got := v.called("agent", "force"); got != "agent" {
+		t.Errorf("asked %q, want the agent alone", got)
+	}
+}
+
 func TestStillRuns(t *testing.T) {
 	d, _ := fake(t, map[string]hook{"agent": func(v *vm, _ int) error { v.powerOn(); return nil }})
 	for _, methods := range [][]ShutdownAttempt{{{ByAgent, time.Minute}}, {{ByACPI, time.Millisecond}}, nil} {
