@@ -113,6 +113,12 @@ func (g *growth) prepare(ctx context.Context) (editSession, error) {
 func (g *growth) edit(ctx context.Context, s editSession) (done bool, err error) {
 	a := g.attempt(s)
 	a.begin = func() error {
+		// A guest that was running has been shut down by an earlier run of the job.
+		if guest := g.Guest(); guest == nil || !guest.Running {
+			if err := g.admit(ctx); err != nil {
+				return err
+			}
+		}
 		g.carryOut(s)
 		return g.Enter(journal.Editing)
 	}

@@ -36,6 +36,11 @@ type Options struct {
 	Confirm func(context.Context, *plan.Plan) error
 	// Saved is a reviewed plan: any other plan is refused as stale.
 	Saved *plan.Plan
+	// Admit is called when everything before the outage is done: the appliance has booted,
+	// the plan is confirmed, and the early check has passed. It returns when the guest may
+	// be shut down, or an error if it must not be. If no guest runs on the disk, it is
+	// called before the edit. nil admits at once.
+	Admit func(context.Context, *plan.Plan) error
 	// start starts an appliance on an empty disk of the new size; nil is the default.
 	// Tests replace it.
 	start func(context.Context) (editSession, error)

@@ -33,6 +33,9 @@ func (g *growth) growDomain(ctx context.Context) error {
 		err = g.checkEarly(ctx, s)
 	}
 	if err == nil && agreed {
+		err = g.admit(ctx)
+	}
+	if err == nil && agreed {
 		err = g.options.Window.fits(g.plan, time.Now())
 	}
 	if err == nil && agreed {
@@ -45,6 +48,14 @@ func (g *growth) growDomain(ctx context.Context) error {
 	ctx, stop := g.options.Window.limit(ctx, g.plan, time.Now())
 	defer stop()
 	return g.outage(ctx, s)
+}
+
+// admit waits until the outage, or the edit of a disk that no guest runs on, may begin.
+func (g *growth) admit(ctx context.Context) error {
+	if g.options.Admit == nil {
+		return nil
+	}
+	return g.options.Admit(ctx, g.plan)
 }
 
 // prewarm starts the appliance on the closed gate while the guest still runs.

@@ -26,7 +26,7 @@ import (
 // growthSequences are growths on fakes, one in each line: how the guest is treated, and
 // a script as in jobtest.Player. The trace has the steps that were done, and with a "-"
 // those that were undone. The command "ask" leaves the decision to the user, "keep"
-// stops before the commit.
+// stops before the commit, and "admit" asks whether the outage may begin.
 var growthSequences = `
 image: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
 image: run overlay/before=error > -overlay > error, forgotten
@@ -56,6 +56,17 @@ image: keep > overlay check:sda fs:sda verify:sda > waiting, waiting: accept rol
 image: ask answer=kill > overlay > killed, opening: rollback resume ; resume > > cancelled unchanged, no job
 image: ask answer=kill > overlay > killed, opening: rollback resume ; rollback > -overlay > rolled-back
 image: ask answer=refuse > overlay -overlay > no-space, forgotten
+
+image: admit > overlay admit check:sda fs:sda verify:sda save-undo commit clean-up > done
+off: admit admit=refuse > overlay admit -overlay > no-space, forgotten
+off: admit fs:sda/before=kill > overlay admit check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
+trial: admit > admit shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+trial: admit admit=refuse > admit > no-space, forgotten
+trial: admit admit=cancel > admit > error, forgotten
+trial: admit admit=kill > admit > killed, opening: resume rollback ; resume > shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+trial: admit admit=kill > admit > killed, opening: resume rollback ; rollback > > rolled-back
+early: admit > snapshot snapshot-check:sda -snapshot admit shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+early: admit snapshot-check:sda/before=refuse > snapshot -snapshot > no-space, forgotten
 
 no-trial: run > shutdown overlay check:sda fs:sda verify:sda save-undo commit start clean-up > done
 no-trial: run shutdown/before=error > -shutdown > restored untouched, rolled-back
@@ -392,6 +403,12 @@ func (s *stage) grow(ctx context.Context, command string) (*job.Outcome, error) 
 	o := Options{Keep: command == "keep", Hooks: s.hooks}
 	if command == "ask" {
 		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
+	}
+	if command == "admit" {
+		o.Admit = func(ctx context.Context, _ *plan.Plan) error {
+			s.Did("admit")
+			return s.Fault(ctx, "admit")
+		}
 	}
 	kind, work := Kind, func(g *growth) job.Work { return s.fake(g) }
 	if strings.HasPrefix(command, "rehearse") {
