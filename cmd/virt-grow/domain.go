@@ -10,7 +10,6 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
-	"github.com/virt-grow/virt-grow/plan"
 )
 
 // domainFlags returns the flags for domains that become part of a plan.
@@ -81,34 +80,6 @@ func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 }
 
 var choices = map[string][2]string{"accept": {"auto", "manual"}, "trial-disks": {"all", "target"}}
-
-// optionsOf returns the options a plan was made with.
-func optionsOf(t plan.Target) growth.DomainOptions {
-	g := t.Guest
-	o := growth.DomainOptions{
-		Disk: g.Disk, NoTrial: g.Running && !g.Trial, TrialBoot: !g.Running && g.Trial, Manual: g.Manual,
-		HealthCommand: g.Health.Command, Sector: t.SectorSize,
-		ShutdownTimeout: growth.ShutdownTimeout, BootTimeout: growth.BootTimeout, Settle: growth.Settle,
-		OnlyTarget: g.Trial && len(g.Disks) == len(t.Images()) && len(g.Unprotected) > 0,
-		NoAgent:    (g.Running || g.Trial) && !g.Health.Agent,
-	}
-	if g.Health.Agent {
-		o.BootTimeout = plan.Seconds(g.Health.Limit)
-	} else {
-		o.Settle = plan.Seconds(g.Health.Settle)
-	}
-	for _, d := range t.More {
-		o.More = append(o.More, d.Disk)
-	}
-	for _, attempt := range g.Shutdown {
-		if attempt.Method == string(domain.ByForce) {
-			o.ForceOff = true
-			continue
-		}
-		o.ShutdownTimeout = plan.Seconds(attempt.Seconds)
-	}
-	return o
-}
 
 // outage reads the window and the hooks.
 func outage(c *cli.Context, o *growth.Options) error {

@@ -3,11 +3,6 @@ package main
 import (
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/virt-grow/virt-grow/guest/growth"
-	"github.com/virt-grow/virt-grow/plan"
 )
 
 func TestWindowEnd(t *testing.T) {
@@ -25,18 +20,5 @@ func TestWindowEnd(t *testing.T) {
 		if (err != nil) != (want == "") || err == nil && got.Format(time.RFC3339) != want {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}
-	}
-}
-
-// TestOptionsOf checks that a plan is applied with the options that it was made with.
-func TestOptionsOf(t *testing.T) {
-	g := &plan.Guest{Disk: "vda", Running: true, Trial: true, Manual: true,
-		Shutdown:    []plan.ShutdownAttempt{{Method: "acpi", Seconds: 20}, {Method: "force", Seconds: 10}},
-		Disks:       []plan.TrialDisk{{Target: "vda"}},
-		Unprotected: []string{"vdb"}, Health: plan.Health{Settle: 7, Command: "true"}}
-	want := growth.DomainOptions{Disk: "vda", Manual: true, NoAgent: true, ForceOff: true, OnlyTarget: true,
-		ShutdownTimeout: 20 * time.Second, BootTimeout: growth.BootTimeout, Settle: 7 * time.Second, HealthCommand: "true", Sector: 4096}
-	if diff := cmp.Diff(want, optionsOf(plan.Target{Guest: g, SectorSize: 4096})); diff != "" {
-		t.Error(diff)
 	}
 }
