@@ -16,14 +16,15 @@ func newApp(p *program) *cli.App {
 		Usage:   "give a virtual machine a bigger disk, and grow what is inside it",
 		Version: version,
 		Description: "Changes are made on an overlay and verified before the image is written to.\n" +
-			"   Every run is a job: after a crash, resume finishes it and rollback undoes it.",
-		Flags: globalFlags(),
+			"   Every run is a job: after a crash, resume finishes it and rollback undoes it.\n\n   " + targetHelp,
+		UsageText: exampleLines(appExamples...),
+		Flags:     globalFlags(),
 		Commands: commands(
 			inspectCommand{p}, planCommand{p}, rehearseCommand{p}, growCommand{p}, applyCommand{p}, onlineCommand{p},
 			jobsCommand{p}, statusCommand{p}, resumeCommand{p}, acceptCommand{p}, rollbackCommand{p},
 			diskCommands(p), mediaCommands(p),
 			dfCommand{p}, lsCommand{p}, catCommand{p}, copyOutCommand{p}, copyInCommand{p}, editCommand{p},
-			doctorCommand{p}, completionCommand{p}, thawCommand{p},
+			doctorCommand{p}, completionCommand{p}, manualCommand{p}, thawCommand{p},
 		),
 		Before: p.apply,
 		Action: p.unknownCommand,
@@ -109,12 +110,16 @@ func (p *program) unknownCommand(c *cli.Context) error {
 	return usage("unknown command %s", name)
 }
 
-// help sets a command's description and examples.
+// help sets a command's description and examples. The examples are in UsageText, which
+// has no other use: USAGE is made from the name and ArgsUsage.
 func help(c *cli.Command, text string, examples ...string) *cli.Command {
-	c.Description = text
-	c.CustomHelpTemplate = commandHelp + "\nEXAMPLES:\n   " + strings.Join(examples, "\n   ") + "\n"
+	c.Description, c.UsageText = text, exampleLines(examples...)
+	c.CustomHelpTemplate = commandHelp + examplesHelp
 	return c
 }
+
+// exampleLines returns examples as they are indented in a page of help.
+func exampleLines(examples ...string) string { return strings.Join(examples, "\n   ") }
 
 // group is a command that has only subcommands.
 type group struct {
@@ -125,7 +130,7 @@ type group struct {
 func (g group) command() *cli.Command {
 	return &cli.Command{
 		Name: g.name, Usage: g.usage, Description: g.text, Subcommands: commands(g.subcommands...),
-		Action: g.action, CustomHelpTemplate: groupHelp,
+		UsageText: exampleLines("virt-grow " + g.name + " COMMAND --help    show the details"), Action: g.action, CustomHelpTemplate: groupHelp,
 	}
 }
 
@@ -141,6 +146,27 @@ func (g group) action(c *cli.Context) error {
 	return usage("unknown command %s %s", nameOf(c), name)
 }
 
+// targetHelp explains the words of a command line.
+const targetHelp = `TARGET is a libvirt domain (name or UUID), or the path of an image file or block
+   device (it contains a / or exists as a file). SIZE is 30G, +10G (10G more than
+   now) or fill (use the space that is already there). TARGET:PATH is a file inside:
+   dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.`
+
+var appExamples = []string{
+	"virt-grow plan dev7 --disk vda --size +10G  see what would be done",
+	"virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, check",
+	"virt-grow grow web.qcow2 --size +10G        grow an image that is not in use",
+	"virt-grow df dev7                           see how full its file systems are",
+	"virt-grow edit dev7:/etc/fstab              change a file of a guest that is off",
+	"virt-grow jobs                              list jobs, and what to run next",
+}
+
+// examplesHelp is the end of a page of help.
+const examplesHelp = `
+EXAMPLES:
+   {{.UsageText}}
+`
+
 const appHelp = `{{.Name}} - {{.Usage}}
 
 USAGE:
@@ -148,24 +174,11 @@ USAGE:
 
    {{.Description}}
 
-   TARGET is a libvirt domain (name or UUID), or the path of an image file or block
-   device (it contains a / or exists as a file). SIZE is 30G, +10G (10G more than
-   now) or fill (use the space that is already there). TARGET:PATH is a file inside:
-   dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.
-
 COMMANDS:{{range .VisibleCommands}}
    {{printf "%-12s" .Name}}{{.Usage}}{{end}}
 
 GLOBAL OPTIONS:{{template "visibleFlagTemplate" .}}
-
-EXAMPLES:
-   virt-grow plan dev7 --disk vda --size +10G  see what would be done
-   virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, check
-   virt-grow grow web.qcow2 --size +10G        grow an image that is not in use
-   virt-grow df dev7                           see how full its file systems are
-   virt-grow edit dev7:/etc/fstab              change a file of a guest that is off
-   virt-grow jobs                              list jobs, and what to run next
-
+` + examplesHelp + `
    Run virt-grow COMMAND --help for details.
 `
 
@@ -190,10 +203,7 @@ USAGE:
 
 COMMANDS:{{range .VisibleCommands}}
    {{printf "%-10s" .Name}}{{.Usage}}{{end}}
-
-EXAMPLES:
-   {{.HelpName}} COMMAND --help    show the details
-`
+` + examplesHelp
 
 // newEvents returns the writer of this run's events.
 func (p *program) newEvents() *view.Events { return view.NewEvents(p.out, p.schema(), now) }

@@ -28,6 +28,24 @@ const (
 	exitInterrupted = 130
 )
 
+// exitMeanings explain the exit codes, for the manual pages; docs/reference.md has the
+// same sentences.
+var exitMeanings = []struct {
+	code int
+	text string
+}{
+	{exitDone, "done, or nothing to do"},
+	{exitFailed, "failed before anything was changed"},
+	{exitRefused, "refused: a check found that the work would fail or not be safe"},
+	{exitStale, "the plan is stale: the disk has changed since it was made"},
+	{exitBusy, "another job, process or guest holds the disk"},
+	{exitWindow, "the window is too short, or ended before the commit"},
+	{exitRestored, "failed after changes; everything was restored and verified"},
+	{exitUnrestored, "failed, and not everything could be undone; the message says what to run"},
+	{exitUsage, "the command line is wrong"},
+	{exitInterrupted, "interrupted; everything was restored"},
+}
+
 // usageError is a command line that cannot be carried out.
 type usageError struct{ text string }
 
