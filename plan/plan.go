@@ -317,11 +317,11 @@ func Read(r io.Reader) (*Plan, error) {
 	if dec.More() {
 		return nil, errors.New("not a plan file: text follows the plan")
 	}
-	return &p, p.check()
+	return &p, p.Check()
 }
 
-// check refuses a plan that Build cannot have made.
-func (p *Plan) check() error {
+// Check refuses a plan that Build cannot have made.
+func (p *Plan) Check() error {
 	switch {
 	case p.Schema != Schema:
 		return fmt.Errorf("this version cannot read the plan file: its schema is %q, not %q", p.Schema, Schema)

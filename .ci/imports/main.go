@@ -44,6 +44,7 @@ var ranks = [][]string{
 	{"guest/job/jobtest", "guest/domainjob"},
 	{"guest/growth", "guest/online", "guest/create", "guest/files"},
 	{"guest/device"},
+	{"guest/batch"},
 	{"guest", "guest/doctor"},
 }
 
@@ -53,14 +54,15 @@ var (
 	impure  = append([]string{"os", "syscall", "golang.org/x/sys", "crypto/rand"}, outside...)
 )
 
-// forbidden has the imports that a package may not have; its tests may. Only plan may import
-// time, for durations. plan/journal writes the journal to disk.
+// forbidden has the imports that a package may not have; its tests may. Only plan and
+// plan/inventory may import time, for durations and for times that they are given. plan/journal writes the journal to disk.
 var forbidden = map[string][]string{
 	"plan":            impure,
 	"plan/size":       append([]string{"time"}, impure...),
 	"plan/fstab":      append([]string{"time"}, impure...),
 	"plan/memory":     append([]string{"time"}, impure...),
 	"plan/lvm":        append([]string{"time"}, impure...),
+	"plan/inventory":  impure,
 	"plan/live":       append([]string{"time"}, impure...),
 	"plan/superblock": append([]string{"time"}, impure...),
 	"plan/table":      append([]string{"time"}, impure...),
@@ -71,7 +73,8 @@ var forbidden = map[string][]string{
 // adapters has the only packages, with their tests, that may import a library; all others
 // call the adapter.
 var adapters = map[string][]string{
-	"libvirt.org": {"guest/domain"},
+	"libvirt.org":              {"guest/domain"},
+	"github.com/goccy/go-yaml": {"plan/inventory"},
 	// Tests generate and check the schemas of the program's output.
 	"github.com/invopop/jsonschema":         {"cmd/virt-grow"},
 	"github.com/santhosh-tekuri/jsonschema": {"cmd/virt-grow"},
