@@ -182,9 +182,12 @@ func (p *Plan) Outage() time.Duration {
 	if p.Target.Guest == nil || !p.Target.Guest.Running {
 		return 0
 	}
-	return p.total(func(s Step) bool {
-		return !slices.Contains([]StepKind{StepSnapshotCheck, StepPivot, StepRestore, StepClean, StepStop}, s.Kind)
-	})
+	return p.total(Step.InOutage)
+}
+
+// InOutage reports whether a running guest is away during the step.
+func (s Step) InOutage() bool {
+	return !slices.Contains([]StepKind{StepSnapshotCheck, StepPivot, StepRestore, StepClean, StepStop}, s.Kind)
 }
 
 // Reserve returns how long a rollback takes: the guest is stopped, and boots from its

@@ -46,6 +46,8 @@ var ranks = [][]string{
 	{"guest/device"},
 	{"guest/batch"},
 	{"guest", "guest/doctor"},
+	{"guest/record"},
+	{"guest/record/recordtest"},
 }
 
 // Imports that make a package impure. A name includes all packages below it.

@@ -85,10 +85,11 @@ func (p *program) complete(app *cli.App, words []string) {
 	}
 }
 
-// values are the possible values of flags.
+// values are the possible values of flags, by the flag's name, or by a command's and the
+// flag's name.
 var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
-	"accel": {"auto", "kvm", "tcg"}, "check": {"auto", "full", "quick"}, "format": {"qcow2", "raw"}, "sector-size": {"512", "4096"},
+	"accel": {"auto", "kvm", "tcg"}, "check": {"auto", "full", "quick"}, "format": {"qcow2", "raw"}, "report format": {"html", "json", "md"}, "sector-size": {"512", "4096"},
 	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
 	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
 	"from": create.Formats, "to": create.Formats,
@@ -104,6 +105,9 @@ func (p *program) candidates(app *cli.App, before []string, typed string) []stri
 	if n := len(before); n > 0 && strings.HasPrefix(before[n-1], "-") {
 		name := strings.TrimLeft(before[n-1], "-")
 		if valueFlags(flags)[name] {
+			if own, ok := values[l.name()+" "+name]; ok {
+				return own
+			}
 			return values[name]
 		}
 	}
@@ -146,7 +150,7 @@ func commandWords(commands []*cli.Command) []string {
 // jobWords returns the jobs that the command accepts.
 func (p *program) jobWords(l line) []string {
 	command := l.name()
-	if !slices.Contains([]string{"status", "resume", "accept", "rollback"}, command) {
+	if !slices.Contains([]string{"status", "report", "resume", "accept", "rollback"}, command) {
 		return nil
 	}
 	p.state = l.stateDir()
@@ -157,7 +161,7 @@ func (p *program) jobWords(l line) []string {
 	var words []string
 	for _, j := range all {
 		fits := func(a job.Action) bool { return commandOf[a].name == command }
-		if command == "status" || slices.ContainsFunc(j.Actions, fits) {
+		if command == "status" || command == "report" || slices.ContainsFunc(j.Actions, fits) {
 			words = append(words, j.ID)
 		}
 	}

@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest/poll"
+	"github.com/virt-grow/virt-grow/guest/record"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/testimages"
 	"github.com/virt-grow/virt-grow/testimages/level"
@@ -374,6 +376,26 @@ func (c *crash) resume(t *testing.T) {
 	c.checkClean(t)
 	if code, out := c.run(t, "", "resume", job); code != 0 {
 		t.Errorf("a second resume: exit %d\n%s", code, out)
+	}
+	c.checkReport(t, job)
+}
+
+// checkReport checks that the record of a job that was killed and resumed has both runs and
+// the time of every step.
+func (c *crash) checkReport(t *testing.T, job string) {
+	t.Helper()
+	code, out := c.run(t, "", "report", job, "--format", "json")
+	var r view.ReportDocument
+	if err := json.Unmarshal([]byte(out), &r); code != 0 || err != nil {
+		t.Fatalf("report: exit %d, %v\n%s", code, err, out)
+	}
+	if len(r.Runs) != 2 || r.Runs[0].Exit != nil || r.Runs[1].Exit == nil || *r.Runs[1].Exit != 0 || r.Runs[1].User == "" || len(r.Runs[1].Versions) < 4 {
+		t.Errorf("the record has the runs %+v", r.Runs)
+	}
+	for _, s := range r.Steps {
+		if s.State != record.Done || s.Seconds <= 0 {
+			t.Errorf("the record has the step %+v", s)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // run runs a job, and shows its progress and its result.
 func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error {
 	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
+	o.Origin, o.Exit = p.origin, exitCode
 	stop := p.watch(o)
 	shown := o.Emit
 	o.Emit = func(e apply.Event) { p.decides(e); shown(e) }

@@ -43,6 +43,7 @@ var (
 		"jobs":      {{value: view.JobsDocument{}}},
 		"ls":        {{value: view.ListingDocument{}}},
 		"plan":      {{value: plan.Plan{}}},
+		"report":    {{value: view.ReportDocument{}}},
 		"status":    {{value: view.StatusDocument{}}},
 		"online":    append([]variant{{"plan", view.OnlineEvent{}}}, runEvents...),
 		"rehearse":  append([]variant{planEvent, {"result", view.RehearsalEvent{}}}, runEvents...),

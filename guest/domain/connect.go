@@ -84,14 +84,25 @@ func (c *Conn) open() error {
 	return nil
 }
 
+// LibraryVersion returns the version of the libvirt library of this program.
+func LibraryVersion() (string, error) {
+	n, err := libvirt.GetVersion()
+	return versionText(n), err
+}
+
+// versionText returns the text of a version number of libvirt: 9000000 is 9.0.0.
+func versionText(n uint32) string {
+	return fmt.Sprintf("%d.%d.%d", n/1000000, n/1000%1000, n%1000)
+}
+
 // About returns libvirt's version and the number of domains.
 func (c *Conn) About(ctx context.Context) (version string, domains int, err error) {
 	err = c.do(ctx, func(l connection) error {
-		n, err := l.GetLibVersion() // 9000000 is 9.0.0
+		n, err := l.GetLibVersion()
 		if err != nil {
 			return err
 		}
-		version = fmt.Sprintf("%d.%d.%d", n/1000000, n/1000%1000, n%1000)
+		version = versionText(n)
 		all, err := l.Domains()
 		domains = len(all)
 		for _, h := range all {

@@ -75,7 +75,10 @@ func (h *hostGuest) answers(ctx context.Context) error {
 	if errors.Is(err, poll.ErrTimeout) {
 		return h.unhealthy("not passed within %s: %v", limit, why)
 	}
-	return err
+	if err != nil || len(h.data.After) == 0 {
+		return err
+	}
+	return h.save()
 }
 
 // grown asks the agent for the sizes of the file systems.
@@ -96,6 +99,7 @@ func (h *hostGuest) grown(ctx context.Context) error {
 			return err
 		}
 	}
+	h.data.After = after
 	return nil
 }
 

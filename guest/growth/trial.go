@@ -264,7 +264,7 @@ func (h *hostGuest) committed(target string) func(done, all uint64) {
 	return func(done, all uint64) {
 		if time.Since(last) > 5*time.Second && all > 0 {
 			last = time.Now()
-			h.Note("%s: %d %% committed", target, done*100/all)
+			h.Show("%s: %d %% committed", target, done*100/all)
 		}
 	}
 }

@@ -36,6 +36,9 @@ type growthData struct {
 	// Unlisted reports that the agent answered, but could not list file systems.
 	Before   []domain.FS `json:"before,omitempty"`
 	Unlisted bool        `json:"unlisted,omitempty"`
+	// After are the file systems that the agent listed when the guest passed its health
+	// check.
+	After []domain.FS `json:"after,omitempty"`
 	// ByHand are the volumes that the user has to extend in Windows.
 	ByHand []string `json:"by_hand,omitempty"`
 	Hooks  Hooks    `json:"hooks,omitzero"`
@@ -343,7 +346,16 @@ func (g *growth) Details() job.Details {
 	for _, side := range g.data.Overlays {
 		d.Others = append(d.Others, side.Path)
 	}
+	d.SeenBefore, d.SeenAfter = seenBy(g.data.Before), seenBy(g.data.After)
 	return d
+}
+
+// seenBy returns the agent's list for the job's details.
+func seenBy(agent []domain.FS) (all []job.FileSystem) {
+	for _, f := range agent {
+		all = append(all, job.FileSystem{MountPoint: f.MountPoint, Type: f.Type, Total: f.Total, Used: f.Used})
+	}
+	return all
 }
 
 // back undoes every step that was begun, in reverse order.

@@ -35,7 +35,10 @@ func (e *Engine) Close(name string) (*Outcome, error) {
 		return nil, errors.Join(err, j.release())
 	}
 	out := &Outcome{Job: j.id, State: journal.Closed, Messages: j.leaves(), ManualSteps: j.leftInside()}
-	err = errors.Join(j.endLeftovers(context.Background()), j.Enter(journal.Closed), j.release())
+	j.runBegins(Close)
+	err = errors.Join(j.endLeftovers(context.Background()), j.Enter(journal.Closed))
+	j.runEnds(err)
+	err = errors.Join(err, j.release())
 	if err != nil && !j.Record().State.Ended() {
 		return e.setAside(j.id, err)
 	}

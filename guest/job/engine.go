@@ -31,6 +31,10 @@ type Options struct {
 	Fault func(ctx context.Context, point string) error
 	// Timings are how long steps took before; nil keeps none.
 	Timings *Timings
+	// Origin returns who runs this process, and Exit the exit code that the process will
+	// have after an error, for the record of the job; may be nil.
+	Origin func() Origin
+	Exit   func(error) int
 }
 
 // Engine runs jobs of the kinds that it knows.
@@ -62,7 +66,9 @@ func (e *Engine) Run(ctx context.Context, s Spec) (out *Outcome, err error) {
 	if err := j.begin(s.Open); err != nil {
 		return nil, errors.Join(err, j.forget())
 	}
+	j.runBegins(Start)
 	out, err = j.forward(ctx, Start)
+	j.runEnds(err)
 	return took(out, begun), err
 }
 
@@ -161,11 +167,13 @@ func (e *Engine) again(ctx context.Context, name string, a Action) (out *Outcome
 	if !j.may(a) {
 		return nil, j.refuse(a)
 	}
+	j.runBegins(a)
 	if a == Rollback {
 		out, err = j.rollback(ctx)
 	} else {
 		out, err = j.forward(ctx, a)
 	}
+	j.runEnds(err)
 	return took(out, begun), err
 }
 

@@ -178,10 +178,19 @@ func (j *Job) Started(p journal.Proc) {
 	}
 }
 
-// Note shows a message to people.
+// Note shows a message to people, and keeps it for the record of the job.
 func (j *Job) Note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	_ = j.log(journal.Entry{Kind: journal.Note, Text: text})
+	j.show(text)
+}
+
+// Show shows a message to people, which is of no interest afterwards.
+func (j *Job) Show(format string, args ...any) { j.show(fmt.Sprintf(format, args...)) }
+
+func (j *Job) show(text string) {
 	if j.engine.Note != nil {
-		j.engine.Note(fmt.Sprintf(format, args...))
+		j.engine.Note(text)
 	}
 }
 

@@ -102,6 +102,16 @@ type Details struct {
 	Files []string
 	// Inside are the commands that a guest has not run yet.
 	Inside []string
+	// SeenBefore and SeenAfter are the file systems that the guest's agent listed before
+	// the outage and in the health check.
+	SeenBefore, SeenAfter []FileSystem
+}
+
+// FileSystem is a file system as a running guest sees it.
+type FileSystem struct {
+	MountPoint, Type string
+	// Total and Used are 0 if the agent does not report them.
+	Total, Used size.Bytes
 }
 
 // DiskGrowth is what a job does to one disk of a domain.

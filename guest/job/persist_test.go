@@ -9,5 +9,5 @@ import (
 
 // TestPersistedFieldsAreTagged covers the header and the files in the state directory.
 func TestPersistedFieldsAreTagged(t *testing.T) {
-	journaltest.CheckTags(t, job.Header{}, job.Timings{})
+	journaltest.CheckTags(t, job.Header{}, job.Running{}, job.Ending{}, job.Timings{})
 }

@@ -14,6 +14,8 @@ type Status struct {
 	ID     string
 	Header Header // as far as it can be read
 	Record journal.Record
+	// Entries are the journal's entries that Record was made from.
+	Entries []journal.Entry
 	// Active reports that a process works on the job now.
 	Active bool
 	// Actions are the possible actions, the best first; none for a job that is active or
@@ -52,7 +54,7 @@ func (e *Engine) List() ([]Status, error) {
 }
 
 func (e *Engine) status(l journal.Listed) Status {
-	s := Status{ID: l.ID, Record: l.Record, Active: l.Running, Err: l.Err}
+	s := Status{ID: l.ID, Record: l.Record, Entries: l.Entries, Active: l.Running, Err: l.Err}
 	for _, p := range l.Record.Processes {
 		if block.Alive(p) {
 			s.Processes = append(s.Processes, p)

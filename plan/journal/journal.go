@@ -43,6 +43,12 @@ const (
 	Undone  Kind = "undone"
 	// State changes the state of the job.
 	State Kind = "state"
+	// Run and Ended are written when a process begins and ends its work on the job, Note
+	// with each message for people. Nothing is decided by these three: they are for the
+	// record of the job.
+	Run   Kind = "run"
+	Ended Kind = "ended"
+	Note  Kind = "note"
 )
 
 // Schema names the format of the entries and of their data. Fields may be added within a
@@ -59,9 +65,11 @@ type Entry struct {
 	Kind Kind      `json:"kind"`
 	// Step is the step's ID, for the kinds about steps.
 	Step string `json:"step,omitempty"`
-	// Text is the error in a Failed entry, the state in a State entry.
+	// Text is the error in a Failed or Ended entry, the state in a State entry, the message
+	// in a Note.
 	Text string `json:"text,omitempty"`
-	// Data is the header in an Opened entry, the Proc in a Process entry.
+	// Data is the header in an Opened entry, the Proc in a Process entry; in Run and Ended
+	// entries, what guest/job writes.
 	Data json.RawMessage `json:"data,omitempty"`
 }
 

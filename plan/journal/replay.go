@@ -50,7 +50,7 @@ type Proc struct {
 type Record struct {
 	State   JobState
 	Started time.Time
-	// Changed is when the last entry was written.
+	// Changed is when the last entry was written, apart from those for the record only.
 	Changed time.Time
 	// Facts is the data of the Opened entry.
 	Facts json.RawMessage
@@ -75,6 +75,10 @@ func Replay(entries []Entry) Record {
 }
 
 func (r *Record) apply(e Entry) {
+	switch e.Kind {
+	case Run, Ended, Note:
+		return
+	}
 	r.Changed = e.Time
 	switch e.Kind {
 	case Opened:

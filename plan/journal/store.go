@@ -229,8 +229,9 @@ func (s Store) ids() ([]string, error) {
 
 // Listed is a job in a list. It was read without locking the job.
 type Listed struct {
-	ID     string
-	Record Record
+	ID      string
+	Entries []Entry
+	Record  Record
 	// Running reports that a process holds the job now.
 	Running bool
 	// Err is why the journal could not be read. Record then has what could be read, but
@@ -264,7 +265,7 @@ func (s Store) Read(name string) (Listed, error) {
 func (s Store) read(id string) Listed {
 	held := s.isHeld(id) // before reading: so a job that ends meanwhile does not look interrupted
 	entries, err := s.parse(id)
-	return Listed{ID: id, Running: held, Record: Replay(entries), Err: err}
+	return Listed{ID: id, Running: held, Entries: entries, Record: Replay(entries), Err: err}
 }
 
 // isHeld reports whether a process holds the job. It does not create the lock's

@@ -13,7 +13,8 @@ import (
 type segment struct {
 	name, content, size string
 	more                string // by how much it grew
-	bytes               size.Bytes
+	mounts              []string
+	start, bytes        size.Bytes
 	// used is the used share of the content, from 0 to 1; known reports that it is known.
 	used  float64
 	known bool
@@ -33,7 +34,9 @@ func (p *page) diskMap(l *plan.Layout, disk *plan.DiskLayout, width int, grown m
 	g := p.glyphs()
 	p.rule(widths, g.topLeft, g.topMid, g.topRight)
 	p.row(segments, widths, func(s segment, n int) string { return p.fit(s.name, n) })
-	p.row(segments, widths, func(s segment, n int) string { return p.fit(s.content, n) })
+	p.row(segments, widths, func(s segment, n int) string {
+		return p.fit(strings.TrimRight(s.content+" "+strings.Join(s.mounts, " "), " "), n)
+	})
 	p.row(segments, widths, func(s segment, n int) string {
 		// A number that is cut off would mislead.
 		for _, text := range []string{s.size + s.more, s.size} {
@@ -102,35 +105,35 @@ func (p *page) segments(l *plan.Layout, disk *plan.DiskLayout, grown map[string]
 		return []segment{p.box(l, device, grown)}
 	}
 	if len(parts) == 0 {
-		return []segment{p.gap(disk.Size)}
+		return []segment{p.gap(0, disk.Size)}
 	}
 	slices.SortFunc(parts, func(a, b *plan.Device) int { return cmp.Compare(a.Start, b.Start) })
 	var out []segment
 	var at size.Bytes
 	for _, d := range parts {
 		if d.Start-at > plan.Granule {
-			out = append(out, p.gap(d.Start-at))
+			out = append(out, p.gap(at, d.Start))
 		}
 		out = append(out, p.box(l, d, grown))
 		at = max(at, d.End())
 	}
 	if disk.Size-at > plan.Granule {
-		out = append(out, p.gap(disk.Size-at))
+		out = append(out, p.gap(at, disk.Size))
 	}
 	return out
 }
 
-func (p *page) gap(n size.Bytes) segment {
-	return segment{name: "free", size: n.String(), bytes: n, free: true}
+func (p *page) gap(from, to size.Bytes) segment {
+	return segment{name: "free", size: (to - from).String(), start: from, bytes: to - from, free: true}
 }
 
 func (p *page) box(l *plan.Layout, d *plan.Device, grown map[string]size.Bytes) segment {
-	s := segment{name: p.clean(d.Name), content: p.clean(contentOf(d)), size: d.Size.String(), bytes: d.Size}
+	s := segment{name: p.clean(d.Name), content: p.clean(contentOf(d)), size: d.Size.String(), start: d.Start, bytes: d.Size}
 	if more := grown[d.Name]; more > 0 {
 		s.grown, s.more = true, " (+"+more.String()+")"
 	}
-	if where := p.clean(strings.Join(mounts(l, d), " ")); where != "" {
-		s.content += " " + where
+	for _, where := range mounts(l, d) {
+		s.mounts = append(s.mounts, p.clean(where))
 	}
 	used, known := usage(l, d)
 	if known && d.Size > 0 {

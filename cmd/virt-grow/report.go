@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/record"
+)
+
+// reportCommand is virt-grow report.
+type reportCommand struct{ *program }
+
+func (p reportCommand) command() *cli.Command {
+	return help(&cli.Command{
+		Name: "report", Usage: "write the record of a job, for a change board",
+		ArgsUsage: "JOB", Action: p.action,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "write `FORMAT`: html, md or json (default: by the name of the file, else md)"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output (the default)"},
+		},
+	}, "The record says what was asked, by whom and when, the plan, the disks before and after,\n   the outage against its estimate, the health check, how it ended, and how it can be rolled\n   back. JOB is a job's name, or a beginning or end of it that is unique; the job may still\n   be running. The HTML file needs no other file, no network and no script.",
+		"virt-grow report 3f2a",
+		"virt-grow report 3f2a -o change-4711.html",
+		"virt-grow report 3f2a --format json")
+}
+
+// reportFormats write a report in each format.
+var reportFormats = map[string]func(io.Writer, view.Report, time.Time) error{
+	"md": view.ReportMarkdown, "json": view.ReportJSON,
+}
+
+// formatOfSuffix has the format for the names of files.
+var formatOfSuffix = map[string]string{".md": "md", ".markdown": "md", ".json": "json", ".html": "html", ".htm": "html"}
+
+func (p reportCommand) action(c *cli.Context) error {
+	name, err := operand(c, "JOB")
+	if err != nil {
+		return err
+	}
+	output := c.String("output")
+	format, err := p.format(c.String("format"), output)
+	if err != nil {
+		return err
+	}
+	r, err := p.read(name)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := reportFormats[format](&text, r, now()); err != nil {
+		return err
+	}
+	if output == "" || output == "-" {
+		_, err := p.out.Write(text.Bytes())
+		return err
+	}
+	if err := mayReplace(output, r); err != nil {
+		return err
+	}
+	return renameio.WriteFile(output, text.Bytes(), 0o644, renameio.WithExistingPermissions())
+}
+
+// format returns the format of the report.
+func (p reportCommand) format(format, output string) (string, error) {
+	switch {
+	case format != "" && reportFormats[format] == nil:
+		return "", usage("--format %s: must be html, md or json", format)
+	case format != "":
+		return format, nil
+	case p.json:
+		return "json", nil
+	case output == "" || output == "-":
+		return "md", nil
+	}
+	format = formatOfSuffix[strings.ToLower(filepath.Ext(output))]
+	if format == "" {
+		return "", usage("-o %s: its name does not end in .html, .md or .json: choose the format with --format", output)
+	}
+	return format, nil
+}
+
+// read reads the record, and adds what can be run next.
+func (p reportCommand) read(name string) (view.Report, error) {
+	e := p.engine()
+	r, err := record.Read(e, name)
+	if err != nil {
+		return view.Report{}, err
+	}
+	return view.Report{Record: r, Commands: p.commands(job.Status{ID: r.Job, Actions: r.Actions})}, nil
+}
+
+// mayReplace refuses to replace what is no regular file, what this user may not write, and
+// the images of the job.
+func mayReplace(output string, r view.Report) error {
+	file, err := os.Lstat(output)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return usage("-o: %v", err)
+	}
+	if !file.Mode().IsRegular() {
+		return usage("-o %s exists and is not a regular file", output)
+	}
+	if err := unix.Access(output, unix.W_OK); err != nil {
+		return usage("-o %s cannot be replaced: %v", output, err)
+	}
+	if slices.ContainsFunc(imagesOf(r), func(path string) bool {
+		image, err := os.Stat(path)
+		return err == nil && os.SameFile(file, image)
+	}) {
+		return usage("-o %s is an image of the job", output)
+	}
+	return nil
+}
+
+func imagesOf(r view.Report) (paths []string) {
+	if r.Target == nil {
+		return nil
+	}
+	for _, img := range r.Target.Images() {
+		paths = append(paths, img.Path)
+	}
+	return paths
+}
