@@ -121,15 +121,19 @@ func (d *Domain) State(ctx context.Context) (State, error) {
 	if err != nil {
 		return Held, err
 	}
+	return stateOf(state), nil
+}
+
+func stateOf(state libvirt.DomainState) State {
 	switch state {
 	case libvirt.DOMAIN_RUNNING, libvirt.DOMAIN_BLOCKED, libvirt.DOMAIN_SHUTDOWN:
-		return Running, nil
+		return Running
 	case libvirt.DOMAIN_SHUTOFF:
-		return Off, nil
+		return Off
 	case libvirt.DOMAIN_CRASHED:
-		return Crashed, nil
+		return Crashed
 	}
-	return Held, nil
+	return Held
 }
 
 // liveXML returns the definition that the domain runs with, without its secrets.

@@ -2,10 +2,12 @@ package domain
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/virt-grow/virt-grow/plan/live"
+	"github.com/virt-grow/virt-grow/plan/size"
 )
 
 // GuestDisk is a whole disk, as the guest's agent describes it. Nothing in it can be trusted.
@@ -116,6 +118,87 @@ func (d *Domain) MountsOn(ctx context.Context, g GuestDisk) ([]string, error) {
 		}
 	}
 	return mounts, nil
+}
+
+// DiskFS is a mounted file system with the disks of the domain that it lies on. Nothing but
+// the disks can be trusted.
+type DiskFS struct {
+	FS
+	// Size includes what is reserved for root, which FS.Total does not; 0 from agents before
+	// QEMU 9.1.
+	Size size.Bytes `json:"total-bytes-privileged"`
+	// Disks are the targets of the disks. A volume may lie on several.
+	Disks []string `json:"-"`
+	// NoDisks is why the disks are not known.
+	NoDisks error `json:"-"`
+}
+
+// DiskFileSystems returns what the guest has mounted, with the disks of the definition that
+// the guest runs with.
+func (d *Domain) DiskFileSystems(ctx context.Context, def Definition) ([]DiskFS, error) {
+	var all []struct {
+		DiskFS
+		Disk []diskAddress
+	}
+	if err := d.command(ctx, "guest-get-fsinfo", nil, &all); err != nil {
+		return nil, err
+	}
+	guest, unlisted := d.GuestDisks(ctx)
+	mounted := make([]DiskFS, len(all))
+	for i, fs := range all {
+		mounted[i] = fs.DiskFS
+		if mounted[i].NoDisks = unlisted; unlisted == nil {
+			mounted[i].Disks, mounted[i].NoDisks = targetsOf(fs.Disk, guest, def.Disks)
+		}
+	}
+	return mounted, nil
+}
+
+// The reasons for which the disks of a file system are not known, besides live.ErrAmbiguous.
+var (
+	errNoAddress = errors.New("the guest agent does not say on which disk it lies")
+	errNoDisk    = errors.New("it lies on a disk of the guest that matches none of the domain")
+)
+
+// targetsOf returns the targets of the domain's disks at the addresses.
+func targetsOf(at []diskAddress, guest []GuestDisk, disks []Disk) ([]string, error) {
+	if len(at) == 0 {
+		return nil, errNoAddress
+	}
+	var targets []string
+	for _, a := range at {
+		target, err := targetOf(a, guest, disks)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(targets, target) {
+			targets = append(targets, target)
+		}
+	}
+	return targets, nil
+}
+
+func targetOf(a diskAddress, guest []GuestDisk, disks []Disk) (string, error) {
+	var target string
+	for _, g := range guest {
+		if !a.on(g) {
+			continue
+		}
+		for _, d := range disks {
+			found, err := MatchDisk(d, guest)
+			switch {
+			case err != nil || found.Name != g.Name:
+			case target != "" && target != d.Target:
+				return "", live.ErrAmbiguous
+			default:
+				target = d.Target
+			}
+		}
+	}
+	if target == "" {
+		return "", errNoDisk
+	}
+	return target, nil
 }
 
 // on reports whether an address is that of the disk, or of a partition of it.

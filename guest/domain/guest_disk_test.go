@@ -136,3 +136,47 @@ func TestMountsOn(t *testing.T) {
 	_, err = d.GuestDisks(t.Context())
 	wants(t, err, "not responding")
 }
+
+// TestDiskFileSystems checks on which disks of the domain a guest's file systems lie. The
+// names in the guest are not those of the domain.
+func TestDiskFileSystems(t *testing.T) {
+	none := [3]int{}
+	pci := func(slot int) string {
+		return fmt.Sprintf(`"pci-controller":{"domain":0,"bus":0,"slot":%d,"function":0}`, slot)
+	}
+	d, v := fake(t, nil)
+	def, err := parse("<domain><devices>" + pciController(0, "pci-root", "", "") + controllerAt("scsi", 0, "00:05.0") +
+		blk("vda", "00:07.0") + blk("vdb", "00:08.0") + drive("sda", "scsi", 0, 0, 0, 0) + drive("sdb", "scsi", 0, 0, 1, 0) + "</devices></domain>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.answers = map[string]string{
+		"get-disks": `{"return":[` + strings.Join([]string{agentDisk("/dev/vda", "virtio", "00:08.0", none, ""), agentDisk("/dev/vdb", "virtio", "00:07.0", none, ""),
+			agentDisk("/dev/sda", "scsi", "00:05.0", none, ""), agentDisk("/dev/sdb", "scsi", "00:05.0", none, "")}, ",") + "]}",
+		"get-fsinfo": `{"return":[
+		 {"name":"vda1","mountpoint":"/","total-bytes":100,"used-bytes":90,"total-bytes-privileged":120,"disk":[{"bus-type":"virtio","dev":"/dev/vda1",` + pci(8) + `}]},
+		 {"name":"dm-0","mountpoint":"/data","disk":[{"bus-type":"virtio","dev":"/dev/vdb1",` + pci(7) + `},{"bus-type":"virtio","dev":"/dev/vda2",` + pci(8) + `},{"bus-type":"virtio","dev":"/dev/vda3",` + pci(8) + `}]},
+		 {"name":"sdb1","mountpoint":"/scsi","disk":[{"bus-type":"scsi","target":-1,"unit":0,"dev":"/dev/sdb1",` + pci(5) + `}]},
+		 {"name":"vdc1","mountpoint":"/usb","disk":[{"bus-type":"virtio","dev":"/dev/vdc1",` + pci(9) + `}]},
+		 {"name":"x","mountpoint":"/none","disk":[]}]}`,
+	}
+	all, err := d.DiskFileSystems(t.Context(), def)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, fs := range all {
+		got = append(got, fmt.Sprintf("%s %v %v", fs.MountPoint, fs.Disks, fs.NoDisks))
+	}
+	want := []string{"/ [vdb] <nil>", "/data [vda vdb] <nil>", "/scsi [] " + errNoDisk.Error(), "/usb [] " + errNoDisk.Error(), "/none [] " + errNoAddress.Error()}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	if fs := all[0]; fs.Total != 100 || fs.Used != 90 || fs.Size != 120 {
+		t.Errorf("%+v", fs)
+	}
+	v.hooks = map[string]hook{"get-disks": noAgent}
+	if all, err := d.DiskFileSystems(t.Context(), def); err != nil || all[0].NoDisks == nil {
+		t.Errorf("%+v %v", all, err)
+	}
+}

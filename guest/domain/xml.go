@@ -53,6 +53,9 @@ type Definition struct {
 	Disks []Disk
 	// Channel means that there is a channel for the guest agent.
 	Channel bool
+	// Disconnected means that libvirt knows that no agent has opened the channel of the
+	// running guest.
+	Disconnected bool
 	// Windows means that the definition is for a Windows guest.
 	Windows bool
 	// AfterPowerOff is libvirt's action when the guest powers off, for example "destroy".
@@ -104,7 +107,7 @@ func parse(text string) (Definition, error) {
 	}
 	for _, c := range x.Devices.Channels {
 		if c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == "org.qemu.guest_agent.0" {
-			def.Channel = true
+			def.Channel, def.Disconnected = true, c.Target.VirtIO.State == "disconnected"
 		}
 	}
 	return def, nil
