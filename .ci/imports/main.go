@@ -37,7 +37,7 @@ var ranks = [][]string{
 	{"guest/block"},
 	{"guest/domain", "guest/appliance"},
 	{"guest/image"},
-	{"guest/inside", "guest/overlay"},
+	{"guest/inside", "guest/overlay", "guest/usage"},
 	{"guest/session"},
 	{"guest/disk"},
 	{"guest/job"},
@@ -80,6 +80,8 @@ var adapters = map[string][]string{
 	// Tests generate and check the schemas of the program's output.
 	"github.com/invopop/jsonschema":         {"cmd/virt-grow"},
 	"github.com/santhosh-tekuri/jsonschema": {"cmd/virt-grow"},
+	// Tests check the metrics with promtool's linter.
+	"github.com/prometheus": {"guest/usage"},
 }
 
 // pkg has the fields of go list -json that are used here.
