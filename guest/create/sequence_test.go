@@ -68,18 +68,12 @@ convert-exists > > file-exists, no job
 `
 
 func TestSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(sequences)) {
-		if line = strings.TrimSpace(line); line != "" {
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				s := newStage(t)
-				if got := s.Play(line); got != line {
-					t.Errorf("got\n%s", got)
-				}
-				s.check(t, line)
-			})
-		}
-	}
+	jobtest.Run(t, sequences, func(t *testing.T, line string) string {
+		s := newStage(t)
+		got := s.Play(line)
+		s.check(t, line)
+		return got
+	})
 }
 
 // stage is a directory with a source, where an image is created.

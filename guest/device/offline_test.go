@@ -16,6 +16,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/image"
 	"github.com/virt-grow/virt-grow/guest/job"
+	"github.com/virt-grow/virt-grow/guest/job/jobtest"
 	"github.com/virt-grow/virt-grow/guest/session"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -42,27 +43,22 @@ detach clean-up/before=kill > write save-undo commit -config undefine > killed, 
 `
 
 func TestOfflineSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(offlineSequences)) {
-		line = strings.TrimSpace(line)
-		t.Run(line, func(t *testing.T) {
-			t.Parallel()
-			s := newOffline(t)
-			if got := s.Play(line); got != line {
-				t.Errorf("got\n%s", got)
-			}
-			data, err := os.ReadFile(s.root)
-			if err != nil {
-				t.Fatal(err)
-			}
-			changed := !strings.HasSuffix(line, "rolled-back")
-			if bytes.Contains(data, []byte("hhhh")) != changed {
-				t.Errorf("the guest's image is not as it should be; changed: %v", changed)
-			}
-			if !changed {
-				s.checkRestored(t, true, false)
-			}
-		})
-	}
+	jobtest.Run(t, offlineSequences, func(t *testing.T, line string) string {
+		s := newOffline(t)
+		got := s.Play(line)
+		data, err := os.ReadFile(s.root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := !strings.HasSuffix(line, "rolled-back")
+		if bytes.Contains(data, []byte("hhhh")) != changed {
+			t.Errorf("the guest's image is not as it should be; changed: %v", changed)
+		}
+		if !changed {
+			s.checkRestored(t, true, false)
+		}
+		return got
+	})
 }
 
 // offlineStage is a domain that is off, with an image that has its fstab.

@@ -142,21 +142,15 @@ running: insert-sdz > > not-found, no job
 `
 
 func TestSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(sequences)) {
-		if line = strings.TrimSpace(line); line != "" {
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				state, script, _ := strings.Cut(line, ": ")
-				s := newStage(t, state)
-				if got := s.Play(script); got != script {
-					t.Errorf("got\n%s: %s", state, got)
-				}
-				if strings.HasSuffix(script, "rolled-back") {
-					s.checkRestored(t, strings.Contains(script, "off="), strings.Contains(script, "edited="))
-				}
-			})
+	jobtest.Run(t, sequences, func(t *testing.T, line string) string {
+		state, script, _ := strings.Cut(line, ": ")
+		s := newStage(t, state)
+		got := s.Play(script)
+		if strings.HasSuffix(script, "rolled-back") {
+			s.checkRestored(t, strings.Contains(script, "off="), strings.Contains(script, "edited="))
 		}
-	}
+		return state + ": " + got
+	})
 }
 
 // checkRestored fails the test unless the definitions, the fstab and the mounts are as

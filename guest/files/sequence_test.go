@@ -52,17 +52,12 @@ copy written=error > -write > stale-plan, forgotten
 `
 
 func TestSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(sequences)) {
-		line = strings.TrimSpace(line)
-		t.Run(line, func(t *testing.T) {
-			t.Parallel()
-			d := newDisk(t)
-			if got := d.Play(line); got != line {
-				t.Errorf("got\n%s", got)
-			}
-			d.check(t, line)
-		})
-	}
+	jobtest.Run(t, sequences, func(t *testing.T, line string) string {
+		d := newDisk(t)
+		got := d.Play(line)
+		d.check(t, line)
+		return got
+	})
 }
 
 // testDisk is a raw image, with a change of a file on it.

@@ -17,16 +17,13 @@ func (g *growth) checkEarly(ctx context.Context, s editSession) error {
 	}
 	g.Note("checking the file systems on a snapshot; the guest keeps running")
 	err := g.checkOnSnapshot(ctx, s)
-	if r, ok := plan.IsRefusal(err); ok && r.Reason == plan.NoRehearsal {
-		err = plan.Refuse(plan.CheckUnfinished, r.Subject, "the file systems cannot be checked before the shutdown: %v", r)
-	}
 	return errors.Join(err, g.endEarly(context.WithoutCancel(ctx)))
 }
 
 // checkOnSnapshot takes the snapshot, and runs the steps on overlays of it.
 func (g *growth) checkOnSnapshot(ctx context.Context, s editSession) error {
-	out := &Rehearsal{}
-	if err := g.takeSnapshot(ctx, RehearseOptions{Quiesce: "no"}, out); err != nil {
+	use := snapshotUse{quiesce: "no", refusal: plan.CheckUnfinished}
+	if _, err := g.takeSnapshot(ctx, use); err != nil {
 		return err
 	}
 	edited := slices.Clone(g.edited)
@@ -36,11 +33,11 @@ func (g *growth) checkOnSnapshot(ctx context.Context, s editSession) error {
 	}
 	ctx, stop := g.watchSpace(ctx)
 	defer stop()
-	ctx, watched, err := g.watchScratch(ctx, 0, out)
+	ctx, watched, err := g.watchScratch(ctx, use)
 	if err != nil {
 		return err
 	}
-	defer watched()
+	defer func() { _ = watched() }()
 	if err := g.runOnSnapshot(ctx, s); err != nil {
 		return err
 	}

@@ -193,22 +193,16 @@ two trial: rehearse fs:vdb/before=kill > snapshot check:vda check:vdb fs:vda > k
 `
 
 func TestGrowthSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(growthSequences + twoDisks)) {
-		if line = strings.TrimSpace(line); line != "" {
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				treated, script, _ := strings.Cut(line, ": ")
-				s := newStageOf(t, treatments(treated), strings.HasPrefix(treated, "two "))
-				if got := s.Play(script); got != script {
-					t.Errorf("got\n%s: %s", treated, got)
-				}
-				s.checkImages(t, script)
-				if s.live && (strings.HasSuffix(script, "done") || strings.HasSuffix(script, "rolled-back")) {
-					s.checkDomain(t, strings.Contains(script, "domain-define"))
-				}
-			})
+	jobtest.Run(t, growthSequences+twoDisks, func(t *testing.T, line string) string {
+		treated, script, _ := strings.Cut(line, ": ")
+		s := newStageOf(t, treatments(treated), strings.HasPrefix(treated, "two "))
+		got := s.Play(script)
+		s.checkImages(t, script)
+		if s.live && (strings.HasSuffix(script, "done") || strings.HasSuffix(script, "rolled-back")) {
+			s.checkDomain(t, strings.Contains(script, "domain-define"))
 		}
-	}
+		return treated + ": " + got
+	})
 }
 
 // TestTwoDisksFaults checks that an error or a crash before or after any step never

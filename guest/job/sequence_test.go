@@ -3,6 +3,8 @@ package job_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/virt-grow/virt-grow/guest/job/jobtest"
 )
 
 // sequences are runs of the engine, one in each line: a kind, and a script as in
@@ -73,24 +75,14 @@ overlay: run clean/before=error > overlay edit save commit > forward, committing
 overlay: run clean/before=kill > overlay edit save commit > killed, committing: resume ; resume > clean > done
 `
 
-func TestSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(sequences)) {
-		if line = strings.TrimSpace(line); line != "" {
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				play(t, line)
-			})
-		}
-	}
-}
+func TestSequences(t *testing.T) { jobtest.Run(t, sequences, play) }
 
-func play(t *testing.T, line string) {
+func play(t *testing.T, line string) string {
 	kind, script, _ := strings.Cut(line, ": ")
 	_, w := newWorld(t)
-	if got := w.of(kind).Play(script); got != script {
-		t.Errorf("got\n%s: %s", kind, got)
-	}
+	got := w.of(kind).Play(script)
 	if strings.HasSuffix(line, "rolled-back") && len(w.there) > 0 {
 		t.Errorf("left after it was rolled back: %v", w.there)
 	}
+	return kind + ": " + got
 }

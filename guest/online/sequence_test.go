@@ -39,16 +39,10 @@ windows: run inside/after=kill > resize container powershell > killed, working: 
 `
 
 func TestSequences(t *testing.T) {
-	for line := range strings.Lines(strings.TrimSpace(sequences)) {
-		line = strings.TrimSpace(line)
-		t.Run(line, func(t *testing.T) {
-			t.Parallel()
-			system, script, _ := strings.Cut(line, ": ")
-			if got := newGuest(t, system).Play(script); got != script {
-				t.Errorf("got\n%s: %s", system, got)
-			}
-		})
-	}
+	jobtest.Run(t, sequences, func(t *testing.T, line string) string {
+		system, script, _ := strings.Cut(line, ": ")
+		return system + ": " + newGuest(t, system).Play(script)
+	})
 }
 
 // guest is a running guest in memory, with a disk that is a file.

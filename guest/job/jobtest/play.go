@@ -48,6 +48,24 @@ func New(t *testing.T, kinds job.Kinds) *Player {
 	return p
 }
 
+// Run plays each line of a text in a subtest of its own, in parallel with the others. play
+// plays the line on a player of its own, and returns what it should read. Empty lines are
+// skipped.
+func Run(t *testing.T, lines string, play func(t *testing.T, line string) string) {
+	t.Helper()
+	for line := range strings.Lines(lines) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			if got := play(t, line); got != line {
+				t.Errorf("got\n%s", got)
+			}
+		})
+	}
+}
+
 // Did adds to the trace.
 func (p *Player) Did(what string) { p.trace = append(p.trace, what) }
 
