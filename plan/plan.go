@@ -66,6 +66,8 @@ type Target struct {
 type DiskTarget struct {
 	// Disk is the disk by its target in the domain: "vdb".
 	Disk string `json:"disk"`
+	// Bus is the bus of the disk: "virtio", "scsi", "sata", "ide".
+	Bus string `json:"bus,omitempty"`
 	// Path is absolute, with symbolic links resolved.
 	Path   string `json:"path"`
 	Format string `json:"format" jsonschema:"enum=qcow2,enum=raw"`
@@ -85,7 +87,7 @@ type DiskTarget struct {
 func (t *Target) Images() []DiskTarget {
 	first := DiskTarget{Path: t.Path, Format: t.Format, Block: t.Block, Backing: t.Backing, SectorSize: t.SectorSize}
 	if t.Guest != nil {
-		first.Pool = t.Guest.Pool
+		first.Bus, first.Pool = t.Guest.Bus, t.Guest.Pool
 	}
 	if t.Guest != nil && len(t.More) > 0 {
 		first.Disk = t.Guest.Disk

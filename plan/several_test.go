@@ -310,3 +310,37 @@ func TestOneOfSeveralDisks(t *testing.T) {
 		t.Error("nothing was ever planned")
 	}
 }
+
+// TestDriversOfAllDisks checks that a plan warns if Windows has no driver for the bus of any
+// of the disks.
+func TestDriversOfAllDisks(t *testing.T) {
+	for _, c := range []struct {
+		buses, installed []string
+		want             []string // drivers that are missing
+	}{
+		{[]string{"sata", "virtio"}, nil, []string{"viostor"}},
+		{[]string{"virtio", "virtio"}, nil, []string{"viostor"}},
+		{[]string{"virtio", "scsi"}, []string{"viostor"}, []string{"vioscsi"}},
+		{[]string{"scsi", "virtio"}, []string{"viostor", "vioscsi"}, nil},
+		{[]string{"sata", "ide"}, nil, nil},
+	} {
+		l := several(map[string]plan.Content{"vda": fs("ext4", 500*MiB), "vdb": fs("xfs", 500*MiB)})
+		l.OS = &plan.OS{Type: "windows", Virtio: c.installed}
+		target := guestOn(plan.Guest{Bus: c.buses[0]}, "vda", "vdb")
+		target.More[0].Bus = c.buses[1]
+		p, err := plan.Build(l, target, with(request("+512M", "vda1"), "vdb:+512M"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, w := range p.Warnings {
+			if _, rest, ok := strings.Cut(w, "has no driver "); ok {
+				driver, _, _ := strings.Cut(rest, ",")
+				got = append(got, driver)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("buses %q with %q: missing %q, want %q", c.buses, c.installed, got, c.want)
+		}
+	}
+}

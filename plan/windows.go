@@ -84,15 +84,21 @@ func (b *builder) extend() []Step {
 	return steps
 }
 
-// drivers warns if Windows has no driver for the disk's virtio bus. This is not a refusal,
+// drivers warns if Windows has no driver for a disk's virtio bus. This is not a refusal,
 // because the disk may be a second one that is not in use.
 func (p *Plan) drivers() {
-	g, os := p.Target.Guest, p.Before.OS
-	if g == nil || os == nil || os.Type != "windows" {
+	os := p.Before.OS
+	if p.Target.Guest == nil || os == nil || os.Type != "windows" {
 		return
 	}
-	if driver := map[string]string{"virtio": "viostor", "scsi": "vioscsi"}[g.Bus]; driver != "" && !slices.Contains(os.Virtio, driver) {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("the Windows on it has no driver %s, which a disk on this bus (%s) needs, unless its controller is not a virtio one", driver, g.Bus))
+	warned := map[string]bool{}
+	for _, d := range p.Target.Images() {
+		driver := map[string]string{"virtio": "viostor", "scsi": "vioscsi"}[d.Bus]
+		if driver == "" || warned[driver] || slices.Contains(os.Virtio, driver) {
+			continue
+		}
+		warned[driver] = true
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the Windows on it has no driver %s, which a disk on this bus (%s) needs, unless its controller is not a virtio one", driver, d.Bus))
 	}
 }
 

@@ -87,19 +87,17 @@ func readSizes(c *cli.Context, r *plan.Request) error {
 	return nil
 }
 
-// diskNames returns the names that --disk has, of a command that takes one or several.
-func diskNames(c *cli.Context) (first string, more []string, err error) {
+// disksOf returns what --disk has, of a command that takes one disk or several; nil
+// without the flag.
+func disksOf(c *cli.Context) ([]sizedDisk, error) {
 	if !c.IsSet("disk") {
-		return "", nil, nil
+		return nil, nil
 	}
 	disks, err := readDisks(c)
-	if err != nil || len(disks) == 0 {
-		return c.String("disk"), nil, err
+	if err == nil && len(disks) == 0 {
+		return []sizedDisk{{name: c.String("disk")}}, nil
 	}
-	for _, d := range disks[1:] {
-		more = append(more, d.name)
-	}
-	return disks[0].name, more, nil
+	return disks, err
 }
 
 // byTarget names the disks of the request by their targets: --disk may have the path of a

@@ -50,15 +50,22 @@ var onlyForDomains = []string{"disk", "accept", "no-trial", "trial-boot", "trial
 
 // domainOptions reads domainFlags.
 func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
-	first, more, err := diskNames(c)
+	disks, err := disksOf(c)
 	if err != nil {
 		return growth.DomainOptions{}, err
 	}
 	o := growth.DomainOptions{
-		Disk: first, More: more, NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
+		NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
 		ForceOff: c.Bool("force-off"), NoAgent: c.Bool("no-agent"), HealthCommand: c.String("health-cmd"),
 		ShutdownTimeout: c.Duration("shutdown-timeout"), BootTimeout: c.Duration("boot-timeout"), Settle: c.Duration("settle"),
 		Manual: c.String("accept") == "manual", OnlyTarget: c.String("trial-disks") == "target",
+	}
+	for i, d := range disks {
+		if i == 0 {
+			o.Disk = d.name
+		} else {
+			o.More = append(o.More, d.name)
+		}
 	}
 	for name, words := range choices {
 		if given := c.String(name); given != "" && given != words[0] && given != words[1] {

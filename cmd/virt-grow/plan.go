@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
@@ -114,19 +115,26 @@ func (p planCommand) showPlan(text view.PlanText, output string) error {
 			return nil
 		}
 	}
-	text.Overlay, text.Exact = p.overlayDir(made.Target, ""), p.verbose
+	text.Overlay, text.Exact = p.overlayDirs(made.Target, ""), p.verbose
 	return view.Plan(w, s, text)
 }
 
-// overlayDir describes the overlay's directory for people.
-func (p *program) overlayDir(t plan.Target, scratch string) string {
-	switch {
-	case scratch != "":
+// overlayDirs names the directories of the overlays for people.
+func (p *program) overlayDirs(t plan.Target, scratch string) string {
+	if scratch != "" {
 		return scratch
-	case t.Block:
-		return filepath.Join(p.state, "jobs")
 	}
-	return filepath.Dir(t.Path)
+	var dirs []string
+	for _, d := range t.Images() {
+		dir := filepath.Dir(d.Path)
+		if d.Block {
+			dir = filepath.Join(p.state, "jobs")
+		}
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return strings.Join(dirs, " and ")
 }
 
 // mayWrite refuses to overwrite a file that is not a plan, above all the image.

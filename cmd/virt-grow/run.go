@@ -74,7 +74,7 @@ func (p *program) present(o *growth.Options, made *plan.Plan) {
 		return // the result says so
 	}
 	_ = view.Plan(p.human(), p.style(), view.PlanText{
-		Plan: made, Overlay: p.overlayDir(made.Target, o.Scratch), Keep: o.Keep, Rehearsed: p.name == "rehearse", Exact: p.verbose})
+		Plan: made, Overlay: p.overlayDirs(made.Target, o.Scratch), Keep: o.Keep, Rehearsed: p.name == "rehearse", Exact: p.verbose})
 	fmt.Fprintln(p.human())
 }
 

@@ -76,10 +76,9 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 // onlineLine returns the online command that corresponds to this command line.
 func onlineLine(c *cli.Context, name string) string {
 	line := []string{"virt-grow online", quoted(name)}
-	disk, _, _ := diskNames(c)
-	size := c.String("size")
-	if disks, _ := readDisks(c); len(disks) > 0 {
-		size = cmp.Or(disks[0].text, size)
+	disk, size := "", c.String("size")
+	if disks, err := disksOf(c); err == nil && len(disks) > 0 {
+		disk, size = disks[0].name, cmp.Or(disks[0].text, size)
 	}
 	for _, flag := range [][2]string{{"--disk", disk}, {"--size", size}} {
 		if flag[1] != "" {

@@ -40,7 +40,7 @@ func (d *Disk) Edits(target string) bool {
 func (d *Disk) Join(more ...*Disk) {
 	for _, m := range more {
 		t := m.Image.Target
-		d.Target.More = append(d.Target.More, plan.DiskTarget{Disk: m.Def.Target, Path: t.Path, Format: t.Format, Block: t.Block,
+		d.Target.More = append(d.Target.More, plan.DiskTarget{Disk: m.Def.Target, Bus: m.Def.Bus, Path: t.Path, Format: t.Format, Block: t.Block,
 			Backing: t.Backing, SectorSize: t.SectorSize, Pool: m.Def.Volume.Pool})
 		d.More = append(d.More, m)
 	}

@@ -14,7 +14,7 @@ import (
 // PlanText is a plan, and how it is shown.
 type PlanText struct {
 	Plan *plan.Plan
-	// Overlay describes the directory of the overlay.
+	// Overlay names the directories of the overlays.
 	Overlay string
 	// Keep reports that the run stops before the commit.
 	Keep bool
