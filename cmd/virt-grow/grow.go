@@ -38,6 +38,7 @@ func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "keep-overlay", Usage: "stop before the commit, and wait for virt-grow accept or rollback", DisableDefaultText: true},
+		&cli.DurationFlag{Name: "check-timeout", Usage: "give up if the full check of a file system takes longer than `TIME`", DefaultText: "no limit"},
 		scratchFlag(),
 	}
 }
@@ -87,6 +88,9 @@ func (p *program) growthOptions(c *cli.Context) (growth.Options, error) {
 		return o, err
 	}
 	o.Keep = c.Bool("keep-overlay")
+	if o.CheckLimit = c.Duration("check-timeout"); o.CheckLimit < 0 {
+		return o, usage("--check-timeout %s: must not be negative", o.CheckLimit)
+	}
 	if !p.agreed {
 		o.Confirm = p.confirm
 	}

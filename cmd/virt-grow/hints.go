@@ -36,7 +36,7 @@ var hints = map[plan.Reason]string{
 	plan.NTFSDirty:         "start Windows, run chkdsk /f on the drive, and shut down with shutdown /s /f /t 0; or let Windows extend the volume: --ntfs guest",
 	plan.NTFSBadClusters:   "let Windows extend the volume: --ntfs guest. A disk image has no bad sectors; these marks were copied from a real disk, and chkdsk C: /b in Windows removes them",
 	plan.FSDamaged:         "repair it with the guest's own tools, on a copy first: e2fsck -f (ext), xfs_repair (XFS), btrfs scrub (btrfs), chkdsk /f (NTFS)",
-	plan.CheckUnfinished:   "--check full checks during the outage, and --check quick checks nothing in full. If memory was too small, close other programs on the host, or set the appliance's with LIBGUESTFS_MEMSIZE (in MiB)",
+	plan.CheckUnfinished:   "--check full checks during the outage, and --check quick checks nothing in full. If the time was too short, give more with --check-timeout. If memory was too small, close other programs on the host, or set the appliance's with LIBGUESTFS_MEMSIZE (in MiB)",
 	plan.FSLimit:           "ask for a smaller size: --size, or --grow WHERE=SIZE; a larger size needs a new file system",
 	plan.TableDamaged:      "repair the table first, on a copy: gdisk (GPT: r, then b or d; x, then e moves the backup) or fdisk (MBR)",
 	plan.ImmovableNeighbor: "omit --no-move, so that partitions that can be moved are moved; or delete SUBJECT inside the guest first (swap can be recreated elsewhere), or grow the last partition",

@@ -63,7 +63,7 @@ func (g *growth) attempt(s editSession) attempt {
 		plan:   g.confirm,
 		begin:  func() error { g.carryOut(s); return nil },
 		steps:  editSteps,
-		do:     g.Do,
+		do:     g.doLimited,
 		detach: s.Detach,
 	}
 }
@@ -80,4 +80,16 @@ func (g *growth) lookAtOverlay(ctx context.Context, s editSession, read func(con
 // carryOut sets the plan and the session with which the steps are carried out.
 func (g *growth) carryOut(s editSession) {
 	g.steps.Plan, g.steps.Editor = g.plan, s.Editor(g.files()...)
+}
+
+// doLimited carries a step out. A full check that takes longer than the user's limit is
+// ended: what it would have found is not known.
+func (g *growth) doLimited(ctx context.Context, s plan.Step) error {
+	if limit := g.options.CheckLimit; limit > 0 && s.Full {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, plan.Refuse(plan.CheckUnfinished, s.Device,
+			"the check of the %s on %s did not end within %s", s.Content, s.Device, limit))
+		defer cancel()
+	}
+	return g.Do(ctx, s)
 }

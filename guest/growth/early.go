@@ -58,7 +58,7 @@ func (g *growth) runOnSnapshot(ctx context.Context, s editSession) error {
 		if d, ok := layout.Find(step.Device); ok && d.Content.Problem != nil && d.Content.Problem.Reason == plan.FSDamaged {
 			return d.Content.Problem
 		}
-		if err := g.Do(ctx, step); err != nil {
+		if err := g.doLimited(ctx, step); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package growth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/session"
@@ -29,6 +30,8 @@ type Options struct {
 	Keep bool
 	// Window is how long a guest may be away.
 	Window Window
+	// CheckLimit is how long the full check of one file system may take; 0 is no limit.
+	CheckLimit time.Duration
 	// Hooks are commands to run around the outage.
 	Hooks Hooks
 	// Confirm asks for confirmation of the plan; nil confirms every plan. It is not

@@ -26,7 +26,8 @@ import (
 // growthSequences are growths on fakes, one in each line: how the guest is treated, and
 // a script as in jobtest.Player. The trace has the steps that were done, and with a "-"
 // those that were undone. The command "ask" leaves the decision to the user, "keep"
-// stops before the commit, and "admit" asks whether the outage may begin.
+// stops before the commit, "admit" asks whether the outage may begin, "limited" gives full
+// checks no time.
 var growthSequences = `
 image: run > overlay check:sda fs:sda verify:sda save-undo commit clean-up > done
 image: run overlay/before=error > -overlay > error, forgotten
@@ -109,6 +110,8 @@ early: run snapshot-check:sda/before=kill > snapshot > killed, opening: resume r
 early: run snapshot=kill > snapshot > killed, opening: resume rollback ; resume > -snapshot snapshot snapshot-check:sda -snapshot shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
 early: run shutdown/before=kill > snapshot snapshot-check:sda -snapshot > killed, editing: resume rollback ; resume > snapshot snapshot-check:sda -snapshot shutdown overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
 early: run fs:sda/before=kill > snapshot snapshot-check:sda -snapshot shutdown overlay check:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda switch start health pivot:vda restore clean-up > done
+early: limited snapshot-check:sda/before=hang > snapshot -snapshot > check-unfinished, forgotten
+image: limited check:sda/before=hang > overlay -overlay > check-unfinished, forgotten
 early: ask answer=refuse > > no-space, no job
 early: rehearse > snapshot snapshot-check:sda check:sda fs:sda verify:sda -snapshot > cancelled unchanged, forgotten
 
@@ -395,6 +398,9 @@ func (s *stage) emit(e apply.Event) {
 // grow begins a growth.
 func (s *stage) grow(ctx context.Context, command string) (*job.Outcome, error) {
 	o := Options{Keep: command == "keep", Hooks: s.hooks}
+	if command == "limited" {
+		o.CheckLimit = 1
+	}
 	if command == "ask" {
 		o.Confirm = func(ctx context.Context, _ *plan.Plan) error { return s.Fault(ctx, "answer") }
 	}

@@ -99,6 +99,9 @@ func (p *Player) Fault(ctx context.Context, point string) error {
 		}
 		<-ctx.Done()
 		return ctx.Err()
+	case "hang":
+		<-ctx.Done()
+		return context.Cause(ctx)
 	case "kill":
 		runtime.Goexit()
 	case "journal":
