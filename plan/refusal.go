@@ -74,6 +74,7 @@ const (
 	RemoteHost      Reason = "remote-host"
 	AmbiguousDisk   Reason = "ambiguous-disk"
 	DiskShared      Reason = "disk-shared"
+	ListedTwice     Reason = "listed-twice"
 	DiskReadOnly    Reason = "disk-readonly"
 	DiskUnsupported Reason = "disk-unsupported"
 	ChainShared     Reason = "chain-shared"

@@ -5,7 +5,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -98,13 +97,4 @@ func disksOf(c *cli.Context) ([]sizedDisk, error) {
 		return []sizedDisk{{name: c.String("disk")}}, nil
 	}
 	return disks, err
-}
-
-// byTarget names the disks of the request by their targets: --disk may have the path of a
-// source.
-func byTarget(r plan.Request, d *disk.Disk) plan.Request {
-	for i := range r.More {
-		r.More[i].Disk = d.More[i].Def.Target
-	}
-	return r
 }

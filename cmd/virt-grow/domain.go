@@ -10,6 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/inventory"
 )
 
 // domainFlags returns the flags for domains that become part of a plan.
@@ -54,29 +56,15 @@ func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 	if err != nil {
 		return growth.DomainOptions{}, err
 	}
-	o := growth.DomainOptions{
-		NoTrial: c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"),
-		ForceOff: c.Bool("force-off"), NoAgent: c.Bool("no-agent"), HealthCommand: c.String("health-cmd"),
-		ShutdownTimeout: c.Duration("shutdown-timeout"), BootTimeout: c.Duration("boot-timeout"), Settle: c.Duration("settle"),
-		Manual: c.String("accept") == "manual", OnlyTarget: c.String("trial-disks") == "target",
+	t, err := treatment(c)
+	if err != nil {
+		return growth.DomainOptions{}, err
 	}
-	for i, d := range disks {
-		if i == 0 {
-			o.Disk = d.name
-		} else {
-			o.More = append(o.More, d.name)
-		}
+	var names []string
+	for _, d := range disks {
+		names = append(names, d.name)
 	}
-	for name, words := range choices {
-		if given := c.String(name); given != "" && given != words[0] && given != words[1] {
-			return o, usage("--%s %s: must be %s or %s", name, given, words[0], words[1])
-		}
-	}
-	for _, name := range []string{"shutdown-timeout", "boot-timeout", "settle"} {
-		if c.Duration(name) < 0 {
-			return o, usage("--%s %s: must not be negative", name, c.Duration(name))
-		}
-	}
+	o := growth.ForDomain(t, names...)
 	switch {
 	case o.NoTrial && o.TrialBoot:
 		return o, usage("--no-trial and --trial-boot cannot be used together")
@@ -86,36 +74,57 @@ func domainOptions(c *cli.Context) (growth.DomainOptions, error) {
 	return o, nil
 }
 
+// treatment reads the flags that an inventory has as keys, too.
+func treatment(c *cli.Context) (inventory.Treatment, error) {
+	t := inventory.Treatment{
+		Accept: c.String("accept"), Check: plan.CheckMode(c.String("check")), NTFS: plan.NTFSWay(c.String("ntfs")),
+		Trial: !c.Bool("no-trial"), TrialBoot: c.Bool("trial-boot"), TrialDisks: c.String("trial-disks"),
+		NoMove: c.Bool("no-move"), NoAgent: c.Bool("no-agent"), ForceOff: c.Bool("force-off"), HealthCommand: c.String("health-cmd"),
+		Hooks: inventory.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")},
+	}
+	for name, words := range choices {
+		if given := c.String(name); given != "" && given != words[0] && given != words[1] {
+			return t, usage("--%s %s: must be %s or %s", name, given, words[0], words[1])
+		}
+	}
+	for name, to := range map[string]*inventory.Duration{
+		"shutdown-timeout": &t.ShutdownTimeout, "boot-timeout": &t.BootTimeout, "settle": &t.Settle,
+		"max-outage": &t.MaxOutage, "check-timeout": &t.CheckTimeout,
+	} {
+		given := c.Duration(name)
+		if given < 0 {
+			return t, usage("--%s %s: must not be negative", name, given)
+		}
+		*to = inventory.Duration(given)
+	}
+	var err error
+	if t.ScratchDir, err = scratchDir(c); err != nil {
+		return t, err
+	}
+	t.SectorSize, err = sectorSize(c.String("sector-size"))
+	return t, err
+}
+
 var choices = map[string][2]string{"accept": {"auto", "manual"}, "trial-disks": {"all", "target"}}
 
 // outage reads the window and the hooks.
 func outage(c *cli.Context, o *growth.Options) error {
-	o.Hooks = growth.Hooks{Pre: c.String("pre"), Post: c.String("post"), OnFailure: c.String("on-failure")}
-	if o.Window.Max = c.Duration("max-outage"); o.Window.Max < 0 {
-		return usage("--max-outage %s: must not be negative", o.Window.Max)
+	t, err := treatment(c)
+	if err != nil {
+		return err
 	}
-	var err error
+	o.Treat(t)
 	o.Window.End, err = windowEnd(c.String("window-end"), now())
 	return err
 }
 
 // windowEnd reads a time of day, which means its next occurrence, or a full time stamp.
 func windowEnd(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if end, err := time.Parse(time.RFC3339, text); err == nil {
-		return end, nil
-	}
-	clock, err := time.ParseInLocation("15:04", text, now.Location())
+	end, err := inventory.At(text, now)
 	if err != nil {
-		return time.Time{}, usage("--window-end %s: must be a time of day (04:00) or a time stamp (2026-01-31T04:00:00Z)", text)
+		err = usage("--window-end %v", err)
 	}
-	end := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location())
-	if !end.After(now) {
-		end = end.AddDate(0, 0, 1)
-	}
-	return end, nil
+	return end, err
 }
 
 // openDomain finds a domain's disk. Closing the disk closes the connection.

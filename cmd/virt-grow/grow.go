@@ -67,7 +67,7 @@ func (p growCommand) action(c *cli.Context) error {
 	o.Session = p.session(t.keys)
 	return p.runGrowth(&o, func() (*guest.Outcome, error) {
 		return growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*guest.Outcome, error) {
-			return growth.Grow(c.Context, d, byTarget(r, d), o)
+			return growth.Grow(c.Context, d, growth.ByTarget(r, d), o)
 		})
 	})
 }
@@ -88,9 +88,6 @@ func (p *program) growthOptions(c *cli.Context) (growth.Options, error) {
 		return o, err
 	}
 	o.Keep = c.Bool("keep-overlay")
-	if o.CheckLimit = c.Duration("check-timeout"); o.CheckLimit < 0 {
-		return o, usage("--check-timeout %s: must not be negative", o.CheckLimit)
-	}
 	if !p.agreed {
 		o.Confirm = p.confirm
 	}

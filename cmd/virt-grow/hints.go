@@ -76,6 +76,7 @@ var hints = map[plan.Reason]string{
 	plan.RemoteHost:        "run virt-grow on that host, with --connect qemu:///system",
 	plan.AmbiguousDisk:     "choose one, for example --disk vda (virsh domblklist SUBJECT lists them)",
 	plan.DiskShared:        "only a disk that belongs to one guest can be grown; virsh domblklist SUBJECT lists a guest's disks",
+	plan.ListedTwice:       "keep one of the two entries, with all disks of the guest",
 	plan.DiskReadOnly:      "the guest cannot write to the disk: remove <readonly/> from it first (virsh edit SUBJECT)",
 	plan.DiskUnsupported:   "grow the disk where it is stored, and then the content inside the guest",
 	plan.ChainShared:       "give that domain an image of its own first: virsh blockpull, or qemu-img convert",

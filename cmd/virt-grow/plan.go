@@ -65,7 +65,7 @@ func (p planCommand) action(c *cli.Context) error {
 	stop := p.looking("planning for " + img.Path)
 	o := growth.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()}
 	made, err := growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*plan.Plan, error) {
-		return growth.MakePlan(c.Context, d, byTarget(r, d), o)
+		return growth.MakePlan(c.Context, d, growth.ByTarget(r, d), o)
 	})
 	stop()
 	if err != nil {

@@ -85,7 +85,7 @@ func (p *program) withRehearsal(c *cli.Context, run func(*growth.Options, func()
 	o.Session = p.session(t.keys)
 	return run(&o, func() (*growth.Rehearsal, error) {
 		return growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*growth.Rehearsal, error) {
-			return growth.Rehearse(c.Context, d, byTarget(r, d), o, q)
+			return growth.Rehearse(c.Context, d, growth.ByTarget(r, d), o, q)
 		})
 	})
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/inventory"
 )
 
 func requestFlags() []cli.Flag {
@@ -48,29 +51,22 @@ func request(c *cli.Context) (plan.Request, error) {
 	if len(r.Delete) > 0 && (len(r.Grow) == 0 || r.ContainerOnly()) {
 		return r, usage("--delete needs --grow to name what gets the space, for example --grow C:")
 	}
-	r.PartitionOnly, r.NoMove, r.EvenUnknown = c.Bool("partition-only"), c.Bool("no-move"), c.Bool("even-unknown")
+	r.PartitionOnly, r.EvenUnknown = c.Bool("partition-only"), c.Bool("even-unknown")
 	if r.EvenUnknown && !r.PartitionOnly {
 		return r, usage("--even-unknown needs --partition-only")
 	}
 	if r.PartitionOnly && len(r.Grow) == 0 {
 		return r, usage("--partition-only needs --grow to name the partition, for example --grow sda3")
 	}
-	switch mode := plan.CheckMode(c.String("check")); mode {
-	case plan.CheckAuto:
-	case plan.CheckFull, plan.CheckQuick:
-		r.Check = mode
-	default:
-		return r, usage("--check must be %s, %s or %s, not %q", plan.CheckAuto, plan.CheckFull, plan.CheckQuick, mode)
-	}
-	switch way := plan.NTFSWay(c.String("ntfs")); way {
-	case plan.NTFSOffline:
-	case plan.NTFSGuest:
-		r.NTFS = way
-		if r.PartitionOnly || r.ContainerOnly() {
-			return r, usage("--ntfs guest cannot be used with --partition-only or --grow none")
-		}
-	default:
-		return r, usage("--ntfs must be %s or %s, not %q", plan.NTFSOffline, plan.NTFSGuest, way)
+	t := inventory.Treatment{Check: plan.CheckMode(c.String("check")), NTFS: plan.NTFSWay(c.String("ntfs")), NoMove: c.Bool("no-move")}
+	t.Ask(&r)
+	switch {
+	case !slices.Contains([]plan.CheckMode{plan.CheckAuto, plan.CheckFull, plan.CheckQuick}, t.Check):
+		return r, usage("--check must be %s, %s or %s, not %q", plan.CheckAuto, plan.CheckFull, plan.CheckQuick, t.Check)
+	case t.NTFS != plan.NTFSOffline && t.NTFS != plan.NTFSGuest:
+		return r, usage("--ntfs must be %s or %s, not %q", plan.NTFSOffline, plan.NTFSGuest, t.NTFS)
+	case t.NTFS == plan.NTFSGuest && (r.PartitionOnly || r.ContainerOnly()):
+		return r, usage("--ntfs guest cannot be used with --partition-only or --grow none")
 	}
 	return r, nil
 }

@@ -66,7 +66,6 @@ func (p *program) targetOf(c *cli.Context, name string) (target, error) {
 		t.domain = name
 		p.atRunTime = onlineLine(c, name)
 		if t.treat, err = domainOptions(c); err == nil {
-			t.treat.Scratch, t.treat.Sector = c.String("scratch-dir"), t.open.Sector
 			err = noneOf(c, []string{"format", "keep-overlay"}, "is only for images; "+name+" is a domain's name (the path of an image contains a /)")
 		}
 	}

@@ -142,7 +142,7 @@ func (a *Appliance) configure(o Options) error {
 			if a.memory, err = a.g.Get_memsize(); err != nil {
 				return err
 			}
-			a.memory = memoryFor(a.memory, o.Disks, availableMemory())
+			a.memory = memoryFor(a.memory, o.Disks, AvailableMemory())
 			return a.g.Set_memsize(a.memory)
 		},
 		func() error { return o.addDrives(a.g) },

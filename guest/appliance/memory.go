@@ -22,9 +22,9 @@ func memoryFor(usual int, disks, available size.Bytes) int {
 	return usual + int(max(more, 0)/size.MiB)
 }
 
-// availableMemory is how much memory the host can give to new programs; 0 if it does not
-// tell.
-func availableMemory() size.Bytes {
+// AvailableMemory returns how much memory the host can give to new programs; 0 if it does
+// not tell.
+func AvailableMemory() size.Bytes {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0

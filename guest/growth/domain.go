@@ -8,6 +8,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/inventory"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -40,9 +41,9 @@ type DomainOptions struct {
 
 // The defaults of DomainOptions, for slow guests.
 const (
-	ShutdownTimeout = 3 * time.Minute
-	BootTimeout     = 5 * time.Minute
-	Settle          = 30 * time.Second
+	ShutdownTimeout = inventory.ShutdownTimeout
+	BootTimeout     = inventory.BootTimeout
+	Settle          = inventory.Settle
 )
 
 // OpenDomain finds a domain's disk and refuses one that cannot be grown safely. Closing the

@@ -48,6 +48,17 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 	return p, nil
 }
 
+// CheckNoJob refuses disks that an unfinished job uses: a plan for them would be stale when
+// that job has ended.
+func CheckNoJob(d *disk.Disk, o job.Options) error {
+	locks, err := locksOf(d)
+	if err != nil {
+		return err
+	}
+	e := job.Engine{Options: o}
+	return e.CheckNoJob(d.Path, locks)
+}
+
 // makePlan makes the plan for a layout, with notes about the disk and with the times that
 // steps took in earlier jobs.
 func makePlan(l *plan.Layout, t plan.Target, r plan.Request, notes []string, timings *job.Timings) (*plan.Plan, error) {

@@ -37,13 +37,14 @@ func (e *Engine) lockNew(path string, locks []string) (unlock func() error, err 
 	if unlock, err = e.lock(path, locks); err != nil {
 		return nil, err
 	}
-	if err := e.noOtherJob(path, locks); err != nil {
+	if err := e.CheckNoJob(path, locks); err != nil {
 		return nil, errors.Join(err, unlock())
 	}
 	return unlock, nil
 }
 
-func (e *Engine) noOtherJob(path string, locks []string) error {
+// CheckNoJob refuses if an unfinished job uses one of the disks.
+func (e *Engine) CheckNoJob(path string, locks []string) error {
 	jobs, err := e.Store.List()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -16,7 +17,11 @@ import (
 // Cache keeps inspection results per image, because an inspection has to boot the
 // appliance. A nil Cache keeps nothing. It is only a help: a result that cannot be
 // written or read is no error.
-type Cache struct{ path string }
+type Cache struct {
+	path string
+	// mu keeps two goroutines from replacing each other's results.
+	mu sync.Mutex
+}
 
 // entry is the result for one image.
 type entry struct {
@@ -30,7 +35,7 @@ type entry struct {
 const maxEntries = 500
 
 // OpenCache returns the cache in a state directory.
-func OpenCache(dir string) *Cache { return &Cache{filepath.Join(dir, "inspections.json")} }
+func OpenCache(dir string) *Cache { return &Cache{path: filepath.Join(dir, "inspections.json")} }
 
 // read returns the entries by Stamp.Identity.
 func (c *Cache) read() map[string]entry {
@@ -63,6 +68,8 @@ func (c *Cache) Save(stamps []image.Stamp, l *plan.Layout, at time.Time) {
 	if c == nil || len(stamps) == 0 || slices.ContainsFunc(stamps, unstamped) {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	found := plan.InsideOf(l, at)
 	if old := c.Find(stamps); old != nil && old.Current && old.OS != "" && found.OS == "" {
 		return

@@ -88,8 +88,10 @@ type Treatment struct {
 	ShutdownTimeout Duration `json:"shutdown_timeout"`
 	BootTimeout     Duration `json:"boot_timeout"`
 	Settle          Duration `json:"settle"`
-	// MaxOutage is how long the guest may be away; 0 is no limit of its own.
+	// MaxOutage is how long the guest may be away, CheckTimeout how long the full check of
+	// one file system may take; 0 is no limit.
 	MaxOutage     Duration `json:"max_outage,omitempty"`
+	CheckTimeout  Duration `json:"check_timeout,omitempty"`
 	HealthCommand string   `json:"health_command,omitempty"`
 	Hooks         Hooks    `json:"hooks,omitzero"`
 	// ScratchDir is the directory for overlays; "" is that of each image.
@@ -168,12 +170,19 @@ const (
 	DefaultStopAfter = 1
 )
 
+// The default times of a treatment, for slow guests.
+const (
+	ShutdownTimeout = 3 * time.Minute
+	BootTimeout     = 5 * time.Minute
+	Settle          = 30 * time.Second
+)
+
 // DefaultTreatment is the treatment of a guest about which nothing is said. It is the one
 // that the grow command has without flags.
 func DefaultTreatment() Treatment {
 	return Treatment{
 		Accept: "auto", Check: plan.CheckAuto, NTFS: plan.NTFSOffline, Trial: true, TrialDisks: "all",
-		ShutdownTimeout: Duration(3 * time.Minute), BootTimeout: Duration(5 * time.Minute), Settle: Duration(30 * time.Second),
+		ShutdownTimeout: Duration(ShutdownTimeout), BootTimeout: Duration(BootTimeout), Settle: Duration(Settle),
 	}
 }
 
@@ -188,16 +197,22 @@ func (inv *Inventory) Canaries() []string {
 	return names
 }
 
+// Ask sets the parts of a request that a treatment decides.
+func (t *Treatment) Ask(r *plan.Request) {
+	r.NoMove = t.NoMove
+	if t.Check != plan.CheckAuto {
+		r.Check = t.Check
+	}
+	if t.NTFS != plan.NTFSOffline {
+		r.NTFS = t.NTFS
+	}
+}
+
 // Request returns what the guest's disks shall become. It does not fail for a guest that
 // Parse has returned.
 func (g *Guest) Request() (plan.Request, error) {
-	r := plan.Request{NoMove: g.NoMove}
-	if g.Check != plan.CheckAuto {
-		r.Check = g.Check
-	}
-	if g.NTFS != plan.NTFSOffline {
-		r.NTFS = g.NTFS
-	}
+	var r plan.Request
+	g.Treatment.Ask(&r)
 	for i, d := range g.Disks {
 		amount, err := diskSize(d.Size)
 		if err != nil {

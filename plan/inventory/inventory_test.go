@@ -49,6 +49,7 @@ defaults:
   boot-timeout: 5m
   settle: 1m
   max-outage: 10m
+  check-timeout: 20m
   health-command: |
     curl -fs http://dev7/
   hooks: {pre: drain, post: undrain}
@@ -62,7 +63,7 @@ func TestParse(t *testing.T) {
 		Accept: "auto", Check: plan.CheckFull, NTFS: plan.NTFSOffline, Trial: true, TrialBoot: true, TrialDisks: "target",
 		NoMove: true, ForceOff: true, ShutdownTimeout: inventory.Duration(90 * time.Second),
 		BootTimeout: inventory.Duration(5 * time.Minute), Settle: inventory.Duration(time.Minute),
-		MaxOutage: inventory.Duration(10 * time.Minute), HealthCommand: "curl -fs http://dev7/\n",
+		MaxOutage: inventory.Duration(10 * time.Minute), CheckTimeout: inventory.Duration(20 * time.Minute), HealthCommand: "curl -fs http://dev7/\n",
 		Hooks: inventory.Hooks{Pre: "drain", Post: "undrain"}, ScratchDir: "/scratch", SectorSize: 4096,
 		Keys: []inventory.Key{{ID: "sda3", File: "/etc/keys/a:b"}},
 	}
@@ -136,7 +137,7 @@ func TestErrors(t *testing.T) {
 		{"guests: []", "f:1:9: the inventory lists no guests"},
 		{"guests: x", "f:1:9: must be a list"},
 		{"- a", "f:1:1: must have keys: canary, connect, defaults, guests, parallel, stop-after, window"},
-		{"guests:\n- x", "f:2:3: must have keys: accept, boot-timeout, check, disks, force-off, "},
+		{"guests:\n- x", "f:2:3: must have keys: accept, boot-timeout, check, check-timeout, disks, force-off, "},
 		{"guest: []", `f:1:1: unknown key "guest"; known are canary, connect, `},
 		{"guests: [\n", "f:1:9: sequence end token ']' not found"},
 		{guest("name: b"), `f:4:3: mapping key "name" already defined at [2:3]`},

@@ -34,6 +34,7 @@ var options = []option{
 	duration("boot-timeout", func(t *Treatment) *Duration { return &t.BootTimeout }),
 	duration("settle", func(t *Treatment) *Duration { return &t.Settle }),
 	duration("max-outage", func(t *Treatment) *Duration { return &t.MaxOutage }),
+	duration("check-timeout", func(t *Treatment) *Duration { return &t.CheckTimeout }),
 	text("health-command", func(t *Treatment) *string { return &t.HealthCommand }),
 	{"hooks", readHooks, func(t *Treatment) any { return t.Hooks }},
 	{"scratch-dir", readScratchDir, func(t *Treatment) any { return t.ScratchDir }},

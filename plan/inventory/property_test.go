@@ -113,7 +113,7 @@ func aTreatment(t *rapid.T) inventory.Treatment {
 		Check:           rapid.SampledFrom([]plan.CheckMode{plan.CheckAuto, plan.CheckFull, plan.CheckQuick}).Draw(t, "check"),
 		NTFS:            rapid.SampledFrom([]plan.NTFSWay{plan.NTFSOffline, plan.NTFSGuest}).Draw(t, "ntfs"),
 		TrialDisks:      rapid.SampledFrom([]string{"all", "target"}).Draw(t, "trial-disks"),
-		ShutdownTimeout: seconds("shutdown"), BootTimeout: seconds("boot"), Settle: seconds("settle"), MaxOutage: seconds("max"),
+		ShutdownTimeout: seconds("shutdown"), BootTimeout: seconds("boot"), Settle: seconds("settle"), MaxOutage: seconds("max"), CheckTimeout: seconds("check"),
 		HealthCommand: aCommand().Draw(t, "health"),
 		Hooks:         inventory.Hooks{Pre: aCommand().Draw(t, "pre"), Post: aCommand().Draw(t, "post"), OnFailure: aCommand().Draw(t, "on-failure")},
 		ScratchDir:    rapid.SampledFrom([]string{"", "/scratch", "/a: b"}).Draw(t, "scratch"),

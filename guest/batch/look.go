@@ -1,0 +1,116 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"runtime"
+
+	"github.com/virt-grow/virt-grow/guest/appliance"
+	"github.com/virt-grow/virt-grow/guest/disk"
+	"github.com/virt-grow/virt-grow/guest/domain"
+	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/plan/inventory"
+	"github.com/virt-grow/virt-grow/plan/size"
+)
+
+// Growths plans growths with appliances, as the plan and rehearse commands do.
+type Growths struct {
+	// Connect is libvirt's URI.
+	Connect string
+	// Options are those of every growth.
+	Options growth.Options
+	// Rehearse has the options of rehearsals; nil plans without them.
+	Rehearse *growth.RehearseOptions
+	// Keys reads the keys of a guest.
+	Keys func([]inventory.Key) (appliance.KeyFinder, error)
+}
+
+// Find finds a guest in libvirt.
+func (l *Growths) Find(ctx context.Context, g inventory.Guest) (Identity, error) {
+	d, err := l.domain(ctx, g.Name)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{Name: d.Name, UUID: d.UUID}, d.Close()
+}
+
+// domain connects to libvirt and finds a domain. Closing the domain closes the connection.
+func (l *Growths) domain(ctx context.Context, name string) (*domain.Domain, error) {
+	conn, err := domain.Connect(l.Connect)
+	if err != nil {
+		return nil, err
+	}
+	d, err := conn.Find(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return d, nil
+}
+
+// Look plans or rehearses a guest's growth.
+func (l *Growths) Look(ctx context.Context, g inventory.Guest, id Identity) (out Looked, err error) {
+	r, err := g.Request()
+	if err != nil {
+		return out, err
+	}
+	o := l.Options
+	o.Treat(g.Treatment)
+	if o.Session.Keys, err = l.Keys(g.Keys); err != nil {
+		return out, err
+	}
+	d, err := l.domain(ctx, id.UUID)
+	if err != nil {
+		return out, err
+	}
+	treat := growth.ForDomain(g.Treatment, namesOf(g.Disks)...)
+	opened, err := growth.OpenDomain(ctx, d, treat)
+	if err != nil {
+		return out, errors.Join(err, d.Close())
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	return growth.WithGroup(ctx, opened, treat, o.Session, func(d *disk.Disk) (Looked, error) {
+		if err := growth.CheckNoJob(d, o.Options); err != nil {
+			return Looked{}, err
+		}
+		r := growth.ByTarget(r, d)
+		if l.Rehearse == nil {
+			p, err := growth.MakePlan(ctx, d, r, o)
+			return Looked{Plan: p}, err
+		}
+		done, err := growth.Rehearse(ctx, d, r, o, *l.Rehearse)
+		if err != nil {
+			return Looked{}, err
+		}
+		return Looked{Plan: done.Plan, Rehearsed: done.Took}, nil
+	})
+}
+
+// namesOf returns the disks' names in the domain; none if there is one disk without a name.
+func namesOf(disks []inventory.Disk) []string {
+	var names []string
+	for _, d := range disks {
+		names = append(names, d.Disk)
+	}
+	return names
+}
+
+// The share of the host that one appliance takes.
+const (
+	processorsPerAppliance = 2
+	memoryPerAppliance     = 2 * size.GiB
+	maxAppliances          = 8
+)
+
+// Appliances returns how many appliances this host can run at the same time, beside the
+// guests that run: 1 on two processors.
+func Appliances() int { return appliances(runtime.NumCPU(), appliance.AvailableMemory()) }
+
+// appliances computes Appliances. Without KVM an appliance takes two processors, and its
+// memory is 1.25 GiB, or more for a large disk. memory is 0 if it is not known.
+func appliances(processors int, memory size.Bytes) int {
+	n := processors / processorsPerAppliance
+	if memory > 0 {
+		n = min(n, int(memory/memoryPerAppliance))
+	}
+	return max(1, min(n, maxAppliances))
+}
