@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/device"
 	"github.com/virt-grow/virt-grow/guest/files"
@@ -26,6 +27,7 @@ func kinds(o Options) job.Kinds {
 		files.KindCopyIn:      files.OpenJob(o.Session),
 		create.KindDisk:       create.OpenDisk(create.Tools{Session: o.Session, Cache: o.Cache}),
 		create.KindConversion: create.OpenConversion,
+		batch.Kind:            batch.Open(batch.Options{Options: o.Options, Jobs: &batch.Growths{Options: grow}}),
 	}
 }
 

@@ -13,15 +13,16 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-// Growths plans growths with appliances, as the plan and rehearse commands do.
+// Growths plans growths with appliances, as the plan and rehearse commands do, and carries
+// out their plans, as the apply command does.
 type Growths struct {
-	// Connect is libvirt's URI.
+	// Connect is libvirt's URI; a plan has its own.
 	Connect string
 	// Options are those of every growth.
 	Options growth.Options
 	// Rehearse has the options of rehearsals; nil plans without them.
 	Rehearse *growth.RehearseOptions
-	// Keys reads the keys of a guest.
+	// Keys reads the keys of a guest; nil reads none when plans are carried out.
 	Keys func([]inventory.Key) (appliance.KeyFinder, error)
 }
 

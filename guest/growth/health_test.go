@@ -60,7 +60,7 @@ func TestWindow(t *testing.T) {
 		{"no room for a rollback", Window{Max: 5 * time.Minute}, false},
 		{"the shorter counts", Window{End: now.Add(time.Hour), Max: time.Minute}, false},
 	} {
-		err := c.w.fits(p, now)
+		err := c.w.Fits(p, now)
 		if r, refused := plan.IsRefusal(err); (err == nil) != c.fits || err != nil && (!refused || r.Reason != plan.Window) {
 			t.Errorf("%s: %v", c.name, err)
 		}

@@ -36,7 +36,7 @@ func (g *growth) growDomain(ctx context.Context) error {
 		err = g.admit(ctx)
 	}
 	if err == nil && agreed {
-		err = g.options.Window.fits(g.plan, time.Now())
+		err = g.options.Window.Fits(g.plan, time.Now())
 	}
 	if err == nil && agreed {
 		err = g.Hook(ctx, "pre", g.data.Hooks.Pre)
@@ -74,7 +74,7 @@ func (g *growth) estimate(ctx context.Context, s editSession) (agreed bool, err 
 	p, err := attempt{
 		look:   func(ctx context.Context) (*plan.Layout, error) { return g.lookWhileRunning(ctx, s) },
 		plan:   g.confirm,
-		begin:  func() error { return g.options.Window.fits(g.plan, time.Now()) },
+		begin:  func() error { return g.options.Window.Fits(g.plan, time.Now()) },
 		detach: s.Detach,
 	}.run(ctx)
 	switch {

@@ -26,8 +26,8 @@ func (w Window) until(now time.Time) time.Time {
 	return end
 }
 
-// fits refuses if the outage and a rollback would not end in time.
-func (w Window) fits(p *plan.Plan, now time.Time) error {
+// Fits refuses if the outage and a rollback would not end in time.
+func (w Window) Fits(p *plan.Plan, now time.Time) error {
 	end := w.until(now)
 	need := p.Outage() + p.Reserve()
 	if end.IsZero() || !p.Target.Guest.Running || !now.Add(need).After(end) {

@@ -384,6 +384,9 @@ func (j *Job) rollback(ctx context.Context) (*Outcome, error) {
 		out.State = journal.RolledBack // although the journal could not be written
 	}
 	out.Changed = out.State == journal.RolledBack
+	if out.State == journal.Finished { // not all of it could be undone
+		j.work.Report(out)
+	}
 	if out.State == journal.Cancelled {
 		return out, j.forget()
 	}

@@ -145,6 +145,15 @@ func (j *Job) Enter(s journal.JobState) error {
 	return j.log(journal.Entry{Kind: journal.State, Text: string(s)})
 }
 
+// SavePart records how far a part of the job has come. Several goroutines may call it.
+func (j *Job) SavePart(name string, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	return j.log(journal.Entry{Kind: journal.Part, Step: name, Data: text})
+}
+
 // NotBegun records that a step that was begun has done nothing.
 func (j *Job) NotBegun(id string) error {
 	return j.log(journal.Entry{Kind: journal.Undone, Step: id})

@@ -49,6 +49,9 @@ const (
 	Run   Kind = "run"
 	Ended Kind = "ended"
 	Note  Kind = "note"
+	// Part says how far a part of the job has come. Step names the part, Data has what the
+	// kind of job records of it. The last entry of a part counts.
+	Part Kind = "part"
 )
 
 // Schema names the format of the entries and of their data. Fields may be added within a
@@ -63,13 +66,13 @@ type Entry struct {
 
 	Time time.Time `json:"time"`
 	Kind Kind      `json:"kind"`
-	// Step is the step's ID, for the kinds about steps.
+	// Step is the step's ID, for the kinds about steps, or the name of the part.
 	Step string `json:"step,omitempty"`
 	// Text is the error in a Failed or Ended entry, the state in a State entry, the message
 	// in a Note.
 	Text string `json:"text,omitempty"`
-	// Data is the header in an Opened entry, the Proc in a Process entry; in Run and Ended
-	// entries, what guest/job writes.
+	// Data is the header in an Opened entry, the Proc in a Process entry, and what the kind
+	// of job records in a Part; in Run and Ended entries, what guest/job writes.
 	Data json.RawMessage `json:"data,omitempty"`
 }
 

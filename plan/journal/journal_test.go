@@ -251,3 +251,14 @@ func FuzzParse(f *testing.F) {
 		journal.Replay(entries)
 	})
 }
+
+// TestReplayParts: the last entry of a part counts, and changes nothing else.
+func TestReplayParts(t *testing.T) {
+	part := func(name, text string) journal.Entry {
+		return journal.Entry{Kind: journal.Part, Step: name, Data: json.RawMessage(text)}
+	}
+	r := journal.Replay([]journal.Entry{{Kind: journal.Begin, Step: "a"}, part("x", "1"), part("y", "2"), part("x", "3")})
+	if string(r.Parts["x"]) != "3" || string(r.Parts["y"]) != "2" || len(r.Parts) != 2 || r.Running != "a" {
+		t.Errorf("%+v", r)
+	}
+}

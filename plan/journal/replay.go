@@ -63,11 +63,13 @@ type Record struct {
 	// Error is the text of the last failure, until another step begins.
 	Error     string
 	Processes []Proc
+	// Parts has what was recorded last of each part of the job.
+	Parts map[string]json.RawMessage
 }
 
 // Replay returns what happened, according to the entries.
 func Replay(entries []Entry) Record {
-	r := Record{State: Opening, Done: map[string]bool{}}
+	r := Record{State: Opening, Done: map[string]bool{}, Parts: map[string]json.RawMessage{}}
 	for _, e := range entries {
 		r.apply(e)
 	}
@@ -112,5 +114,7 @@ func (r *Record) apply(e Entry) {
 		}
 	case State:
 		r.State = JobState(e.Text)
+	case Part:
+		r.Parts[e.Step] = e.Data
 	}
 }
