@@ -14,6 +14,8 @@ require (
 	github.com/prometheus/common v0.62.0
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/urfave/cli/v2 v2.27.7
+	github.com/yuin/goldmark v1.7.13
+	golang.org/x/net v0.34.0
 	golang.org/x/sync v0.19.0
 	golang.org/x/sys v0.30.0
 	golang.org/x/term v0.28.0

@@ -39,7 +39,7 @@ func (p reportCommand) command() *cli.Command {
 
 // reportFormats write a report in each format.
 var reportFormats = map[string]func(io.Writer, view.Report, time.Time) error{
-	"md": view.ReportMarkdown, "json": view.ReportJSON,
+	"html": view.ReportHTML, "md": view.ReportMarkdown, "json": view.ReportJSON,
 }
 
 // formatOfSuffix has the format for the names of files.

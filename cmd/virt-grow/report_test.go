@@ -2,17 +2,25 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/extension"
+	unsafe "github.com/yuin/goldmark/renderer/html"
+	"golang.org/x/net/html"
 
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/guest/record/recordtest"
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -73,5 +81,97 @@ func TestReportGolden(t *testing.T) {
 				t.Errorf("%s (go test ./cmd/virt-grow -run TestReportGolden -golden writes it):\n%s", path, diff)
 			}
 		}
+	}
+}
+
+// markdownElements are all that a report in Markdown may become.
+var markdownElements = strings.Fields("html head body h1 h2 p strong table thead tbody tr th td pre code ul li hr")
+
+// TestReportMarkdown renders a report with hostile names as GitHub does: the names are text.
+func TestReportMarkdown(t *testing.T) {
+	text := sampleReport(t, sampleJobs(t), recordtest.Hostile, "md")
+	if strings.ContainsAny(text, "\x1b\u202e") {
+		t.Error("the report has characters that act on a terminal")
+	}
+	var out bytes.Buffer
+	render := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithRendererOptions(unsafe.WithUnsafe()))
+	if err := render.Convert([]byte(text), &out); err != nil {
+		t.Fatal(err)
+	}
+	root, err := html.Parse(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strong := 0
+	for n := range root.Descendants() {
+		if n.Type == html.ElementNode && !slices.Contains(markdownElements, n.Data) {
+			t.Errorf("there is an element <%s>", n.Data)
+		}
+		if n.Type == html.ElementNode && n.Data == "strong" {
+			strong++
+		}
+	}
+	if strong != 1 {
+		t.Errorf("%d texts are bold, not only the result", strong)
+	}
+}
+
+func TestReportOutput(t *testing.T) {
+	state := sampleJobs(t)
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(os.WriteFile(path("old.html"), []byte("old"), 0o640), os.Symlink("old.html", path("link.html")), os.Mkdir(path("dir.md"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		exit int
+		says string // on an output, or in the file
+		file string
+	}{
+		{[]string{}, 0, "# Change record", ""},
+		{[]string{"-o", "-"}, 0, "# Change record", ""},
+		{[]string{"--json"}, 0, `"schema": "virt-grow/report/v1"`, ""},
+		{[]string{"--format", "html"}, 0, "<!doctype html>", ""},
+		{[]string{"-o", path("new.html")}, 0, "<!doctype html>", "new.html"},
+		{[]string{"-o", path("new.MD")}, 0, "# Change record", "new.MD"},
+		{[]string{"-o", path("new.txt"), "--format", "json"}, 0, `"virt-grow/report/v1"`, "new.txt"},
+		{[]string{"-o", path("old.html")}, 0, "<!doctype html>", "old.html"},
+		{[]string{"-o", path("link.html")}, 64, "is not a regular file", ""},
+		{[]string{"-o", path("dir.md")}, 64, "is not a regular file", ""},
+		{[]string{"-o", path("new.pdf")}, 64, "choose the format with --format", ""},
+		{[]string{"--format", "pdf"}, 64, "must be html, md or json", ""},
+	} {
+		got := try(t, state, append([]string{"report", recordtest.Done}, c.args...)...)
+		text := got.out + got.err
+		if c.file != "" {
+			data, err := os.ReadFile(path(c.file))
+			if text = string(data); err != nil || got.out != "" {
+				t.Errorf("%s: %v, and on standard output:\n%s", c.args, err, got.out)
+			}
+		}
+		if got.exit != c.exit || !strings.Contains(text, c.says) {
+			t.Errorf("%s: exit %d\n%.300s", c.args, got.exit, text)
+		}
+	}
+	if info, err := os.Stat(path("old.html")); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("the file that was replaced has the mode %v, %v", info.Mode(), err)
+	}
+	if got := try(t, state, "report", "nothing"); got.exit != exitRefused {
+		t.Errorf("no such job: exit %d\n%s", got.exit, got.err)
+	}
+}
+
+// TestReportImage checks that a report never replaces an image of its job.
+func TestReportImage(t *testing.T) {
+	state := t.TempDir()
+	image := filepath.Join(state, "disk.md")
+	if err := os.WriteFile(image, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j := recordtest.Job{ID: recordtest.Done, Header: job.Header{Kind: "growth", Target: plan.Target{Path: image, Format: "raw"}, Data: []byte("{}")}}
+	recordtest.Write(t, journal.Store{Dir: state}, j)
+	if got := try(t, state, "report", j.ID, "-o", image); got.exit != exitUsage || !strings.Contains(got.err, "is an image of the job") {
+		t.Errorf("exit %d\n%s", got.exit, got.err)
 	}
 }

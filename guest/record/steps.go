@@ -89,56 +89,6 @@ func (s *TimedStep) end(state StepState, e journal.Entry) {
 	}
 }
 
-// Outage is how long the guest was away.
-type Outage struct {
-	// Estimate is how many seconds the plan expected.
-	Estimate float64 `json:"estimate_seconds"`
-	// Seconds is how many seconds the outage took; it is left out if it has not ended.
-	Seconds float64   `json:"seconds,omitempty"`
-	Began   time.Time `json:"began,omitzero"`
-	Ended   time.Time `json:"ended,omitzero"`
-	// RolledBack reports that the outage ended because the guest was started again from
-	// its old image.
-	RolledBack bool `json:"rolled_back"`
-}
-
-// outageOf returns the outage of a guest that was running. It begins with the shutdown, and
-// ends when the last of its steps is done, or when the shutdown is undone.
-func outageOf(steps []TimedStep, entries []journal.Entry) *Outage {
-	o := &Outage{}
-	complete := true
-	var last time.Time
-	for _, s := range steps {
-		if !s.InOutage {
-			continue
-		}
-		o.Estimate += s.Estimate
-		complete = complete && s.State == Done
-		if s.Ended.After(last) {
-			last = s.Ended
-		}
-	}
-	for _, e := range entries {
-		switch {
-		case e.Step != string(plan.StepShutdown):
-		case e.Kind == journal.Begin && (o.Began.IsZero() || !o.Ended.IsZero()):
-			*o = Outage{Estimate: o.Estimate, Began: e.Time}
-		case e.Kind == journal.Undone:
-			o.Ended, o.RolledBack = e.Time, true
-		}
-	}
-	if o.Began.IsZero() {
-		return o
-	}
-	if complete && o.Ended.IsZero() {
-		o.Ended = last
-	}
-	if !o.Ended.IsZero() {
-		o.Seconds = o.Ended.Sub(o.Began).Seconds()
-	}
-	return o
-}
-
 // HealthResult is the result of the guest's health check.
 type HealthResult struct {
 	// Check says what was checked.

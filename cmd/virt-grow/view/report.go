@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ type fact struct{ Name, Text string }
 type section struct {
 	Title string
 	// Maps are disks before and after, Outage compares the estimate with the measured time.
-	Maps       []diskChange
+	Maps       []diskMaps
 	Outage     *outageFigure
 	Facts      []fact
 	Tables     []reportTable
@@ -73,19 +74,32 @@ type reportTable struct {
 	Caption string
 	Heads   []string
 	Right   map[int]bool
-	Rows    [][]string
-	// Bars has the bars of each row, for formats that draw.
+	Rows    [][]cell
+	// Bars has the bars of each row, for formats that draw; nil for none.
 	Bars []stepBar
 }
 
-func (t *reportTable) add(cells ...string) { t.Rows = append(t.Rows, cells) }
+// cell is a cell of a table. Value is the exact number, for programs; "" for none.
+type cell struct{ Text, Value string }
 
-// diskChange is one disk of the plan, before and after.
-type diskChange struct {
-	Name          string
-	Plan          *plan.Plan
-	Before, After *plan.DiskLayout
+func (t *reportTable) add(texts ...string) {
+	var row []cell
+	for _, text := range texts {
+		row = append(row, cell{Text: text})
+	}
+	t.Rows = append(t.Rows, row)
 }
+
+// longWord is the length of a word that may be broken, in characters.
+const longWord = 20
+
+// Long reports that the cell has a word that could make its column too wide.
+func (c cell) Long() bool {
+	return slices.ContainsFunc(strings.Fields(c.Text), func(word string) bool { return columns(word) > longWord })
+}
+
+// bytesCell is the cell of a size or an offset.
+func bytesCell(n size.Bytes) cell { return cell{n.String(), strconv.FormatInt(int64(n), 10)} }
 
 // reportOf returns the content of a report.
 func reportOf(r Report, made time.Time) reportPage {
@@ -108,14 +122,17 @@ func (s section) filled() bool {
 
 // titleOf names what the job was for.
 func titleOf(r *record.Record) string {
-	what := strings.ReplaceAll(r.Kind, "-", " ")
+	title := strings.ReplaceAll(cmp.Or(r.Kind, "job"), "-", " ")
+	title = strings.ToUpper(title[:1]) + title[1:]
 	switch {
 	case r.Target == nil:
-		return cmp.Or(what, "job") + " " + r.Job
+		return title + " " + r.Job
 	case r.Target.Guest == nil:
-		return what + " of " + r.Target.Path
+		return title + " of " + r.Target.Path
+	case len(r.Target.More) > 0:
+		return title + " of " + r.Target.Guest.Name + ", disks " + strings.Join(r.Target.Disks(), ", ")
 	}
-	return what + " of " + r.Target.Guest.Name
+	return title + " of " + r.Target.Guest.Name + ", disk " + r.Target.Guest.Disk
 }
 
 // results are the words for the states of a job that is not running.
@@ -311,12 +328,38 @@ func outage(r *record.Record) section {
 	if r.Outage == nil {
 		return s
 	}
-	s.Outage = newOutageFigure(r)
+	s.Outage = newOutageFigure(r.Outage)
+	s.addTable(phaseTable(r.Outage))
 	s.Facts = []fact{{"Measured", measured(r.Outage)}, {"Estimated", Took(plan.Seconds(r.Outage.Estimate))}}
 	if !r.Outage.Began.IsZero() {
 		s.Facts = append(s.Facts, fact{"From", moment(r.Outage.Began)}, fact{"Until", momentOr(r.Outage.Ended)})
 	}
+	if r.Outage.Second > 0 {
+		s.Facts = append(s.Facts, fact{"Away once more", Took(plan.Seconds(r.Outage.Second)) + ", for the rollback of the trial"})
+	}
 	return s
+}
+
+// phaseNames are the names of an outage's phases.
+var phaseNames = map[record.PhaseName]string{
+	record.ShuttingDown: "Shut down", record.Editing: "Edit", record.Starting: "Start",
+	record.Checking: "Health check", record.RollingBack: "Roll back",
+}
+
+func phaseTable(o *record.Outage) reportTable {
+	t := reportTable{Caption: "The parts of the outage", Right: map[int]bool{0: true, 2: true, 3: true}, Heads: []string{"No.", "Part", "Estimated", "Measured"}}
+	for i, p := range o.Phases {
+		t.add(strconv.Itoa(i+1), phaseNames[p.Name], secondsOr(p.Estimate), secondsOr(p.Seconds))
+	}
+	return t
+}
+
+// secondsOr returns seconds, or a dash for none.
+func secondsOr(s float64) string {
+	if s == 0 {
+		return "–"
+	}
+	return seconds(s)
 }
 
 func measured(o *record.Outage) string {
@@ -341,55 +384,10 @@ func disksChanged(r *record.Record) section {
 		if g := r.Plan.Target.Guest; name == "" && g != nil {
 			name = g.Disk
 		}
-		d := diskChange{Name: name, Plan: r.Plan, Before: before, After: after[i]}
+		d := newDiskMaps(name, r.Plan, before, after[i])
 		s.Maps, s.Tables = append(s.Maps, d), append(s.Tables, d.table())
 	}
 	return s
-}
-
-// title names the disk and its sizes.
-func (d diskChange) title() string {
-	return strings.TrimSpace(strings.Join([]string{"Disk", d.Name}, " ")) + ": " + change(d.Before.Size, d.After.Size)
-}
-
-// table has the numbers of the disk's map.
-func (d diskChange) table() reportTable {
-	t := reportTable{Caption: d.title(), Right: map[int]bool{3: true, 4: true, 5: true, 6: true},
-		Heads: []string{"Part", "Content", "Mounted at", "Start before", "Size before", "Start after", "Size after"}}
-	p := page{Style: Style{Unicode: true}}
-	before, after := p.segments(d.Plan.Before, d.Before, nil), p.segments(d.Plan.After, d.After, nil)
-	for _, pair := range paired(before, after) {
-		row := []string{"", "", "", "–", "–", "–", "–"}
-		for i, s := range pair {
-			if s != nil {
-				row[0], row[1], row[2] = s.name, s.content, strings.Join(s.mounts, ", ")
-				row[3+2*i], row[4+2*i] = s.start.String(), s.bytes.String()
-			}
-		}
-		t.add(row...)
-	}
-	return t
-}
-
-// paired joins the parts of a disk before and after by their names. Free space before and
-// free space after are parts of their own.
-func paired(before, after []segment) (pairs [][2]*segment) {
-	used := map[int]bool{}
-	for i := range before {
-		pair := [2]*segment{&before[i], nil}
-		for k := range after {
-			if !before[i].free && after[k].name == before[i].name {
-				pair[1], used[k] = &after[k], true
-			}
-		}
-		pairs = append(pairs, pair)
-	}
-	for k := range after {
-		if !used[k] {
-			pairs = append(pairs, [2]*segment{nil, &after[k]})
-		}
-	}
-	return pairs
 }
 
 // fileSystems lists the file systems before and after: as planned, and as the guest sees
@@ -401,7 +399,7 @@ func fileSystems(r *record.Record) section {
 			Heads: []string{"Device", "Type", "Label", "Mounted at", "Used before", "Size before", "Size after"}}
 		for _, d := range r.Plan.Before.Devices {
 			after, kept := r.Plan.After.Find(d.Name)
-			if !d.Content.Growable() && len(d.Content.Mounted) == 0 {
+			if !isFileSystem(d.Content) {
 				continue
 			}
 			size := "deleted"
@@ -420,6 +418,14 @@ func fileSystems(r *record.Record) section {
 	}
 	s.addTable(t)
 	return s
+}
+
+// isFileSystem reports whether content is a file system, as far as that is known.
+func isFileSystem(c plan.Content) bool {
+	if c.Type == plan.ContentPV || c.Type == plan.ContentLUKS {
+		return false
+	}
+	return c.Growable() || len(c.Mounted) > 0
 }
 
 func (s *section) addTable(t reportTable) {

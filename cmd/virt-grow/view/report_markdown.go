@@ -86,21 +86,22 @@ func (m *markdown) reportTable(t reportTable) {
 	for _, row := range t.Rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
-			cells[i] = m.text(c)
+			cells[i] = m.text(c.Text)
 		}
 		m.raw("| " + strings.Join(cells, " | ") + " |")
 	}
 }
 
 // maps draws a disk before and after as text.
-func (m *markdown) maps(d diskChange) {
+func (m *markdown) maps(d diskMaps) {
 	grown := changed(d.Plan)
-	ratio := max(float64(d.Before.Size)/float64(d.After.Size), smallestBefore)
+	ratio := max(float64(d.before.Size)/float64(d.after.Size), smallestBefore)
+	m.raw(m.text(d.Title()) + ":\n")
 	m.fence(func() {
-		m.line("Before: %s %s", d.Name, d.Before.Size)
-		m.diskMap(d.Plan.Before, d.Before, int(ratio*float64(m.width())+0.5), nil)
-		m.line("After: %s %s", d.Name, d.After.Size)
-		m.diskMap(d.Plan.After, d.After, m.width(), grown)
+		m.line("Before: %s %s", d.Name, d.before.Size)
+		m.diskMap(d.Plan.Before, d.before, int(ratio*float64(m.width())+0.5), nil)
+		m.line("After: %s %s", d.Name, d.after.Size)
+		m.diskMap(d.Plan.After, d.after, m.width(), grown)
 	})
 	m.raw("")
 }
