@@ -156,6 +156,7 @@ var appExamples = []string{
 	"virt-grow plan dev7 --disk vda --size +10G  see what would be done",
 	"virt-grow grow dev7 --disk vda --size +10G  shut down, grow, start, check",
 	"virt-grow grow web.qcow2 --size +10G        grow an image that is not in use",
+	"virt-grow df                                see which guests are filling up",
 	"virt-grow df dev7                           see how full its file systems are",
 	"virt-grow edit dev7:/etc/fstab              change a file of a guest that is off",
 	"virt-grow jobs                              list jobs, and what to run next",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/job"
+	guestusage "github.com/virt-grow/virt-grow/guest/usage"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -92,6 +93,7 @@ var values = map[string][]string{
 	"accel": {"auto", "kvm", "tcg"}, "check": {"auto", "full", "quick"}, "format": {"qcow2", "raw"}, "report format": {"html", "json", "md"}, "sector-size": {"512", "4096"},
 	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
 	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
+	"sort": guestusage.Orders,
 	"from": create.Formats, "to": create.Formats,
 }
 

@@ -102,13 +102,34 @@ type usageDocument struct {
 	Schema string
 	Guests []struct {
 		Target, UUID, Reason string
+		Source, Unread       string
 		Running              bool
-		FileSystems          []struct {
-			Device, Type, UUID, Label string
-			Size, Used, Free          int64
-			Mounted                   []string
+		FileSystems          []usedFS
+	}
+}
+
+type usedFS struct {
+	Device, Type, UUID, Label string
+	Size, Used, Free          int64
+	Mounted, Disks            []string
+	Forecast                  *struct {
+		Outlook string
+		Samples int
+	}
+}
+
+// at returns the file system of a guest that is mounted there.
+func (u usageDocument) at(t *testing.T, guest, mount string) usedFS {
+	t.Helper()
+	for _, g := range u.Guests {
+		for _, fs := range g.FileSystems {
+			if g.Target == guest && slices.Contains(fs.Mounted, mount) {
+				return fs
+			}
 		}
 	}
+	t.Fatalf("%s has no %s: %+v", guest, mount, u)
+	return usedFS{}
 }
 
 func (x *vm) df(t *testing.T, want int, args ...string) usageDocument {

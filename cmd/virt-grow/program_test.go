@@ -116,7 +116,19 @@ func TestUsage(t *testing.T) {
 		{"rollback x", 3, "no such job"},
 		{"accept x", 3, "no such job"},
 		{"apply A --yes", 64, "not a plan file"},
-		{"df", 64, "TARGET is missing"},
+		{"df --connect qemu:///system?socket=/nowhere", 3, "cannot connect to libvirt"},
+		{"df --above 120%", 64, "not a percentage from 0% to 100%"},
+		{"df --sort size", 64, "name, used, free or full"},
+		{"df --suggest 30%", 64, "must be a share (+30%)"},
+		{"df --suggest +3000%", 64, "from +1%"},
+		{"df --suggest 10G", 64, "must be a share"},
+		{"df --suggest-days 0", 64, "from 1 to 3650"},
+		{"df --suggest +30% --suggest-days 9", 64, "cannot be used together"},
+		{"df --suggest +30% --csv", 64, "give a file for the inventory"},
+		{"df -o D/new.yaml", 64, "is for the inventory"},
+		{"df --mounts", 64, "give a TARGET or --inspect"},
+		{"df --format raw", 64, "only for images"},
+		{"df A --inspect", 64, "for df without TARGET"},
 		{"df A --accel tcg --format vmdk", 64, "qcow2 or raw"},
 		{"df ./web1", 3, "there is no image"},
 		{"ls A", 64, "not TARGET:PATH"},
@@ -160,6 +172,7 @@ func TestTroubleJSON(t *testing.T) {
 		"grow --nonsense --json":                "virt-grow/grow/v1",
 		"edit ./nix:/a -e s/a/b/ --json":        "virt-grow/edit/v1",
 		"df ./nix --json":                       "virt-grow/error/v1",
+		"df --csv --json":                       "virt-grow/error/v1",
 	} {
 		got := try(t, t.TempDir(), strings.Fields(line)...)
 		var doc struct {

@@ -22,6 +22,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/guest/online"
+	guestusage "github.com/virt-grow/virt-grow/guest/usage"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/live"
 )
@@ -109,7 +110,10 @@ func TestViewSchema(t *testing.T) {
 	var out bytes.Buffer
 	grown, tried := view.NewEvents(&out, "online", now), view.NewEvents(&out, "rehearse", now)
 	err := errors.Join(
-		view.UsageJSON(&out, []view.GuestUsage{{Target: "vm1", FileSystems: []appliance.FileSystem{locked}}, {Target: "vm2", Trouble: &refused}}),
+		view.UsageJSON(&out, []view.GuestUsage{
+			{Guest: guestusage.Guest{Name: "vm1", Source: guestusage.ByAppliance, FileSystems: []guestusage.FileSystem{{FileSystem: locked, Forecast: &guestusage.Forecast{Outlook: guestusage.Full}}}}},
+			{Guest: guestusage.Guest{Name: "vm2", Unread: guestusage.Off, Why: "it is off"}},
+			{Guest: guestusage.Guest{Name: "vm3"}, Trouble: &refused}}),
 		view.ListingJSON(&out, "vm1", "/", []appliance.Entry{{Name: "etc", Mode: syscall.S_IFDIR | 0o755}}),
 		view.CopiedJSON(&out, "vm1", []files.Copied{{Path: "/etc", To: "/tmp/etc"}}),
 		view.DoctorJSON(&out, []view.Finding{{Name: "KVM", Level: doctor.Warn, Text: "there is no /dev/kvm"}}, true),

@@ -20,20 +20,21 @@ import (
 
 // Guest is one guest, and how full its file systems are.
 type Guest struct {
-	// Name is the domain's name, or the path of an image.
-	Name string
-	// UUID is the domain's; "" for an image.
-	UUID string
-	// Running reports that the guest was running.
-	Running bool
-	// Source is where the figures come from; "" if there are none.
-	Source Source
-	// Unread is why there are no figures, and Why says it in words.
-	Unread Unread
-	Why    string
-	// FileSystems are sorted by the device or mount point if they come from the agent.
-	FileSystems []FileSystem
-	Notes       []string
+	// Name is the domain's name or UUID, or the path of an image.
+	Name string `json:"target"`
+	UUID string `json:"uuid,omitempty"`
+	// Running reports that the guest was running: the figures are those of one moment.
+	Running bool `json:"running"`
+	// Source is where the figures come from; it is left out if there are none.
+	Source Source `json:"source,omitempty"`
+	// Unread is why the guest was not looked at.
+	Unread Unread `json:"unread,omitempty"`
+	// Why says in words why the guest was not looked at.
+	Why         string       `json:"why,omitempty"`
+	FileSystems []FileSystem `json:"filesystems"`
+	Notes       []string     `json:"notes,omitempty"`
+	// Err is the error, if the guest could not be looked at.
+	Err error `json:"-"`
 }
 
 // Source is where the figures of a guest come from.
@@ -95,6 +96,22 @@ func (f FileSystem) Where() string {
 		return f.Mounted[0]
 	}
 	return f.Device
+}
+
+// Inspected returns file systems that an appliance has found. targets are those of the
+// domain's disks, by which the devices are named.
+func Inspected(all []appliance.FileSystem, targets []string) []FileSystem {
+	found := make([]FileSystem, len(all))
+	for i, f := range all {
+		found[i] = FileSystem{FileSystem: f, NoDisks: "it is a volume of a guest that does not run: its agent would say on which disks it lies"}
+		for _, t := range targets {
+			rest, ok := strings.CutPrefix(f.Device, t)
+			if ok && t != "" && strings.Trim(strings.TrimPrefix(rest, "p"), "0123456789") == "" {
+				found[i].Disks, found[i].NoDisks = []string{t}, ""
+			}
+		}
+	}
+	return found
 }
 
 // tidy brings sizes that a guest has reported into a sensible order.

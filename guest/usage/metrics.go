@@ -47,6 +47,9 @@ func escaped(value string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(value, "\ufffd"))
 }
 
+// MetricsHead is how every file that WriteMetrics writes begins.
+const MetricsHead = "# HELP virt_grow_"
+
 // WriteMetrics writes the figures in Prometheus's text format. All metrics are gauges. One
 // without samples is left out.
 func WriteMetrics(w io.Writer, now time.Time, guests []Guest, jobs []JobFigures) error {

@@ -60,42 +60,73 @@ const (
 // Orders are all orders.
 var Orders = []string{string(ByUsed), string(ByFree), string(ByName), string(ByFull)}
 
-// Sort sorts rows. Those of which the figure is not known come last.
-func Sort(rows []Row, by Order) {
-	figure := map[Order]func(*FileSystem) (float64, bool){
-		ByUsed: func(f *FileSystem) (float64, bool) {
-			share, known := f.Share()
-			return -share, known
-		},
-		ByFree: func(f *FileSystem) (float64, bool) {
-			_, known := f.Share()
-			return float64(f.Free), known
-		},
-		ByFull: func(f *FileSystem) (float64, bool) {
-			if f.Forecast == nil {
-				return 0, false
-			}
-			return f.Forecast.Days, f.Forecast.Outlook == Full || f.Forecast.Outlook == Filling
-		},
-	}[by]
-	slices.SortStableFunc(rows, func(a, b Row) int {
-		if figure != nil {
-			x, known := figure(a.FS)
-			y, other := figure(b.FS)
-			if known != other {
-				return cmp.Compare(rank(known), rank(other))
-			}
-			if c := cmp.Compare(x, y); c != 0 {
-				return c
-			}
-		}
-		return cmp.Or(cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.FS.Where(), b.FS.Where()))
+// Sort sorts the file systems of each guest, and the guests by their first file system. What
+// has no figure comes last.
+func Sort(guests []Guest, by Order) {
+	figure := figures[by]
+	for g := range guests {
+		slices.SortStableFunc(guests[g].FileSystems, func(a, b FileSystem) int {
+			return cmp.Or(compare(figure, &a, &b), cmp.Compare(a.Where(), b.Where()))
+		})
+	}
+	slices.SortStableFunc(guests, func(a, b Guest) int {
+		return cmp.Or(compare(figure, first(a), first(b)), cmp.Compare(a.Name, b.Name))
 	})
 }
 
-func rank(known bool) int {
-	if known {
-		return 0
+// SortRows sorts file systems across guests.
+func SortRows(rows []Row, by Order) {
+	slices.SortStableFunc(rows, func(a, b Row) int {
+		return cmp.Or(compare(figures[by], a.FS, b.FS), cmp.Compare(a.Guest.Name, b.Guest.Name), cmp.Compare(a.FS.Where(), b.FS.Where()))
+	})
+}
+
+// figures are what the orders compare; the smallest one comes first. There is none if it is
+// not known.
+var figures = map[Order]func(*FileSystem) (float64, bool){
+	ByName: func(*FileSystem) (float64, bool) { return 0, true },
+	ByUsed: func(f *FileSystem) (float64, bool) {
+		share, known := f.Share()
+		return -share, known
+	},
+	ByFree: func(f *FileSystem) (float64, bool) {
+		_, known := f.Share()
+		return float64(f.Free), known
+	},
+	ByFull: func(f *FileSystem) (float64, bool) {
+		if f.Forecast == nil {
+			return 0, false
+		}
+		return f.Forecast.Days, f.Forecast.Outlook == Full || f.Forecast.Outlook == Filling
+	},
+}
+
+// first returns the first file system of a guest, nil if it has none.
+func first(g Guest) *FileSystem {
+	if len(g.FileSystems) == 0 {
+		return nil
 	}
-	return 1
+	return &g.FileSystems[0]
+}
+
+func compare(figure func(*FileSystem) (float64, bool), a, b *FileSystem) int {
+	value := func(f *FileSystem) (float64, int) {
+		if f == nil {
+			return 0, 2
+		}
+		if n, known := figure(f); known {
+			return n, 0
+		}
+		return 0, 1
+	}
+	x, unknown := value(a)
+	y, other := value(b)
+	return cmp.Or(cmp.Compare(unknown, other), cmp.Compare(x, y))
+}
+
+// DropForecasts removes the forecasts.
+func DropForecasts(guests []Guest) {
+	for _, r := range Rows(guests) {
+		r.FS.Forecast = nil
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/inventory"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -122,10 +123,21 @@ func TestSort(t *testing.T) {
 	}
 	for by, want := range map[Order]string{ByName: "/3 /4 /5 /1 /2", ByUsed: "/4 /2 /1 /5 /3", ByFree: "/4 /1 /2 /5 /3", ByFull: "/4 /2 /3 /5 /1"} {
 		rows := Rows(guests)
-		Sort(rows, by)
+		SortRows(rows, by)
 		var got []string
 		for _, r := range rows {
 			got = append(got, r.FS.Where())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", by, got, want)
+		}
+	}
+	for by, want := range map[Order]string{ByName: "a b off", ByUsed: "a b off", ByFull: "a b off"} {
+		sorted := append([]Guest{{Name: "off"}}, guests...)
+		Sort(sorted, by)
+		var got []string
+		for _, g := range sorted {
+			got = append(got, g.Name)
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %v, want %s", by, got, want)
@@ -143,5 +155,22 @@ func TestParseShare(t *testing.T) {
 		if (err == nil) != (want >= 0) || err == nil && got != want {
 			t.Errorf("%q: %v %v", text, got, err)
 		}
+	}
+}
+
+func TestInspected(t *testing.T) {
+	var all []appliance.FileSystem
+	for _, device := range []string{"vda", "vda2", "vdab1", "nvme0n1p2", "vg/root", "vdax"} {
+		all = append(all, appliance.FileSystem{Device: device})
+	}
+	var got []string
+	for _, f := range Inspected(all, []string{"vda", "vdab", "nvme0n1", ""}) {
+		got = append(got, strings.Join(f.Disks, "+"))
+		if (f.NoDisks == "") != (len(f.Disks) == 1) {
+			t.Errorf("%+v", f)
+		}
+	}
+	if want := []string{"vda", "vda", "vdab", "nvme0n1", "", ""}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

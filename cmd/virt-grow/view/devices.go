@@ -94,7 +94,7 @@ func (p *page) devices(l *plan.Layout) {
 // of the children.
 func (p *page) device(t *table, l *plan.Layout, d *plan.Device, mark, indent string) {
 	used := ""
-	if n, known := usage(l, d); known && d.Content.Type != plan.ContentLUKS {
+	if n, known := usedOf(l, d); known && d.Content.Type != plan.ContentLUKS {
 		used = n.String()
 	}
 	t.add(mark+d.Name, typeOf(d), contentOf(d), d.Size.String(), used, strings.Join(d.Content.Mounted, " "), note(d))

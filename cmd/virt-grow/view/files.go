@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -12,81 +11,6 @@ import (
 	"github.com/virt-grow/virt-grow/guest/files"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
-
-// GuestUsage shows how full the file systems of one guest are.
-type GuestUsage struct {
-	Target string `json:"target"`
-	UUID   string `json:"uuid,omitempty"`
-	// Running reports that the guest was running: the figures are those of one moment.
-	Running     bool                   `json:"running"`
-	FileSystems []appliance.FileSystem `json:"filesystems"`
-	Notes       []string               `json:"notes,omitempty"`
-	// Trouble is the error, if the guest could not be read.
-	*Trouble
-}
-
-// UsageDocument is what df --json prints.
-type UsageDocument struct {
-	Schema string       `json:"schema"`
-	Guests []GuestUsage `json:"guests"`
-}
-
-// UsageJSON writes the document of df.
-func UsageJSON(w io.Writer, guests []GuestUsage) error {
-	for i := range guests {
-		if guests[i].FileSystems == nil {
-			guests[i].FileSystems = []appliance.FileSystem{}
-		}
-	}
-	return Document(w, UsageDocument{Schema("df"), guests})
-}
-
-// Usage prints how full file systems are, a table for each guest.
-func Usage(w io.Writer, s Style, guests []GuestUsage) error {
-	p := &page{Style: s}
-	for _, g := range guests {
-		if g.Trouble != nil {
-			continue // its error has been printed
-		}
-		p.head("%s%s", g.Target, map[bool]string{true: " (running: as of this moment, may be inconsistent)"}[g.Running])
-		if len(g.FileSystems) == 0 {
-			p.line("no file system")
-			continue
-		}
-		t := table{heads: []string{"DEVICE", "TYPE", "SIZE", "USED", "FREE", "USE", "MOUNTED", "LABEL"},
-			right: map[int]bool{2: true, 3: true, 4: true, 5: true}}
-		for _, fs := range g.FileSystems {
-			t.add(usageRow(fs)...)
-		}
-		p.table(t)
-		for _, fs := range g.FileSystems {
-			if fs.Problem != nil {
-				p.paragraph("", "%s", fs.Problem)
-			}
-		}
-		for _, note := range g.Notes {
-			p.paragraph("", "%s", note)
-		}
-	}
-	_, err := io.WriteString(w, p.b.String())
-	return err
-}
-
-func usageRow(fs appliance.FileSystem) []string {
-	row := []string{fs.Device, fs.Type, "", "", "", "", strings.Join(fs.Mounted, ", "), fs.Label}
-	if fs.Problem == nil {
-		row[2], row[3], row[4], row[5] = fs.Size.String(), fs.Used.String(), fs.Free.String(), percent(fs.Used, fs.Free)
-	}
-	return row
-}
-
-// percent returns the used share of the usable space, rounded up as df(1) does.
-func percent(used, free size.Bytes) string {
-	if used+free <= 0 {
-		return ""
-	}
-	return fmt.Sprintf("%d%%", int(float64(used)/float64(used+free)*100+0.9999))
-}
 
 // FileEntry is one file, directory or link of a guest.
 type FileEntry struct {

@@ -8,32 +8,7 @@ import (
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
-	"github.com/virt-grow/virt-grow/plan"
-	"github.com/virt-grow/virt-grow/plan/size"
 )
-
-func TestUsage(t *testing.T) {
-	var out bytes.Buffer
-	err := Usage(&out, Style{}, []GuestUsage{
-		{Target: "dev7", Running: true, FileSystems: []appliance.FileSystem{
-			{Device: "vda2", Type: "ext4", Size: 20 * size.GiB, Used: 19 * size.GiB, Free: size.GiB / 2, Mounted: []string{"/"}},
-			{Device: "vdb1", Type: plan.ContentLUKS, Problem: plan.Refuse(plan.LUKSLocked, "vdb1", "vdb1 is encrypted\x1b[31m")}}},
-		{Target: "gone", Trouble: &Trouble{}},
-		{Target: "empty.raw"},
-	})
-	want := `dev7 (running: as of this moment, may be inconsistent)
-DEVICE  TYPE           SIZE    USED     FREE  USE  MOUNTED
-vda2    ext4         20 GiB  19 GiB  512 MiB  98%  /
-vdb1    crypto_LUKS
-vdb1 is encrypted?[31m
-
-empty.raw
-no file system
-`
-	if err != nil || out.String() != want {
-		t.Errorf("%v\n%s\nwant\n%s", err, &out, want)
-	}
-}
 
 func TestListing(t *testing.T) {
 	entries := []appliance.Entry{

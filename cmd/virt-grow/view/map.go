@@ -135,15 +135,15 @@ func (p *page) box(l *plan.Layout, d *plan.Device, grown map[string]size.Bytes) 
 	for _, where := range mounts(l, d) {
 		s.mounts = append(s.mounts, p.clean(where))
 	}
-	used, known := usage(l, d)
+	used, known := usedOf(l, d)
 	if known && d.Size > 0 {
 		s.used, s.known = float64(used)/float64(d.Size), true
 	}
 	return s
 }
 
-// usage returns how much of a device is in use, and whether that is known.
-func usage(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
+// usedOf returns how much of a device is in use, and whether that is known.
+func usedOf(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
 	if d.Content.Growable() && d.Content.Problem == nil || d.Content.Type == plan.ContentPV {
 		return d.Content.Used, true
 	}
@@ -151,7 +151,7 @@ func usage(l *plan.Layout, d *plan.Device) (size.Bytes, bool) {
 		return d.Content.Used, d.Content.Used > 0
 	}
 	for _, c := range children(l, d) {
-		return usage(l, c)
+		return usedOf(l, c)
 	}
 	return 0, false
 }
