@@ -313,8 +313,11 @@ func (p dfCommand) showFleet(o dfOptions, guests []guestusage.Guest) error {
 	if o.above >= 0 {
 		nothing = fmt.Sprintf("no file system is more than %g%% full", o.above)
 	}
-	if len(guests) == 0 {
+	switch {
+	case len(guests) == 0:
 		nothing = "no domain"
+	case !slices.ContainsFunc(guests, func(g guestusage.Guest) bool { return g.Source != "" }):
+		nothing = "nothing is known of any guest"
 	}
 	var text bytes.Buffer
 	if err := view.Fleet(&text, p.style(), guests, o.sort, nothing); err != nil {

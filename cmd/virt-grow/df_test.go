@@ -135,6 +135,36 @@ func (x *vm) checkMetrics(t *testing.T) {
 	}
 }
 
+// TestDfOfTestDriver lists the domain of libvirt's test driver, which runs in this process and
+// has no agent. A store that cannot be written to, or that is damaged, is reported once.
+func TestDfOfTestDriver(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := t.TempDir()
+	if err := os.WriteFile(filepath.Join(damaged, "samples.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ state, line, out, err string }{
+		{t.TempDir(), "df", "nothing is known of any guest\n\nNOT ASKED  WHY\ntest       its definition has no channel for a guest agent\n", ""},
+		{t.TempDir(), "df --json", `"unread": "no-agent"`, ""},
+		{t.TempDir(), "df --csv", ",,no-agent,", ""},
+		{t.TempDir(), "df --suggest-days 30", "# Nothing has to grow", ""},
+		{filepath.Join(file, "state"), "df", "NOT ASKED", "note: the samples for the forecast were not kept: "},
+		{damaged, "df", "NOT ASKED", "note: " + filepath.Join(damaged, "samples.json") + " is damaged, and begins anew: "},
+		{damaged, "df", "NOT ASKED", ""}, // it was replaced
+	} {
+		got := try(t, c.state, append(strings.Fields(c.line), "--connect", "test:///default")...)
+		if got.exit != 0 || !strings.Contains(got.out, c.out) || (got.err == "") != (c.err == "") || !strings.Contains(got.err, c.err) || strings.Count(got.err, "note:") > 1 {
+			t.Errorf("%s: exit %d, says %q\n%s", c.line, got.exit, got.err, got.out)
+		}
+		if c.line == "df --json" {
+			checkJSON(t, got.out)
+		}
+	}
+}
+
 // TestWriteNew checks that an inventory that exists is not overwritten.
 func TestWriteNew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.yaml")

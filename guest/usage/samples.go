@@ -137,20 +137,24 @@ func (s Store) read() (*document, error) {
 	if err != nil {
 		return empty, err
 	}
-	var head struct{ Schema string }
-	d := &document{}
-	switch err := json.Unmarshal(data, &head); {
-	case len(data) > maxFile:
+	if len(data) > maxFile {
 		return empty, &DamagedError{s.path(), fmt.Errorf("it has more than %d bytes", maxFile)}
-	case err != nil:
-		return empty, &DamagedError{s.path(), err}
-	case head.Schema == "":
-		return empty, &DamagedError{s.path(), errors.New("it has no schema")}
-	case head.Schema != samplesSchema:
-		return empty, &newerError{s.path(), head.Schema}
 	}
-	if err := json.Unmarshal(data, d); err != nil {
-		return empty, &DamagedError{s.path(), err}
+	d := &document{}
+	invalid := json.Unmarshal(data, d)
+	if invalid != nil {
+		// Another version may have another structure, but it has a schema.
+		var head struct{ Schema string }
+		_ = json.Unmarshal(data, &head)
+		d.Schema = head.Schema
+	}
+	switch {
+	case d.Schema != samplesSchema && d.Schema != "":
+		return empty, &newerError{s.path(), d.Schema}
+	case invalid != nil:
+		return empty, &DamagedError{s.path(), invalid}
+	case d.Schema == "":
+		return empty, &DamagedError{s.path(), errors.New("it has no schema")}
 	}
 	d.Series = slices.DeleteFunc(d.Series, func(s *series) bool { return s == nil })
 	return d, nil

@@ -197,3 +197,30 @@ func TestKeepLocked(t *testing.T) {
 		t.Error("there is a file")
 	}
 }
+
+// BenchmarkKeep measures a call with a store that is as large as it gets.
+func BenchmarkKeep(b *testing.B) {
+	s := Store{b.TempDir()}
+	d := &document{Schema: samplesSchema}
+	for i := range MaxSeries {
+		one := &series{key: key{Guest: fmt.Sprintf("8b3c9d5e-0000-4000-8000-%012d", i/5), FS: fmt.Sprint("/srv/data", i), Source: ByAgent}}
+		for day := range MaxDays {
+			one.Samples = append(one.Samples, Sample{At: noon.AddDate(0, 0, day-MaxDays+1).Unix(), Used: sizeOf(int64(day) << 30), Usable: 1 << 40})
+		}
+		d.Series = append(d.Series, one)
+	}
+	if err := s.write(d); err != nil {
+		b.Fatal(err)
+	}
+	guests := []Guest{guestWith("dev7", fileSystem("/", 50, 100))}
+	for b.Loop() {
+		if err := s.Keep(b.Context(), noon, guests); err != nil {
+			b.Fatal(err)
+		}
+	}
+	info, err := os.Stat(s.path())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(info.Size())/1e6, "MB")
+}
