@@ -22,7 +22,7 @@ func newApp(p *program) *cli.App {
 		Commands: commands(
 			inspectCommand{p}, planCommand{p}, rehearseCommand{p}, growCommand{p}, applyCommand{p}, onlineCommand{p},
 			jobsCommand{p}, statusCommand{p}, reportCommand{p}, resumeCommand{p}, acceptCommand{p}, rollbackCommand{p},
-			diskCommands(p), mediaCommands(p),
+			batchCommands(p), diskCommands(p), mediaCommands(p),
 			dfCommand{p}, lsCommand{p}, catCommand{p}, copyOutCommand{p}, copyInCommand{p}, editCommand{p},
 			doctorCommand{p}, completionCommand{p}, manualCommand{p}, thawCommand{p},
 		),

@@ -64,6 +64,14 @@ func arrange(app *cli.App, args []string) line {
 // name returns the command's name, "disk create".
 func (l line) name() string { return strings.Join(l.command, " ") }
 
+// hasGlobal reports whether a global flag is given, by one of its names.
+func (l line) hasGlobal(names ...string) bool {
+	return slices.ContainsFunc(l.globals, func(word string) bool {
+		name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		return word != name && slices.Contains(names, name)
+	})
+}
+
 // takes reports whether a word belongs to the command's name: the first one does, and the
 // second one if it names a subcommand.
 func (l line) takes(app *cli.App, word string) bool {

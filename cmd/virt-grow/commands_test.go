@@ -21,6 +21,7 @@ var realTests = map[string]string{
 	"inspect": "TestTerminal", "plan": "TestTerminal", "apply": "TestTerminal", "doctor": "TestTerminal",
 	"rehearse": "TestRehearsal", "grow": "TestDomain", "online": "TestOnline",
 	"jobs": "TestKilled", "report": "TestKilled", "status": "TestKilled", "resume": "TestKilled", "rollback": "TestKilled", "accept": "TestDomainManual",
+	"batch plan":  "TestBatchPlan",
 	"disk create": "TestDiskCreateKilled", "disk convert": "TestDiskConvert", "disk list": "TestDiskList",
 	"disk attach": "TestDiskAttach", "disk detach": "TestDiskAttach", "disk add": "TestDiskLVM",
 	"media insert": "TestMedia", "media eject": "TestMedia",

@@ -90,7 +90,7 @@ func (p *program) complete(app *cli.App, words []string) {
 // flag's name.
 var values = map[string][]string{
 	"accept": {"auto", "manual"}, "trial-disks": {"all", "target"},
-	"accel": {"auto", "kvm", "tcg"}, "check": {"auto", "full", "quick"}, "format": {"qcow2", "raw"}, "report format": {"html", "json", "md"}, "sector-size": {"512", "4096"},
+	"accel": {"auto", "kvm", "tcg"}, "check": {"auto", "full", "quick"}, "quiesce": {"auto", "no", "yes"}, "format": {"qcow2", "raw"}, "report format": {"html", "json", "md"}, "sector-size": {"512", "4096"},
 	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
 	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
 	"sort": guestusage.Orders,

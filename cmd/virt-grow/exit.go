@@ -47,12 +47,16 @@ var exitMeanings = []struct {
 }
 
 // usageError is a command line that cannot be carried out.
-type usageError struct{ text string }
+type usageError struct {
+	text string
+	// excerpt shows the place of the error in a file; "" if there is none.
+	excerpt string
+}
 
 func (e *usageError) Error() string { return e.text }
 
 func usage(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
+	return &usageError{text: fmt.Sprintf(format, args...)}
 }
 
 // exitCode returns the exit code for an error. No other function chooses one.
@@ -173,8 +177,12 @@ var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "onlin
 
 // finish shows an error, and returns the exit code.
 func (p *program) finish(err error) int {
-	if err == nil || errors.Is(err, errShown) {
-		return exitCodeShown(err)
+	var shown *shownError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &shown):
+		return shown.exit
 	}
 	t := p.trouble(err)
 	switch {
@@ -187,15 +195,12 @@ func (p *program) finish(err error) int {
 	return t.Exit
 }
 
-// errShown is the error of a command that has shown its failure itself.
-var errShown = errors.New("the command has shown its error")
+// shownError is the error of a command that has shown its failure itself.
+type shownError struct{ exit int }
 
-func exitCodeShown(err error) int {
-	if err == nil {
-		return exitDone
-	}
-	return exitFailed
-}
+func (e *shownError) Error() string { return "the command has shown its error" }
+
+var errShown = &shownError{exitFailed}
 
 func (p *program) result(err error, t view.Trouble) {
 	var failure *guest.Failure
@@ -220,6 +225,12 @@ func (p *program) result(err error, t view.Trouble) {
 func (p *program) complain(err error, t view.Trouble) {
 	s := p.styleFor(p.errLive)
 	fmt.Fprintln(p.err, "virt-grow: "+s.Clean(t.Error))
+	var wrong *usageError
+	if errors.As(err, &wrong) && wrong.excerpt != "" {
+		for _, line := range strings.Split(wrong.excerpt, "\n") {
+			fmt.Fprintln(p.err, s.Clean(line))
+		}
+	}
 	if t.Hint != "" {
 		fmt.Fprintln(p.err, "hint: "+s.Clean(t.Hint))
 	}

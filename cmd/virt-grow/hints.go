@@ -125,6 +125,11 @@ func (p *program) hintOnline(r *plan.Refusal) string {
 
 // hintsOf has the hints that differ for a command.
 var hintsOf = map[string]map[plan.Reason]string{
+	"batch plan": {
+		plan.LUKSLocked: "give the key in the inventory: keys: [\"SUBJECT:file:PATH\"]",
+		plan.JobActive:  "VIRT-GROW status SUBJECT shows its state and what to run: plan again when the job has ended",
+		plan.Window:     "change the window in the inventory",
+	},
 	"disk create": {
 		plan.NoSpace:  "free some space in SUBJECT, or put it elsewhere",
 		plan.MBRLimit: "use --table gpt, or a smaller --size",
@@ -275,6 +280,8 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 		return "give the path of an image in an existing directory"
 	case r.Subject != "" && r.Subject == p.path:
 		return p.line("ls", p.subject+":"+parentOf(r.Subject)) + " lists the directory"
+	case r.Subject == p.subject && p.name == "batch plan":
+		return "virsh list --all lists the domains by their names"
 	case r.Subject == p.subject:
 		return "give an image as a path that contains a /, or a domain by its name or UUID (virsh list --all), in the libvirt given by --connect"
 	}

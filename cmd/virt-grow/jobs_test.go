@@ -204,7 +204,7 @@ func TestMayWrite(t *testing.T) {
 		{"", false, true}, {"-", false, true}, {filepath.Join(dir, "new"), false, true},
 		{other, false, false}, {other, true, true}, {image, true, false}, {link, true, false}, {dir, true, false},
 	} {
-		if err := mayWrite(c.output, image, c.force); (err == nil) != c.ok {
+		if err := mayWritePlan(c.output, image, c.force); (err == nil) != c.ok {
 			t.Errorf("%s, force %v: %v", c.output, c.force, err)
 		}
 	}

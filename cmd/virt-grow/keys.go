@@ -125,14 +125,20 @@ func (keys keyring) naming(device, uuid string) []string {
 	return found
 }
 
+// find returns the keys for a LUKS container; none if no key names it.
+func (keys keyring) find(device, uuid string) ([]string, error) {
+	found := keys.naming(device, uuid)
+	if len(found) == 0 {
+		found = keys.naming(deviceName(device), uuid)
+	}
+	return found, nil
+}
+
 // finder returns the function that finds the keys for a LUKS container. If the command
 // line names no key for it, and there is a terminal, the user is asked for one.
 func (p *program) finder(keys keyring) appliance.KeyFinder {
 	return func(device, uuid string) ([]string, error) {
-		found := keys.naming(device, uuid)
-		if len(found) == 0 {
-			found = keys.naming(deviceName(device), uuid)
-		}
+		found, _ := keys.find(device, uuid)
 		if len(found) > 0 || p.json || !p.asks || p.agreed {
 			return found, nil
 		}

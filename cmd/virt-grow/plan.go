@@ -54,7 +54,7 @@ func (p planCommand) action(c *cli.Context) error {
 		return err
 	}
 	output := c.String("output")
-	if err := mayWrite(output, t.path, c.Bool("force")); err != nil {
+	if err := mayWritePlan(output, t.path, c.Bool("force")); err != nil {
 		return err
 	}
 	img, err := t.image(c.Context)
@@ -77,7 +77,7 @@ func (p planCommand) action(c *cli.Context) error {
 // planRehearsed makes the plan in a rehearsal.
 func (p planCommand) planRehearsed(c *cli.Context) error {
 	output := c.String("output")
-	if err := mayWrite(output, c.Args().First(), c.Bool("force")); err != nil {
+	if err := mayWritePlan(output, c.Args().First(), c.Bool("force")); err != nil {
 		return err
 	}
 	return p.withRehearsal(c, func(_ *growth.Options, work func() (*growth.Rehearsal, error)) error {
@@ -137,8 +137,17 @@ func (p *program) overlayDirs(t plan.Target, scratch string) string {
 	return strings.Join(dirs, " and ")
 }
 
-// mayWrite refuses to overwrite a file that is not a plan, above all the image.
-func mayWrite(output, image string, force bool) error {
+// mayWritePlan refuses to overwrite a file that is not a plan, above all the image.
+func mayWritePlan(output, image string, force bool) error {
+	return mayWrite(output, image, "the image", force, "a plan", func(path string) error {
+		_, err := readPlan(path)
+		return err
+	})
+}
+
+// mayWrite refuses to overwrite the input of a command, and without force a file that read
+// does not accept.
+func mayWrite(output, input, inputIs string, force bool, kind string, read func(path string) error) error {
 	if output == "" || output == "-" {
 		return nil
 	}
@@ -149,8 +158,8 @@ func mayWrite(output, image string, force bool) error {
 	if err != nil {
 		return usage("-o: %v", err)
 	}
-	if disk, err := os.Stat(image); err == nil && os.SameFile(now, disk) {
-		return usage("-o %s is the image itself", output)
+	if other, err := os.Stat(input); err == nil && os.SameFile(now, other) {
+		return usage("-o %s is %s itself", output, inputIs)
 	}
 	switch {
 	case !now.Mode().IsRegular():
@@ -158,8 +167,8 @@ func mayWrite(output, image string, force bool) error {
 	case force:
 		return nil
 	}
-	if _, err := readPlan(output); err != nil {
-		return usage("-o %s exists and is not a plan; --force replaces it", output)
+	if read(output) != nil {
+		return usage("-o %s exists and is not %s; --force replaces it", output, kind)
 	}
 	return nil
 }

@@ -26,7 +26,10 @@ type program struct {
 	verbose bool
 	state   string
 	connect string // libvirt's URI
-	accel   appliance.Accel
+	// connectGiven reports that --connect is on the command line: the environment's URI is
+	// only a default.
+	connectGiven bool
+	accel        appliance.Accel
 	// launchTimeout is how long an appliance may take to start.
 	launchTimeout time.Duration
 
@@ -64,6 +67,7 @@ func execute(args []string, c console) int {
 	line := arrange(app, args)
 	p.name = line.name()
 	p.json = slices.Contains(line.globals, "--json")
+	p.connectGiven = line.hasGlobal("connect", "c")
 	ctx, stop := p.interruptible(context.Background())
 	defer stop()
 	return p.finish(app.RunContext(ctx, line.args()))

@@ -229,7 +229,7 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan rehearse grow apply online jobs status report resume accept rollback disk media df ls cat copy-out copy-in edit doctor completion",
+		"":                           "inspect plan rehearse grow apply online jobs status report resume accept rollback batch disk media df ls cat copy-out copy-in edit doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",
@@ -237,6 +237,10 @@ func TestComplete(t *testing.T) {
 		"plan x.raw --sector-size 4": "4096",
 		"grow --scratch-dir ":        "",
 		"disk l":                     "list",
+		"batch p":                    "plan",
+		"batch plan --only":          "--only-possible",
+		"batch plan --quiesce ":      "auto no yes",
+		"batch plan x":               "",
 		"disk convert --to v":        "vmdk vhdx vdi",
 		"disk list --ver":            "--verbose --version",
 		"completion ":                "bash fish zsh",

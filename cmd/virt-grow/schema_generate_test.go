@@ -1,12 +1,14 @@
 package main
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -34,6 +37,7 @@ var (
 	runEvents  = []variant{{"job", view.JobEvent{}}, {"note", view.NoteEvent{}}, {"steps", view.StepsEvent{}}, {"step", view.StepEvent{}}, {"result", view.ResultEvent{}}}
 	planEvent  = variant{"plan", view.PlanEvent{}}
 	documented = map[string][]variant{
+		"batch":     {{value: batch.Batch{}}},
 		"copy-out":  {{value: view.CopiedDocument{}}},
 		"df":        {{value: view.UsageDocument{}}},
 		"disk-list": {{value: view.DiskListDocument{}}},
@@ -54,6 +58,7 @@ var (
 // extended are the types that have the values of another type besides their own.
 var extended = map[reflect.Type]reflect.Type{
 	reflect.TypeFor[view.ErrorReason](): reflect.TypeFor[plan.Reason](),
+	reflect.TypeFor[batch.Reason]():     reflect.TypeFor[plan.Reason](),
 	reflect.TypeFor[view.State]():       reflect.TypeFor[journal.JobState](),
 }
 
@@ -134,24 +139,33 @@ func (g *generator) values(t reflect.Type) []any {
 	return all
 }
 
-// name returns the name of a definition. Two types of one schema must not share a name.
+// name returns the name of a definition. Of two types with one name, the second one gets
+// its package's name, too: "PlanGuest".
 func (g *generator) name(t reflect.Type) string {
-	if other, ok := g.named[t.Name()]; ok && other != t {
+	name := t.Name()
+	if name == "" {
+		return ""
+	}
+	if other, ok := g.named[name]; ok && other != t {
+		pkg := path.Base(t.PkgPath())
+		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name
+	}
+	if other, ok := g.named[name]; ok && other != t {
 		panic(fmt.Sprintf("%v and %v would be one definition", t, other))
 	}
-	if t.Name() != "" {
-		g.named[t.Name()] = t
-	}
-	return t.Name()
+	g.named[name] = t
+	return name
 }
 
-// scalar moves sizes, and strings with a fixed set of values, into definitions of their
+// scalar moves sizes, types that are written as text, and strings with a fixed set of values, into definitions of their
 // own.
 func (g *generator) scalar(t reflect.Type) *jsonschema.Schema {
 	def := &jsonschema.Schema{Description: g.comment(t)}
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return &jsonschema.Schema{Type: "string", Format: "date-time"}
+	case t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		def.Type = "string"
 	case t == reflect.TypeFor[size.Bytes]():
 		def.Type = "integer"
 	case t.Kind() == reflect.String && t.PkgPath() != "":

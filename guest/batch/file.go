@@ -64,9 +64,11 @@ type Guest struct {
 	// Name is the domain's name, or what the inventory names it if it was not found.
 	Name string `json:"name"`
 	// UUID is left out if the domain was not found.
-	UUID    string     `json:"uuid,omitempty"`
-	Plan    *plan.Plan `json:"plan,omitempty"`
-	Refusal *Refusal   `json:"refusal,omitempty"`
+	UUID string `json:"uuid,omitempty"`
+	// Disks are what the inventory asks for.
+	Disks   []inventory.Disk `json:"disks"`
+	Plan    *plan.Plan       `json:"plan,omitempty"`
+	Refusal *Refusal         `json:"refusal,omitempty"`
 	// Rehearsed is how many seconds the rehearsal took, if there was one.
 	Rehearsed float64 `json:"rehearsed,omitempty"`
 	// Outage is how many seconds the guest is expected to be away; 0 if it is off.
@@ -76,14 +78,16 @@ type Guest struct {
 
 // Refusal says why a guest cannot be grown.
 type Refusal struct {
-	// Reason is a stable name; "failed" if the guest could not be looked at.
-	Reason  plan.Reason `json:"reason"`
-	Message string      `json:"message"`
-	Hint    string      `json:"hint,omitempty"`
+	Reason  Reason `json:"reason"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
 }
 
+// Reason is a plan.Reason, or the one below.
+type Reason string
+
 // Failed is the reason of a guest that could not be looked at: the message has the error.
-const Failed plan.Reason = "failed"
+const Failed Reason = "failed"
 
 // Planned returns the guests that have a plan.
 func (b *Batch) Planned() []Guest {

@@ -28,11 +28,11 @@ func aBatch() *batch.Batch {
 		Made: time.Date(2026, 1, 30, 14, 0, 0, 0, time.UTC), Connect: "test:///default",
 		Window: inventory.Window{Start: "02:00", End: "04:00"}, Canary: []string{"dev7"}, Parallel: 2, StopAfter: 1,
 		Guests: []batch.Guest{
-			{Name: "dev7", UUID: "u7", Outage: 40, Rehearsed: 21.5, Treatment: treatment, Plan: &plan.Plan{
+			{Name: "dev7", UUID: "u7", Disks: []inventory.Disk{{Disk: "vda", Size: "+10G", Grow: []string{"/"}}}, Outage: 40, Rehearsed: 21.5, Treatment: treatment, Plan: &plan.Plan{
 				Schema: plan.Schema, OldSize: 10 * size.GiB, NewSize: 20 * size.GiB, Before: layout(10 * size.GiB), After: layout(20 * size.GiB),
 				Target: plan.Target{Path: "/images/dev7.qcow2", Format: "qcow2", SectorSize: 512, Guest: &plan.Guest{Name: "dev7", UUID: "u7", Disk: "vda"}},
 			}},
-			{Name: "web", Treatment: treatment, Refusal: &batch.Refusal{Reason: plan.NotFound, Message: "there is no domain web", Hint: "virsh list --all"}},
+			{Name: "web", Disks: []inventory.Disk{{Size: "30G"}}, Treatment: treatment, Refusal: &batch.Refusal{Reason: batch.Reason(plan.NotFound), Message: "there is no domain web", Hint: "virsh list --all"}},
 		},
 		Expected: batch.Expected{Seconds: 56, Window: 7200, Fits: true},
 	}

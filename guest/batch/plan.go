@@ -2,7 +2,6 @@ package batch
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -117,7 +116,7 @@ func New(inv *inventory.Inventory, source Source, connect string, made time.Time
 		Parallel: inv.Parallel, StopAfter: inv.StopAfter}
 	canaries := inv.Canaries()
 	for _, a := range answers {
-		g := Guest{Name: a.Name, UUID: a.UUID, Treatment: a.Guest.Treatment}
+		g := Guest{Name: a.Name, UUID: a.UUID, Disks: a.Guest.Disks, Treatment: a.Guest.Treatment}
 		if a.Err != nil {
 			g.Refusal = refuse(a)
 		} else {
@@ -160,6 +159,3 @@ func (b *Batch) Runs() []Run {
 	}
 	return runs
 }
-
-// ErrNothing reports that no guest of a batch can be grown.
-var ErrNothing = errors.New("no guest can be grown")

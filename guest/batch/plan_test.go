@@ -92,7 +92,7 @@ func refuse(a batch.Answer) *batch.Refusal {
 	if !ok {
 		return &batch.Refusal{Reason: batch.Failed, Message: a.Err.Error()}
 	}
-	return &batch.Refusal{Reason: r.Reason, Message: r.Text, Hint: "do this about " + a.Name}
+	return &batch.Refusal{Reason: batch.Reason(r.Reason), Message: r.Text, Hint: "do this about " + a.Name}
 }
 
 var noon = time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)

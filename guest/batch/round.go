@@ -85,7 +85,7 @@ func (r *round) refuse(guests []member) []member {
 		if refusal == nil {
 			return false
 		}
-		r.save(m.Name, Part{Outcome: Refused, Reason: refusal.Reason, Error: refusal.Message})
+		r.save(m.Name, Part{Outcome: Refused, Reason: plan.Reason(refusal.Reason), Error: refusal.Message})
 		if m.Canary {
 			r.stop(canaryFailed(m))
 		}

@@ -319,7 +319,7 @@ func newStage(t *testing.T, line string) *stage {
 			b.Canary = append(b.Canary, g.Name)
 		}
 		if s.behave[g.Name] == "refused" {
-			g.Plan, g.Refusal = nil, &batch.Refusal{Reason: plan.NotFound, Message: "there is no domain " + g.Name}
+			g.Plan, g.Refusal = nil, &batch.Refusal{Reason: batch.Reason(plan.NotFound), Message: "there is no domain " + g.Name}
 		}
 	}
 	s.use(batch.Options{})

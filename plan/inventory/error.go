@@ -21,20 +21,32 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := fmt.Sprintf("%s:%d:%d: %s", e.Name, e.Line, e.Column, e.Message)
 	if e.Source == "" {
-		return text
+		return e.Place()
 	}
-	source, column := e.excerpt()
-	return fmt.Sprintf("%s\n  %s\n  %s^", text, source, strings.Repeat(" ", column-1))
+	return e.Place() + "\n" + e.Excerpt()
+}
+
+// Place returns the first line of the text.
+func (e *Error) Place() string {
+	return fmt.Sprintf("%s:%d:%d: %s", e.Name, e.Line, e.Column, e.Message)
+}
+
+// Excerpt returns the lines after the first one, "" if there are none.
+func (e *Error) Excerpt() string {
+	if e.Source == "" {
+		return ""
+	}
+	source, column := e.around()
+	return fmt.Sprintf("  %s\n  %s^", source, strings.Repeat(" ", column-1))
 }
 
 // maxWidth is how much of a line is shown.
 const maxWidth = 100
 
-// excerpt returns the part of the line around the column, as a terminal can show it, and the
+// around returns the part of the line around the column, as a terminal can show it, and the
 // column in that part.
-func (e *Error) excerpt() (string, int) {
+func (e *Error) around() (string, int) {
 	line := []rune(e.Source)
 	column := min(max(e.Column, 1), len(line)+1)
 	if from := column - maxWidth*3/4; from > 0 {

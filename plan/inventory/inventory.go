@@ -61,11 +61,11 @@ type Guest struct {
 type Disk struct {
 	// Disk is a target (vda), or the path of the disk's source; "" if the guest has only
 	// one disk.
-	Disk string
+	Disk string `json:"disk,omitempty"`
 	// Size is as --size: 30G, +10G or fill.
-	Size string
+	Size string `json:"size"`
 	// Grow are as --grow: WHERE or WHERE=SIZE.
-	Grow []string
+	Grow []string `json:"grow,omitempty"`
 }
 
 // Treatment says how a guest is grown. Each field is the flag of that name of the grow
