@@ -4,5 +4,5 @@ package main
 func batchCommands(p *program) group {
 	return group{"batch", "grow the disks of many guests in one change window",
 		"An inventory lists the guests. Its plan is a file with a whole plan for each of\n   them, which people review before it is carried out.",
-		[]command{batchPlanCommand{p}}}
+		[]command{batchPlanCommand{p}, batchApplyCommand{p}, batchStatusCommand{p}, batchResumeCommand{p}, batchAcceptCommand{p}, batchRollbackCommand{p}}}
 }

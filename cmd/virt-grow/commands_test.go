@@ -20,6 +20,7 @@ import (
 var realTests = map[string]string{
 	"inspect": "TestTerminal", "plan": "TestTerminal", "apply": "TestTerminal", "doctor": "TestTerminal",
 	"rehearse": "TestRehearsal", "grow": "TestDomain", "online": "TestOnline",
+	"batch apply": "TestBatch", "batch status": "TestBatch", "batch resume": "TestBatch", "batch accept": "TestBatch", "batch rollback": "TestBatch",
 	"jobs": "TestKilled", "report": "TestKilled", "status": "TestKilled", "resume": "TestKilled", "rollback": "TestKilled", "accept": "TestDomainManual",
 	"batch plan":  "TestBatchPlan",
 	"disk create": "TestDiskCreateKilled", "disk convert": "TestDiskConvert", "disk list": "TestDiskList",

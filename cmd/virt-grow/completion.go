@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/job"
 	guestusage "github.com/virt-grow/virt-grow/guest/usage"
@@ -151,7 +152,7 @@ func commandWords(commands []*cli.Command) []string {
 
 // jobWords returns the jobs that the command accepts.
 func (p *program) jobWords(l line) []string {
-	command := l.name()
+	command, ofBatch := strings.CutPrefix(l.name(), "batch ")
 	if !slices.Contains([]string{"status", "report", "resume", "accept", "rollback"}, command) {
 		return nil
 	}
@@ -162,6 +163,9 @@ func (p *program) jobWords(l line) []string {
 	all, _ := p.engine().List()
 	var words []string
 	for _, j := range all {
+		if ofBatch && j.Header.Kind != batch.Kind {
+			continue
+		}
 		fits := func(a job.Action) bool { return commandOf[a].name == command }
 		if command == "status" || command == "report" || slices.ContainsFunc(j.Actions, fits) {
 			words = append(words, j.ID)

@@ -158,15 +158,15 @@ func (c *console) askKey(id string) (string, error) {
 	return string(value), nil
 }
 
-// ticking updates the time in the live line until the returned function is called.
-func ticking(line *view.Progress) (stop func()) {
+// ticking updates the times in the live lines until the returned function is called.
+func ticking(live interface{ Tick() }) (stop func()) {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	done := make(chan struct{})
 	go func() {
 		for {
 			select {
 			case <-ticker.C:
-				line.Tick()
+				live.Tick()
 			case <-done:
 				return
 			}

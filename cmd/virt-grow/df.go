@@ -86,9 +86,7 @@ func (p dfCommand) action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(o.names) == 0 || c.IsSet("sort") {
-		guestusage.Sort(guests, o.sort)
-	}
+	guestusage.Sort(guests, o.sort)
 	if !o.forecast {
 		guestusage.DropForecasts(guests)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/block"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
@@ -21,10 +22,9 @@ const (
 	exitRefused     = 3
 	exitStale       = 4
 	exitBusy        = 5
-	exitWindow      = 6  // the window is too short, or ended
-	exitRestored    = 7  // failed after changes; everything was undone
-	exitUnrestored  = 8  // not everything could be undone: the user must act
-	exitWouldChange = 10 // plan --detailed-exit-code
+	exitWindow      = 6 // the window is too short, or ended
+	exitRestored    = 7 // failed after changes; everything was undone
+	exitUnrestored  = 8 // not everything could be undone: the user must act
 	exitUsage       = 64
 	exitInterrupted = 130
 )
@@ -43,7 +43,6 @@ var exitMeanings = []struct {
 	{exitWindow, "the window is too short, or ended before the commit"},
 	{exitRestored, "failed after changes; everything was restored and verified"},
 	{exitUnrestored, "failed, and not everything could be undone; the message says what to run"},
-	{exitWouldChange, "with plan --detailed-exit-code: the plan would change something"},
 	{exitUsage, "the command line is wrong"},
 	{exitInterrupted, "interrupted; everything was restored"},
 }
@@ -64,10 +63,13 @@ func usage(format string, args ...any) error {
 // exitCode returns the exit code for an error. No other function chooses one.
 func exitCode(err error) int {
 	var failure *guest.Failure
+	var incomplete *batch.Incomplete
 	failed := errors.As(err, &failure)
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &incomplete):
+		return exitOfBatch(incomplete)
 	case failed && !failure.Restored:
 		return exitUnrestored
 	case isInterrupt(err):
@@ -174,6 +176,7 @@ func oneLine(err error) string {
 
 // runs are the commands that print events with --json.
 var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "online": true, "resume": true, "accept": true, "rollback": true,
+	"batch apply": true, "batch resume": true, "batch accept": true, "batch rollback": true,
 	"edit": true, "copy-in": true, "disk create": true, "disk convert": true,
 	"disk attach": true, "disk add": true, "disk detach": true, "media insert": true, "media eject": true}
 
@@ -204,12 +207,12 @@ func (e *shownError) Error() string { return "the command has shown its error" }
 
 var errShown = &shownError{exitFailed}
 
-// errWouldChange ends plan --detailed-exit-code for a plan with steps.
-var errWouldChange = &shownError{exitWouldChange}
-
 func (p *program) result(err error, t view.Trouble) {
 	var failure *guest.Failure
-	r := view.ResultEvent{Job: p.job, Outcome: outcomeOf(t.Exit), Trouble: &t}
+	r := view.ResultEvent{Job: p.job, Outcome: outcomeOf(t.Exit), Guests: p.guestsOf(p.job), Trouble: &t}
+	if errors.As(err, new(*batch.Incomplete)) {
+		r.Outcome, r.Changed = p.outcomeOfJob(), true
+	}
 	if errors.As(err, &failure) {
 		r.Job = failure.Job
 		r.Changed = !failure.Restored && failure.Begun
@@ -253,7 +256,7 @@ func (p *program) aftermath(err error, t view.Trouble) string {
 	var failure *guest.Failure
 	job := errors.As(err, &failure)
 	switch {
-	case job && failure.Forward:
+	case job && failure.Forward, errors.As(err, new(*batch.Incomplete)):
 		return ""
 	case job && !failure.Restored && failure.Stepwise && failure.Begun:
 		return "Some steps are done: " + p.line("status", failure.Job) + " lists them."

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/virt-grow/virt-grow/guest"
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -187,6 +188,10 @@ func (p *program) hintAlone(err error) string {
 	if errors.As(err, &failure) && !failure.Restored {
 		return p.hintUnrestored(failure)
 	}
+	var incomplete *batch.Incomplete
+	if errors.As(err, &incomplete) {
+		return p.hintBatch(incomplete)
+	}
 	if isInterrupt(err) {
 		return ""
 	}
@@ -272,7 +277,7 @@ func (p *program) hintNotFound(r *plan.Refusal) string {
 	switch {
 	case isOneOf(p.name, "resume", "accept", "rollback") && p.job != "":
 		return "restore " + quoted(r.Subject) + ", and run the command again" // a file of the job is missing
-	case isOneOf(p.name, "status", "resume", "accept", "rollback"):
+	case isOneOf(p.name, "status", "resume", "accept", "rollback", "batch status", "batch resume", "batch accept", "batch rollback"):
 		return p.line("jobs") + " lists the jobs"
 	case p.name == "disk list" && r.Subject != p.subject:
 		return "restore " + quoted(r.Subject) + ", or remove the disk from the domain: virsh detach-disk " + quoted(p.subject) + " DISK --config"

@@ -34,7 +34,7 @@ type variant struct {
 }
 
 var (
-	runEvents  = []variant{{"job", view.JobEvent{}}, {"note", view.NoteEvent{}}, {"steps", view.StepsEvent{}}, {"step", view.StepEvent{}}, {"result", view.ResultEvent{}}}
+	runEvents  = []variant{{"job", view.JobEvent{}}, {"note", view.NoteEvent{}}, {"steps", view.StepsEvent{}}, {"step", view.StepEvent{}}, {"guest", view.GuestEvent{}}, {"result", view.ResultEvent{}}}
 	planEvent  = variant{"plan", view.PlanEvent{}}
 	documented = map[string][]variant{
 		"batch":     {{value: batch.Batch{}}},

@@ -60,6 +60,8 @@ func (p *program) say(again bool) {
 	switch {
 	case p.final.Load():
 		text = "it is too late to undo: finishing"
+	case !again && isOneOf(p.name, "batch apply", "batch resume"):
+		text = "interrupted: no outage begins any more; guests that are away are undone…"
 	case runs[p.name] && again:
 		text = "still undoing; the undo cannot be interrupted"
 	case runs[p.name]:

@@ -52,7 +52,7 @@ func (p statusCommand) statusOf(j job.Status) view.Status {
 	if !j.Active && !j.Record.State.Ended() && !slices.Contains(j.Actions, job.Close) {
 		s.Commands = append(s.Commands, p.closing(j.ID))
 	}
-	s.Text, s.LeftInside = j.Text, j.Details.Inside
+	s.Text, s.LeftInside, s.Guests = j.Text, j.Details.Inside, shownGuests(p.engine(), j)
 	s.OldSize, s.NewSize = j.Details.OldSize, j.Details.NewSize
 	for _, d := range j.Details.More {
 		s.More = append(s.More, view.DiskGrowth{Disk: d.Disk, OldSize: d.OldSize, NewSize: d.NewSize})

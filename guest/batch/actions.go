@@ -202,6 +202,9 @@ func (l *lane) notDone(s Standing, err error) {
 	var f *job.Failure
 	p := s.Part
 	p.Error = err.Error()
+	if refused, ok := plan.IsRefusal(err); ok {
+		p.Reason = refused.Reason
+	}
 	if errors.As(err, &f) && f.Restored {
 		p.Outcome = Restored
 	}

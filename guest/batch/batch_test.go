@@ -25,7 +25,8 @@ a b c canary=2 > a done, b done, c done > done
 a b c canary=1 a:boots > a restored, b left stopped, c left stopped > waiting: resume close ; resume > a restored, b done, c done > done
 a b c canary=2 b:boots > a done, b restored, c left stopped > waiting: resume close
 a b c canary=1 a:stale > a refused stale-plan, b left stopped, c left stopped > waiting: resume close ; accept > a refused stale-plan, b left stopped, c left stopped > closed
-a b c canary=1 a:refused > a refused not-found, b left stopped, c left stopped > waiting: resume close
+a b c canary=1 a:refused b:boots > b restored, c left stopped > waiting: resume close
+a b c canary=1 a:refused > b done, c done > done
 a b c canary=1 a:manual > a waiting, b done, c done > waiting: accept rollback
 
 a b c b:goes_off > a done, b failed shutdown-timeout, c left stopped > waiting: resume close ; resume > a done, b failed shutdown-timeout, c done > done
@@ -34,7 +35,7 @@ a b c b:boots > a done, b restored, c left stopped > waiting: resume close
 a b c stop=2 a:boots b:boots > a restored, b restored, c left stopped > waiting: resume close
 a b c b:launch > a done, b failed, c left stopped > waiting: resume close
 a b c b:stale > a done, b refused stale-plan, c done > done
-a b c b:refused > a done, b refused not-found, c done > done
+a b c b:refused > a done, c done > done
 a b a:stale b:stale > a refused stale-plan, b refused stale-plan > rolled-back
 a b c b:stuck > a done, b unfinished, c left stopped > waiting: resume rollback ; rollback > a done, b rolled-back, c left stopped > done
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +51,6 @@ func (w *work) newRound() *round {
 // run begins with the guests in their order, the canaries first and alone, and returns when
 // all have ended.
 func (r *round) run(ctx context.Context, guests []member) {
-	guests = r.refuse(guests)
 	begin, cancel := r.untilStopped(ctx, "")
 	defer cancel()
 	var running errgroup.Group
@@ -76,21 +74,6 @@ func (r *round) run(ctx context.Context, guests []member) {
 		}
 		running.Go(func() error { l.run(ctx); return nil })
 	}
-}
-
-// refuse records the guests that have no plan, and returns the others.
-func (r *round) refuse(guests []member) []member {
-	return slices.DeleteFunc(guests, func(m member) bool {
-		refusal := r.guest(m.Name).Refusal
-		if refusal == nil {
-			return false
-		}
-		r.save(m.Name, Part{Outcome: Refused, Reason: plan.Reason(refusal.Reason), Error: refusal.Message})
-		if m.Canary {
-			r.stop(canaryFailed(m))
-		}
-		return true
-	})
 }
 
 func canaryFailed(m member) error {

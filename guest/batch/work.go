@@ -103,8 +103,14 @@ func Apply(ctx context.Context, b *Batch, name string, o Options) (*job.Outcome,
 	if !o.End.IsZero() {
 		d.End = o.End
 	}
-	for _, g := range b.Guests {
+	for _, g := range b.Planned() {
 		d.Guests = append(d.Guests, member{g.Name, slices.Contains(b.Canary, g.Name), g.Outage})
+	}
+	if len(d.Guests) == 0 {
+		return nil, plan.Refuse(plan.NotFound, name, "no guest of the batch has a plan")
+	}
+	if isCanary := func(m member) bool { return m.Canary }; len(b.Canary) > 0 && !slices.ContainsFunc(d.Guests, isCanary) {
+		d.Guests[0].Canary = true // the planned canaries were refused
 	}
 	e := job.Engine{Options: o.Options}
 	return e.Run(ctx, job.Spec{Kind: Kind, Target: plan.Target{Path: name}, Locks: locksOf(b), Agreed: true,
@@ -333,14 +339,13 @@ func (w *work) settle(ctx context.Context, a job.Action, err error) error {
 
 // complete reports whether an action did all that it was asked for.
 func (w *work) complete(a job.Action, all []Standing) bool {
-	wanted := Outcome.Passed
+	decided := func(o Outcome) bool { return o.Passed() || o == RolledBack || o == Closed }
+	wanted := decided
 	switch {
-	case a == job.Accept:
-		wanted = func(o Outcome) bool { return o != Waiting && o != Unfinished }
-	case a == job.Rollback:
+	case a == job.Accept, a == job.Rollback:
 		wanted = func(o Outcome) bool { return !o.begun() }
 	case a == job.Resume && !w.options.Begin:
-		wanted = func(o Outcome) bool { return o.Passed() || o.left() }
+		wanted = func(o Outcome) bool { return decided(o) || o.left() }
 	}
 	return count(all, wanted) == len(all)
 }

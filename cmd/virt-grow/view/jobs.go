@@ -112,6 +112,8 @@ type Status struct {
 	Processes []Process `json:"processes,omitempty"`
 	// LeftInside are the commands that the guest has not run yet.
 	LeftInside []string `json:"left_inside,omitempty"`
+	// Guests are the guests of a batch.
+	Guests []BatchGuest `json:"guests,omitempty"`
 	// Commands are the commands that are possible now, the best first.
 	Commands []Command `json:"commands,omitempty"`
 }
@@ -169,7 +171,7 @@ func Statuses(w io.Writer, s Style, j Status) error {
 	}
 	p.head("Job %s: %s", j.ID, state)
 	if j.Target != "" {
-		p.line("  %-8s %s", map[bool]string{true: "image", false: "domain"}[j.Disk == ""], j.where())
+		p.line("  %-8s %s", j.whatItIs(), j.where())
 	}
 	if j.NewSize > 0 {
 		p.line("  growth   %s%s", change(j.OldSize, j.NewSize), grower(j.Grows))
@@ -191,6 +193,10 @@ func Statuses(w io.Writer, s Style, j Status) error {
 	if j.Error != "" {
 		p.paragraph("", "The error: %s", j.Error)
 	}
+	if len(j.Guests) > 0 {
+		p.raw("")
+		p.guestsOfBatch(j.Guests)
+	}
 	p.stepList(j.Steps)
 	if len(j.LeftInside) > 0 {
 		p.head("Left to run in the guest")
@@ -199,6 +205,17 @@ func Statuses(w io.Writer, s Style, j Status) error {
 	p.commands(j.Commands)
 	_, err := io.WriteString(w, p.b.String())
 	return err
+}
+
+// whatItIs names the kind of the target.
+func (j *Status) whatItIs() string {
+	switch {
+	case len(j.Guests) > 0:
+		return "batch"
+	case j.Disk == "":
+		return "image"
+	}
+	return "domain"
 }
 
 func grower(device string) string {

@@ -3,6 +3,7 @@ package view
 import (
 	"encoding/json"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/virt-grow/virt-grow/plan"
@@ -153,11 +154,22 @@ type Events struct {
 	schema string
 	now    func() time.Time
 	steps  []plan.Step
+	// guest is the guest of a batch that the events are about; "" for other commands.
+	guest string
+	// mutex is that of all writers of a run: the guests of a batch grow at the same time.
+	mutex *sync.Mutex
+}
+
+// of returns a writer for the events of one guest.
+func (e *Events) of(guest string) *Events {
+	own := *e
+	own.guest, own.steps = guest, nil
+	return &own
 }
 
 // NewEvents returns a writer for the events of a command.
 func NewEvents(w io.Writer, command string, now func() time.Time) *Events {
-	return &Events{w: w, schema: Schema(command), now: now}
+	return &Events{w: w, schema: Schema(command), now: now, mutex: &sync.Mutex{}}
 }
 
 // EventHeader has the first fields of every event.
@@ -167,6 +179,8 @@ type EventHeader struct {
 	// Event is the kind of event.
 	Event string    `json:"event"`
 	Time  time.Time `json:"time"`
+	// Guest is the guest that an event of a batch is about.
+	Guest string `json:"guest,omitempty"`
 }
 
 // JobEvent has the ID of the job that the run has opened.
@@ -243,6 +257,8 @@ type ResultEvent struct {
 	Messages []string `json:"said,omitempty"`
 	// Commands are the commands that the guest ran for the job.
 	Commands []live.CommandResult `json:"ran,omitempty"`
+	// Guests are the guests of a batch.
+	Guests []BatchGuest `json:"guests,omitempty"`
 	*Trouble
 }
 
@@ -273,10 +289,12 @@ type RehearsalEvent struct {
 }
 
 func (e *Events) head(name string) EventHeader {
-	return EventHeader{e.schema, name, e.now().UTC()}
+	return EventHeader{e.schema, name, e.now().UTC(), e.guest}
 }
 
 func (e *Events) write(v any) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
 	enc := json.NewEncoder(e.w)
 	enc.SetEscapeHTML(false)
 	// A closed pipe does not stop the run: the journal has the result.

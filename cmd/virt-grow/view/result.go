@@ -17,8 +17,6 @@ type Result struct {
 	Outcome Outcome
 	Plan    *plan.Plan
 	Took    time.Duration
-	// Steps are what a dry run without a plan would do.
-	Steps []plan.Step
 	// Overlay is the path of the overlay that waits for a decision.
 	Overlay string
 	// Accept and Rollback are the commands for the decision.
@@ -56,6 +54,10 @@ func Results(w io.Writer, s Style, r Result) error {
 	case Done:
 		p.done(r)
 	case Waiting:
+		if r.Plan == nil {
+			p.done(r)
+			break
+		}
 		p.head("Job %s is complete and verified; the image is untouched.", r.Job)
 		if g := r.Plan.Target.Guest; g != nil {
 			p.line("%s passed its health check and runs on the overlay. A rollback loses what it writes from now on.", g.Name)
@@ -73,12 +75,6 @@ func Results(w io.Writer, s Style, r Result) error {
 			p.paragraph("  ", "%s", line)
 		}
 	case Planned:
-		for _, line := range r.Messages {
-			p.paragraph("", "%s", line)
-		}
-		for i, s := range r.Steps {
-			p.paragraph("  ", "%d. %s", i+1, s.Summary)
-		}
 		p.head("This was a dry run: nothing was done.")
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")

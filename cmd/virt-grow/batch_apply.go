@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
+	"github.com/virt-grow/virt-grow/guest/batch"
+)
+
+// batchApplyCommand is virt-grow batch apply.
+type batchApplyCommand struct{ *program }
+
+func (p batchApplyCommand) command() *cli.Command {
+	return help(&cli.Command{
+		Name: "apply", Usage: "carry out the plans of a batch",
+		ArgsUsage: "BATCH.json", Flags: append([]cli.Flag{yesFlag()}, batchRunFlags()...), Action: p.action,
+	}, "The canaries grow first, one after the other and alone. Then up to --parallel guests\n   are away at the same time, while the next ones are prepared. After a canary or too\n   many guests have failed, no outage begins any more. A guest that cannot be back\n   before the window ends does not begin. Ctrl-C undoes the guests that are away.",
+		"virt-grow batch apply batch.json",
+		"virt-grow batch apply batch.json --yes --parallel 2 --window-end 04:00",
+		"virt-grow batch apply batch.json --yes --json")
+}
+
+func yesFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true}
+}
+
+func (p batchApplyCommand) action(c *cli.Context) error {
+	path, err := operand(c, "batch file")
+	if err != nil {
+		return err
+	}
+	if err := p.readAgreed(c); err != nil {
+		return err
+	}
+	o, err := p.batchOptions(c)
+	if err != nil {
+		return err
+	}
+	b, err := batch.ReadFile(path)
+	if err != nil {
+		return usage("%s: %v", path, err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	if err := p.confirmBatch(c.Context, b); err != nil {
+		return err
+	}
+	return p.runBatch(&o, len(b.Planned()), func() error {
+		_, err := batch.Apply(c.Context, b, path, o)
+		return err
+	})
+}
+
+// confirmBatch shows the batch and asks the user to confirm it, and then each partition that
+// a plan deletes.
+func (p batchApplyCommand) confirmBatch(ctx context.Context, b *batch.Batch) error {
+	if p.agreed {
+		return nil
+	}
+	if err := view.Batch(p.human(), p.style(), view.BatchText{Batch: b, OnlyPossible: true}); err != nil {
+		return err
+	}
+	if err := p.ask(ctx, "\nContinue? [y/N] ", "y", "yes"); err != nil {
+		return err
+	}
+	for _, g := range b.Planned() {
+		for _, d := range g.Plan.Deletes() {
+			question := fmt.Sprintf("%s of %s will be deleted with everything on it. Type %s to confirm: ", d, g.Name, d.Name)
+			if err := p.ask(ctx, question, d.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
