@@ -2,15 +2,22 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/virt-grow/virt-grow/guest/batch"
+	"github.com/virt-grow/virt-grow/guest/image"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/inventory"
+	"github.com/virt-grow/virt-grow/plan/journal"
 	"github.com/virt-grow/virt-grow/plan/size"
 	"github.com/virt-grow/virt-grow/testimages/lab"
 	"github.com/virt-grow/virt-grow/testimages/level"
@@ -193,4 +200,67 @@ guests:
 		t.Error("the guest was restarted for a plan")
 	}
 	x.checkKept(t)
+}
+
+// TestBatchPlanConflicts plans for domains of libvirt's test driver that conflict with one
+// another or with a job: two share an image, one is listed twice, one has an unfinished job.
+func TestBatchPlanConflicts(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	host, list := "<node>", "connect: test://"+dir+"/host.xml\nguests:\n"
+	for i, d := range [][2]string{{"one", "shared"}, {"two", "shared"}, {"twice", "twice"}, {"busy", "busy"}} {
+		path := filepath.Join(dir, d[1]+".qcow2")
+		if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", path, "8M").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		host += fmt.Sprintf(`<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>
+			<test:runstate>5</test:runstate><name>%s</name><uuid>00000000-0000-0000-0000-00000000000%d</uuid><memory>1</memory>
+			<os><type arch='x86_64'>hvm</type></os><devices><disk type='file' device='disk'>
+			<driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vda' bus='virtio'/></disk></devices></domain>`, d[0], i, path)
+		list += "  - {name: " + d[0] + ", disks: [{size: +1G}]}\n"
+	}
+	list += "  - {name: 00000000-0000-0000-0000-000000000002, disks: [{size: +2G}]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "host.xml"), []byte(host+"</node>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	unfinished(t, state, filepath.Join(dir, "busy.qcow2"))
+	got := try(t, state, "batch", "plan", inventoryFile(t, list), "--json")
+	if got.exit != exitRefused {
+		t.Errorf("exit %d: %s", got.exit, got.err)
+	}
+	b, err := batch.Read(strings.NewReader(got.out))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, got.out)
+	}
+	for i, want := range []struct{ reason, message, hint string }{
+		{"disk-shared", "is also disk vda of domain two", "one guest"},
+		{"disk-shared", "is also disk vda of domain one", "one guest"},
+		{"listed-twice", "as twice and as 00000000-", "keep one"},
+		{"job-active", "has not ended", "plan again when the job has ended"},
+		{"listed-twice", "and as twice", "keep one"},
+	} {
+		r := b.Guests[i].Refusal
+		if r == nil || string(r.Reason) != want.reason || !strings.Contains(r.Message, want.message) || !strings.Contains(r.Hint, want.hint) {
+			t.Errorf("%s: got %+v, want %+v", b.Guests[i].Name, r, want)
+		}
+	}
+}
+
+// unfinished creates a job that works on an image.
+func unfinished(t *testing.T, state, path string) {
+	t.Helper()
+	stamp, err := image.StampOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := json.Marshal(job.Header{Kind: "growth", Locks: []string{stamp.Identity()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Store{Dir: state}.Create(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(j.Log.Append(journal.Entry{Kind: journal.Opened, Data: header, Time: time.Now()}), j.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

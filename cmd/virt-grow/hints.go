@@ -129,7 +129,7 @@ var hintsOf = map[string]map[plan.Reason]string{
 	"batch plan": {
 		plan.LUKSLocked: "give the key in the inventory: keys: [\"SUBJECT:file:PATH\"]",
 		plan.JobActive:  "VIRT-GROW status SUBJECT shows its state and what to run: plan again when the job has ended",
-		plan.Window:     "change the window in the inventory",
+		plan.Window:     "allow more time in the inventory, with window or with the guest's max-outage",
 	},
 	"disk create": {
 		plan.NoSpace:  "free some space in SUBJECT, or put it elsewhere",

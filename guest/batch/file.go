@@ -61,7 +61,7 @@ func SourceOf(name string, text []byte) Source {
 
 // Guest is one guest of a batch. It has either a plan or a refusal.
 type Guest struct {
-	// Name is the domain's name, or what the inventory names it if it was not found.
+	// Name is the domain's name; that of the inventory if the guest is refused.
 	Name string `json:"name"`
 	// UUID is left out if the domain was not found.
 	UUID string `json:"uuid,omitempty"`
@@ -144,7 +144,7 @@ func (b *Batch) check() error {
 	}
 	names, uuids := map[string]bool{}, map[string]bool{}
 	for _, g := range b.Guests {
-		if names[g.Name] || g.UUID != "" && uuids[g.UUID] {
+		if names[g.Name] || g.Plan != nil && uuids[g.UUID] {
 			return fmt.Errorf("the batch has guest %s twice", g.Name)
 		}
 		names[g.Name], uuids[g.UUID] = true, true

@@ -69,7 +69,7 @@ func TestReadRefuses(t *testing.T) {
 		{"no guests", func(b *batch.Batch) { b.Guests = nil }, "has no guests"},
 		{"no places", func(b *batch.Batch) { b.Parallel = 0 }, "must be at least 1"},
 		{"a guest twice", func(b *batch.Batch) { b.Guests[1] = b.Guests[0] }, "has guest dev7 twice"},
-		{"one domain by two names", func(b *batch.Batch) { b.Guests[1].UUID = "u7" }, "has guest web twice"},
+		{"one domain by two names", func(b *batch.Batch) { b.Guests[1] = b.Guests[0]; b.Guests[1].Name = "web" }, "has guest web twice"},
 		{"neither plan nor refusal", func(b *batch.Batch) { b.Guests[1].Refusal = nil }, "must have either a plan or a refusal"},
 		{"another guest's plan", func(b *batch.Batch) { b.Guests[0].UUID = "u8" }, "its plan is for another guest"},
 		{"a broken plan", func(b *batch.Batch) { b.Guests[0].Plan.NewSize = 1 }, "guest dev7: the plan shrinks the disk"},

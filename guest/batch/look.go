@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"time"
 
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/inventory"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
@@ -74,16 +76,25 @@ func (l *Growths) Look(ctx context.Context, g inventory.Guest, id Identity) (out
 			return Looked{}, err
 		}
 		r := growth.ByTarget(r, d)
-		if l.Rehearse == nil {
-			p, err := growth.MakePlan(ctx, d, r, o)
-			return Looked{Plan: p}, err
-		}
-		done, err := growth.Rehearse(ctx, d, r, o, *l.Rehearse)
+		out, err := l.plan(ctx, d, r, o)
 		if err != nil {
 			return Looked{}, err
 		}
-		return Looked{Plan: done.Plan, Rehearsed: done.Took}, nil
+		return out, growth.Window{Max: o.Window.Max}.Fits(out.Plan, time.Now())
 	})
+}
+
+// plan makes the plan, with or without a rehearsal.
+func (l *Growths) plan(ctx context.Context, d *disk.Disk, r plan.Request, o growth.Options) (Looked, error) {
+	if l.Rehearse == nil {
+		p, err := growth.MakePlan(ctx, d, r, o)
+		return Looked{Plan: p}, err
+	}
+	done, err := growth.Rehearse(ctx, d, r, o, *l.Rehearse)
+	if err != nil {
+		return Looked{}, err
+	}
+	return Looked{Plan: done.Plan, Rehearsed: done.Took}, nil
 }
 
 // namesOf returns the disks' names in the domain; none if there is one disk without a name.

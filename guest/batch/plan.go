@@ -118,6 +118,7 @@ func New(inv *inventory.Inventory, source Source, connect string, made time.Time
 	for _, a := range answers {
 		g := Guest{Name: a.Name, UUID: a.UUID, Disks: a.Guest.Disks, Treatment: a.Guest.Treatment}
 		if a.Err != nil {
+			g.Name = a.Guest.Name // of one domain that is listed twice, each entry is refused
 			g.Refusal = refuse(a)
 		} else {
 			g.Plan, g.Rehearsed, g.Outage = a.Plan, a.Rehearsed.Seconds(), a.Plan.Outage().Seconds()

@@ -1,6 +1,7 @@
 package batch_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func TestPlan(t *testing.T) {
 		{"none* a", "none*: not-found; a: 30 s; 46 s"},
 		{"none bad", "none: not-found; bad: failed; 0 s"},
 		// One domain by two names is refused by both.
-		{"a uuid-a b", "a: listed-twice; a: listed-twice; b: 30 s; 46 s"},
+		{"a uuid-a b", "a: listed-twice; uuid-a: listed-twice; b: 30 s; 46 s"},
 		// The batch has the domain's name, also for a canary.
 		{"uuid-a* b", "a*: 30 s; b: 30 s; 77 s"},
 	} {
@@ -122,6 +123,13 @@ func TestPlan(t *testing.T) {
 		b, err := batch.New(inv, batch.Source{}, "test:///default", noon, answers, refuse)
 		if err != nil {
 			t.Fatal(err)
+		}
+		var file bytes.Buffer
+		if err := b.Write(&file); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := batch.Read(&file); err != nil {
+			t.Errorf("%s: written, but not read: %v", test.names, err)
 		}
 		var got []string
 		for _, g := range b.Guests {
