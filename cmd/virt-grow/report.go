@@ -25,13 +25,13 @@ type reportCommand struct{ *program }
 
 func (p reportCommand) command() *cli.Command {
 	return help(&cli.Command{
-		Name: "report", Usage: "write the record of a job, for a change board",
-		ArgsUsage: "JOB", Action: p.action,
+		Name: "report", Usage: "write the record of a job or batch, for a change board",
+		ArgsUsage: "JOB|BATCH", Action: p.action,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "write `FORMAT`: html, md or json (default: by the name of the file, else md)"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output (the default)"},
 		},
-	}, "The record says what was asked, by whom and when, the plan, the disks before and after,\n   the outage against its estimate, the health check, how it ended, and how it can be rolled\n   back. JOB is a job's name, or a beginning or end of it that is unique; the job may still\n   be running. The HTML file needs no other file, no network and no script.",
+	}, "The record says what was asked, by whom and when, the plan, the disks before and after,\n   the outage against its estimate, the health check, how it ended, and how it can be rolled\n   back. JOB is a job's name, or a beginning or end of it that is unique; the job may still\n   be running. The record of a batch has those of all its guests. The HTML file needs no other file, no network and no script.",
 		"virt-grow report 3f2a",
 		"virt-grow report 3f2a -o change-4711.html",
 		"virt-grow report 3f2a --format json")
@@ -99,7 +99,24 @@ func (p reportCommand) read(name string) (view.Report, error) {
 	if err != nil {
 		return view.Report{}, err
 	}
-	return view.Report{Record: r, Commands: p.commands(job.Status{ID: r.Job, Actions: r.Actions})}, nil
+	report := view.Report{Record: *r, Commands: p.possible(r)}
+	for _, g := range r.Guests {
+		if commands := p.possible(g.Record); len(commands) > 0 {
+			if report.GuestCommands == nil {
+				report.GuestCommands = map[string][]view.Command{}
+			}
+			report.GuestCommands[g.Job] = commands
+		}
+	}
+	return report, nil
+}
+
+// possible returns the commands that are possible for a job; none for no job.
+func (p reportCommand) possible(r *record.Record) []view.Command {
+	if r == nil || r.Unreadable != "" {
+		return nil
+	}
+	return p.commands(job.Status{ID: r.Job, Actions: r.Actions})
 }
 
 // mayReplace refuses to replace what is no regular file, what this user may not write, and
@@ -118,7 +135,7 @@ func mayReplace(output string, r view.Report) error {
 	if err := unix.Access(output, unix.W_OK); err != nil {
 		return usage("-o %s cannot be replaced: %v", output, err)
 	}
-	if slices.ContainsFunc(imagesOf(r), func(path string) bool {
+	if slices.ContainsFunc(imagesOf(&r.Record), func(path string) bool {
 		image, err := os.Stat(path)
 		return err == nil && os.SameFile(file, image)
 	}) {
@@ -127,12 +144,17 @@ func mayReplace(output string, r view.Report) error {
 	return nil
 }
 
-func imagesOf(r view.Report) (paths []string) {
-	if r.Target == nil {
-		return nil
+// imagesOf returns the images of the job, and of the jobs of a batch.
+func imagesOf(r *record.Record) (paths []string) {
+	if r.Target != nil {
+		for _, img := range r.Target.Images() {
+			paths = append(paths, img.Path)
+		}
 	}
-	for _, img := range r.Target.Images() {
-		paths = append(paths, img.Path)
+	for _, g := range r.Guests {
+		if g.Record != nil {
+			paths = append(paths, imagesOf(g.Record)...)
+		}
 	}
 	return paths
 }

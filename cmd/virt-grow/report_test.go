@@ -61,7 +61,7 @@ func TestReportGolden(t *testing.T) {
 	state := sampleJobs(t)
 	for _, c := range []struct{ name, sample string }{
 		{"done", recordtest.Done}, {"rolled-back", recordtest.RolledBack}, {"older", recordtest.Older}, {"hostile", recordtest.Hostile},
-		{"attached", recordtest.Attached}, {"interrupted", recordtest.Interrupted}, {"waiting", recordtest.Waiting},
+		{"attached", recordtest.Attached}, {"interrupted", recordtest.Interrupted}, {"waiting", recordtest.Waiting}, {"batch", recordtest.Batch},
 	} {
 		for format := range reportFormats {
 			path := filepath.Join("testdata", "report-"+c.name+"."+format)
@@ -173,5 +173,26 @@ func TestReportImage(t *testing.T) {
 	recordtest.Write(t, journal.Store{Dir: state}, j)
 	if got := try(t, state, "report", j.ID, "-o", image); got.exit != exitUsage || !strings.Contains(got.err, "is an image of the job") {
 		t.Errorf("exit %d\n%s", got.exit, got.err)
+	}
+}
+
+// TestReportCut shows a job whose journal ends after each of its entries, as when it is killed
+// there.
+func TestReportCut(t *testing.T) {
+	for _, j := range recordtest.Samples() {
+		if j.ID != recordtest.Done && j.ID != recordtest.RolledBack {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(j.Log), "\n")
+		for n := range lines {
+			j.Log = strings.Join(lines[:n], "\n")
+			state := t.TempDir()
+			recordtest.Write(t, journal.Store{Dir: state}, j)
+			for format, begin := range map[string]string{"md": "# Change record", "html": "<!doctype html>", "json": "{"} {
+				if text := sampleReport(t, state, j.ID, format); !strings.HasPrefix(text, begin) || strings.Contains(text, "%!") || strings.Contains(text, "NaN") {
+					t.Errorf("after %d entries, as %s:\n%s", n, format, text)
+				}
+			}
+		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package record gathers what is known of a job: what was asked, by whom and when, the plan,
+// Package record gathers what is known of a job or of a batch of jobs: what was asked, by whom and when, the plan,
 // what each step took, and how it ended. It only reads the job's directory. The job may be
 // running, unfinished or ended, of any kind, and begun by an earlier version; what a journal
 // does not have is left out, and never guessed.
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -52,6 +53,10 @@ type Record struct {
 	// OldSize and NewSize are the disk's sizes, for a job that has no plan.
 	OldSize size.Bytes `json:"old_size,omitempty"`
 	NewSize size.Bytes `json:"new_size,omitempty"`
+	// Batch is what was planned, for a job that grows many guests; Guests are its guests in
+	// the order of the inventory.
+	Batch  *Batch       `json:"batch,omitempty"`
+	Guests []BatchGuest `json:"guests,omitempty"`
 }
 
 // Run is the work of one command on the job.
@@ -96,7 +101,11 @@ func Read(e *job.Engine, name string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return of(e.Store, s), nil
+	r := of(e.Store, s)
+	if standings := batch.Standings(e, s); standings != nil {
+		r.addBatch(e, standings)
+	}
+	return r, nil
 }
 
 // of makes the record from a status.

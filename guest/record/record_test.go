@@ -1,7 +1,10 @@
 package record_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,5 +67,106 @@ func TestRead(t *testing.T) {
 		if got := text(r); got != want {
 			t.Errorf("%s is\n%s; want\n%s", name, got, want)
 		}
+	}
+}
+
+// sample returns a sample with more entries in its journal.
+func sample(name, more string) recordtest.Job {
+	for _, j := range recordtest.Samples() {
+		if j.ID == name {
+			j.Log += "\n" + more
+			return j
+		}
+	}
+	panic("no sample " + name)
+}
+
+// outageText is an outage in a line: its phases with what they took, and the second outage.
+func outageText(o *record.Outage) string {
+	var words []string
+	for _, p := range o.Phases {
+		words = append(words, fmt.Sprintf("%s %.1f", p.Name, p.Seconds))
+	}
+	text := strings.Join(words, ", ") + fmt.Sprintf(" = %.1f", o.Seconds)
+	if o.RolledBack {
+		text += " back"
+	}
+	if o.Second > 0 {
+		text += fmt.Sprintf(", then %.1f", o.Second)
+	}
+	return text
+}
+
+func TestOutage(t *testing.T) {
+	const undone = `
+		7200 run rollback
+		7200 undoing start
+		7201 undone start
+		7201 undoing switch
+		7202 undone switch
+		7202 undoing shutdown
+		7203 undone shutdown
+		7203 state rolled-back
+		7203 ended 0`
+	for _, c := range []struct{ sample, more, want string }{
+		{recordtest.Done, "", "shutdown 4.3, edit 3.9, start 1.5, health 19.2 = 28.9"},
+		{recordtest.RolledBack, "", "shutdown 4.3, edit 3.9, start 1.5, health 60.0, rollback 2.0 = 71.7 back"},
+		{recordtest.Interrupted, "", "shutdown 4.3, edit 1.0, start 0.0, health 0.0 = 0.0"},
+		{recordtest.Interrupted, "100 run rollback\n100 undoing overlay\n101 undone overlay\n101 undoing shutdown\n102 undone shutdown",
+			"shutdown 4.3, edit 82.5, start 0.0, health 0.0, rollback 2.0 = 88.8 back"},
+		{recordtest.Interrupted, "100 run resume\n100 begin overlay\n101 done overlay\n101 begin start\n102 done start\n102 begin health\n110 done health",
+			"shutdown 4.3, edit 83.5, start 1.0, health 8.0 = 96.8"},
+		{recordtest.Waiting, undone, "shutdown 4.3, edit 3.9, start 1.5, health 19.2 = 28.9, then 3.0"},
+	} {
+		store := journal.Store{Dir: t.TempDir()}
+		recordtest.Write(t, store, sample(c.sample, c.more))
+		r, err := record.Read(guest.Engine(guest.Options{Options: job.Options{Store: store}}), c.sample)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := outageText(r.Outage); got != c.want {
+			t.Errorf("%s is\n%s; want\n%s", c.sample, got, c.want)
+		}
+	}
+}
+
+func TestBatch(t *testing.T) {
+	r, err := record.Read(engine(t), recordtest.Batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, g := range r.Guests {
+		text := fmt.Sprintf("%s %s %s %.1f", g.Name, g.Outcome, g.Reason, g.Outage)
+		if g.Record != nil {
+			text += " " + string(g.Record.State)
+		}
+		if g.Plan != nil {
+			text += " planned"
+		}
+		all = append(all, text)
+	}
+	want := "web1 done  28.9 done; db1 restored health-check 71.7 rolled-back; mail left stopped 0.0 planned; files left stopped 0.0 planned; old7 refused fs-damaged 0.0"
+	if got := strings.Join(all, "; "); got != want {
+		t.Errorf("the guests are\n%s; want\n%s", got, want)
+	}
+}
+
+// TestDamaged checks that a job is shown as far as its journal can be read.
+func TestDamaged(t *testing.T) {
+	e := engine(t)
+	path := filepath.Join(e.Store.DirOf(recordtest.Done), "journal")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	lines[20][30] ^= 1
+	if err := os.WriteFile(path, bytes.Join(lines, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := record.Read(e, recordtest.Done)
+	if err != nil || r.Unreadable == "" || r.State != "" || r.Plan == nil || len(r.Runs) != 1 || len(r.Actions) > 0 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

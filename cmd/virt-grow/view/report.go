@@ -18,9 +18,11 @@ import (
 
 // Report is the record of a job, with what can be run next.
 type Report struct {
-	*record.Record
+	record.Record
 	// Commands are the commands that are possible now, the best first.
 	Commands []Command `json:"commands,omitempty"`
+	// GuestCommands are the same for the jobs of a batch, by the job's ID.
+	GuestCommands map[string][]Command `json:"guest_commands,omitempty"`
 }
 
 // ReportDocument is the JSON of report.
@@ -44,7 +46,9 @@ type reportPage struct {
 	Text     string // what happened, in sentences
 	Facts    []fact
 	Sections []section
-	Made     string
+	// Guests are the records of a batch's guests.
+	Guests []reportPage
+	Made   string
 }
 
 // result is how the job stands, in a word.
@@ -59,9 +63,11 @@ type fact struct{ Name, Text string }
 // section is one part of a report, in the order of its fields.
 type section struct {
 	Title string
-	// Maps are disks before and after, Outage compares the estimate with the measured time.
+	// Maps are disks before and after, Outage compares the estimate with the measured time,
+	// Away has the outages of a batch.
 	Maps       []diskMaps
 	Outage     *outageFigure
+	Away       *awayFigure
 	Facts      []fact
 	Tables     []reportTable
 	Paragraphs []string
@@ -103,21 +109,32 @@ func bytesCell(n size.Bytes) cell { return cell{n.String(), strconv.FormatInt(in
 
 // reportOf returns the content of a report.
 func reportOf(r Report, made time.Time) reportPage {
-	page := reportPage{Title: titleOf(r.Record), Result: resultOf(r.Record), Text: r.Text, Made: moment(made)}
-	page.Facts = summaryOf(r.Record)
-	for _, s := range []section{
-		asked(r.Record), outage(r.Record), disksChanged(r.Record), fileSystems(r.Record), healthCheck(r.Record),
-		stepTable(r.Record), warnings(r.Record), manual(r.Record), wayBack(r), runTable(r.Record), versions(r.Record), messages(r.Record),
-	} {
-		if s.filled() {
-			page.Sections = append(page.Sections, s)
-		}
+	page := pageOf(&r.Record, r.Commands)
+	page.Made = moment(made)
+	for _, g := range r.Guests {
+		page.Guests = append(page.Guests, guestPage(g, r.GuestCommands[g.Job]))
 	}
 	return page
 }
 
+func pageOf(r *record.Record, commands []Command) reportPage {
+	page := reportPage{Title: titleOf(r), Result: resultOf(r), Text: r.Text, Facts: summaryOf(r)}
+	page.add(batchPlan(r), guestTable(r), asked(r), outage(r), disksChanged(r.Plan), fileSystems(r), healthCheck(r),
+		stepTable(r), warnings(r.Plan), manual(r.Plan), wayBack(r, commands), runTable(r), versions(r), messages(r))
+	return page
+}
+
+// add adds the sections that have any content.
+func (p *reportPage) add(sections ...section) {
+	for _, s := range sections {
+		if s.filled() {
+			p.Sections = append(p.Sections, s)
+		}
+	}
+}
+
 func (s section) filled() bool {
-	return len(s.Maps)+len(s.Facts)+len(s.Tables)+len(s.Paragraphs)+len(s.List)+len(s.Commands) > 0 || s.Outage != nil
+	return len(s.Maps)+len(s.Facts)+len(s.Tables)+len(s.Paragraphs)+len(s.List)+len(s.Commands) > 0 || s.Outage != nil || s.Away != nil
 }
 
 // titleOf names what the job was for.
@@ -125,6 +142,8 @@ func titleOf(r *record.Record) string {
 	title := strings.ReplaceAll(cmp.Or(r.Kind, "job"), "-", " ")
 	title = strings.ToUpper(title[:1]) + title[1:]
 	switch {
+	case r.Guests != nil:
+		return fmt.Sprintf("%s of %d guests", title, len(r.Guests))
 	case r.Target == nil:
 		return title + " " + r.Job
 	case r.Target.Guest == nil:
@@ -147,6 +166,9 @@ var results = map[journal.JobState]result{
 func resultOf(r *record.Record) result {
 	if r.State == "" {
 		return result{"Cannot be read", "bad"}
+	}
+	if r.Guests != nil {
+		return batchResult(r)
 	}
 	if known, ok := results[r.State]; ok {
 		return known
@@ -373,18 +395,18 @@ func measured(o *record.Outage) string {
 }
 
 // disksChanged shows the disks before and after.
-func disksChanged(r *record.Record) section {
+func disksChanged(pl *plan.Plan) section {
 	s := section{Title: "Disks before and after"}
-	if r.Plan == nil {
+	if pl == nil {
 		return s
 	}
-	after := r.Plan.After.Disks()
-	for i, before := range r.Plan.Before.Disks() {
+	after := pl.After.Disks()
+	for i, before := range pl.Before.Disks() {
 		name := before.Disk
-		if g := r.Plan.Target.Guest; name == "" && g != nil {
+		if g := pl.Target.Guest; name == "" && g != nil {
 			name = g.Disk
 		}
-		d := newDiskMaps(name, r.Plan, before, after[i])
+		d := newDiskMaps(name, pl, before, after[i])
 		s.Maps, s.Tables = append(s.Maps, d), append(s.Tables, d.table())
 	}
 	return s
@@ -508,25 +530,25 @@ func stateText(s record.TimedStep) string {
 	return text
 }
 
-func warnings(r *record.Record) section {
+func warnings(pl *plan.Plan) section {
 	s := section{Title: "Warnings"}
-	if r.Plan != nil {
-		s.List = r.Plan.Warnings
+	if pl != nil {
+		s.List = pl.Warnings
 	}
 	return s
 }
 
-func manual(r *record.Record) section {
+func manual(pl *plan.Plan) section {
 	s := section{Title: "Left to do by hand"}
-	if r.Plan != nil {
-		s.List = r.Plan.ManualSteps
+	if pl != nil {
+		s.List = pl.ManualSteps
 	}
 	return s
 }
 
 // wayBack says how the job can be undone, or that it is final.
-func wayBack(r Report) section {
-	s := section{Title: "Rolling back", Commands: r.Commands}
+func wayBack(r *record.Record, commands []Command) section {
+	s := section{Title: "Rolling back", Commands: commands}
 	text := ""
 	switch {
 	case r.State == journal.Finished:
@@ -539,7 +561,7 @@ func wayBack(r Report) section {
 		text = "The job was closed as it was: virt-grow neither does nor undoes anything more."
 	case r.Active:
 		text = "A process is working on the job: what is possible is known when it has ended."
-	case len(r.Commands) == 0:
+	case len(commands) == 0:
 		text = "Nothing is possible with this version of virt-grow."
 	default:
 		text = "The job has not ended. What is possible now, the best first:"

@@ -86,10 +86,24 @@ func newOutageFigure(o *record.Outage) *outageFigure {
 		f.Estimated.add(i+1, p.Name, p.Estimate, whole)
 		f.Measured.add(i+1, p.Name, p.Seconds, whole)
 	}
-	for at, step := 0.0, tickStep(whole); at <= whole; at += step {
-		f.Ticks = append(f.Ticks, tick{100 * at / whole, fmt.Sprintf("%g s", at)})
-	}
+	f.Ticks = ticks(whole)
 	return f
+}
+
+// ticks returns the marks on an axis of so many seconds.
+func ticks(whole float64) (all []tick) {
+	for at, step := 0.0, tickStep(whole); at <= whole; at += step {
+		all = append(all, tick{100 * at / whole, axisText(at, step)})
+	}
+	return all
+}
+
+// axisText returns the text of a mark: minutes on an axis with whole minutes.
+func axisText(at, step float64) string {
+	if step >= 60 {
+		return fmt.Sprintf("%g min", at/60)
+	}
+	return fmt.Sprintf("%g s", at)
 }
 
 func (b *timeBar) add(number int, name record.PhaseName, took, whole float64) {
@@ -116,9 +130,16 @@ func (b timeBar) Text() string {
 // mostTicks is the largest number of intervals on an axis.
 const mostTicks = 5
 
-// tickStep returns the distance of the marks on an axis of so many seconds: 1, 2 or 5 times
-// a power of ten.
+// tickStep returns the distance of the marks on an axis of so many seconds: 1, 2 or 5 times a
+// power of ten, of seconds or of minutes.
 func tickStep(whole float64) float64 {
+	if whole/mostTicks > 30 {
+		return 60 * roundStep(whole/60)
+	}
+	return roundStep(whole)
+}
+
+func roundStep(whole float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(whole/mostTicks)))
 	for _, factor := range []float64{1, 2, 5} {
 		if factor*power*mostTicks >= whole {

@@ -27,16 +27,26 @@ type markdown struct{ page }
 func (m *markdown) report(r reportPage) {
 	m.raw("# Change record: " + m.text(r.Title))
 	m.raw("\n**" + m.text(r.Result.Text) + ".** " + m.text(r.Text) + "\n")
-	m.facts(r.Facts)
-	for _, s := range r.Sections {
-		m.section(s)
+	m.content(r, "##")
+	for _, g := range r.Guests {
+		m.raw("\n## " + m.text(g.Title))
+		m.raw("\n**" + m.text(g.Result.Text) + ".** " + m.text(g.Text) + "\n")
+		m.content(g, "###")
 	}
 	m.raw("\n---\n")
 	m.raw("Made by virt-grow report at " + m.text(r.Made) + ".")
 }
 
+// content writes the facts and sections of a page. The sections' titles begin with level.
+func (m *markdown) content(r reportPage, level string) {
+	m.facts(r.Facts)
+	for _, s := range r.Sections {
+		m.raw("\n" + level + " " + m.text(s.Title) + "\n")
+		m.section(s)
+	}
+}
+
 func (m *markdown) section(s section) {
-	m.raw("\n## " + m.text(s.Title) + "\n")
 	for _, d := range s.Maps {
 		m.maps(d)
 	}

@@ -80,7 +80,7 @@ func near(got, want float64) error {
 }
 
 func TestTickStep(t *testing.T) {
-	for whole, want := range map[float64]float64{0.8: 0.2, 1: 0.2, 28.9: 10, 50: 10, 51: 20, 3600: 1000, 0.004: 0.001} {
+	for whole, want := range map[float64]float64{0.8: 0.2, 1: 0.2, 28.9: 10, 50: 10, 51: 20, 3600: 1200, 200: 60, 0.004: 0.001} {
 		if got := tickStep(whole); math.Abs(got-want) > want/1e6 {
 			t.Errorf("%g: %g, want %g", whole, got, want)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/journal"
@@ -27,10 +28,15 @@ type Job struct {
 	Header job.Header
 	// Plan is the saved plan; nil for none.
 	Plan *plan.Plan
+	// Batch is the batch file; nil for none.
+	Batch *batch.Batch
 	// Origin is who runs each command.
 	Origin job.Origin
+	// Delay is how many seconds the job begins after Began.
+	Delay float64
 	// Log has the entries after the first one, a line each: the seconds since the first
-	// entry, the entry's kind, and its step, text or exit code and text.
+	// entry, the entry's kind, and its step, text or exit code and text; of a part, its name
+	// and data.
 	Log string
 }
 
@@ -51,6 +57,11 @@ func Write(t testing.TB, store journal.Store, j Job) {
 		}
 		j.Header.Steps = j.Plan.Steps
 	}
+	if j.Batch != nil {
+		if err := j.Batch.WriteFile(filepath.Join(dir, batch.File)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	log, err := journal.Open(filepath.Join(dir, "journal"))
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +74,7 @@ func Write(t testing.TB, store journal.Store, j Job) {
 		}
 	}
 	for _, e := range entries {
+		e.Time = e.Time.Add(plan.Seconds(j.Delay))
 		if err := log.Append(e); err != nil {
 			t.Fatal(err)
 		}
@@ -96,6 +108,9 @@ func (j Job) entry(t testing.TB, line string) journal.Entry {
 			t.Fatal(err)
 		}
 		e.Text, e.Data = text, encode(t, job.Ending{Exit: &exit})
+	case journal.Part:
+		name, data, _ := strings.Cut(rest, " ")
+		e.Step, e.Data = name, json.RawMessage(data)
 	default:
 		e.Step, e.Text, _ = strings.Cut(rest, " ")
 	}

@@ -2,9 +2,12 @@ package recordtest
 
 import (
 	"encoding/json"
+	"fmt"
 
+	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/inventory"
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
@@ -24,11 +27,12 @@ const (
 	Attached    = "20260504-020000-a77a"
 	Interrupted = "20260504-020000-1177"
 	Waiting     = "20260504-020000-3a17"
+	Batch       = "20260504-015900-ba7c"
 )
 
-// Samples returns jobs in every state.
+// Samples returns jobs in every state, and a batch.
 func Samples() []Job {
-	return []Job{done(), rolledBack(), older(), hostile(), attached(), interrupted(), waiting()}
+	return append(batched(), done(), rolledBack(), older(), hostile(), attached(), interrupted(), waiting())
 }
 
 // Guest returns the domain of the samples.
@@ -291,4 +295,45 @@ func waiting() Job {
 	p := GrowthPlan()
 	p.Target.Guest.Manual = true
 	return growth(Waiting, p, upToTrial+"42.1 done health\n42.2 state waiting\n42.3 ended 0")
+}
+
+// batched is a batch of five guests and the jobs of those that have begun: one is grown, one
+// failed and was restored, two are left, and one was refused by the planning.
+func batched() []Job {
+	guest := func(name string, n int) batch.Guest {
+		p := GrowthPlan()
+		g := p.Target.Guest
+		g.Name, g.UUID = name, fmt.Sprintf("6e1e0f2c-0000-4000-8000-%012d", n)
+		p.Target.Path = "/var/lib/libvirt/images/" + name + ".qcow2"
+		return batch.Guest{Name: name, UUID: g.UUID, Plan: p, Outage: p.Outage().Seconds()}
+	}
+	web, db, mail, files := guest("web1", 1), guest("db1", 2), guest("mail", 3), guest("files", 4)
+	b := &batch.Batch{Schema: batch.Schema, Inventory: batch.SourceOf("/root/may.yaml", []byte("guests:")), Made: Began.Add(-9e12), Connect: "qemu:///system",
+		Window: inventory.Window{Start: "02:00", End: "02:04"}, Canary: []string{"web1"}, Parallel: 2, StopAfter: 1,
+		Guests: []batch.Guest{web, db, mail, files, {Name: "old7", UUID: "6e1e0f2c-0000-4000-8000-000000000005",
+			Refusal: &batch.Refusal{Reason: batch.Reason(plan.FSDamaged), Message: "e2fsck found errors on vda1", Hint: "repair the file system in the guest first"}}},
+		Expected: batch.Expected{Seconds: 150, Window: 240, Fits: true}}
+	first, second := done(), rolledBack()
+	first.ID, first.Plan, first.Header.Target = "20260504-020000-0001", web.Plan, web.Plan.Target
+	second.Delay = 44
+	second.ID, second.Plan, second.Header.Target = "20260504-020000-0002", db.Plan, db.Plan.Target
+	header := map[string]any{"parallel": 2, "stop_after": 1, "guests": []map[string]any{
+		{"name": "web1", "canary": true, "expected": web.Outage}, {"name": "db1", "expected": db.Outage}, {"name": "mail", "expected": mail.Outage}, {"name": "files", "expected": files.Outage}}}
+	data, err := json.Marshal(header)
+	if err != nil {
+		panic(err)
+	}
+	return []Job{first, second, {ID: Batch, Batch: b, Origin: Origin,
+		Header: job.Header{Kind: batch.Kind, Target: plan.Target{Path: "/root/may.batch.json"}, Agreed: true, Data: data},
+		Log: `
+		0 run batch-apply
+		0 state working
+		0 part web1 {"outcome":"running","job":"20260504-020000-0001"}
+		43.4 part web1 {"outcome":"done","job":"20260504-020000-0001","away":"2026-05-04T02:00:13.2Z","back":"2026-05-04T02:00:42.1Z"}
+		44 part db1 {"outcome":"running","job":"20260504-020000-0002"}
+		129 part db1 {"outcome":"restored","job":"20260504-020000-0002","reason":"health-check","error":"health: the health command failed: exit status 1: check-web: 502 Bad Gateway","away":"2026-05-04T02:00:57.2Z","back":"2026-05-04T02:02:08.9Z"}
+		129 part mail {"outcome":"left","reason":"stopped","error":"guests have failed: no outage begins any more"}
+		129 part files {"outcome":"left","reason":"stopped","error":"guests have failed: no outage begins any more"}
+		129 state waiting
+		129 ended 7 3 of 4 guests are not grown`}}
 }
