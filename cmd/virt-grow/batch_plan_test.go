@@ -203,11 +203,12 @@ guests:
 }
 
 // TestBatchPlanConflicts plans for domains of libvirt's test driver that conflict with one
-// another or with a job: two share an image, one is listed twice, one has an unfinished job.
+// another or with a job: two share an image, one is listed twice, one has an unfinished
+// job, and one is in an unfinished batch.
 func TestBatchPlanConflicts(t *testing.T) {
 	dir, state := t.TempDir(), t.TempDir()
 	host, list := "<node>", "connect: test://"+dir+"/host.xml\nguests:\n"
-	for i, d := range [][2]string{{"one", "shared"}, {"two", "shared"}, {"twice", "twice"}, {"busy", "busy"}} {
+	for i, d := range [][2]string{{"one", "shared"}, {"two", "shared"}, {"twice", "twice"}, {"busy", "busy"}, {"queued", "queued"}} {
 		path := filepath.Join(dir, d[1]+".qcow2")
 		if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", path, "8M").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -222,7 +223,12 @@ func TestBatchPlanConflicts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "host.xml"), []byte(host+"</node>"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	unfinished(t, state, filepath.Join(dir, "busy.qcow2"))
+	stamp, err := image.StampOf(filepath.Join(dir, "busy.qcow2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unfinished(t, state, stamp.Identity())
+	unfinished(t, state, "batch-00000000-0000-0000-0000-000000000004")
 	got := try(t, state, "batch", "plan", inventoryFile(t, list), "--json")
 	if got.exit != exitRefused {
 		t.Errorf("exit %d: %s", got.exit, got.err)
@@ -236,6 +242,7 @@ func TestBatchPlanConflicts(t *testing.T) {
 		{"disk-shared", "is also disk vda of domain one", "one guest"},
 		{"listed-twice", "as twice and as 00000000-", "keep one"},
 		{"job-active", "has not ended", "plan again when the job has ended"},
+		{"job-active", "on queued has not ended", "plan again when the job has ended"},
 		{"listed-twice", "and as twice", "keep one"},
 	} {
 		r := b.Guests[i].Refusal
@@ -245,14 +252,10 @@ func TestBatchPlanConflicts(t *testing.T) {
 	}
 }
 
-// unfinished creates a job that works on an image.
-func unfinished(t *testing.T, state, path string) {
+// unfinished creates a job that holds a lock.
+func unfinished(t *testing.T, state, lock string) {
 	t.Helper()
-	stamp, err := image.StampOf(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	header, err := json.Marshal(job.Header{Kind: "growth", Locks: []string{stamp.Identity()}})
+	header, err := json.Marshal(job.Header{Kind: "growth", Locks: []string{lock}})
 	if err != nil {
 		t.Fatal(err)
 	}

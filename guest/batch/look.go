@@ -10,6 +10,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/inventory"
 	"github.com/virt-grow/virt-grow/plan/size"
@@ -59,6 +60,10 @@ func (l *Growths) Look(ctx context.Context, g inventory.Guest, id Identity) (out
 	o := l.Options
 	o.Treat(g.Treatment)
 	if o.Session.Keys, err = l.Keys(g.Keys); err != nil {
+		return out, err
+	}
+	e := job.Engine{Options: o.Options}
+	if err := e.CheckNoJob(id.Name, []string{lockOf(id.UUID)}); err != nil {
 		return out, err
 	}
 	d, err := l.domain(ctx, id.UUID)

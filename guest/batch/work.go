@@ -123,10 +123,12 @@ func Apply(ctx context.Context, b *Batch, name string, o Options) (*job.Outcome,
 func locksOf(b *Batch) []string {
 	var locks []string
 	for _, g := range b.Planned() {
-		locks = append(locks, "batch-"+g.UUID)
+		locks = append(locks, lockOf(g.UUID))
 	}
 	return locks
 }
+
+func lockOf(uuid string) string { return "batch-" + uuid }
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
