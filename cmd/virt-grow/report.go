@@ -100,6 +100,10 @@ func (p reportCommand) read(name string) (view.Report, error) {
 		return view.Report{}, err
 	}
 	report := view.Report{Record: *r, Commands: p.possible(r)}
+	if r.Err != nil {
+		s := statusCommand{p.program}.unreadable(view.Status{Job: view.Job{ID: r.Job}}, r.Err)
+		report.Text, report.Commands = s.Text, s.Commands
+	}
 	for _, g := range r.Guests {
 		if commands := p.possible(g.Record); len(commands) > 0 {
 			if report.GuestCommands == nil {
@@ -113,7 +117,7 @@ func (p reportCommand) read(name string) (view.Report, error) {
 
 // possible returns the commands that are possible for a job; none for no job.
 func (p reportCommand) possible(r *record.Record) []view.Command {
-	if r == nil || r.Unreadable != "" {
+	if r == nil || r.Err != nil {
 		return nil
 	}
 	return p.commands(job.Status{ID: r.Job, Actions: r.Actions})

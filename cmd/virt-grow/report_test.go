@@ -196,3 +196,22 @@ func TestReportCut(t *testing.T) {
 		}
 	}
 }
+
+// TestReportUnreadable checks that the report of a damaged job says what the user can do.
+func TestReportUnreadable(t *testing.T) {
+	state := sampleJobs(t)
+	path := filepath.Join(state, "jobs", recordtest.Done, "journal")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(text, []byte("shutdown"), []byte("shutdowm"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := try(t, state, "report", recordtest.Done)
+	for _, says := range []string{"Cannot be read", "The job's journal is damaged", "--as-is", "/var/lib/libvirt/images/web3.qcow2"} {
+		if got.exit != 0 || !strings.Contains(got.out, says) {
+			t.Errorf("exit %d, without %q:\n%s", got.exit, says, got.out)
+		}
+	}
+}

@@ -6,6 +6,7 @@ package record
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -36,6 +37,8 @@ type Record struct {
 	Error string `json:"error,omitempty"`
 	// Unreadable is why the journal or the plan cannot be read.
 	Unreadable string `json:"unreadable,omitempty"`
+	// Err is the error of a journal that cannot be read.
+	Err error `json:"-"`
 	// Runs are the commands that worked on the job, the first one first. Journals of older
 	// versions have none.
 	Runs []Run `json:"runs,omitempty"`
@@ -108,8 +111,12 @@ func Read(e *job.Engine, name string) (*Record, error) {
 	return r, nil
 }
 
-// of makes the record from a status.
+// of makes the record from a status. A journal of another version is not shown at all, because
+// its entries may mean something else; of a damaged one, what is before the damage is.
 func of(store journal.Store, s job.Status) *Record {
+	if errors.As(s.Err, new(*journal.SchemaError)) {
+		s = job.Status{ID: s.ID, Active: s.Active, Err: s.Err}
+	}
 	r := &Record{Job: s.ID, Kind: s.Header.Kind, State: s.Record.State, Active: s.Active,
 		Started: s.Record.Started, Changed: s.Record.Changed, Text: s.Text, Error: s.Record.Error,
 		Runs: runs(s.Entries), Notes: notes(s.Entries), Actions: s.Actions,
@@ -118,7 +125,7 @@ func of(store journal.Store, s job.Status) *Record {
 		r.Target = &s.Header.Target
 	}
 	if s.Err != nil {
-		r.State, r.Unreadable = "", s.Err.Error()
+		r.State, r.Unreadable, r.Err = "", s.Err.Error(), s.Err
 	}
 	steps := s.Header.Steps
 	if p, err := planOf(store, s.ID); err == nil && (s.Record.Planned || s.Err != nil) {

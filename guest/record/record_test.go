@@ -2,7 +2,9 @@ package record_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,6 +169,21 @@ func TestDamaged(t *testing.T) {
 	}
 	r, err := record.Read(e, recordtest.Done)
 	if err != nil || r.Unreadable == "" || r.State != "" || r.Plan == nil || len(r.Runs) != 1 || len(r.Actions) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestForeign checks that nothing is shown of a journal of another version, whose entries may
+// mean something else.
+func TestForeign(t *testing.T) {
+	e := engine(t)
+	entry := `{"seq":1,"schema":"virt-grow/job/v9","time":"2030-01-01T00:00:00Z","kind":"opened","data":{"kind":"x","target":{"path":"/x"}}}`
+	line := fmt.Sprintf("%08x %s\n", crc32.ChecksumIEEE([]byte(entry)), entry)
+	if err := os.WriteFile(filepath.Join(e.Store.DirOf(recordtest.Done), "journal"), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := record.Read(e, recordtest.Done)
+	if err != nil || !errors.As(r.Err, new(*journal.SchemaError)) || r.State != "" || r.Kind != "" || !r.Started.IsZero() || r.Plan == nil {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

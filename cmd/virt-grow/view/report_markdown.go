@@ -108,9 +108,9 @@ func (m *markdown) maps(d diskMaps) {
 	ratio := max(float64(d.before.Size)/float64(d.after.Size), smallestBefore)
 	m.raw(m.text(d.Title()) + ":\n")
 	m.fence(func() {
-		m.line("Before: %s %s", d.Name, d.before.Size)
+		m.line("Before: %s", d.before.Size)
 		m.diskMap(d.Plan.Before, d.before, int(ratio*float64(m.width())+0.5), nil)
-		m.line("After: %s %s", d.Name, d.after.Size)
+		m.line("After: %s", d.after.Size)
 		m.diskMap(d.Plan.After, d.after, m.width(), grown)
 	})
 	m.raw("")
