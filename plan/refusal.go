@@ -70,6 +70,7 @@ const (
 	DomainJob       Reason = "domain-job"
 	DomainChanged   Reason = "domain-changed"
 	Checkpoint      Reason = "checkpoint"
+	Confined        Reason = "confined"
 	NoLibvirt       Reason = "no-libvirt"
 	RemoteHost      Reason = "remote-host"
 	AmbiguousDisk   Reason = "ambiguous-disk"

@@ -72,6 +72,7 @@ var hints = map[plan.Reason]string{
 	plan.DomainState:       "let it run (virsh resume SUBJECT), or shut it down; if it does not stay off after a shutdown, set on_poweroff to destroy (virsh edit SUBJECT)",
 	plan.DomainJob:         "wait for it to end: virsh domjobinfo SUBJECT, virsh blockjob SUBJECT DISK",
 	plan.DomainChanged:     "VIRT-GROW status SUBJECT shows its state; rollback deletes the overlay and leaves the guest as it is, then start again",
+	plan.Confined:          "run virt-grow as root; or omit the trial with --no-trial, which commits while the guest is off",
 	plan.Checkpoint:        "omit the trial with --no-trial, which keeps the checkpoints and records the changes in them; or grow the disk while the guest runs: virt-grow online SUBJECT. Otherwise delete them (virsh checkpoint-list SUBJECT, virsh checkpoint-delete), and take a full backup after the growth",
 	plan.NoLibvirt:         "start it (systemctl start libvirtd; on RHEL and Fedora virtqemud), or name another with --connect; if you meant an image, give a path that contains a /: ./NAME",
 	plan.RemoteHost:        "run virt-grow on that host, with --connect qemu:///system",

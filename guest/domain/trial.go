@@ -81,7 +81,7 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 	if live.SourceOf(target) == image {
 		return nil
 	}
-	if err := d.beginCommit(ctx, target); err != nil {
+	if err := d.beginCommit(ctx, target, image); err != nil {
 		return err
 	}
 	w := poll.Wait{For: "the live commit of " + target, Every: d.conn.pace.commit}
@@ -103,13 +103,16 @@ func (d *Domain) CommitLive(ctx context.Context, target, image string, said func
 
 // beginCommit starts the job unless one runs on the disk already. SHALLOW commits into the
 // overlay's backing image, not into the last image of the chain.
-func (d *Domain) beginCommit(ctx context.Context, target string) error {
+func (d *Domain) beginCommit(ctx context.Context, target, image string) error {
 	info, err := d.blockJob(ctx, target)
 	if err != nil {
 		return err
 	}
 	if info != nil && info.Type == libvirt.DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT {
 		return nil
+	}
+	if err := allowCommit(profiles, d.UUID, image); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotBegun, err)
 	}
 	flags := libvirt.DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.DOMAIN_BLOCK_COMMIT_SHALLOW
 	refused := d.call(ctx, func(l handle) error { return l.BlockCommit(target, "", "", 0, flags) })

@@ -84,6 +84,11 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 	if err := checkCheckpoints(status, g); err != nil {
 		return nil, err
 	}
+	if g.Trial {
+		if err := d.CheckCommit(); err != nil {
+			return nil, err
+		}
+	}
 	if err := planTrial(ctx, opened, o); err != nil {
 		return nil, err
 	}
