@@ -61,6 +61,10 @@ test-debian: deps-test ## grow and boot two real Debians, made on demand: withou
 test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM an hour or more
 	@.ci/host $(HOST)
 
+test-ansible: build ## the Ansible collection: its modules with a fake program, and sanity tests
+	@.ci/deps ansible
+	@.ci/ansible
+
 lint: binding ## gofmt, go vet, staticcheck, import directions
 	@unformatted=$$(gofmt -l $(GO_DIRECTORIES)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted >&2; exit 1; fi
 	go vet ./... $(CI_PACKAGES)

@@ -98,6 +98,7 @@ func TestDeps(t *testing.T) {
 		{"no kernel", "run", machine{lacking: "kernel"}, true, "linux-image-amd64", "install -y --no-install-recommends linux-image-amd64"},
 		{"run is content without the demo's", "run", machine{lacking: "guestfish gdisk"}, true, "", ""},
 		{"the demo's", "demo", machine{lacking: "guestfish gdisk linux-source-6.12"}, true, "", "install -y --no-install-recommends guestfish\n"},
+		{"the collection's", "ansible", machine{lacking: "ansible-core gdisk"}, true, "", "install -y --no-install-recommends ansible-core\n"},
 		{"the tests', for the newest kernel", "test", machine{lacking: "linux-source-6.12 linux-headers-6.12.9+deb13-amd64"}, true, "",
 			"linux-source-6.12 linux-headers-6.12.9+deb13-amd64"},
 		{"for the kernel that was not there", "test", machine{lacking: "kernel linux-headers-6.12.9+deb13-amd64"}, true, "", "linux-headers-6.12.9+deb13-amd64"},
