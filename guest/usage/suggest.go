@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -48,10 +49,12 @@ type Suggestion struct {
 	Grown, LeftOut []Remark
 }
 
-// Remark says why a file system grows, or why it is left out.
+// Remark says why a file system grows, or why it is left out; FS is "" for a whole guest.
 type Remark struct{ Guest, FS, Why string }
 
-func (r Remark) String() string { return r.Guest + " " + r.FS + ": " + r.Why }
+func (r Remark) String() string {
+	return strings.TrimSuffix(r.Guest+" "+r.FS, " ") + ": " + r.Why
+}
 
 // Suggest returns an inventory in which the file systems of the guests grow. With
 // Increase.Days, only those grow whose space does not last so long.
@@ -60,6 +63,9 @@ func Suggest(guests []Guest, by Increase) *Suggestion {
 	s := &Suggestion{Inventory: &inventory.Inventory{Canary: inventory.Canary{Count: inventory.DefaultCanary},
 		Parallel: inventory.DefaultParallel, StopAfter: inventory.DefaultStopAfter, Defaults: usual}}
 	for g := range guests {
+		if guests[g].Source == "" {
+			s.LeftOut = append(s.LeftOut, Remark{guests[g].Name, "", cmp.Or(guests[g].Why, "its disks could not be read")})
+		}
 		var disks []growing
 		for f := range guests[g].FileSystems {
 			fs := &guests[g].FileSystems[f]
@@ -72,14 +78,13 @@ func Suggest(guests []Guest, by Increase) *Suggestion {
 				disks = addTo(disks, disk)
 			}
 		}
-		if len(disks) == 0 {
-			continue
+		if len(disks) > 0 {
+			guest := inventory.Guest{Name: guests[g].Name, Treatment: usual}
+			for _, d := range disks {
+				guest.Disks = append(guest.Disks, d.disk())
+			}
+			s.Guests = append(s.Guests, guest)
 		}
-		guest := inventory.Guest{Name: guests[g].Name, Treatment: usual}
-		for _, d := range disks {
-			guest.Disks = append(guest.Disks, d.disk())
-		}
-		s.Guests = append(s.Guests, guest)
 	}
 	return s
 }

@@ -37,7 +37,7 @@ func TestSuggest(t *testing.T) {
 				on(fileSystem("/locked", 9, 10), func(f *FileSystem) { f.Problem = plan.Refuse(plan.LUKSLocked, "vda1", "there is no key") }),
 				on(fileSystem("/d", 9, 10), func(f *FileSystem) { f.Mounted, f.UUID = nil, "1234-abcd" })),
 			{Name: "/a.raw", Source: ByAppliance, FileSystems: []FileSystem{fileSystem("/", 1, 2)}},
-			{Name: "off", UUID: "uuid-off", Unread: Off},
+			{Name: "off", UUID: "uuid-off", Unread: Off, Why: "it is off"},
 		}
 	}
 	for _, c := range []struct {
@@ -45,9 +45,9 @@ func TestSuggest(t *testing.T) {
 		want []string
 		left int
 	}{
-		{"+30%", []string{"dev7 vda +30G [/]", "dev7 vdb +6G [/data]", "dev8 vda +3687M [/=+3G /srv=+615M]", "dev9 vda +3G [UUID=1234-abcd]"}, 8},
-		{"+512M", []string{"dev7 vda +512M [/]", "dev7 vdb +512M [/data]", "dev8 vda +1G [/=+512M /srv=+512M]", "dev9 vda +512M [UUID=1234-abcd]"}, 8},
-		{"30 days", []string{"dev8 vda +29G [/]"}, 12}, // with too few samples for all others
+		{"+30%", []string{"dev7 vda +30G [/]", "dev7 vdb +6G [/data]", "dev8 vda +3687M [/=+3G /srv=+615M]", "dev9 vda +3G [UUID=1234-abcd]"}, 9},
+		{"+512M", []string{"dev7 vda +512M [/]", "dev7 vdb +512M [/data]", "dev8 vda +1G [/=+512M /srv=+512M]", "dev9 vda +512M [UUID=1234-abcd]"}, 9},
+		{"30 days", []string{"dev8 vda +29G [/]"}, 13}, // with too few samples for all others
 	} {
 		by, err := ParseIncrease(c.by)
 		if c.by == "30 days" {
@@ -97,8 +97,8 @@ func TestSuggestWhy(t *testing.T) {
 	if err != nil || !strings.HasSuffix(string(text), want) {
 		t.Errorf("%s\n%v", text, err)
 	}
-	text, err = Suggest([]Guest{{Name: "off"}}, Increase{Days: 5}).Text()
-	if err != nil || string(text) != "# Nothing has to grow, as far as it is known.\n" {
+	text, err = Suggest([]Guest{{Name: "off", Why: "it is off"}}, Increase{Days: 5}).Text()
+	if err != nil || string(text) != "# Nothing has to grow, as far as it is known.\n\n# Left out:\n#   off: it is off\n" {
 		t.Errorf("%s\n%v", text, err)
 	}
 }
