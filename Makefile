@@ -19,7 +19,7 @@ FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
 
-.PHONY: help deps deps-demo deps-test binding build man test test-all test-debian test-host lint fuzz bench bench-files bench-online bench-outage demo clean
+.PHONY: help deps deps-demo deps-test binding build man deb rpm test test-all test-debian test-host lint fuzz bench bench-files bench-online bench-outage demo clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,15 @@ build: binding ## bin/virt-grow
 man: build ## the manual pages, in bin/man
 	mkdir -p bin/man
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH-$$(git log -1 --format=%ct)} bin/virt-grow manual-pages bin/man
+
+# The older ones are removed: .ci/fresh takes the only one.
+deb: binding ## bin/virt-grow_VERSION_ARCH.deb
+	rm -f bin/virt-grow_*.deb
+	@cmd/package/build deb
+
+rpm: binding ## bin/virt-grow-VERSION.ARCH.rpm
+	rm -f bin/virt-grow-*.rpm
+	@cmd/package/build rpm
 
 # Two packages at a time: an emulated appliance takes about one processor.
 test: deps-test ## the test suite, also on a new machine; at most 15 minutes

@@ -19,8 +19,10 @@ type jobsCommand struct{ *program }
 func (p jobsCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "jobs", Usage: "list the jobs, oldest first, with what to run next", Action: p.action,
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "unfinished", Usage: "list only the jobs that have not ended; the exit code is 1 if there are any", DisableDefaultText: true}},
 	}, "The last column shows the command to run next; it is empty if the job has ended.",
 		"virt-grow jobs",
+		"virt-grow jobs --unfinished",
 		"virt-grow jobs --json")
 }
 
@@ -32,14 +34,22 @@ func (p jobsCommand) action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	unfinished := c.Bool("unfinished")
 	jobs := []view.Job{}
 	for _, j := range all {
-		jobs = append(jobs, p.listed(j))
+		if !unfinished || !j.Record.State.Ended() {
+			jobs = append(jobs, p.listed(j))
+		}
 	}
 	if p.json {
-		return view.JobsJSON(p.out, jobs)
+		err = view.JobsJSON(p.out, jobs)
+	} else {
+		err = view.Jobs(p.out, p.style(), jobs)
 	}
-	return view.Jobs(p.out, p.style(), jobs)
+	if err == nil && unfinished && len(jobs) > 0 {
+		err = errShown
+	}
+	return err
 }
 
 // unreadable returns the state shown for a job whose journal cannot be read.

@@ -209,3 +209,24 @@ func TestMayWrite(t *testing.T) {
 		}
 	}
 }
+
+// TestJobsUnfinished checks the list that a host shows when it starts.
+func TestJobsUnfinished(t *testing.T) {
+	state := t.TempDir()
+	if got := try(t, state, "jobs", "--unfinished"); got.exit != 0 {
+		t.Errorf("without a job: %+v", got)
+	}
+	var ids []string
+	for i, s := range []journal.JobState{journal.Finished, journal.Waiting, journal.RolledBack, journal.Closed} {
+		j := makeJob(t, state, time.Date(2026, 1, 2, 3, i, 0, 0, time.UTC), true, entered(s))
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, j.ID)
+	}
+	got := try(t, state, "jobs", "--unfinished", "--json")
+	var doc struct{ Jobs []struct{ ID string } }
+	if err := json.Unmarshal([]byte(got.out), &doc); err != nil || len(doc.Jobs) != 1 || doc.Jobs[0].ID != ids[1] || got.exit != 1 {
+		t.Errorf("%v, %+v", err, got)
+	}
+}
