@@ -17,7 +17,7 @@ import (
 )
 
 // MakePlan reads the disk and plans, and runs the checks with which the edit would begin: a
-// plan that is shown can be carried out.
+// plan that is shown can be carried out. With Saved, the plan must be equal to that one.
 func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*plan.Plan, error) {
 	sizes, err := newSizes(d, r)
 	if err != nil {
@@ -42,6 +42,9 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 		}.run(ctx)
 		return err
 	})
+	if err == nil && o.Saved != nil {
+		err = same(o.Saved, p)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,9 @@ import (
 // or kind no longer exists. It deletes none of the job's files. A job whose journal cannot be
 // read or written is set aside.
 func (e *Engine) Close(name string) (*Outcome, error) {
+	if e.DryRun {
+		return e.previewAction(name, Close)
+	}
 	held, err := e.hold(name)
 	if _, refused := plan.IsRefusal(err); refused || errors.As(err, new(*journal.SchemaError)) {
 		return nil, err // the version that began the job can still end it
@@ -31,8 +34,7 @@ func (e *Engine) Close(name string) (*Outcome, error) {
 	j := e.open(held, header)
 	_ = j.openWork() // without the work, the outcome has less information
 	if r := j.Record(); r.State.Ended() {
-		err := plan.Refuse(plan.JobState, j.id, "job %s has ended already: it is %s", j.id, r.State)
-		return nil, errors.Join(err, j.release())
+		return nil, errors.Join(hasEnded(j.id, r.State), j.release())
 	}
 	out := &Outcome{Job: j.id, State: journal.Closed, Messages: j.leaves(), ManualSteps: j.leftInside()}
 	j.runBegins(Close)
@@ -43,6 +45,10 @@ func (e *Engine) Close(name string) (*Outcome, error) {
 		return e.setAside(j.id, err)
 	}
 	return out, err
+}
+
+func hasEnded(id string, s journal.JobState) error {
+	return plan.Refuse(plan.JobState, id, "job %s has ended already: it is %s", id, s)
 }
 
 // setAside closes a job whose journal cannot be written.

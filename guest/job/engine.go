@@ -27,6 +27,9 @@ type Options struct {
 	Opened  func(id string)
 	Listed  func([]plan.Step)
 	Planned func(*plan.Plan)
+	// DryRun carries out nothing: the checks before the work are made, and the outcome has
+	// the steps that would follow.
+	DryRun bool
 	// Fault injects faults in tests, by the name of a point.
 	Fault func(ctx context.Context, point string) error
 	// Timings are how long steps took before; nil keeps none.
@@ -57,6 +60,9 @@ type Spec struct {
 
 // Run runs a new job to its end. When it fails, everything is undone.
 func (e *Engine) Run(ctx context.Context, s Spec) (out *Outcome, err error) {
+	if e.DryRun {
+		return e.preview(s)
+	}
 	begun := time.Now()
 	j, err := e.create(s)
 	if err != nil {
@@ -115,6 +121,12 @@ func (e *Engine) opened(id string) {
 	}
 }
 
+func (e *Engine) listed(steps []plan.Step) {
+	if e.Listed != nil {
+		e.Listed(steps)
+	}
+}
+
 func (j *Job) use(w Work) {
 	j.work, j.run.Handlers = w, w.Handlers()
 }
@@ -148,6 +160,9 @@ func (e *Engine) Rollback(ctx context.Context, name string) (*Outcome, error) {
 }
 
 func (e *Engine) again(ctx context.Context, name string, a Action) (out *Outcome, err error) {
+	if e.DryRun {
+		return e.previewAction(name, a)
+	}
 	begun := time.Now()
 	j, err := e.reopen(name)
 	if err != nil {
@@ -208,12 +223,16 @@ func (e *Engine) reopen(name string) (*Job, error) {
 func (e *Engine) hold(name string) (*journal.Job, error) {
 	held, err := e.Store.Hold(name)
 	if errors.Is(err, journal.ErrBusy) {
-		return nil, plan.Refuse(plan.JobActive, name, "job %s is in use by a running virt-grow", name)
+		return nil, active(name)
 	}
 	if errors.Is(err, journal.ErrNoJob) {
 		return nil, plan.Refuse(plan.NotFound, name, "%v", err)
 	}
 	return held, err
+}
+
+func active(name string) error {
+	return plan.Refuse(plan.JobActive, name, "job %s is in use by a running virt-grow", name)
 }
 
 // openWork opens the work by the job's kind.
@@ -317,9 +336,7 @@ func (j *Job) course(ctx context.Context, a Action) error {
 	if w, ok := j.work.(Course); ok {
 		return w.Run(ctx, a)
 	}
-	if j.engine.Listed != nil {
-		j.engine.Listed(j.header.Steps)
-	}
+	j.engine.listed(j.header.Steps)
 	if err := j.Enter(journal.Working); err != nil {
 		return err
 	}

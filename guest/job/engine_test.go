@@ -443,6 +443,37 @@ func learnsPerFile(t *testing.T, known *job.Timings, g *plan.Guest) {
 	}
 }
 
+// learnsFromOthers checks that the first estimate for a guest is the median of the host's
+// other guests, and the second one its own time.
+func learnsFromOthers(t *testing.T, known *job.Timings, start plan.Step) {
+	t.Helper()
+	learn := func(uuid string, s plan.Step, took time.Duration) {
+		known.Learn(&plan.Guest{UUID: uuid}, apply.Event{Phase: apply.Finished, Step: s, Took: took})
+	}
+	estimate := func(s plan.Step) float64 {
+		p := &plan.Plan{Target: plan.Target{Guest: &plan.Guest{UUID: "new"}}, Steps: []plan.Step{s}}
+		known.Tune(p)
+		return p.Steps[0].Seconds
+	}
+	learn("quick", start, 3*time.Second)
+	learn("slow", start, 10*time.Minute)
+	learn("quick", plan.Step{Kind: plan.StepExtend, Content: "ntfs"}, 7*time.Second)
+	if got := estimate(start); got != 15 {
+		t.Errorf("%v s, want the median of 3, 15 and 600 s", got)
+	}
+	if got := estimate(plan.Step{Kind: plan.StepExtend, Content: "ntfs"}); got != 7 {
+		t.Errorf("ntfs: %v s", got)
+	}
+	usual, _ := plan.Usual(plan.Step{Kind: plan.StepExtend, Content: "xfs"})
+	if got := estimate(plan.Step{Kind: plan.StepExtend, Content: "xfs"}); got != usual {
+		t.Errorf("xfs, which no guest has: %v s", got)
+	}
+	learn("new", start, 40*time.Second)
+	if got := estimate(start); got != 40 {
+		t.Errorf("%v s, want the guest's own time", got)
+	}
+}
+
 // TestTimings checks that the durations of steps are saved, and used in the next plan.
 func TestTimings(t *testing.T) {
 	dir := t.TempDir()
@@ -468,6 +499,7 @@ func TestTimings(t *testing.T) {
 		t.Errorf("%v", p.Steps)
 	}
 	learnsPerFile(t, known, g)
+	learnsFromOthers(t, known, start)
 	var none *job.Timings
 	none.Learn(g, apply.Event{Phase: apply.Finished, Step: start})
 	none.Tune(p)
@@ -479,5 +511,23 @@ func TestTimings(t *testing.T) {
 	}
 	if again := job.LoadTimings(dir); len(again.Seconds) > 0 {
 		t.Errorf("%v", again.Seconds)
+	}
+}
+
+// TestDryRun checks the dry run of a new job: its steps, and no trace of it. Sequences run
+// every action on a job dry.
+func TestDryRun(t *testing.T) {
+	_, w := newWorld(t)
+	p := w.of("files")
+	before, err := os.ReadDir(p.Engine.Store.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []plan.Step
+	p.Engine.DryRun, p.Engine.Listed = true, func(steps []plan.Step) { listed = steps }
+	out, err := p.Start(t.Context(), "run")
+	after, _ := os.ReadDir(p.Engine.Store.Dir)
+	if err != nil || out.Changed || out.Job != "" || len(out.Steps) != 2 || len(listed) != 2 || p.Trace() != "" || len(after) != len(before) {
+		t.Errorf("%+v, %v, listed %v, files %v", out, err, listed, after)
 	}
 }

@@ -24,6 +24,8 @@ type Job struct {
 
 	engine *Engine
 	held   *journal.Job // nil for a job that is only read
+	// read is the record of a job that is only read.
+	read   journal.Record
 	run    *apply.Run
 	unlock func() error
 	// connected reports that the work must be disconnected at the end.
@@ -104,7 +106,12 @@ func (j *Job) log(e journal.Entry) error {
 }
 
 // Record returns the present content of the journal.
-func (j *Job) Record() journal.Record { return journal.Replay(j.held.Log.Entries()) }
+func (j *Job) Record() journal.Record {
+	if j.held == nil {
+		return j.read
+	}
+	return journal.Replay(j.held.Log.Entries())
+}
 
 // Begun reports whether a step was begun and not undone.
 func (j *Job) Begun(id string) bool { return Begun(j.Record(), id) }

@@ -17,6 +17,8 @@ type Outcome struct {
 	State   journal.JobState
 	Plan    *plan.Plan
 	Took    time.Duration
+	// Steps are what a dry run would do.
+	Steps []plan.Step
 	// ManualSteps are what the user still has to do.
 	ManualSteps []string
 	// Messages say what the job did, Commands are the commands that a guest has

@@ -79,8 +79,7 @@ func (e *Engine) status(l journal.Listed) Status {
 
 // describe asks the work for the possible actions and a description.
 func (e *Engine) describe(s *Status) {
-	j := &Job{id: s.ID, dir: e.Store.DirOf(s.ID), header: s.Header, engine: e}
-	err := j.openWork()
+	j, err := e.readOnly(s)
 	ended := s.Record.State.Ended()
 	if err == nil {
 		s.Details = j.details()
@@ -102,6 +101,12 @@ func (e *Engine) describe(s *Status) {
 	if s.Text == "" {
 		s.Text = s.describe()
 	}
+}
+
+// readOnly returns the job of a status, without locking it.
+func (e *Engine) readOnly(s *Status) (*Job, error) {
+	j := &Job{id: s.ID, dir: e.Store.DirOf(s.ID), header: s.Header, engine: e, read: s.Record}
+	return j, j.openWork()
 }
 
 // describe describes the state of any kind of job.

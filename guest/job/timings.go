@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,8 +16,9 @@ import (
 )
 
 // Timings are how long each kind of step took on this host, for the next plan's
-// estimate. A host without timings uses the planner's own figures. A nil *Timings
-// has no timings and stores none.
+// estimate. For a guest without timings of its own, they are those of the host's other
+// guests. A host without timings uses the planner's own figures. A nil *Timings has no
+// timings and stores none.
 type Timings struct {
 	path string
 	mu   sync.Mutex
@@ -46,13 +48,13 @@ func LoadTimings(dir string) *Timings {
 	return t
 }
 
+// guestSteps are the steps whose time depends most on the guest.
+var guestSteps = []plan.StepKind{plan.StepShutdown, plan.StepStart, plan.StepExtend, plan.StepHealth, plan.StepPivot, plan.StepStop}
+
 // timingKey returns the key for the properties that a step's time depends on.
 func timingKey(g *plan.Guest, s plan.Step) string {
-	switch s.Kind {
-	case plan.StepShutdown, plan.StepStart, plan.StepExtend, plan.StepHealth, plan.StepPivot, plan.StepStop:
-		if g != nil {
-			return strings.TrimSuffix(string(s.Kind)+"/"+g.UUID+"/"+s.Content, "/")
-		}
+	if g != nil && slices.Contains(guestSteps, s.Kind) {
+		return strings.TrimSuffix(string(s.Kind)+"/"+g.UUID+"/"+s.Content, "/")
 	}
 	key := string(s.Kind) + "/" + s.Content
 	switch {
@@ -87,13 +89,35 @@ func (t *Timings) Tune(p *plan.Plan) {
 // measured.
 func (t *Timings) of(key string, s plan.Step) (base, perFile float64) {
 	base, perFile = plan.Usual(s)
-	if seconds, ok := t.Seconds[key]; ok && seconds > 0 && seconds < 86400 {
+	if seconds, ok := t.Seconds[key]; ok && sensible(seconds) {
 		base = seconds
+	} else if others := t.ofOtherGuests(s); len(others) > 0 {
+		base = others[len(others)/2]
 	}
 	if seconds, ok := t.PerFile[key]; ok && seconds >= 0 && seconds < 1 {
 		perFile = seconds
 	}
 	return base, perFile
+}
+
+func sensible(seconds float64) bool { return seconds > 0 && seconds < 86400 }
+
+// ofOtherGuests returns how long a step took in each guest of the host, in ascending order;
+// nothing for a step that does not depend on the guest. The middle one is not moved by the
+// one guest that takes ten minutes to shut down.
+func (t *Timings) ofOtherGuests(s plan.Step) []float64 {
+	if !slices.Contains(guestSteps, s.Kind) {
+		return nil
+	}
+	var all []float64
+	for key, seconds := range t.Seconds {
+		words := strings.SplitN(key, "/", 3)
+		if words[0] == string(s.Kind) && len(words) > 1 && strings.Join(words[2:], "") == s.Content && sensible(seconds) {
+			all = append(all, seconds)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Learn adds the time of a finished step; the newest time has the most weight in the mean.

@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +29,9 @@ import (
 // "unrestored" or "forward", with "stopped" if the guest was, and "untouched" if nothing
 // from before the job was being changed; or the refusal's reason. What follows a comma is
 // what the journal says then: the state, and after a colon what may be done.
+//
+// Before every action on the job, the player runs it dry: that must change no file, and must
+// be refused if, and only if, the job's state does not allow the action.
 type Player struct {
 	Engine *job.Engine
 	// Start begins the job.
@@ -127,6 +133,7 @@ func (p *Player) Command(command string) string {
 		point, fault, _ := strings.Cut(word, "=")
 		p.faults[point] = fault
 	}
+	expected := p.dryRun(words[0])
 	p.trace = nil
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -139,7 +146,52 @@ func (p *Player) Command(command string) string {
 	}()
 	<-ended
 	clear(p.faults)
+	if isAction(words[0]) && !predicted(expected, result, len(words) > 1) {
+		result += fmt.Sprintf(" (but the dry run said %q)", expected)
+	}
 	return strings.Join(strings.Fields(command+" > "+strings.Join(p.trace, " ")+" > "+result+p.after(result)), " ")
+}
+
+func isAction(command string) bool {
+	return slices.Contains([]string{"resume", "accept", "rollback", "close"}, command)
+}
+
+// predicted reports whether a dry run has refused an action as the action itself was. It
+// knows nothing of a fault, which may have been the reason.
+func predicted(expected, result string, fault bool) bool {
+	refused := result == string(plan.JobState) || result == string(plan.NotFound)
+	return expected == result || expected == "" && (!refused || fault)
+}
+
+// dryRun runs an action on the job dry, and returns the reason if it is refused. A dry run
+// that changes anything returns that instead.
+func (p *Player) dryRun(command string) string {
+	if !isAction(command) {
+		return ""
+	}
+	real := *p.Engine
+	p.Engine.DryRun = true
+	before, trace := p.files(), len(p.trace)
+	_, err := p.run(context.Background(), command)
+	*p.Engine = real
+	if before != p.files() || len(p.trace) != trace {
+		return "it has changed something"
+	}
+	if r, refused := plan.IsRefusal(err); refused {
+		return string(r.Reason)
+	}
+	return ""
+}
+
+// files returns the names and the content of all files of the store.
+func (p *Player) files() string {
+	var all strings.Builder
+	_ = filepath.WalkDir(p.Engine.Store.Dir, func(path string, e fs.DirEntry, err error) error {
+		text, _ := os.ReadFile(path)
+		fmt.Fprintf(&all, "%s %s %v\n", path, text, err)
+		return nil
+	})
+	return all.String()
 }
 
 func (p *Player) run(ctx context.Context, command string) (*job.Outcome, error) {
