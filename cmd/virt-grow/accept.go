@@ -18,7 +18,8 @@ func (p acceptCommand) command() *cli.Command {
 			}
 			return p.onJob(guest.Accept)(c)
 		},
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "as-is", Usage: "close the job without finishing or undoing anything, and list what it leaves behind", DisableDefaultText: true}},
+		Flags: append(changeFlags(false),
+			&cli.BoolFlag{Name: "as-is", Usage: "close the job without finishing or undoing anything, and list what it leaves behind", DisableDefaultText: true}),
 	}, "The overlay is committed into the image and deleted. If the image has been\n   written to in the meantime, nothing is changed. A job that can no longer be rolled\n   back, such as an online growth, is closed. --as-is closes any job that resume and\n   rollback cannot end, for example because its domain or its image is gone.",
 		"virt-grow accept 20260131-101500-3f2a",
 		"virt-grow accept 3f2a --as-is",

@@ -18,6 +18,7 @@ func (p applyCommand) command() *cli.Command {
 		ArgsUsage: "PLAN.json", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.action,
 	}, "The plan is computed again from the disk and compared. If it differs in anything\n   that matters, nothing is changed.",
 		"virt-grow apply win.plan.json",
+		"virt-grow apply win.plan.json --dry-run",
 		"virt-grow apply win.plan.json --yes --json",
 		"virt-grow apply safe.plan.json --key all:file:/root/safe.key")
 }
@@ -53,5 +54,5 @@ func (p applyCommand) action(c *cli.Context) error {
 	}
 	defer img.Close()
 	o.Session, o.Saved = p.session(keys), saved
-	return p.runGrowth(&o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
+	return p.runGrowth(c, &o, func() (*guest.Outcome, error) { return growth.Grow(c.Context, img, saved.Request, o) })
 }

@@ -74,7 +74,7 @@ type copyInCommand struct{ *program }
 func (p copyInCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "copy-in", Usage: "copy files into a guest that is off",
-		ArgsUsage: "FILE... TARGET:DIR", Flags: fileFlags(scratchFlag()), Action: p.action,
+		ArgsUsage: "FILE... TARGET:DIR", Flags: append(fileFlags(scratchFlag()), changeFlags(false)...), Action: p.action,
 	}, "This is a job, like a growth: the files are written into an overlay and read back,\n   and the file system is checked, before the image is written to. An existing file\n   gets the new content and keeps its owner, mode and label; root owns a new file.\n\n   "+spotHelp,
 		"virt-grow copy-in authorized_keys dev7:/root/.ssh",
 		"virt-grow copy-in a.conf b.conf web.qcow2:/etc/nginx/conf.d",
@@ -131,5 +131,5 @@ func (p *program) changing(c *cli.Context, name, path string, work func(*disk.Se
 		fmt.Fprintln(p.err, "note: "+p.styleFor(p.errLive).Clean(note))
 	}
 	o.Session = p.session(t.keys)
-	return p.run(&o.Options, func() (*guest.Outcome, error) { return work(g, t, o) })
+	return p.run(c, &o.Options, func() (*guest.Outcome, error) { return work(g, t, o) })
 }

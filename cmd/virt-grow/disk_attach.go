@@ -21,7 +21,7 @@ func (p diskAttachCommand) command() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "format", Usage: "the image's `FORMAT`: qcow2 or raw (default: by the name's ending, .qcow2 or .raw; never by content)"},
 		&cli.BoolFlag{Name: "shareable", Usage: "let several guests use it, if it is raw", DisableDefaultText: true},
-	}, placeFlags(), mountFlags(), windowsFlags(), whereFlags())
+	}, placeFlags(), mountFlags(), windowsFlags(), whereFlags(), changeFlags(false))
 	return help(&cli.Command{
 		Name: "attach", Usage: "attach a disk to a domain, running or not, and mount it if asked",
 		ArgsUsage: "DOMAIN PATH", Flags: flags, Action: p.action,
@@ -114,7 +114,7 @@ func (p *program) onDevices(c *cli.Context, name string, work func(*domain.Domai
 	defer d.Close()
 	var o device.Options
 	o.Session, o.Cache = p.session(keyring{}), p.cache()
-	return p.run(&o.Options.Options, func() (*guest.Outcome, error) {
+	return p.run(c, &o.Options.Options, func() (*guest.Outcome, error) {
 		listed := o.Listed
 		o.Listed = func(steps []plan.Step) {
 			_ = view.Scripts(p.human(), p.style(), steps)
@@ -188,7 +188,7 @@ type diskAddCommand struct{ *program }
 func (p diskAddCommand) command() *cli.Command {
 	flags := slices.Concat(newDiskFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "path", Usage: "put the image at `PATH`", DefaultText: "DOMAIN-TARGET.FORMAT in the directory of the domain's first disk"},
-	}, placeFlags(), mountFlags(), whereFlags())
+	}, placeFlags(), mountFlags(), whereFlags(), changeFlags(false))
 	return help(&cli.Command{
 		Name: "add", Usage: "create, attach and mount a disk, in one job",
 		ArgsUsage: "DOMAIN", Flags: flags, Action: p.action,

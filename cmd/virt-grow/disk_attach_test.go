@@ -119,6 +119,12 @@ func TestDiskAttach(t *testing.T) {
 	x.refused(t, "target-taken", "disk", "attach", x.Name, data, "--target", "vda")
 	x.refused(t, "no-hotplug", "disk", "attach", x.Name, data, "--bus", "sata")
 
+	definition := x.dump(t)
+	x.must(t, "disk", "attach", x.Name, data, "--mount", "/data", "--dry-run")
+	x.must(t, "disk", "add", x.Name, "--size", "200M", "--fs", "ext4", "--mount", "/data", "--dry-run", "--yes")
+	if x.dump(t) != definition || x.inGuest(t, "cat", "/etc/fstab") != fstab {
+		t.Error("a dry run has changed something")
+	}
 	out := x.must(t, "disk", "attach", x.Name, data, "--mount", "/data")
 	if !strings.Contains(out, "its name in the guest is /dev/vdb") {
 		t.Error("the name in the guest is missing")
@@ -139,6 +145,8 @@ func TestDiskAttach(t *testing.T) {
 	x.refused(t, "disk-shared", "disk", "attach", x.Name, data)
 
 	x.reboot(t)
+	x.waitMounted(t, "/data", "/dev/vdb")
+	x.must(t, "disk", "detach", x.Name, "vdb", "--unmount", "--dry-run")
 	x.waitMounted(t, "/data", "/dev/vdb")
 	x.must(t, "disk", "detach", x.Name, "vdb", "--unmount")
 	if now := x.inGuest(t, "cat", "/etc/fstab"); now != fstab {

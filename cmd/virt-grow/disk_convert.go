@@ -18,10 +18,9 @@ func (p diskConvertCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "convert", Usage: "copy an image into another format, and compare the copy",
 		ArgsUsage: "SRC DST", Action: p.action,
-		Flags: []cli.Flag{
+		Flags: append(changeFlags(false),
 			&cli.StringFlag{Name: "to", Usage: "the new image's `FORMAT`: " + strings.Join(create.Formats, ", ")},
-			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's ending, .qcow2 or .raw; never by content)"},
-		},
+			&cli.StringFlag{Name: "from", Usage: "the source's `FORMAT` (default: by the name's ending, .qcow2 or .raw; never by content)"}),
 	}, "The source is only read, and must not be in use. The content of its backing files\n   becomes part of the copy. DST must not exist yet.",
 		"virt-grow disk convert /img/web.raw /img/web.qcow2 --to qcow2",
 		"virt-grow disk convert /img/web.qcow2 /img/web.vmdk --to vmdk",
@@ -55,5 +54,5 @@ func (p diskConvertCommand) action(c *cli.Context) error {
 		q.Libvirt = conn
 	}
 	var o job.Options
-	return p.run(&o, func() (*guest.Outcome, error) { return create.Convert(c.Context, given[0], given[1], q, o) })
+	return p.run(c, &o, func() (*guest.Outcome, error) { return create.Convert(c.Context, given[0], given[1], q, o) })
 }

@@ -20,7 +20,7 @@ type diskCreateCommand struct{ *program }
 func (p diskCreateCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "create", Usage: "create an image, and a file system inside if asked",
-		ArgsUsage: "PATH", Flags: newDiskFlags(), Action: p.action,
+		ArgsUsage: "PATH", Flags: append(newDiskFlags(), changeFlags(false)...), Action: p.action,
 	}, "The file system is created in the appliance, on a partition that spans the disk,\n   or on an LVM volume in that partition. PATH must not exist yet.",
 		"virt-grow disk create /img/data.qcow2 --size 20G",
 		"virt-grow disk create /img/data.qcow2 --size 20G --fs xfs --label data",
@@ -54,7 +54,7 @@ func (p diskCreateCommand) action(c *cli.Context) error {
 	}
 	var o job.Options
 	tools := create.Tools{Session: p.session(keyring{}), Cache: p.cache()}
-	return p.run(&o, func() (*guest.Outcome, error) { return create.Disk(c.Context, d, o, tools) })
+	return p.run(c, &o, func() (*guest.Outcome, error) { return create.Disk(c.Context, d, o, tools) })
 }
 
 // newDisk reads newDiskFlags.

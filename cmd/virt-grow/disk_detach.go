@@ -19,7 +19,7 @@ func (p diskDetachCommand) command() *cli.Command {
 		&cli.BoolFlag{Name: "delete", Usage: "delete the image afterwards", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "even-mounted", Usage: "do not check whether the guest uses the disk", DisableDefaultText: true},
 		&cli.DurationFlag{Name: "timeout", Value: device.ReleaseLimit, Usage: "wait `TIME` for the guest to release the disk"},
-	}, whereFlags())
+	}, whereFlags(), changeFlags(false))
 	return help(&cli.Command{
 		Name: "detach", Usage: "detach a disk from a domain once the guest has released it",
 		ArgsUsage: "DOMAIN DISK", Flags: flags, Action: p.action,

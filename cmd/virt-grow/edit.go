@@ -20,9 +20,9 @@ import (
 type editCommand struct{ *program }
 
 func (p editCommand) command() *cli.Command {
-	flags := fileFlags(
+	flags := append(fileFlags(
 		&cli.StringSliceFlag{Name: "expr", Aliases: []string{"e"}, Usage: "apply `EXPR` to each line: s/REGEXP/REPLACEMENT/ with the flags g and i, repeatable; without it, $VISUAL or $EDITOR is started"},
-		scratchFlag())
+		scratchFlag()), changeFlags(false)...)
 	return help(&cli.Command{
 		Name: "edit", Usage: "change a text file inside a guest that is off",
 		ArgsUsage: "TARGET:PATH", Flags: flags, Action: p.action,

@@ -22,9 +22,10 @@ const (
 	exitRefused     = 3
 	exitStale       = 4
 	exitBusy        = 5
-	exitWindow      = 6 // the window is too short, or ended
-	exitRestored    = 7 // failed after changes; everything was undone
-	exitUnrestored  = 8 // not everything could be undone: the user must act
+	exitWindow      = 6  // the window is too short, or ended
+	exitRestored    = 7  // failed after changes; everything was undone
+	exitUnrestored  = 8  // not everything could be undone: the user must act
+	exitWouldChange = 10 // plan --detailed-exit-code
 	exitUsage       = 64
 	exitInterrupted = 130
 )
@@ -43,6 +44,7 @@ var exitMeanings = []struct {
 	{exitWindow, "the window is too short, or ended before the commit"},
 	{exitRestored, "failed after changes; everything was restored and verified"},
 	{exitUnrestored, "failed, and not everything could be undone; the message says what to run"},
+	{exitWouldChange, "with plan --detailed-exit-code: the plan would change something"},
 	{exitUsage, "the command line is wrong"},
 	{exitInterrupted, "interrupted; everything was restored"},
 }
@@ -206,6 +208,9 @@ type shownError struct{ exit int }
 func (e *shownError) Error() string { return "the command has shown its error" }
 
 var errShown = &shownError{exitFailed}
+
+// errWouldChange ends plan --detailed-exit-code for a plan with steps.
+var errWouldChange = &shownError{exitWouldChange}
 
 func (p *program) result(err error, t view.Trouble) {
 	var failure *guest.Failure

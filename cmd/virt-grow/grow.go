@@ -24,6 +24,7 @@ func (p growCommand) command() *cli.Command {
 		ArgsUsage: "TARGET", Flags: flags, Action: p.action,
 	}, "Every change is made on an overlay; the image is only read until the result is\n   verified. A domain is shut down, started again on the overlay, and checked. If the\n   check passes, the overlay is committed into the image. Ctrl-C undoes the run.",
 		"virt-grow grow dev7 --disk vda --size +10G",
+		"virt-grow grow dev7 --disk vda --size +10G --dry-run",
 		"virt-grow grow dev7 --disk vda:+10G --disk vdb:+50G --grow / --grow /data",
 		"virt-grow grow dev7 --disk vda --size +10G --yes --window-end 04:00 --accept manual",
 		"virt-grow grow web.qcow2 --size +10G",
@@ -35,12 +36,10 @@ func (p growCommand) command() *cli.Command {
 
 // runFlags returns the flags of commands that change an image.
 func runFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true},
+	return append(changeFlags(true),
 		&cli.BoolFlag{Name: "keep-overlay", Usage: "stop before the commit, and wait for virt-grow accept or rollback", DisableDefaultText: true},
 		&cli.DurationFlag{Name: "check-timeout", Usage: "give up if the full check of a file system takes longer than `TIME`", DefaultText: "no limit"},
-		scratchFlag(),
-	}
+		scratchFlag())
 }
 
 func (p growCommand) action(c *cli.Context) error {
@@ -65,16 +64,17 @@ func (p growCommand) action(c *cli.Context) error {
 	}
 	defer img.Close()
 	o.Session = p.session(t.keys)
-	return p.runGrowth(&o, func() (*guest.Outcome, error) {
+	return p.runGrowth(c, &o, func() (*guest.Outcome, error) {
 		return growth.WithGroup(c.Context, img, t.treat, o.Session, func(d *disk.Disk) (*guest.Outcome, error) {
 			return growth.Grow(c.Context, d, growth.ByTarget(r, d), o)
 		})
 	})
 }
 
-// readAgreed reads --yes. Without --yes, standard input must be a terminal.
+// readAgreed reads --yes. Without --yes, standard input must be a terminal. A dry run does
+// nothing that would have to be confirmed.
 func (p *program) readAgreed(c *cli.Context) error {
-	p.agreed = c.Bool("yes")
+	p.agreed = c.Bool("yes") || c.Bool("dry-run")
 	if !p.agreed && !p.asks {
 		return usage("standard input is not a terminal, so the plan cannot be confirmed: use --yes")
 	}

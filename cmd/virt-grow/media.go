@@ -31,7 +31,7 @@ func (p mediaInsertCommand) command() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
 		&cli.BoolFlag{Name: "virtio-win", Usage: "use the ISO with the virtio drivers for Windows, and show how to install them", DisableDefaultText: true},
 		&cli.StringFlag{Name: "bus", Usage: "the `BUS` of a drive that is added: ide, sata, scsi or usb", DefaultText: "sata where there is one, else ide"},
-	}, driveFlags())
+	}, driveFlags(), changeFlags(false))
 	return help(&cli.Command{
 		Name: "insert", Usage: "insert an ISO image into a domain's drive",
 		ArgsUsage: "DOMAIN [ISO]", Flags: flags, Action: p.action,
@@ -91,7 +91,7 @@ type mediaEjectCommand struct{ *program }
 func (p mediaEjectCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "eject", Usage: "eject the medium from a domain's drive",
-		ArgsUsage: "DOMAIN", Flags: driveFlags(), Action: p.action,
+		ArgsUsage: "DOMAIN", Flags: append(driveFlags(), changeFlags(false)...), Action: p.action,
 	}, "The drive itself is kept.",
 		"virt-grow media eject dev7",
 		"virt-grow media eject dev7 --target sda --force")

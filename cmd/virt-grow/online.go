@@ -141,7 +141,7 @@ func (p onlineCommand) growOnline(c *cli.Context, made *online.Plan) error {
 		fmt.Fprintln(p.out)
 	}
 	var o job.Options
-	return p.run(&o, func() (*guest.Outcome, error) { return online.Grow(c.Context, made, o) })
+	return p.run(c, &o, func() (*guest.Outcome, error) { return online.Grow(c.Context, made, o) })
 }
 
 // nothingDone ends a run that changed nothing.

@@ -26,6 +26,7 @@ func (p planCommand) command() *cli.Command {
 	flags := append(requestFlags(),
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the plan to `FILE` for apply; - is standard output"},
 		&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is not a plan", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "detailed-exit-code", Usage: "exit with 10 if the plan would change something, and with 0 if there is nothing to do", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "rehearse", Usage: "rehearse the edit (see virt-grow rehearse), and plan with the times it took", DisableDefaultText: true},
 		scratchFlag())
 	return help(&cli.Command{
@@ -35,6 +36,7 @@ func (p planCommand) command() *cli.Command {
 		"virt-grow plan web.qcow2 --size +10G",
 		"virt-grow plan dev7 --disk vda --size +10G -o dev7.plan.json",
 		"virt-grow plan win.qcow2 --size 80G --grow C: -o win.plan.json",
+		"virt-grow plan dev7 --disk vda --size 30G --detailed-exit-code",
 		"virt-grow plan /dev/vg0/guest --size fill --json")
 }
 
@@ -71,7 +73,7 @@ func (p planCommand) action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.showPlan(view.PlanText{Plan: made}, output)
+	return p.showPlan(c, view.PlanText{Plan: made}, output)
 }
 
 // planRehearsed makes the plan in a rehearsal.
@@ -87,11 +89,22 @@ func (p planCommand) planRehearsed(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return p.showPlan(view.PlanText{Plan: out.Plan, Rehearsed: true}, output)
+		return p.showPlan(c, view.PlanText{Plan: out.Plan, Rehearsed: true}, output)
 	})
 }
 
-func (p planCommand) showPlan(text view.PlanText, output string) error {
+func (p planCommand) showPlan(c *cli.Context, text view.PlanText, output string) error {
+	if err := p.writePlan(text, output); err != nil {
+		return err
+	}
+	if c.Bool("detailed-exit-code") && text.Plan.Changes() {
+		return errWouldChange
+	}
+	return nil
+}
+
+// writePlan shows the plan, and saves it.
+func (p planCommand) writePlan(text view.PlanText, output string) error {
 	made := text.Plan
 	toOut := p.json || output == "-"
 	w, s := p.out, p.style()

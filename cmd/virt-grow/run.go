@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/growth"
@@ -13,8 +15,22 @@ import (
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
+// changeFlags returns the flags that every command has that changes something. asks reports
+// that the command asks for confirmation.
+func changeFlags(asks bool) []cli.Flag {
+	yes := "do not ask for confirmation"
+	if !asks {
+		yes = "for scripts that give it to every command: this one asks nothing"
+	}
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: yes, DisableDefaultText: true},
+		&cli.BoolFlag{Name: "dry-run", Usage: "make the checks, show what would be done, and change nothing", DisableDefaultText: true},
+	}
+}
+
 // run runs a job, and shows its progress and its result.
-func (p *program) run(o *job.Options, work func() (*guest.Outcome, error)) error {
+func (p *program) run(c *cli.Context, o *job.Options, work func() (*guest.Outcome, error)) error {
+	o.DryRun = c.Bool("dry-run")
 	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
 	o.Origin, o.Exit = p.origin, exitCode
 	stop := p.watch(o)
@@ -47,10 +63,10 @@ func (p *program) watch(o *job.Options) (stop func()) {
 }
 
 // runGrowth is run for a growth: the plan is shown beforehand.
-func (p *program) runGrowth(o *growth.Options, work func() (*guest.Outcome, error)) error {
+func (p *program) runGrowth(c *cli.Context, o *growth.Options, work func() (*guest.Outcome, error)) error {
 	o.Cache = p.cache()
 	o.Planned = func(made *plan.Plan) { p.showPlanned(o, made) }
-	return p.run(&o.Options, work)
+	return p.run(c, &o.Options, work)
 }
 
 // showPlanned shows the plan, as text or as an event.
@@ -87,10 +103,13 @@ var outcomes = map[journal.JobState]view.Outcome{
 
 // ended shows the result of a run without an error.
 func (p *program) ended(out *guest.Outcome) error {
-	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Took: out.Took,
+	r := view.Result{Job: out.Job, Outcome: outcomes[out.State], Plan: out.Plan, Steps: out.Steps, Took: out.Took,
 		ManualSteps: out.ManualSteps, Messages: out.Messages, Accept: p.line("accept", out.Job), Rollback: p.line("rollback", out.Job)}
 	if out.State == journal.Cancelled && out.Plan == nil && out.Messages == nil {
 		r.Outcome = view.Cancelled
+	}
+	if out.State == "" {
+		r.Outcome = view.Planned
 	}
 	if out.State == journal.Waiting {
 		r.Overlay = p.overlayOf(out.Job)

@@ -28,19 +28,22 @@ func TestTerminal(t *testing.T) {
 	for _, c := range []struct {
 		line, says string
 		long       bool
+		exit       int
 	}{
-		{"plan disk.raw --size 1G", "sda1", false},
-		{"df disk.raw", "ext4", false},
-		{"inspect disk.raw", "ext4", true},
-		{"copy-in --mount sda1 note disk.raw:/", "note", true},
-		{"ls --mount sda1 disk.raw:/", "note", true},
-		{"cat --mount sda1 disk.raw:/note", "hello", true},
-		{"copy-out --mount sda1 disk.raw:/note out", "out", true},
-		{"rehearse disk.raw --size 1G", "discarded", true},
-		{"doctor", "libguestfs", true},
-		{"plan disk.raw --size 1G -o saved.json", "sda1", true},
-		{"apply saved.json --yes", "is grown", true},
-		{"grow disk.raw --size 1100M --yes", "is grown", true},
+		{"plan disk.raw --size 1G", "sda1", false, 0},
+		{"df disk.raw", "ext4", false, 0},
+		{"inspect disk.raw", "ext4", true, 0},
+		{"copy-in --mount sda1 note disk.raw:/", "note", true, 0},
+		{"ls --mount sda1 disk.raw:/", "note", true, 0},
+		{"cat --mount sda1 disk.raw:/note", "hello", true, 0},
+		{"copy-out --mount sda1 disk.raw:/note out", "out", true, 0},
+		{"rehearse disk.raw --size 1G", "discarded", true, 0},
+		{"doctor", "libguestfs", true, 0},
+		{"plan disk.raw --size 1G -o saved.json --detailed-exit-code", "sda1", true, 10},
+		{"apply saved.json --dry-run", "dry run", true, 0},
+		{"grow disk.raw --size 1100M --dry-run", "dry run", true, 0},
+		{"apply saved.json --yes", "is grown", true, 0},
+		{"grow disk.raw --size 1100M --yes", "is grown", true, 0},
 	} {
 		t.Run(strings.Fields(c.line)[0], func(t *testing.T) {
 			if c.long {
@@ -49,7 +52,7 @@ func TestTerminal(t *testing.T) {
 				level.Only(t, level.Real)
 			}
 			code, out := r.onTerminal(t, c.line)
-			if code != 0 || !strings.Contains(out, c.says) || !strings.Contains(out, " … ") {
+			if code != c.exit || !strings.Contains(out, c.says) || !strings.Contains(out, " … ") {
 				t.Errorf("%s: exit %d\n%q", c.line, code, out)
 			}
 			if strings.Contains(out, "goroutine ") {

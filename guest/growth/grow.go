@@ -30,12 +30,34 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Ou
 	if err := d.CheckOthersNotHibernated(ctx, o.Session); err != nil {
 		return nil, err
 	}
+	if o.DryRun {
+		return preview(ctx, d, r, o)
+	}
 	spec, err := growthSpec(ctx, Kind, d, r, sizes, o, func(g *growth) job.Work { return g })
 	if err != nil {
 		return nil, err
 	}
 	e := job.Engine{Options: o.Options}
 	return e.Run(ctx, spec)
+}
+
+// preview makes and shows the plan, and does nothing.
+func preview(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Outcome, error) {
+	if o.Note != nil {
+		o.Note("reading the disk")
+	}
+	p, err := MakePlan(ctx, d, r, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Planned != nil {
+		o.Planned(p)
+	}
+	out := &job.Outcome{Plan: p}
+	if !p.Changes() {
+		out.State = journal.Cancelled
+	}
+	return out, nil
 }
 
 // grow does the whole job on a new overlay.

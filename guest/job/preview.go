@@ -56,7 +56,15 @@ func (e *Engine) previewAction(name string, a Action) (*Outcome, error) {
 	case !j.may(a):
 		return nil, j.refuse(a)
 	}
-	if a != Rollback {
+	if a == Rollback {
+		for _, step := range slices.Backward(s.Header.Steps) {
+			if Begun(s.Record, step.ID()) {
+				out.Messages = append(out.Messages, "To undo: "+step.Summary)
+			}
+		}
+		return out, nil
+	}
+	if len(s.Header.Steps) > 0 {
 		out.Steps = slices.DeleteFunc(slices.Clone(s.Header.Steps), func(step plan.Step) bool { return s.Record.Done[step.ID()] })
 		e.listed(out.Steps)
 	}

@@ -17,6 +17,8 @@ type Result struct {
 	Outcome Outcome
 	Plan    *plan.Plan
 	Took    time.Duration
+	// Steps are what a dry run without a plan would do.
+	Steps []plan.Step
 	// Overlay is the path of the overlay that waits for a decision.
 	Overlay string
 	// Accept and Rollback are the commands for the decision.
@@ -75,6 +77,12 @@ func Results(w io.Writer, s Style, r Result) error {
 			p.paragraph("  ", "%s", line)
 		}
 	case Planned:
+		for _, line := range r.Messages {
+			p.paragraph("", "%s", line)
+		}
+		for i, s := range r.Steps {
+			p.paragraph("  ", "%d. %s", i+1, s.Summary)
+		}
 		p.head("This was a dry run: nothing was done.")
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")
