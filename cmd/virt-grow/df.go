@@ -86,7 +86,9 @@ func (p dfCommand) action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	guestusage.Sort(guests, o.sort)
+	if len(o.names) == 0 || c.IsSet("sort") {
+		guestusage.Sort(guests, o.sort)
+	}
 	if !o.forecast {
 		guestusage.DropForecasts(guests)
 	}
