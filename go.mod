@@ -6,6 +6,7 @@ replace libguestfs.org/guestfs => ./third_party/libguestfs
 
 require (
 	github.com/goccy/go-yaml v1.19.2
+	github.com/godbus/dbus/v5 v5.2.2
 	github.com/gofrs/flock v0.12.1
 	github.com/google/go-cmp v0.7.0
 	github.com/google/renameio/v2 v2.0.0

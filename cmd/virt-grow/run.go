@@ -9,6 +9,7 @@ import (
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/guest/inhibit"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -31,7 +32,7 @@ func changeFlags(asks bool) []cli.Flag {
 // run runs a job, and shows its progress and its result.
 func (p *program) run(c *cli.Context, o *job.Options, work func() (*guest.Outcome, error)) error {
 	o.DryRun = c.Bool("dry-run")
-	o.Store, o.Timings, o.Fault = p.store(), p.timings(), faults()
+	o.Store, o.Timings, o.Fault, o.Inhibit = p.store(), p.timings(), faults(), inhibit.Shutdown
 	o.Origin, o.Exit = p.origin, exitCode
 	stop := p.watch(o)
 	shown := o.Emit

@@ -227,6 +227,7 @@ func withoutEstimates(steps []plan.Step) []plan.Step {
 // commitOrTrial carries out the steps after the edit: the commit, or the trial and the pivot.
 // If the user has to decide, it stops before the commit, unless accepted is set.
 func (g *growth) commitOrTrial(ctx context.Context, accepted bool) error {
+	g.keepHostUp()
 	err := g.concludeSteps(ctx, accepted)
 	r := g.Record()
 	switch {

@@ -135,6 +135,7 @@ func (g *growth) outage(ctx context.Context, s editSession) error {
 
 // down shuts the guest down and edits the overlay.
 func (g *growth) down(ctx context.Context, s editSession) error {
+	g.keepHostUp()
 	if err := g.Enter(journal.Editing); err != nil {
 		return err
 	}
@@ -154,6 +155,14 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 	a.plan = g.recheck
 	_, err := a.run(ctx)
 	return err
+}
+
+// keepHostUp keeps the host from being shut down while the guest is away or in its trial: the
+// shutdown would stop the guest on its overlay.
+func (g *growth) keepHostUp() {
+	if guest := g.Guest(); guest != nil {
+		g.KeepHostUp(fmt.Sprintf("%s is being grown (job %s)", guest.Name, g.ID()))
+	}
 }
 
 // shutdownStep returns the shutdown step of the plan.
@@ -217,6 +226,7 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 	}
 	if state != domain.Running {
 		// The guest was asked to shut down before the crash, and has shut down since.
+		g.keepHostUp()
 		if err := g.Do(ctx, plan.Step{Kind: plan.StepShutdown}); err != nil {
 			return err
 		}
@@ -231,6 +241,7 @@ func (g *growth) resumeDomain(ctx context.Context) error {
 
 // growOff edits the disk of a guest that is off.
 func (g *growth) growOff(ctx context.Context) error {
+	g.keepHostUp()
 	if err := g.unchangedSize(ctx); err != nil {
 		return err
 	}

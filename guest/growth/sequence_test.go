@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -323,7 +324,9 @@ type stage struct {
 	live   bool                        // the guest's steps are the real ones
 	// original is the domain's definition before the growth.
 	original domain.DefinitionXML
-	hooks    Hooks
+	// inhibited is how many locks keep the host up.
+	inhibited int
+	hooks     Hooks
 }
 
 func newStage(t *testing.T, treated *plan.Guest) *stage { return newStageOf(t, treated, false) }
@@ -359,6 +362,15 @@ func newStageOf(t *testing.T, treated *plan.Guest, two bool) *stage {
 	}
 	s.Engine.Kinds = job.Kinds{Kind: s.open, KindRehearsal: s.openRehearsal}
 	s.Engine.Emit = s.emit
+	s.Engine.Inhibit = func(string) (func(), error) {
+		s.inhibited++
+		return func() { s.inhibited-- }, nil
+	}
+	t.Cleanup(func() {
+		if s.inhibited != 0 {
+			t.Errorf("%d locks still keep the host up", s.inhibited)
+		}
+	})
 	s.Start = s.grow
 	return s
 }
@@ -387,6 +399,13 @@ func (s *stage) imageOf(target string) *applytest.Image {
 
 // emit records the steps in the trace.
 func (s *stage) emit(e apply.Event) {
+	away := []plan.StepKind{plan.StepShutdown, plan.StepSwitch, plan.StepStart, plan.StepHealth, plan.StepPivot, plan.StepRestore}
+	if slices.Contains(away, e.Step.Kind) && s.inhibited != 1 {
+		s.Did(fmt.Sprintf("%d locks in %s", s.inhibited, e.Step.ID()))
+	}
+	if s.guest == nil && s.inhibited != 0 {
+		s.Did("inhibited for an image")
+	}
 	switch e.Phase {
 	case apply.Finished:
 		s.Did(e.Step.ID())

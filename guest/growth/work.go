@@ -267,6 +267,7 @@ func (g *growth) Run(ctx context.Context, a job.Action) error {
 	}
 	switch a {
 	case job.Rollback:
+		g.keepHostUp()
 		return g.back(ctx)
 	case job.Resume:
 		err = g.resume(ctx)

@@ -32,6 +32,9 @@ type Options struct {
 	DryRun bool
 	// Fault injects faults in tests, by the name of a point.
 	Fault func(ctx context.Context, point string) error
+	// Inhibit keeps the host from being shut down until release is called; why is shown to
+	// who tries. nil does not.
+	Inhibit func(why string) (release func(), err error)
 	// Timings are how long steps took before; nil keeps none.
 	Timings *Timings
 	// Origin returns who runs this process, and Exit the exit code that the process will
@@ -133,6 +136,9 @@ func (j *Job) use(w Work) {
 
 // release releases the job, its disks and its connection.
 func (j *Job) release() error {
+	if j.uninhibit != nil {
+		j.uninhibit()
+	}
 	errs := []error{j.held.Close(), j.unlock()}
 	if w, ok := j.work.(Connected); ok && j.connected {
 		errs = append(errs, w.Disconnect())

@@ -28,6 +28,8 @@ type Job struct {
 	read   journal.Record
 	run    *apply.Run
 	unlock func() error
+	// uninhibit ends what KeepHostUp has begun; nil if it has not.
+	uninhibit func()
 	// connected reports that the work must be disconnected at the end.
 	connected bool
 }
@@ -208,6 +210,19 @@ func (j *Job) show(text string) {
 	if j.engine.Note != nil {
 		j.engine.Note(text)
 	}
+}
+
+// KeepHostUp keeps the host from being shut down until the end of this run of the job, undo
+// included. If that is not possible, the job goes on.
+func (j *Job) KeepHostUp(why string) {
+	if j.uninhibit != nil || j.engine.Inhibit == nil {
+		return
+	}
+	release, err := j.engine.Inhibit(why)
+	if err != nil {
+		j.Note("%v", err)
+	}
+	j.uninhibit = release
 }
 
 // Progress reports the progress of a step, in percent.
