@@ -17,15 +17,12 @@ type batchApplyCommand struct{ *program }
 func (p batchApplyCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "apply", Usage: "carry out the plans of a batch",
-		ArgsUsage: "BATCH.json", Flags: append([]cli.Flag{yesFlag()}, batchRunFlags()...), Action: p.action,
+		ArgsUsage: "BATCH.json", Flags: append(changeFlags(true), batchRunFlags()...), Action: p.action,
 	}, "The canaries grow first, one after the other and alone. Then up to --parallel guests\n   are away at the same time, while the next ones are prepared. After a canary or too\n   many guests have failed, no outage begins any more. A guest that cannot be back\n   before the window ends does not begin. Ctrl-C undoes the guests that are away.",
 		"virt-grow batch apply batch.json",
+		"virt-grow batch apply batch.json --dry-run",
 		"virt-grow batch apply batch.json --yes --parallel 2 --window-end 04:00",
 		"virt-grow batch apply batch.json --yes --json")
-}
-
-func yesFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation", DisableDefaultText: true}
 }
 
 func (p batchApplyCommand) action(c *cli.Context) error {
@@ -50,10 +47,20 @@ func (p batchApplyCommand) action(c *cli.Context) error {
 	if err := p.confirmBatch(c.Context, b); err != nil {
 		return err
 	}
+	if o.DryRun {
+		if err := p.showPossible(b); err != nil {
+			return err
+		}
+	}
 	return p.runBatch(&o, len(b.Planned()), func() error {
 		_, err := batch.Apply(c.Context, b, path, o)
 		return err
 	})
+}
+
+// showPossible shows the guests that will be grown.
+func (p batchApplyCommand) showPossible(b *batch.Batch) error {
+	return view.Batch(p.human(), p.style(), view.BatchText{Batch: b, OnlyPossible: true})
 }
 
 // confirmBatch shows the batch and asks the user to confirm it, and then each partition that
@@ -62,7 +69,7 @@ func (p batchApplyCommand) confirmBatch(ctx context.Context, b *batch.Batch) err
 	if p.agreed {
 		return nil
 	}
-	if err := view.Batch(p.human(), p.style(), view.BatchText{Batch: b, OnlyPossible: true}); err != nil {
+	if err := p.showPossible(b); err != nil {
 		return err
 	}
 	if err := p.ask(ctx, "\nContinue? [y/N] ", "y", "yes"); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/guest/inhibit"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan/inventory"
 )
@@ -76,7 +77,7 @@ func (p batchPlanCommand) action(c *cli.Context) error {
 // growthsOptions returns the options of every growth of a batch.
 func (p *program) growthsOptions() growth.Options {
 	return growth.Options{
-		Options: job.Options{Store: p.store(), Timings: p.timings(), Fault: faults()},
+		Options: job.Options{Store: p.store(), Timings: p.timings(), Fault: faults(), Inhibit: inhibit.Shutdown},
 		Session: p.session(nil), Cache: p.cache(),
 	}
 }

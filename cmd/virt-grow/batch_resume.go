@@ -11,10 +11,9 @@ import (
 type batchResumeCommand struct{ *program }
 
 func (p batchResumeCommand) command() *cli.Command {
-	yes := &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "also begin with the guests that are left", DisableDefaultText: true}
 	return help(&cli.Command{
 		Name: "resume", Usage: "finish the guests of a batch that were interrupted, and go on with those that are left",
-		ArgsUsage: "BATCH", Flags: append([]cli.Flag{yes}, batchRunFlags()...),
+		ArgsUsage: "BATCH", Flags: append([]cli.Flag{yesFlag("also begin with the guests that are left"), dryRunFlag()}, batchRunFlags()...),
 		Action: p.actOnBatch(func(e *job.Engine, c *cli.Context, id string) (*guest.Outcome, error) { return e.Resume(c.Context, id) }),
 	}, "What has begun is finished first. The guests that are left begin only with --yes, and\n   only if they are back before the window ends: a window by the time of day is its next\n   one. Guests that have failed need a new plan.",
 		"virt-grow batch resume 3f2a",

@@ -13,7 +13,7 @@ type batchRollbackCommand struct{ *program }
 func (p batchRollbackCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "rollback", Usage: "undo all guests of a batch that can be undone, the newest first",
-		ArgsUsage: "BATCH",
+		ArgsUsage: "BATCH", Flags: changeFlags(false),
 		Action: p.actOnBatch(func(e *job.Engine, c *cli.Context, id string) (*guest.Outcome, error) {
 			return e.Rollback(c.Context, id)
 		}),

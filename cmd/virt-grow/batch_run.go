@@ -28,6 +28,7 @@ func (p *program) batchOptions(c *cli.Context) (batch.Options, error) {
 	common.Origin, common.Exit = p.origin, exitCode
 	o := batch.Options{Options: common.Options, Appliances: batch.Appliances(),
 		Jobs: &batch.Growths{Connect: p.connect, Options: common, Keys: p.inventoryKeys}}
+	o.DryRun = c.Bool("dry-run")
 	if c.IsSet("parallel") {
 		if o.Parallel = c.Int("parallel"); o.Parallel < 1 {
 			return o, usage("--parallel %d: must be at least 1", o.Parallel)
@@ -40,6 +41,9 @@ func (p *program) batchOptions(c *cli.Context) (batch.Options, error) {
 
 // runBatch runs a batch, and shows its progress and its result.
 func (p *program) runBatch(o *batch.Options, guests int, work func() error) error {
+	if o.DryRun {
+		return p.previewBatch(work)
+	}
 	stop := p.watchBatch(o, guests)
 	err := work()
 	stop()
@@ -52,6 +56,24 @@ func (p *program) runBatch(o *batch.Options, guests int, work func() error) erro
 		p.events.Result(view.ResultEvent{Job: p.job, Changed: true, Outcome: p.outcomeOfJob(), Guests: shown})
 	}
 	return err
+}
+
+// previewBatch shows the result of a dry run.
+func (p *program) previewBatch(work func() error) error {
+	if err := work(); err != nil {
+		return err
+	}
+	shown := p.guestsOf(p.job)
+	if p.json {
+		p.newEvents().Result(view.ResultEvent{Job: p.job, Outcome: view.Planned, Guests: shown})
+		return nil
+	}
+	if len(shown) > 0 {
+		if err := view.GuestsOfBatch(p.out, p.style(), shown); err != nil {
+			return err
+		}
+	}
+	return view.Results(p.out, p.style(), view.Result{Outcome: view.Planned})
 }
 
 // watchBatch connects the events of a batch to the view.
@@ -193,7 +215,7 @@ func (p *program) actOnBatch(act func(*job.Engine, *cli.Context, string) (*guest
 		if err != nil {
 			return err
 		}
-		o.Begin = c.Bool("yes")
+		o.Begin, p.job = c.Bool("yes"), s.ID
 		return p.runBatch(&o, len(batch.Standings(p.engine(), s)), func() error {
 			e := guest.Engine(guest.Options{Options: o.Options})
 			e.Kinds[batch.Kind] = batch.Open(o)

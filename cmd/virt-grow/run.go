@@ -23,10 +23,15 @@ func changeFlags(asks bool) []cli.Flag {
 	if !asks {
 		yes = "for scripts that give it to every command: this one asks nothing"
 	}
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: yes, DisableDefaultText: true},
-		&cli.BoolFlag{Name: "dry-run", Usage: "make the checks, show what would be done, and change nothing", DisableDefaultText: true},
-	}
+	return []cli.Flag{yesFlag(yes), dryRunFlag()}
+}
+
+func yesFlag(usage string) cli.Flag {
+	return &cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: usage, DisableDefaultText: true}
+}
+
+func dryRunFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Usage: "make the checks, show what would be done, and change nothing", DisableDefaultText: true}
 }
 
 // run runs a job, and shows its progress and its result.
