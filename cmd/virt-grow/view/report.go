@@ -88,6 +88,12 @@ type reportTable struct {
 // cell is a cell of a table. Value is the exact number, for programs; "" for none.
 type cell struct{ Text, Value string }
 
+// column adds a column, of numbers or of text.
+func (t *reportTable) column(head string, numbers bool) {
+	t.Heads = append(t.Heads, head)
+	t.Right[len(t.Heads)-1] = numbers
+}
+
 func (t *reportTable) add(texts ...string) {
 	var row []cell
 	for _, text := range texts {
@@ -119,7 +125,7 @@ func reportOf(r Report, made time.Time) reportPage {
 
 func pageOf(r *record.Record, commands []Command) reportPage {
 	page := reportPage{Title: titleOf(r), Result: resultOf(r), Text: r.Text, Facts: summaryOf(r)}
-	page.add(batchPlan(r), guestTable(r), asked(r), outage(r), disksChanged(r.Plan), fileSystems(r), healthCheck(r),
+	page.add(batchPlan(r), guestTable(r), asked(r), outage(r), disksChanged(r.Plan, r.State == journal.Finished), fileSystems(r), healthCheck(r),
 		stepTable(r), warnings(r.Plan), manual(r.Plan), wayBack(r, commands), runTable(r), versions(r), messages(r))
 	return page
 }
@@ -394,9 +400,12 @@ func measured(o *record.Outage) string {
 	return Took(plan.Seconds(o.Seconds))
 }
 
-// disksChanged shows the disks before and after.
-func disksChanged(pl *plan.Plan) section {
-	s := section{Title: "Disks before and after"}
+// disksChanged shows the disks before and after. done reports that they are as planned.
+func disksChanged(pl *plan.Plan, done bool) section {
+	s := section{Title: "Disks before, and after by the plan"}
+	if done {
+		s.Title = "Disks before and after"
+	}
 	if pl == nil {
 		return s
 	}
@@ -497,26 +506,38 @@ var stepStates = map[record.StepState]string{
 	record.NotBegun: "not begun", record.Interrupted: "begun", record.Done: "done", record.Failed: "failed", record.Undone: "undone",
 }
 
+// stepTable lists the steps. Jobs without a plan have no estimates, and most have no outage.
 func stepTable(r *record.Record) section {
 	s := section{Title: "Steps"}
-	t := reportTable{Caption: "Estimated and measured time of each step; ● is in the outage", Right: map[int]bool{0: true, 4: true, 5: true},
-		Heads: []string{"No.", "Step", "Outage", "State", "Estimated", "Measured"}}
+	t := reportTable{Caption: "The time of each step", Right: map[int]bool{0: true}, Heads: []string{"No.", "Step", "State"}}
+	if r.Outage != nil {
+		t.Caption += "; ● is in the outage"
+		t.column("Outage", false)
+	}
+	if r.Plan != nil {
+		t.column("Estimated", true)
+		t.Bars = stepBars(r.Steps)
+	}
+	t.column("Measured", true)
 	for i, step := range r.Steps {
-		took, during, estimate := "–", "", "–"
-		if !step.Ended.IsZero() {
-			took = seconds(step.Seconds)
-		}
-		if step.InOutage {
-			during = "●"
+		row := []string{strconv.Itoa(i + 1), step.Summary, stateText(step)}
+		if r.Outage != nil {
+			row = append(row, map[bool]string{true: "●"}[step.InOutage])
 		}
 		if r.Plan != nil {
-			estimate = seconds(step.Estimate)
+			row = append(row, seconds(step.Estimate))
 		}
-		t.add(strconv.Itoa(i+1), step.Summary, during, stateText(step), estimate, took)
+		t.add(append(row, measuredStep(step))...)
 	}
-	t.Bars = stepBars(r.Steps)
 	s.addTable(t)
 	return s
+}
+
+func measuredStep(s record.TimedStep) string {
+	if s.Ended.IsZero() {
+		return "–"
+	}
+	return seconds(s.Seconds)
 }
 
 func stateText(s record.TimedStep) string {

@@ -136,7 +136,7 @@ func guestPage(g record.BatchGuest, commands []Command) reportPage {
 			page.Facts = append(page.Facts, f)
 		}
 	}
-	page.add(disksChanged(g.Plan), warnings(g.Plan))
+	page.add(disksChanged(g.Plan, false), warnings(g.Plan))
 	return page
 }
 
