@@ -19,7 +19,7 @@ FUZZTIME ?= 30s
 # Options for go test, e.g. make test TEST='-run TestGrow -v'
 TEST ?=
 
-.PHONY: help deps deps-demo deps-test binding build man deb rpm test test-all test-debian test-host lint fuzz bench bench-files bench-online bench-outage demo clean
+.PHONY: help deps deps-demo deps-test binding build man deb rpm test test-all test-debian test-host lint fuzz bench bench-batch bench-files bench-online bench-outage demo demo-fleet clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,11 +93,17 @@ bench-online: deps-test build ## growing a running guest's disk, compared with v
 bench-outage: deps-test build ## how long a guest is away, compared with a restart and scripts
 	@.ci/bench-outage
 
+bench-batch: deps-test build ## six guests in one batch, compared with a loop over grow: without KVM half an hour a round
+	@.ci/bench-batch
+
 bench-files: deps-test build ## how long a guest is away when its data disk has many files
 	@.ci/bench-files
 
 demo: deps-demo build ## grow two disks as a demonstration, also on a new machine
 	@.ci/demo
+
+demo-fleet: deps-demo build ## six guests, from df to the record of the change: without KVM twenty minutes
+	@.ci/demo-fleet
 
 clean: ## remove what was built
 	rm -rf bin third_party

@@ -2,9 +2,11 @@
 // benchmarks:
 //
 //	go run ./.ci/guest up DIR VARIANT   start both; print the URI; the guest is called demo, its disk DIR/disk.qcow2
-//	go run ./.ci/guest gap DIR          print the longest gap between two signs of life of the guest, in seconds
-//	go run ./.ci/guest down DIR         end both, and remove DIR
+//	go run ./.ci/guest fleet DIR VARIANT NAME…   the same with several guests; the disk of a guest is DIR/NAME.qcow2
+//	go run ./.ci/guest gap DIR [NAME [SINCE]]   print the longest gap between two signs of life of a guest, in seconds; SINCE is in seconds since 1970
+//	go run ./.ci/guest down DIR         end all, and remove DIR
 //	go run ./.ci/guest export DIR AT VARIANT   write the files of the guest and its definition to DIR, for a host that has them in AT
+//	go run ./.ci/guest earlier FILE DAYS BYTES   add samples of earlier days to a file of samples, as daily calls of df would have: the fullest file system had BYTES fewer each day
 //
 // DIR is created by up. Its path must be short, and every user must be able to reach it. The
 // program must run as root.
@@ -17,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -31,15 +34,23 @@ func main() {
 	var err error
 	switch args := os.Args[1:]; {
 	case len(args) == 3 && args[0] == "up":
-		err = up(ctx, args[1], args[2])
-	case len(args) == 2 && args[0] == "gap":
-		err = gap(args[1])
+		err = up(ctx, args[1], args[2], guest{name, filepath.Join(args[1], "disk.qcow2")})
+	case len(args) > 3 && args[0] == "fleet":
+		var guests []guest
+		for _, name := range args[3:] {
+			guests = append(guests, guest{name, filepath.Join(args[1], name+".qcow2")})
+		}
+		err = up(ctx, args[1], args[2], guests...)
+	case len(args) > 1 && len(args) < 5 && args[0] == "gap":
+		err = gap(args[1], args[2:]...)
+	case len(args) == 4 && args[0] == "earlier":
+		err = earlier(args[1], args[2], args[3])
 	case len(args) == 2 && args[0] == "down":
 		err = down(args[1])
 	case len(args) == 4 && args[0] == "export":
 		err = lab.Export(ctx, args[1], args[2], name, args[3])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | gap DIR | down DIR | export DIR AT VARIANT")
+		fmt.Fprintln(os.Stderr, "usage: guest up DIR VARIANT | fleet DIR VARIANT NAME… | gap DIR [NAME [SINCE]] | down DIR | export DIR AT VARIANT | earlier FILE DAYS BYTES")
 		os.Exit(64)
 	}
 	if err != nil {
@@ -48,7 +59,10 @@ func main() {
 	}
 }
 
-func up(ctx context.Context, dir, variant string) error {
+// guest is a guest with its disk.
+type guest struct{ name, disk string }
+
+func up(ctx context.Context, dir, variant string, guests ...guest) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -57,25 +71,27 @@ func up(ctx context.Context, dir, variant string) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := boot(ctx, l, dir, variant); err != nil {
-		return errors.Join(err, l.Stop(), os.RemoveAll(dir))
+	for _, g := range guests {
+		if err := boot(ctx, l, variant, g); err != nil {
+			return errors.Join(err, l.Stop(), os.RemoveAll(dir))
+		}
 	}
 	fmt.Println(l.URI())
 	return nil
 }
 
-func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
-	say("creating the disk of the guest: a small Linux on " + variant)
-	disk := lab.Disk{Path: filepath.Join(dir, "disk.qcow2"), Format: "qcow2", Target: "vda"}
+func boot(ctx context.Context, l *lab.Libvirt, variant string, made guest) error {
+	say("creating the disk of " + made.name + ": a small Linux on " + variant)
+	disk := lab.Disk{Path: made.disk, Format: "qcow2", Target: "vda"}
 	if err := lab.Image(ctx, variant, disk.Format, disk.Path); err != nil {
 		return err
 	}
-	say("creating the guest's kernel and initramfs")
-	g, err := l.Define(ctx, lab.Spec{Name: name, Disks: []lab.Disk{disk}})
+	say("creating its kernel and initramfs")
+	g, err := l.Define(ctx, lab.Spec{Name: made.name, Disks: []lab.Disk{disk}})
 	if err != nil {
 		return err
 	}
-	say("booting the guest, until its agent answers")
+	say("booting " + made.name + ", until its agent answers")
 	if err := g.Start(ctx); err != nil {
 		return err
 	}
@@ -87,12 +103,24 @@ func boot(ctx context.Context, l *lab.Libvirt, dir, variant string) error {
 // say reports progress on standard error; standard output is for the URI.
 func say(what string) { fmt.Fprintln(os.Stderr, what) }
 
-func gap(dir string) error {
+// gap prints the longest gap of a guest, "demo" if none is named, since a time.
+func gap(dir string, of ...string) error {
 	l, err := lab.Attach(dir)
 	if err != nil {
 		return err
 	}
-	gap, err := l.Guest(name).Outage(time.Time{})
+	named, since := name, time.Time{}
+	if len(of) > 0 {
+		named = of[0]
+	}
+	if len(of) > 1 {
+		seconds, err := strconv.ParseFloat(of[1], 64)
+		if err != nil {
+			return err
+		}
+		since = time.Unix(0, int64(seconds*1e9))
+	}
+	gap, err := l.Guest(named).Outage(since)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func batchRunFlags() []cli.Flag {
 func (p *program) batchOptions(c *cli.Context) (batch.Options, error) {
 	common := p.growthsOptions()
 	common.Origin, common.Exit = p.origin, exitCode
-	o := batch.Options{Options: common.Options, Appliances: batch.Appliances(),
+	o := batch.Options{Options: common.Options, Capacity: batch.HostCapacity(),
 		Jobs: &batch.Growths{Connect: p.connect, Options: common, Keys: p.inventoryKeys}}
 	o.DryRun = c.Bool("dry-run")
 	if c.IsSet("parallel") {

@@ -50,6 +50,8 @@ type Options struct {
 	Started func(journal.Proc)
 	// Limit is how long the appliance may take to start; 0 is 5 minutes.
 	Limit time.Duration
+	// Processors is how many processors the appliance has; 0 is two, if the host has them.
+	Processors int
 
 	// scratch, if not 0, is the size of an empty disk to boot on instead of
 	// an export.

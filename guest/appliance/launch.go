@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (a *Appliance) configure(o Options) error {
 		func() error { return a.g.Set_pgroup(true) },
 		// With a second processor the appliance boots 10 % faster: udev uses it. A third
 		// does not help.
-		func() error { return a.g.Set_smp(min(2, runtime.NumCPU())) },
+		func() error { return a.g.Set_smp(min(cmp.Or(o.Processors, 2), runtime.NumCPU())) },
 		func() error { return a.g.Set_autosync(false) },
 		func() (err error) {
 			if a.memory, err = a.g.Get_memsize(); err != nil {

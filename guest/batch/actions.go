@@ -100,11 +100,10 @@ func (r *round) resumeJobs(ctx context.Context, all []Standing) {
 		if s.Outcome != Unfinished {
 			continue
 		}
-		l := &lane{round: r, member: r.data.Guests[i], guest: r.guest(s.Name), weight: 1, part: s.Part}
-		if r.appliances.Acquire(ctx, 1) != nil {
+		l := &lane{round: r, member: r.data.Guests[i], guest: r.guest(s.Name), part: s.Part}
+		if !l.takeAppliance(ctx) {
 			return
 		}
-		l.booted = true
 		running.Go(func() error { l.resume(ctx, s); return nil })
 	}
 }

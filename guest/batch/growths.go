@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/virt-grow/virt-grow/guest/growth"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -51,6 +52,9 @@ func (l *Growths) options(g Guest, w Watch) (growth.Options, error) {
 	o.Treat(g.Treatment)
 	o.Opened, o.Emit, o.Note, o.Planned, o.Listed = w.Opened, w.Step, w.Note, w.Planned, nil
 	o.Admit, o.Window.End = w.Admit, w.End
+	if runtime.NumCPU() <= processorsPerAppliance {
+		o.Session.Processors = 1 // the guest that is away meanwhile needs the other one
+	}
 	if l.Keys == nil || len(g.Treatment.Keys) == 0 {
 		return o, nil
 	}

@@ -118,16 +118,33 @@ const (
 	maxAppliances          = 8
 )
 
-// Appliances returns how many appliances this host can run at the same time, beside the
-// guests that run: 1 on two processors.
-func Appliances() int { return appliances(runtime.NumCPU(), appliance.AvailableMemory()) }
+// Capacity is how many appliances a host can run, beside the guests that run.
+type Capacity struct {
+	// Boots is how many may boot or work at the same time: without KVM, an appliance then
+	// takes two processors. 0 is one.
+	Boots int
+	// Appliances is for how many there is memory: each takes 1.25 GiB, or more for a large
+	// disk. 0 is no limit.
+	Appliances int
+}
 
-// appliances computes Appliances. Without KVM an appliance takes two processors, and its
-// memory is 1.25 GiB, or more for a large disk. memory is 0 if it is not known.
-func appliances(processors int, memory size.Bytes) int {
-	n := processors / processorsPerAppliance
+// HostCapacity returns the capacity of this host: one boot at a time on two processors.
+func HostCapacity() Capacity { return capacity(runtime.NumCPU(), appliance.AvailableMemory()) }
+
+// capacity computes HostCapacity. memory is 0 if it is not known.
+func capacity(processors int, memory size.Bytes) Capacity {
+	c := Capacity{Boots: max(1, min(processors/processorsPerAppliance, maxAppliances))}
 	if memory > 0 {
-		n = min(n, int(memory/memoryPerAppliance))
+		c.Appliances = max(1, int(memory/memoryPerAppliance))
 	}
-	return max(1, min(n, maxAppliances))
+	return c
+}
+
+// Appliances returns how many appliances can boot and work at the same time on this host.
+func Appliances() int {
+	c := HostCapacity()
+	if c.Appliances == 0 {
+		return c.Boots
+	}
+	return min(c.Boots, c.Appliances)
 }

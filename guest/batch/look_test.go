@@ -6,16 +6,17 @@ import (
 	"github.com/virt-grow/virt-grow/plan/size"
 )
 
-func TestAppliances(t *testing.T) {
+func TestCapacity(t *testing.T) {
 	for _, test := range []struct {
 		processors int
 		memory     size.Bytes
-		want       int
+		want       Capacity
 	}{
-		{1, 0, 1}, {2, 64 * size.GiB, 1}, {4, 64 * size.GiB, 2}, {8, 5 * size.GiB, 2}, {8, size.GiB, 1}, {8, 0, 4}, {128, 512 * size.GiB, 8},
+		{1, 0, Capacity{1, 0}}, {2, 64 * size.GiB, Capacity{1, 32}}, {4, 64 * size.GiB, Capacity{2, 32}},
+		{8, 5 * size.GiB, Capacity{4, 2}}, {8, size.GiB, Capacity{4, 1}}, {128, 512 * size.GiB, Capacity{8, 256}},
 	} {
-		if got := appliances(test.processors, test.memory); got != test.want {
-			t.Errorf("%d processors, %v: got %d, want %d", test.processors, test.memory, got, test.want)
+		if got := capacity(test.processors, test.memory); got != test.want {
+			t.Errorf("%d processors, %v: got %+v, want %+v", test.processors, test.memory, got, test.want)
 		}
 	}
 }

@@ -19,12 +19,14 @@ import (
 // round is one run over guests of the batch.
 //
 // A guest takes an appliance from its begin until its edit has ended, and a place from the
-// begin of its outage until it has passed its health check. So the next guest's appliance
-// boots while the guest is in its trial.
+// begin of its outage until it has passed its health check. While it is away, the next guest
+// is prepared: its appliance boots, which takes processors, and then waits, which takes only
+// memory.
 type round struct {
 	*work
-	appliances, places *semaphore.Weighted
-	allAppliances      int64
+	// boots limits the guests that are prepared at the same time, appliances those that have
+	// an appliance, and places those that are away.
+	boots, appliances, places *semaphore.Weighted
 
 	mu sync.Mutex
 	// failed counts the guests that have failed; stopped is why no outage begins any more.
@@ -40,12 +42,14 @@ type round struct {
 var errStopped = errors.New("guests have failed: no outage begins any more")
 
 func (w *work) newRound() *round {
-	appliances := int64(w.data.Parallel)
-	if bound := int64(w.options.Appliances); bound > 0 {
-		appliances = min(appliances, bound)
+	places, c := int64(w.data.Parallel), w.options.Capacity
+	boots := int64(max(c.Boots, 1))
+	appliances := places + boots
+	if c.Appliances > 0 {
+		appliances = min(appliances, int64(c.Appliances))
 	}
-	return &round{work: w, allAppliances: appliances, appliances: semaphore.NewWeighted(appliances),
-		places: semaphore.NewWeighted(int64(w.data.Parallel)), ahead: map[string]context.CancelCauseFunc{}}
+	return &round{work: w, boots: semaphore.NewWeighted(boots), appliances: semaphore.NewWeighted(appliances),
+		places: semaphore.NewWeighted(places), ahead: map[string]context.CancelCauseFunc{}}
 }
 
 // run begins with the guests in their order, the canaries first and alone, and returns when
@@ -57,17 +61,15 @@ func (r *round) run(ctx context.Context, guests []member) {
 	defer running.Wait()
 	before := closed() // closed when the canary before has ended
 	for _, m := range guests {
-		l := &lane{round: r, member: m, guest: r.guest(m.Name), turn: before, weight: 1}
+		l := &lane{round: r, member: m, guest: r.guest(m.Name), turn: before}
 		if m.Canary {
-			l.weight = r.allAppliances
 			before = make(chan struct{})
 			l.ended = before
 		}
-		if begin.Err() != nil || r.appliances.Acquire(begin, l.weight) != nil {
+		if !l.takeAppliance(begin) {
 			r.leave(m, context.Cause(begin))
 			continue
 		}
-		l.booted = true
 		if late := l.late(); late != nil {
 			l.tooLate(late)
 			continue
@@ -159,14 +161,13 @@ type lane struct {
 	// turn is closed when the canary before the guest has ended; ended, which may be nil, is
 	// closed when the guest has.
 	turn, ended chan struct{}
-	// weight is how many appliances the guest takes: a canary takes all.
-	weight int64
 
 	mu sync.Mutex
 	// part is what is recorded.
 	part Part
-	// booted and placed report that the guest has an appliance, and a place.
-	booted, placed bool
+	// boots, booted and placed report that the guest is prepared now, that it has an
+	// appliance, and that it has a place.
+	boots, booted, placed bool
 }
 
 // late refuses a guest that cannot be back before the window ends.
@@ -227,6 +228,7 @@ func (l *lane) opened(id string) {
 // admit waits for the guest's turn, and for a place.
 func (l *lane) admit(ctx context.Context, _ *plan.Plan) error {
 	l.options.Observer.Phase(l.guest.Name, Ready)
+	l.isReady()
 	select {
 	case <-l.turn:
 	case <-ctx.Done():
@@ -279,10 +281,38 @@ func (l *lane) back() {
 	}
 }
 
+// takeAppliance waits until the guest may be prepared; false if the context ends before.
+func (l *lane) takeAppliance(ctx context.Context) bool {
+	if ctx.Err() != nil || l.appliances.Acquire(ctx, 1) != nil {
+		return false
+	}
+	if l.round.boots.Acquire(ctx, 1) != nil {
+		l.appliances.Release(1)
+		return false
+	}
+	l.booted, l.boots = true, true
+	return true
+}
+
+// isReady lets the next guest be prepared.
+func (l *lane) isReady() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.giveBoot()
+}
+
+func (l *lane) giveBoot() {
+	if l.boots {
+		l.boots = false
+		l.round.boots.Release(1)
+	}
+}
+
 func (l *lane) giveAppliance() {
+	l.giveBoot()
 	if l.booted {
 		l.booted = false
-		l.appliances.Release(l.weight)
+		l.appliances.Release(1)
 	}
 }
 

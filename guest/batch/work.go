@@ -34,8 +34,8 @@ type Options struct {
 	// replaces nothing.
 	Parallel int
 	End      time.Time
-	// Appliances is how many appliances may run at the same time; 0 is one for each place.
-	Appliances int
+	// Capacity is how many appliances the host can run.
+	Capacity Capacity
 	// Begin allows a batch that is resumed to begin with the guests that are left.
 	Begin bool
 	// Now and Sleep are the clock; nil is the real one.

@@ -41,8 +41,9 @@ type world struct {
 	// goes on from a point ("GUEST WHAT").
 	behave map[string]string
 	hold   map[string]string
-	// launched and away count the appliances and the outages now, with their maxima.
-	launched, mostLaunched, away, mostAway int
+	// boots, launched and away count the guests that are prepared, the appliances and the
+	// outages now, with their maxima.
+	boots, mostBoots, launched, mostLaunched, away, mostAway int
 }
 
 // machine is a guest.
@@ -101,7 +102,7 @@ func (w *world) set(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change()
-	w.mostLaunched, w.mostAway = max(w.mostLaunched, w.launched), max(w.mostAway, w.away)
+	w.mostBoots, w.mostLaunched, w.mostAway = max(w.mostBoots, w.boots), max(w.mostLaunched, w.launched), max(w.mostAway, w.away)
 }
 
 func (w *world) clock() time.Time {
@@ -122,6 +123,7 @@ func (w *world) Grow(ctx context.Context, g batch.Guest, watch batch.Watch) (*jo
 		}
 		w.jobs[id] = &growth{g.Name, journal.Opening}
 		w.launched++
+		w.boots++
 	})
 	launched := true
 	ends := func() {
@@ -136,6 +138,7 @@ func (w *world) Grow(ctx context.Context, g batch.Guest, watch batch.Watch) (*jo
 	if err == nil && w.behave[g.Name] == "launch" {
 		err = errors.New("the appliance does not start")
 	}
+	w.set(func() { w.boots-- })
 	if err == nil {
 		err = w.did(ctx, g.Name, "is ready")
 	}
@@ -153,9 +156,15 @@ func (w *world) Grow(ctx context.Context, g batch.Guest, watch batch.Watch) (*jo
 	return w.outage(ctx, id, watch, ends)
 }
 
+func (w *world) job(id string) *growth {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.jobs[id]
+}
+
 // outage plays the rest of a growth, from any state.
 func (w *world) outage(ctx context.Context, id string, watch batch.Watch, edited func()) (*job.Outcome, error) {
-	j := w.jobs[id]
+	j := w.job(id)
 	g, name := w.guests[j.guest], j.guest
 	step := func(kind plan.StepKind, phase apply.Phase) {
 		watch.Step(apply.Event{Phase: phase, Step: plan.Step{Kind: kind}})
@@ -212,7 +221,7 @@ func (w *world) outage(ctx context.Context, id string, watch batch.Watch, edited
 
 // Continue plays an action on a job.
 func (w *world) Continue(ctx context.Context, g batch.Guest, id string, a job.Action, watch batch.Watch) (*job.Outcome, error) {
-	j := w.jobs[id]
+	j := w.job(id)
 	watch.Opened(id)
 	if !slices.Contains(actionsOf(j.state), a) {
 		return nil, plan.Refuse(plan.JobState, id, "no %s of a job that is %s", a, j.state)

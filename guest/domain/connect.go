@@ -61,18 +61,23 @@ func Connect(uri string) (*Conn, error) {
 	if err := events(); err != nil {
 		return nil, fmt.Errorf("libvirt: %w", plain(err))
 	}
-	// Without a named output, libvirt's client writes warnings to standard error,
-	// between the lines of this program. With one, it also logs the errors that its
-	// functions return. So the output is a file that drops everything.
-	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
-		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
-	}
+	logNothing()
 	c := &Conn{uri: uri, dial: dialLibvirt, pace: usualPace}
 	if err := c.open(); err != nil {
 		return nil, plan.Refuse(plan.NoLibvirt, uri, "cannot connect to libvirt at %s: %v", uri, err)
 	}
 	return c, nil
 }
+
+// logNothing keeps libvirt's client from writing warnings to standard error, between the lines
+// of this program. With a named output, the client also logs the errors that its functions
+// return; so the output is a file that drops everything. The environment is changed only
+// once, because libvirt reads it in other threads when several connections are opened.
+var logNothing = sync.OnceFunc(func() {
+	if os.Getenv("LIBVIRT_LOG_OUTPUTS") == "" {
+		os.Setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+	}
+})
 
 func (c *Conn) open() error {
 	live, err := c.dial(c.uri)

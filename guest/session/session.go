@@ -27,6 +27,8 @@ type Options struct {
 	// LaunchTimeout is how long an appliance may take to start; 0 is
 	// appliance.LaunchTimeout.
 	LaunchTimeout time.Duration
+	// Processors is how many processors the appliance has; 0 is two, if the host has them.
+	Processors int
 	// Reuse is a running session that Start returns instead of another one. Its
 	// drives have to be large enough. It is for tests, which would take hours if
 	// each booted an appliance.
@@ -154,7 +156,7 @@ func (s *Session) start(ctx context.Context, o Options, prepare func(context.Con
 			o.Started(p)
 		}
 	}
-	options := appliance.Options{Accel: o.Accel, Keys: o.Keys, Started: started, Limit: cmp.Or(o.limit, o.LaunchTimeout)}
+	options := appliance.Options{Accel: o.Accel, Keys: o.Keys, Started: started, Limit: cmp.Or(o.limit, o.LaunchTimeout), Processors: o.Processors}
 	for i := range s.drives {
 		if err := s.startGate(ctx, h, i, &options); err != nil {
 			return err
