@@ -31,7 +31,7 @@ func (p reportCommand) command() *cli.Command {
 			&cli.StringFlag{Name: "format", Usage: "write `FORMAT`: html, md or json (default: by the name of the file, else md)"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output (the default)"},
 		},
-	}, "The record says what was asked, by whom and when, the plan, the disks before and after,\n   the outage against its estimate, the health check, how it ended, and how it can be rolled\n   back. JOB is a job's name, or a beginning or end of it that is unique; the job may still\n   be running. The record of a batch has those of all its guests. The HTML file needs no other file, no network and no script.",
+	}, "The record says what was asked, by whom and when, the plan, the disks before and after,\n   the outage against its estimate, the health check, how it ended, and how it can be rolled\n   back. JOB is a job's name, or a beginning or end of it that is unique; the job may still\n   be running. The record of a batch has those of all its guests. The HTML\n   file needs no other file, no network and no script.",
 		"virt-grow report 3f2a",
 		"virt-grow report 3f2a -o change-4711.html",
 		"virt-grow report 3f2a --format json")
@@ -101,7 +101,7 @@ func (p reportCommand) read(name string) (view.Report, error) {
 	}
 	report := view.Report{Record: *r, Commands: p.possible(r)}
 	if r.Err != nil {
-		s := statusCommand{p.program}.unreadable(view.Status{Job: view.Job{ID: r.Job}}, r.Err)
+		s := statusCommand(p).unreadable(view.Status{Job: view.Job{ID: r.Job}}, r.Err)
 		report.Text, report.Commands = s.Text, s.Commands
 	}
 	for _, g := range r.Guests {

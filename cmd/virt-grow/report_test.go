@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/extension"
-	unsafe "github.com/yuin/goldmark/renderer/html"
+	markdown "github.com/yuin/goldmark/renderer/html"
 	"golang.org/x/net/html"
 
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -94,7 +94,7 @@ func TestReportMarkdown(t *testing.T) {
 		t.Error("the report has characters that act on a terminal")
 	}
 	var out bytes.Buffer
-	render := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithRendererOptions(unsafe.WithUnsafe()))
+	render := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithRendererOptions(markdown.WithUnsafe()))
 	if err := render.Convert([]byte(text), &out); err != nil {
 		t.Fatal(err)
 	}
