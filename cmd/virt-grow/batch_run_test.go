@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,7 +141,18 @@ func TestBatchApplyRefused(t *testing.T) {
 			}
 		}
 	}
+	for _, line := range []string{"batch apply --dry-run ", "apply --dry-run "} {
+		state := t.TempDir()
+		got := try(t, state, strings.Fields(line+path)...)
+		if left, _ := os.ReadDir(state); got.exit != 0 || len(left) > 0 || !strings.Contains(got.out, "dev1") || !strings.Contains(got.out, "dry run") {
+			t.Errorf("%s: %+v, %v", line, got, left)
+		}
+		if got := try(t, state, strings.Fields(line+path+" --json")...); got.exit != 0 || !strings.Contains(got.out, `"schema":"virt-grow/batch-apply/v1"`) {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
 	for line, want := range map[string]string{
+		"apply --yes --keep-overlay " + path:           "--keep-overlay is not for a batch",
 		"batch apply " + path:                          "the plan cannot be confirmed: use --yes",
 		"batch apply --yes":                            "batch file is missing",
 		"batch apply --yes /nowhere.json":              "no such file",
