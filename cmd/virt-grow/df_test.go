@@ -20,7 +20,7 @@ import (
 func TestDfAll(t *testing.T) {
 	level.Need(t, level.Long)
 	h := newEnv(t)
-	h.start(t, "off", lab.Spec{}, true, labDisk{"ext4", "raw"})
+	h.start(t, "off", lab.Spec{}, true, labDisk{"xfs", "raw"})
 	x := h.startWithDisks(t, lab.Spec{Name: "fills"}, false, mountedDisks[1], mountedDisks[2])
 	x.inside(t, "touch /run/enough; sleep 1; dd if=/dev/zero of=/mnt/part/fill bs=64k 2> /dev/null; sync")
 
