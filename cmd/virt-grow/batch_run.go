@@ -39,7 +39,8 @@ func (p *program) batchOptions(c *cli.Context) (batch.Options, error) {
 	return o, err
 }
 
-// runBatch runs a batch, and shows its progress and its result.
+// runBatch runs a batch, and shows its progress and its result. guests is the number of those
+// that have not ended.
 func (p *program) runBatch(o *batch.Options, guests int, work func() error) error {
 	if o.DryRun {
 		return p.previewBatch(work)
@@ -216,7 +217,13 @@ func (p *program) actOnBatch(act func(*job.Engine, *cli.Context, string) (*guest
 			return err
 		}
 		o.Begin, p.job = c.Bool("yes"), s.ID
-		return p.runBatch(&o, len(batch.Standings(p.engine(), s)), func() error {
+		open := 0
+		for _, g := range batch.Standings(p.engine(), s) {
+			if g.Outcome.Open() {
+				open++
+			}
+		}
+		return p.runBatch(&o, open, func() error {
 			e := guest.Engine(guest.Options{Options: o.Options})
 			e.Kinds[batch.Kind] = batch.Open(o)
 			_, err := act(e, c, s.ID)
