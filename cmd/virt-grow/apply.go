@@ -38,7 +38,7 @@ func isBatch(path string) bool {
 
 // batch carries out a batch. It takes the flags that batch apply has, too.
 func (p applyCommand) batch(c *cli.Context) error {
-	command := batchApplyCommand{p.program}
+	command := batchApplyCommand(p)
 	var known []string
 	for _, f := range command.command().Flags {
 		known = append(known, f.Names()...)

@@ -30,7 +30,7 @@ func (p batchStatusCommand) action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s := statusCommand{p.program}.statusOf(j)
+	s := statusCommand(p).statusOf(j)
 	if p.json {
 		return view.StatusJSON(p.out, s)
 	}
