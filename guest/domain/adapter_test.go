@@ -133,7 +133,7 @@ func TestVolumes(t *testing.T) {
 	wants(t, d.RefreshPool(ctx, "images"), "")
 	wants(t, d.RefreshPool(ctx, "none"), "no storage pool")
 	// If a pool is not active, the path is known, but a guest cannot start with it.
-	p, err := d.conn.live.(libvirtConnection).LookupStoragePoolByName("images")
+	p, err := d.conn.live.connection.(libvirtConnection).LookupStoragePoolByName("images")
 	if err != nil || p.Destroy() != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,43 @@ type Conn struct {
 	pace pace
 	mu   sync.Mutex
 	// live is nil while libvirt cannot be reached; lost is the reason.
-	live connection
+	live *link
 	lost error
+}
+
+// link is a connection that is closed when its last call has returned. A call that hangs is
+// left behind when its context ends, and libvirt does not keep a connection that is in use
+// from being freed.
+type link struct {
+	connection
+	mu      sync.Mutex
+	calls   int
+	closing bool
+}
+
+func (l *link) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls++
+}
+
+func (l *link) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls--; l.calls == 0 && l.closing {
+		_, _ = l.connection.Close()
+	}
+}
+
+// Close closes the connection, now or at the end of its last call.
+func (l *link) Close() (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls > 0 {
+		l.closing = true
+		return 0, nil
+	}
+	return l.connection.Close()
 }
 
 // pace is the time between two checks of each loop in this package.
@@ -85,7 +120,7 @@ func (c *Conn) open() error {
 		c.lost = plain(err)
 		return c.lost
 	}
-	c.live = live
+	c.live = &link{connection: live}
 	return nil
 }
 
@@ -185,12 +220,19 @@ func (e *sentError) Error() string { return e.err.Error() }
 func (c *Conn) once(ctx context.Context, call func(connection) error) error {
 	c.mu.Lock()
 	live, lost := c.live, c.lost
+	if live != nil {
+		live.begin()
+	}
 	c.mu.Unlock()
 	if live == nil {
 		return lost
 	}
 	done := make(chan error, 1)
-	go func() { done <- plain(call(live)) }()
+	go func() {
+		err := plain(call(live.connection))
+		live.end() // before the caller may close the connection
+		done <- err
+	}()
 	select {
 	case err := <-done:
 		return err

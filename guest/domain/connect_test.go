@@ -3,11 +3,13 @@ package domain
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"libvirt.org/go/libvirt"
 
+	"github.com/virt-grow/virt-grow/guest/poll"
 	"github.com/virt-grow/virt-grow/plan"
 )
 
@@ -139,4 +141,38 @@ func TestAbout(t *testing.T) {
 	if err != nil || len(drivers) != 1 || drivers[0] != "apparmor" {
 		t.Errorf("%v %v", drivers, err)
 	}
+}
+
+// hangingConnection hangs in a call until it is released, and counts how often it was closed.
+type hangingConnection struct {
+	connection
+	called, release chan struct{}
+	closed          atomic.Int32
+}
+
+func (h *hangingConnection) GetLibVersion() (uint32, error) {
+	close(h.called)
+	<-h.release
+	return 9000000, errors.New("too late")
+}
+
+func (h *hangingConnection) Close() (int, error) { h.closed.Add(1); return 0, nil }
+
+// TestCloseDuringCall checks that a connection is not closed while a call that was left behind
+// still uses it: libvirt would free it.
+func TestCloseDuringCall(t *testing.T) {
+	h := &hangingConnection{called: make(chan struct{}), release: make(chan struct{})}
+	c := &Conn{live: &link{connection: h}, pace: usualPace}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-h.called; cancel() }()
+	if _, _, err := c.About(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	wants(t, c.Close(), "")
+	if h.closed.Load() != 0 {
+		t.Error("the connection was closed during the call")
+	}
+	close(h.release)
+	w := poll.Wait{For: "the end of the call", Every: time.Millisecond, Limit: 10 * time.Second}
+	wants(t, poll.Until(t.Context(), w, func() (bool, error) { return h.closed.Load() == 1, nil }), "")
 }
