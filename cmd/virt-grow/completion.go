@@ -59,6 +59,10 @@ _virt_grow() {
 	fi
 }
 compdef _virt_grow virt-grow
+# Loaded from fpath, as _virt-grow: it has to complete at once.
+if [[ "${funcstack[1]}" == _virt-grow ]]; then
+	_virt_grow "$@"
+fi
 `,
 	"fish": `complete -c virt-grow -a '(set -l words (commandline -opc) (commandline -ct); virt-grow __complete $words[2..-1] 2>/dev/null)'
 `,
