@@ -29,7 +29,8 @@ func at(nth int, h hook) hook {
 }
 
 func TestShutDown(t *testing.T) {
-	const short, long = time.Millisecond, time.Minute
+	// A request that is still on its way when its limit ends would be missing in the trace.
+	const short, long = 50 * time.Millisecond, time.Minute
 	for _, c := range []struct {
 		what               string
 		agent, acpi, force time.Duration // limits
@@ -47,7 +48,7 @@ func TestShutDown(t *testing.T) {
 		{"ACPI fails", short, long, long, map[string]hook{"acpi": noAgent}, "agent acpi force", ""},
 		{"ACPI hangs", short, short, long, map[string]hook{"acpi": hangs}, "agent acpi force", ""},
 		{"force fails", short, short, long, map[string]hook{"force": noAgent}, "agent acpi force",
-			"agent: still running after 1ms; acpi: still running after 1ms; force: libvirt: Guest agent is not responding"},
+			"agent: still running after 50ms; acpi: still running after 50ms; force: libvirt: Guest agent is not responding"},
 		{"force hangs", short, short, short, map[string]hook{"force": hangs}, "agent acpi force", "force: still running"},
 		{"nothing helps", short, short, short, map[string]hook{"force": ignored}, "agent acpi force", "the guest did not shut down"},
 		{"it ends by itself before it is asked", long, long, long,
