@@ -201,6 +201,7 @@ func (l *lane) run(ctx context.Context) {
 	out, err := l.options.Jobs.Grow(ahead, l.guest, l.watch())
 	l.end(ahead, out, err)
 	l.passed(l.part.Outcome.Passed())
+	l.giveAll() // after a failure has stopped the batch: no guest begins in between
 }
 
 // watch follows the guest's job.
@@ -291,6 +292,10 @@ func (l *lane) takeAppliance(ctx context.Context) bool {
 		return false
 	}
 	l.booted, l.boots = true, true
+	if ctx.Err() != nil { // a semaphore may be acquired although the context has ended
+		l.giveAppliance()
+		return false
+	}
 	return true
 }
 
@@ -332,6 +337,11 @@ func (l *lane) end(ctx context.Context, out *job.Outcome, err error) {
 	if l.part.Outcome.fails() {
 		l.countFailure()
 	}
+}
+
+func (l *lane) giveAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.giveAppliance()
 	l.givePlace()
 }
