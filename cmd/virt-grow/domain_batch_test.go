@@ -95,7 +95,7 @@ func TestBatch(t *testing.T) {
 	a, b := f.guests[0], f.guests[1]
 
 	f.do(t, "health/before=kill", "batch", "apply", "--yes", f.file)
-	f.says(t, "* a    unfinished", "batch rollback") // the hints name the job
+	f.says(t, "* a    unfinished", "rollback "+f.id(t))
 	if code, out := f.do(t, "", "batch", "rollback", f.id(t)); code != exitDone {
 		t.Fatalf("exit %d\n%s", code, out)
 	}

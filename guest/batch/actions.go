@@ -91,42 +91,41 @@ func (w *work) left(all []Standing) []member {
 	return left
 }
 
-// resumeJobs continues the jobs that have not ended, as many at a time as there are places. A
-// job whose outage had not begun is rolled back: its guest is left.
+// resumeJobs continues the jobs that have not ended, all at the same time: no more guests are
+// away than there were places. A job whose outage had not begun is rolled back before: its
+// guest is left.
 func (r *round) resumeJobs(ctx context.Context, all []Standing) {
+	var begun []*lane
+	for i, s := range all {
+		l := &lane{round: r, member: r.data.Guests[i], guest: r.guest(s.Name), part: s.Part}
+		switch {
+		case s.Outcome != Unfinished:
+		case s.State == journal.Opening && s.may(job.Rollback):
+			l.cleanUp(ctx)
+		case s.may(job.Resume):
+			begun = append(begun, l)
+		default:
+			r.options.Observer.Part(s.Name, s.Part)
+		}
+	}
 	var running errgroup.Group
 	defer running.Wait()
-	for i, s := range all {
-		if s.Outcome != Unfinished {
-			continue
-		}
-		l := &lane{round: r, member: r.data.Guests[i], guest: r.guest(s.Name), part: s.Part}
-		if !l.takeAppliance(ctx) {
-			return
-		}
-		running.Go(func() error { l.resume(ctx, s); return nil })
+	for _, l := range begun {
+		running.Go(func() error { l.resume(ctx); return nil })
 	}
 }
 
 // resume continues the job of one guest.
-func (l *lane) resume(ctx context.Context, s Standing) {
-	switch {
-	case s.State == journal.Opening && s.may(job.Rollback):
-		l.cleanUp(ctx, s)
-	case s.may(job.Resume):
-		watch := l.watch()
-		watch.Admit = nil // its outage had begun
-		out, err := l.options.Jobs.Continue(ctx, l.guest, s.Job, job.Resume, watch)
-		l.end(ctx, out, err)
-	default:
-		l.giveAppliance()
-		l.options.Observer.Part(s.Name, s.Part)
-	}
+func (l *lane) resume(ctx context.Context) {
+	watch := l.watch()
+	watch.Admit = nil // its outage had begun
+	out, err := l.options.Jobs.Continue(ctx, l.guest, l.part.Job, job.Resume, watch)
+	l.end(ctx, out, err)
 }
 
 // cleanUp rolls back a job that had not begun to change anything.
-func (l *lane) cleanUp(ctx context.Context, s Standing) {
-	_, err := l.options.Jobs.Continue(ctx, l.guest, s.Job, job.Rollback, l.watch())
+func (l *lane) cleanUp(ctx context.Context) {
+	_, err := l.options.Jobs.Continue(ctx, l.guest, l.part.Job, job.Rollback, l.watch())
 	if refused, ok := plan.IsRefusal(err); ok && refused.Reason == plan.NotFound {
 		err = nil // the job ended before it did anything
 	}
@@ -134,8 +133,7 @@ func (l *lane) cleanUp(ctx context.Context, s Standing) {
 		l.end(ctx, nil, err)
 		return
 	}
-	l.save(s.Name, Part{Outcome: Left})
-	l.giveAppliance()
+	l.save(l.guest.Name, Part{Outcome: Left})
 }
 
 // accept commits all guests that wait for a decision, in their order.
