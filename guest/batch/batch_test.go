@@ -132,6 +132,21 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
+// TestCapacityBounds checks that there are no more appliances than the host has memory for, and no
+// more boots than it has processors for.
+func TestCapacityBounds(t *testing.T) {
+	for _, c := range []batch.Capacity{{Boots: 1, Appliances: 1}, {Boots: 4, Appliances: 2}, {Boots: 2, Appliances: 8}} {
+		s := newStage(t, "a b c d e f canary=1 parallel=4")
+		o := s.options(batch.Options{Capacity: c})
+		if _, err := batch.Apply(t.Context(), s.batch, "/batch.json", o); err != nil {
+			t.Fatal(err)
+		}
+		if s.mostLaunched > c.Appliances || s.mostBoots > c.Boots || !s.grown() {
+			t.Errorf("%+v: %d appliances and %d boots at a time", c, s.mostLaunched, s.mostBoots)
+		}
+	}
+}
+
 // TestStop checks that a failure ends guests whose outage has not begun, and none whose
 // outage has.
 func TestStop(t *testing.T) {
