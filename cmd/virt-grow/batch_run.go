@@ -91,8 +91,9 @@ func (p *program) watchBatch(o *batch.Options, guests int) (stop func()) {
 	if !p.outLive {
 		return progress.Stop
 	}
+	p.batchProgress.Store(progress)
 	halt := ticking(progress)
-	return func() { halt(); progress.Stop() }
+	return func() { halt(); p.batchProgress.Store(nil); progress.Stop() }
 }
 
 // guestsOf returns the guests of a batch; none for another job.

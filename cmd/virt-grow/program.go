@@ -50,6 +50,8 @@ type program struct {
 	agreed bool
 	// final reports that a run cannot be undone any more, and ignores signals.
 	final atomic.Bool
+	// batchProgress shows the run of a batch on a terminal; nil for other runs.
+	batchProgress atomic.Pointer[view.BatchProgress]
 }
 
 // execute runs one command line and returns the exit code.

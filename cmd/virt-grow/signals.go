@@ -69,6 +69,10 @@ func (p *program) say(again bool) {
 	case again:
 		text = "still stopping"
 	}
+	if lines := p.batchProgress.Load(); lines != nil {
+		lines.Say(text)
+		return
+	}
 	// The current line may contain ^C or a running step.
 	fmt.Fprintln(p.err, "\n"+p.styleFor(p.errLive).Clean(text))
 }
