@@ -58,7 +58,7 @@ test: deps-test ## the test suite, also on a new machine; at most 15 minutes
 	go test -count=1 -p 2 -timeout 30m $(TEST) ./...
 
 # The other packages have no more tests than in make test. LONG=all runs
-# every point of the kill and fault tests, and more formats: 2½ hours.
+# every point of the kill and fault tests, and more formats: 3 hours.
 LONG ?= 1
 test-all: deps-test ## the long matrices
 	VIRT_GROW_LONG=$(LONG) go test -count=1 -p 2 -timeout $(if $(filter all,$(LONG)),4h,80m) $(TEST) ./guest ./guest/appliance ./cmd/virt-grow ./plan/superblock ./testimages

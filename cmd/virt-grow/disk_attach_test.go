@@ -310,7 +310,7 @@ func TestDiskLVM(t *testing.T) {
 // TestDiskKilled ends the program with SIGKILL at each of these points in turn, on one
 // guest. Resume finishes the job, and rollback restores the guest and its fstab.
 func TestDiskKilled(t *testing.T) {
-	level.Need(t, level.Long)
+	level.Need(t, level.All)
 	h := newEnv(t)
 	x := h.start(t, "killed", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
 	data := dataDisk(t, h.dir, "data.qcow2", dataUUID)

@@ -82,7 +82,7 @@ func (h *env) capacity(t *testing.T, pool, name string) int64 {
 // TestFieldPoolVolumes checks that disks that a definition names by pool and volume can
 // be changed like others, and that the definition still names them so afterwards.
 func TestFieldPoolVolumes(t *testing.T) {
-	level.Need(t, level.Long)
+	level.Need(t, level.All)
 	ctx := context.Background()
 	h, pool := volumeEnv(t)
 	root, data := filepath.Join(pool, "root.qcow2"), filepath.Join(pool, "data.qcow2")

@@ -125,7 +125,7 @@ func (x *vm) checkDefinition(t *testing.T) {
 // TestTwoDisksKilled checks that a job of two disks that is killed in any step can be
 // undone or finished.
 func TestTwoDisksKilled(t *testing.T) {
-	level.Need(t, level.Long)
+	level.Need(t, level.All)
 	h := newEnv(t)
 	group, x := twoDisks(t, h)
 	was := x.hashes(t)
