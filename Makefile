@@ -70,7 +70,7 @@ test-debian: deps-test ## grow and boot two real Debians, made on demand: withou
 test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM an hour or more
 	@.ci/host $(HOST)
 
-test-ansible: build ## the Ansible collection: its modules with a fake program, and sanity tests
+test-ansible: build ## the Ansible collection: modules, a guest in a private libvirt, two hosts over ssh
 	@.ci/deps ansible
 	@.ci/ansible
 

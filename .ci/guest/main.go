@@ -45,6 +45,8 @@ func main() {
 		err = gap(args[1], args[2:]...)
 	case len(args) == 4 && args[0] == "earlier":
 		err = earlier(args[1], args[2], args[3])
+	case len(args) > 2 && args[0] == "exec":
+		err = run(ctx, args[1], args[2:])
 	case len(args) == 2 && args[0] == "down":
 		err = down(args[1])
 	case len(args) == 4 && args[0] == "export":
@@ -126,6 +128,16 @@ func gap(dir string, of ...string) error {
 	}
 	fmt.Printf("%.1f\n", gap.Length().Seconds())
 	return nil
+}
+
+func run(ctx context.Context, dir string, words []string) error {
+	l, err := lab.Attach(dir)
+	if err != nil {
+		return err
+	}
+	out, err := l.Guest(name).Exec(ctx, words[0], words[1:]...)
+	fmt.Print(out)
+	return err
 }
 
 func down(dir string) error {

@@ -9,6 +9,8 @@ virt-grow refuses, and what fails, ends the module with the reason, the hint and
 import json
 import re
 
+from ansible_collections.virt_grow.grow.plugins.module_utils.text import clean
+
 PARAMETERS = {
     'executable': {'type': 'str', 'default': 'virt-grow'},
     'connect': {'type': 'str'},
@@ -99,10 +101,10 @@ class Program:
     def _fail(self, rc, documents, stderr):
         trouble = documents[-1] if documents else {}
         if 'error' not in trouble:
-            text = stderr.strip() or 'it printed nothing'
+            text = clean(stderr.strip()) or 'it printed nothing'
             self.module.fail_json(msg='%s ended with exit code %d and without a result: %s' % (self.path, rc, text), reason=BAD_OUTPUT, rc=rc)
         reason = trouble.get('reason', 'failed')
-        result = {'msg': 'virt-grow: %s (%s)' % (trouble['error'], reason), 'reason': reason, 'rc': rc, 'changed': bool(trouble.get('changed'))}
+        result = {'msg': 'virt-grow: %s (%s)' % (clean(trouble['error']), reason), 'reason': reason, 'rc': rc, 'changed': bool(trouble.get('changed'))}
         for field in ('hint', 'subject', 'job', 'outcome', 'next'):
             if trouble.get(field):
                 result[field] = trouble[field]

@@ -166,7 +166,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virt_grow.grow.plugins.module_utils.program import KEYS, PARAMETERS, Program, flags, key_flags
-from ansible_collections.virt_grow.grow.plugins.module_utils.sizes import clean, human, parse, table
+from ansible_collections.virt_grow.grow.plugins.module_utils.text import clean, human, parse, table
 
 ADD_FLAGS = ('size', 'format', 'fs', 'table', 'lvm', 'label', 'prealloc', 'path', 'target', 'bus', 'serial', 'cache', 'discard', 'mount', 'fs_options')
 
@@ -264,7 +264,7 @@ def check(module, program, disks):
         different = content_differences(params, again[0] if again else {})
         disk = again[0] if again else disk
     if different:
-        module.fail_json(msg='%s of %s is not as wanted: %s' % (disk['target'], params['domain'], '; '.join(different)), reason='differs',
+        module.fail_json(msg=clean('%s of %s is not as wanted: %s' % (disk['target'], params['domain'], '; '.join(different))), reason='differs',
                          differences=different, disk=disk, hint='the module never changes a disk that is there; virt_grow.grow.grow grows it')
     return disk
 

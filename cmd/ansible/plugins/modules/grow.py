@@ -252,7 +252,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.virt_grow.grow.plugins.module_utils.program import KEYS, PARAMETERS, Program, flags, key_flags
-from ansible_collections.virt_grow.grow.plugins.module_utils.sizes import layout_map
+from ansible_collections.virt_grow.grow.plugins.module_utils.text import clean, layout_map
 
 # PLAN_FLAGS are flags of plan and grow, RUN_FLAGS those of grow alone.
 PLAN_FLAGS = ('grow', 'no_move', 'partition_only', 'even_unknown', 'ntfs', 'check', 'format', 'sector_size', 'scratch_dir')
@@ -360,7 +360,7 @@ def main():
     else:
         result, plan = grown(program, words + flags(params, RUN_FLAGS), operand)
     for warning in plan.get('warnings') or []:
-        module.warn(warning)
+        module.warn(clean(warning))
     if module._diff and plan:
         result['diff'] = {'before_header': operand, 'after_header': operand,
                           'before': layout_map(plan.get('before') or {}), 'after': layout_map(plan.get('after') or {})}

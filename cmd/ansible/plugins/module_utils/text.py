@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Sizes as virt-grow reads and prints them, and the map of a disk."""
+"""What people read: sizes as virt-grow reads and prints them, and the map of a disk."""
 
 import math
 import re
@@ -27,7 +27,7 @@ def human(size):
 
 def clean(text):
     """Return a text without what a terminal would act on. Labels and names come from inside guests."""
-    return ''.join(c if c.isprintable() else '?' for c in text)
+    return ''.join(c if c.isprintable() else '?' for c in text.replace('\n', ' '))
 
 
 def table(rows):
