@@ -12,8 +12,7 @@ description:
     and I(serial).
   - A disk that is there is never changed. If it is not as the options say, the task fails with the reason C(differs)
     and lists the differences. A disk that is larger than I(size) is as wanted; M(virt_grow.grow.grow) may have grown it.
-  - What the disk holds and where it is mounted is known from the last inspection. If that is not enough, the domain's
-    disks are inspected, which takes an appliance.
+  - If I(fs), I(lvm), I(label) or I(mount) is given, the file systems of a disk that is there are read in an appliance.
 extends_documentation_fragment:
   - virt_grow.grow.program
   - virt_grow.grow.program.keys
@@ -174,6 +173,9 @@ ADD_FLAGS = ('size', 'format', 'fs', 'table', 'lvm', 'label', 'prealloc', 'path'
 ATTRIBUTES = (('target', 'target', 'the target'), ('serial', 'serial', 'the serial number'), ('format', 'format', 'the format'),
               ('bus', 'bus', 'the bus'))
 
+# The options that say what is on the disk.
+CONTENT = ('fs', 'lvm', 'label', 'mount')
+
 
 def options():
     return {
@@ -226,25 +228,31 @@ def differences(params, disk):
     return found
 
 
-def content_differences(params, disk):
-    """List in what the content of a disk differs from the options."""
-    contents = disk.get('inside', {}).get('contents', [])
+def content_differences(params, disk, filesystems):
+    """List in what the file systems on a disk differ from the options."""
     if params['lvm'] is not None:
-        contents = [c for c in contents if c['device'] == params['lvm']]
-        if not contents:
-            return ['there is no volume %s' % params['lvm']]
-    types = sorted({c['type'] for c in contents if c['type']})
+        found = [f for f in filesystems if f['device'] == params['lvm']]
+        if not found:
+            return ['there is no file system on a volume %s' % params['lvm']]
+    else:
+        found = [f for f in filesystems if disk['target'] in f.get('disks', [])]
+    types = sorted({f['type'] for f in found})
     if params['fs'] is not None and params['fs'] not in types:
         return ['the file system is %s, not %s' % (' and '.join(types) or 'not known', params['fs'])]
-    if params['label'] is not None and params['label'] not in [c.get('label') for c in contents]:
+    if params['label'] is not None and params['label'] not in [f.get('label') for f in found]:
         return ['no file system has the label %s' % params['label']]
-    if params['mount'] is not None and os.path.normpath(params['mount']) not in [at for c in contents for at in c.get('mounted', [])]:
-        return ['nothing of it is mounted at %s' % params['mount']]
+    if params['mount'] is not None and os.path.normpath(params['mount']) not in [at for f in found for at in f.get('mounted', [])]:
+        return ['the guest does not mount it at %s' % params['mount']]
     return []
 
 
-def list_disks(program, params, *words):
-    return program.document('disk list', list(words), params['domain'])['disks']
+def list_disks(program, params):
+    return program.document('disk list', operand=params['domain'])['disks']
+
+
+def read_filesystems(program, params):
+    """Return the file systems of the domain, with the places where its fstab mounts them."""
+    return program.document('df', ['--mounts'] + key_flags(params), params['domain'])['guests'][0]['filesystems']
 
 
 def check(module, program, disks):
@@ -258,11 +266,8 @@ def check(module, program, disks):
                          differences=['%s has the target, the path or the serial number' % disk['target'] for disk in found])
     disk = found[0]
     different = differences(params, disk)
-    if not different and content_differences(params, disk if disk.get('inside', {}).get('current') else {}):
-        # What is known may be from before the disk was mounted.
-        again = find(params, list_disks(program, params, '--inspect', *key_flags(params)))
-        different = content_differences(params, again[0] if again else {})
-        disk = again[0] if again else disk
+    if not different and any(params[option] is not None for option in CONTENT):
+        different = content_differences(params, disk, read_filesystems(program, params))
     if different:
         module.fail_json(msg=clean('%s of %s is not as wanted: %s' % (disk['target'], params['domain'], '; '.join(different))), reason='differs',
                          differences=different, disk=disk, hint='the module never changes a disk that is there; virt_grow.grow.grow grows it')

@@ -6,7 +6,7 @@ from fake import ModuleTest
 
 WANTED = {'domain': 'dev7', 'target': 'vdb', 'size': '20G', 'fs': 'xfs', 'mount': '/data'}
 LIST = ['disk', 'list', '--json', '--', 'dev7']
-INSPECT = ['disk', 'list', '--json', '--inspect', '--', 'dev7']
+READ = ['df', '--json', '--mounts', '--', 'dev7']
 
 
 class TestDisk(ModuleTest):
@@ -33,20 +33,22 @@ class TestDisk(ModuleTest):
         self.assertIn('vdb  20 GiB  (new image)      xfs /data', result['diff']['after'])
 
     def test_there(self):
-        self.answer('disks-two.json')
-        self.answer('disks-inspected.json')
-        result = self.run_module(**WANTED)
-        self.assertEqual(self.calls(), [LIST, INSPECT])
-        self.assertFalse(result['changed'])
-        self.assertEqual(result['disk']['serial'], 'data-1')
-
-    def test_nothing_is_inspected_without_need(self):
-        for fixture, params in (('disks-inspected.json', WANTED), ('disks-two.json', {'domain': 'dev7', 'serial': 'data-1', 'size': '1G', 'bus': 'virtio'}),
-                                ('disks-two.json', {'domain': 'dev7', 'path': '/img/x/../dev7-vdb.qcow2', 'size': '1G', 'cache': 'default'})):
+        for params in (WANTED, {**WANTED, 'mount': '/data/', 'label': 'data', 'serial': 'data-1'}, {**WANTED, 'fs': 'ext4', 'lvm': 'vg1/log', 'mount': '/var/log'}):
             with self.subTest(params):
                 self.reset()
-                self.answer(fixture)
-                self.assertFalse(self.run_module(check_mode=True, **params)['changed'])
+                self.answer('disks-two.json')
+                self.answer('df-data.json')
+                result = self.run_module(**params)
+                self.assertEqual(self.calls(), [LIST, READ])
+                self.assertFalse(result['changed'], result)
+                self.assertEqual(result['disk']['serial'], 'data-1')
+
+    def test_content_is_not_read_without_need(self):
+        for params in ({'serial': 'data-1', 'bus': 'virtio'}, {'path': '/img/x/../dev7-vdb.qcow2', 'cache': 'default'}):
+            with self.subTest(params):
+                self.reset()
+                self.answer('disks-two.json')
+                self.assertFalse(self.run_module(check_mode=True, domain='dev7', size='1G', **params)['changed'])
                 self.assertEqual(self.calls(), [LIST])
 
     def test_differs(self):
@@ -59,13 +61,13 @@ class TestDisk(ModuleTest):
                 ({'path': '/img/other.qcow2'}, 'the path is /img/dev7-vdb.qcow2, not /img/other.qcow2'),
                 ({'fs': 'ext4'}, 'the file system is xfs, not ext4'),
                 ({'label': 'logs'}, 'no file system has the label logs'),
-                ({'mount': '/srv'}, 'nothing of it is mounted at /srv'),
-                ({'lvm': 'vg1/data'}, 'there is no volume vg1/data')):
+                ({'mount': '/srv'}, 'the guest does not mount it at /srv'),
+                ({'lvm': 'vg1/data'}, 'there is no file system on a volume vg1/data')):
             with self.subTest(params):
                 self.reset()
                 self.answer('disks-two.json')
                 if set(params) & {'fs', 'label', 'mount', 'lvm'}:
-                    self.answer('disks-inspected.json')
+                    self.answer('df-data.json')
                 result = self.fails('differs', **{**WANTED, **params})
                 self.assertEqual(result['differences'], [says])
                 self.assertIn(says, result['msg'])
@@ -73,7 +75,7 @@ class TestDisk(ModuleTest):
 
     def test_unknown_content_differs(self):
         self.answer('disks-two.json')
-        self.answer('disks-one.json')
+        self.answer('df.json')
         self.assertIn('the file system is not known', self.fails('differs', **WANTED)['msg'])
 
     def test_several(self):
