@@ -33,7 +33,8 @@ class TestDisk(ModuleTest):
         self.assertIn('vdb  20 GiB  (new image)      xfs /data', result['diff']['after'])
 
     def test_there(self):
-        for params in (WANTED, {**WANTED, 'mount': '/data/', 'label': 'data', 'serial': 'data-1'}, {**WANTED, 'fs': 'ext4', 'lvm': 'vg1/log', 'mount': '/var/log'}):
+        for params in (WANTED, {**WANTED, 'mount': '/data/', 'label': 'data', 'serial': 'data-1'},
+                       {**WANTED, 'fs': 'ext4', 'lvm': 'vg1/log', 'mount': '/var/log'}):
             with self.subTest(params):
                 self.reset()
                 self.answer('disks-two.json')
