@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -70,4 +72,17 @@ func FuzzArrange(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestIsImage checks which names are those of images.
+func TestIsImage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := errors.Join(os.WriteFile("web.qcow2", nil, 0o600), os.Mkdir("dev7", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"web.qcow2": true, "./web.qcow2": true, "./none": true, "/dev/vda": true, "none": false, "dev7": false, "./dev7": true} {
+		if isImage(name) != want {
+			t.Errorf("%s is an image: %v", name, !want)
+		}
+	}
 }

@@ -113,13 +113,14 @@ func sectorSize(text string) (size.Bytes, error) {
 }
 
 // isImage reports whether a name is an image's path, not a domain's name: it contains a
-// slash, or a file has this name.
+// slash, or a file has this name. A directory is no image: one that happens to have a
+// domain's name does not hide the domain.
 func isImage(name string) bool {
 	if strings.Contains(name, "/") {
 		return true
 	}
-	_, err := os.Stat(name)
-	return err == nil
+	info, err := os.Stat(name)
+	return err == nil && !info.IsDir()
 }
 
 // image opens the TARGET; the caller must call Disk.Close.
