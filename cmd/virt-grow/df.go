@@ -82,12 +82,12 @@ func (p dfCommand) action(c *cli.Context) error {
 	if o.above >= 0 {
 		guestusage.Above(guests, o.above)
 	}
+	if len(o.names) == 0 || c.IsSet("sort") {
+		guestusage.Sort(guests, o.sort)
+	}
 	suggestion, err := p.suggest(o, guests)
 	if err != nil {
 		return err
-	}
-	if len(o.names) == 0 || c.IsSet("sort") {
-		guestusage.Sort(guests, o.sort)
 	}
 	if !o.forecast {
 		guestusage.DropForecasts(guests)
