@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -76,11 +75,8 @@ func (p batchApplyCommand) confirmBatch(ctx context.Context, b *batch.Batch) err
 		return err
 	}
 	for _, g := range b.Planned() {
-		for _, d := range g.Plan.Deletes() {
-			question := fmt.Sprintf("%s of %s will be deleted with everything on it. Type %s to confirm: ", d, g.Name, d.Name)
-			if err := p.ask(ctx, question, d.Name); err != nil {
-				return err
-			}
+		if err := p.confirmDeletes(ctx, g.Plan, " of "+g.Name); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,7 +26,7 @@ func batchRunFlags() []cli.Flag {
 // batchOptions returns the options of every run of a batch, and reads batchRunFlags.
 func (p *program) batchOptions(c *cli.Context) (batch.Options, error) {
 	common := p.growthsOptions()
-	common.Origin, common.Exit = p.origin, exitCode
+	common.Origin, common.Exit = sync.OnceValue(p.origin), exitCode // once for the jobs of all guests
 	o := batch.Options{Options: common.Options, Capacity: batch.HostCapacity(),
 		Jobs: &batch.Growths{Connect: p.connect, Options: common, Keys: p.inventoryKeys}}
 	o.DryRun = c.Bool("dry-run")
@@ -176,13 +177,13 @@ func (p *program) hintBatch(e *batch.Incomplete) string {
 	return p.line("report", e.Job) + " writes the record of the batch; the guests that failed need a new plan"
 }
 
-// newestBatch returns the operand, or the newest batch if there is none.
-func (p *program) newestBatch(c *cli.Context) (string, error) {
+// batchOrNewest returns the status of the batch that the operand names, or of the newest one
+// if there is none.
+func (p *program) batchOrNewest(c *cli.Context) (job.Status, error) {
 	if c.Args().Present() {
-		return operand(c, "BATCH")
+		return p.onBatch(c)
 	}
-	s, err := batch.Newest(p.engine())
-	return s.ID, err
+	return batch.Newest(p.engine())
 }
 
 // onBatch returns the status of the batch that the operand names.
@@ -192,18 +193,10 @@ func (p *program) onBatch(c *cli.Context) (job.Status, error) {
 		return job.Status{}, err
 	}
 	s, err := p.engine().Status(name)
-	if err == nil {
-		err = checkBatch(s)
+	if err == nil && s.Err == nil && s.Header.Kind != batch.Kind {
+		err = plan.Refuse(plan.JobState, s.ID, "job %s is not a batch", s.ID)
 	}
 	return s, err
-}
-
-// checkBatch refuses a job of another kind.
-func checkBatch(s job.Status) error {
-	if s.Err == nil && s.Header.Kind != batch.Kind {
-		return plan.Refuse(plan.JobState, s.ID, "job %s is not a batch", s.ID)
-	}
-	return nil
 }
 
 // actOnBatch returns the action of a command that does something with all guests of a batch.

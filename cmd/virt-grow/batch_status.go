@@ -19,14 +19,7 @@ func (p batchStatusCommand) command() *cli.Command {
 }
 
 func (p batchStatusCommand) action(c *cli.Context) error {
-	name, err := p.newestBatch(c)
-	if err != nil {
-		return err
-	}
-	j, err := p.engine().Status(name)
-	if err == nil {
-		err = checkBatch(j)
-	}
+	j, err := p.batchOrNewest(c)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (p dfCommand) jobFigures() ([]guestusage.JobFigures, error) {
 			if j.Record.State == journal.Waiting {
 				figures.Waiting = j.Record.Changed
 			}
-			if r, err := record.Read(engine, j.ID); err == nil && r.Outage != nil && !r.Outage.Ended.IsZero() {
+			if r := record.Of(engine, j); r.Outage != nil && !r.Outage.Ended.IsZero() {
 				figures.Outage, figures.Back = r.Outage.Ended.Sub(r.Outage.Began), r.Outage.Ended
 			}
 		}

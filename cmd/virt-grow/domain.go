@@ -143,13 +143,5 @@ func (p *program) openDomain(ctx context.Context, name string, o growth.DomainOp
 // domainNamed connects to libvirt and finds a domain. Closing the domain closes the
 // connection.
 func (p *program) domainNamed(ctx context.Context, name string) (*domain.Domain, error) {
-	conn, err := domain.Connect(p.connect)
-	if err != nil {
-		return nil, err
-	}
-	d, err := conn.Find(ctx, name)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return d, nil
+	return domain.Open(ctx, p.connect, name)
 }

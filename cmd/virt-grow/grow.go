@@ -120,8 +120,14 @@ func (p *program) confirm(ctx context.Context, made *plan.Plan) error {
 	if err := p.ask(ctx, "\nContinue? [y/N] ", "y", "yes"); err != nil {
 		return err
 	}
+	return p.confirmDeletes(ctx, made, "")
+}
+
+// confirmDeletes asks the user to confirm each partition that a plan deletes. of says whose it
+// is; "" if there is only one guest or image.
+func (p *program) confirmDeletes(ctx context.Context, made *plan.Plan, of string) error {
 	for _, d := range made.Deletes() {
-		question := fmt.Sprintf("%s will be deleted with everything on it. Type %s to confirm: ", d, d.Name)
+		question := fmt.Sprintf("%s%s will be deleted with everything on it. Type %s to confirm: ", d, of, d.Name)
 		if err := p.ask(ctx, question, d.Name); err != nil {
 			return err
 		}

@@ -84,12 +84,7 @@ func (p *program) listed(j job.Status) view.Job {
 }
 
 func (p *program) planOf(id string) (*plan.Plan, error) {
-	f, err := p.store().PlanOf(id)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return plan.Read(f)
+	return job.PlanOf(p.store(), id)
 }
 
 // targetOfPlan returns the image that the job's plan names, for a job whose journal

@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"libguestfs.org/guestfs"
@@ -57,7 +56,7 @@ func (a *Appliance) askVersions(ctx context.Context, f *Facts) error {
 			return err
 		}
 	}
-	f.Version = fmt.Sprintf("%d.%d.%d%s", version.Major, version.Minor, version.Release, version.Extra)
+	f.Version = versionText(version)
 	f.Kernel = kernel.Uts_release
 	return nil
 }

@@ -17,5 +17,9 @@ func LibraryVersion() (string, error) {
 	if err := silently(g, func() (e error) { v, e = g.Version(); return }); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d.%d.%d%s", v.Major, v.Minor, v.Release, v.Extra), nil
+	return versionText(v), nil
+}
+
+func versionText(v *guestfs.Version) string {
+	return fmt.Sprintf("%d.%d.%d%s", v.Major, v.Minor, v.Release, v.Extra)
 }

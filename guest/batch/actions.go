@@ -58,16 +58,8 @@ func (w *work) resume(ctx context.Context) error {
 
 // renewWindow sets the window in which the guests that are left begin.
 func (w *work) renewWindow() error {
-	start, end, err := w.batch.Window.At(w.options.Now())
-	if err != nil {
+	if err := w.data.limit(w.batch, w.options); err != nil {
 		return err
-	}
-	w.data.Start, w.data.End = start, end
-	if !w.options.End.IsZero() {
-		w.data.End = w.options.End
-	}
-	if w.options.Parallel > 0 {
-		w.data.Parallel = w.options.Parallel
 	}
 	return w.Save(w.data)
 }

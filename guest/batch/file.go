@@ -20,6 +20,7 @@ import (
 
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/inventory"
+	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
 // Schema names the format of the batch file.
@@ -202,10 +203,5 @@ func (b *Batch) WriteFile(path string) error {
 	if err := renameio.WriteFile(path, text.Bytes(), 0o644); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return journal.SyncDir(filepath.Dir(path))
 }

@@ -31,24 +31,11 @@ type Growths struct {
 
 // Find finds a guest in libvirt.
 func (l *Growths) Find(ctx context.Context, g inventory.Guest) (Identity, error) {
-	d, err := l.domain(ctx, g.Name)
+	d, err := domain.Open(ctx, l.Connect, g.Name)
 	if err != nil {
 		return Identity{}, err
 	}
 	return Identity{Name: d.Name, UUID: d.UUID}, d.Close()
-}
-
-// domain connects to libvirt and finds a domain. Closing the domain closes the connection.
-func (l *Growths) domain(ctx context.Context, name string) (*domain.Domain, error) {
-	conn, err := domain.Connect(l.Connect)
-	if err != nil {
-		return nil, err
-	}
-	d, err := conn.Find(ctx, name)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return d, nil
 }
 
 // Look plans or rehearses a guest's growth.
@@ -66,7 +53,7 @@ func (l *Growths) Look(ctx context.Context, g inventory.Guest, id Identity) (out
 	if err := e.CheckNoJob(id.Name, []string{lockOf(id.UUID)}); err != nil {
 		return out, err
 	}
-	d, err := l.domain(ctx, id.UUID)
+	d, err := domain.Open(ctx, l.Connect, id.UUID)
 	if err != nil {
 		return out, err
 	}

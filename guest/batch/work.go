@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/virt-grow/virt-grow/guest/domain"
 	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/apply"
@@ -95,13 +96,9 @@ type work struct {
 // Apply carries out a batch in a new job.
 func Apply(ctx context.Context, b *Batch, name string, o Options) (*job.Outcome, error) {
 	o = o.withDefaults()
-	start, end, err := b.Window.At(o.Now())
-	if err != nil {
+	d := data{Parallel: b.Parallel, StopAfter: b.StopAfter}
+	if err := d.limit(b, o); err != nil {
 		return nil, err
-	}
-	d := data{Parallel: cmp.Or(o.Parallel, b.Parallel), StopAfter: b.StopAfter, Start: start, End: end}
-	if !o.End.IsZero() {
-		d.End = o.End
 	}
 	for _, g := range b.Planned() {
 		d.Guests = append(d.Guests, member{g.Name, slices.Contains(b.Canary, g.Name), g.Outage})
@@ -117,6 +114,16 @@ func Apply(ctx context.Context, b *Batch, name string, o Options) (*job.Outcome,
 		Open: func(j *job.Job) (any, job.Work, error) {
 			return d, &work{Job: j, data: d, options: o, batch: b}, b.WriteFile(filepath.Join(j.Dir(), File))
 		}})
+}
+
+// limit sets the window as it is now, and the number of places, as the batch and the options
+// say.
+func (d *data) limit(b *Batch, o Options) (err error) {
+	d.Parallel = cmp.Or(o.Parallel, d.Parallel)
+	if d.Start, d.End, err = b.Window.At(o.Now()); err == nil && !o.End.IsZero() {
+		d.End = o.End
+	}
+	return err
 }
 
 // locksOf returns a lock for each guest: a guest is in one unfinished batch at a time.
@@ -135,20 +142,9 @@ func (o Options) withDefaults() Options {
 		o.Now = time.Now
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = domain.Sleep
 	}
 	return o
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Open opens a job of the kind.

@@ -85,23 +85,31 @@ const (
 	rhel // and CentOS Stream, Alma, Rocky, …
 )
 
-func readSystem() system {
-	text, err := os.ReadFile("/etc/os-release")
-	if err != nil {
-		return otherSystem
-	}
-	return parseSystem(string(text))
+func readSystem() system { return parseSystem(readOSRelease()) }
+
+// readOSRelease returns the text of os-release(5); "" if the host has none.
+func readOSRelease() string {
+	text, _ := os.ReadFile("/etc/os-release")
+	return string(text)
 }
 
-// parseSystem reads ID and ID_LIKE (os-release(5)).
-func parseSystem(osRelease string) system {
-	ids := map[string]bool{}
-	for line := range strings.Lines(osRelease) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		if key == "ID" || key == "ID_LIKE" {
-			for _, id := range strings.Fields(strings.Trim(value, `"'`)) {
-				ids[id] = true
-			}
+// osRelease returns the values of os-release(5), which may be quoted.
+func osRelease(text string) map[string]string {
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			values[key] = value
+		}
+	}
+	return values
+}
+
+// parseSystem reads ID and ID_LIKE.
+func parseSystem(text string) system {
+	ids, values := map[string]bool{}, osRelease(text)
+	for _, key := range []string{"ID", "ID_LIKE"} {
+		for _, id := range strings.Fields(strings.Trim(values[key], `"'`)) {
+			ids[id] = true
 		}
 	}
 	switch {

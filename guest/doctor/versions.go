@@ -1,9 +1,7 @@
 package doctor
 
 import (
-	"bufio"
 	"context"
-	"os"
 	"strconv"
 	"strings"
 
@@ -41,23 +39,13 @@ func versionLine(output string) string {
 	return strings.TrimSpace(version)
 }
 
-// SystemName returns the name of this host's distribution (os-release(5)); "" if there is
-// none.
+// SystemName returns the name of this host's distribution; "" if it has none.
 func SystemName() string {
-	f, err := os.Open("/etc/os-release")
-	if err != nil {
-		return ""
+	value := osRelease(readOSRelease())["PRETTY_NAME"]
+	if plain, err := strconv.Unquote(value); err == nil {
+		return plain
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), "PRETTY_NAME="); ok {
-			if plain, err := strconv.Unquote(value); err == nil {
-				return plain
-			}
-			return strings.Trim(value, `'"`)
-		}
-	}
-	return ""
+	return strings.Trim(value, `'"`)
 }
 
 // KernelRelease returns the release of this host's kernel.

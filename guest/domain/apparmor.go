@@ -2,11 +2,13 @@ package domain
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -44,11 +46,7 @@ func allowCommit(dir, uuid, image string) error {
 	if bytes.Equal(changed, rules) {
 		return nil
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if err := renameio.WriteFile(path, changed, info.Mode().Perm(), renameio.WithStaticPermissions(info.Mode().Perm())); err != nil {
+	if err := renameio.WriteFile(path, changed, 0o600, renameio.WithExistingPermissions()); err != nil {
 		return fmt.Errorf("cannot change the guest's AppArmor profile, which denies the commit into %s: %w", image, err)
 	}
 	return nil
@@ -72,15 +70,23 @@ func withoutDenial(rules []byte, path string) []byte {
 }
 
 // CheckCommit refuses a trial whose commit AppArmor would deny because this user may not
-// change the guest's profile. It knows this before the guest is stopped.
-func (d *Domain) CheckCommit() error { return checkCommit(profiles, d.Name, unix.Access) }
+// change the guest's profile. It knows this before the guest is stopped. A libvirt that does
+// not confine its guests with AppArmor, such as a user's own, has no profiles.
+func (d *Domain) CheckCommit(ctx context.Context) error {
+	drivers, err := d.conn.SecurityDrivers(ctx)
+	if err != nil {
+		return err
+	}
+	return checkCommit(drivers, profiles, d.Name, unix.Access)
+}
 
-func checkCommit(dir, name string, access func(path string, mode uint32) error) error {
-	if _, err := os.Stat(dir); err != nil {
-		return nil // no AppArmor, or a libvirt without it
+func checkCommit(drivers []string, dir, name string, access func(path string, mode uint32) error) error {
+	if !slices.Contains(drivers, "apparmor") {
+		return nil
 	}
-	if err := access(dir, unix.W_OK); err != nil {
-		return plan.Refuse(plan.Confined, name, "AppArmor would deny the commit after the trial: for it, the profile of %s in %s has to be changed, and this user may not do that (%v)", name, dir, err)
+	err := access(dir, unix.W_OK)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return plan.Refuse(plan.Confined, name, "AppArmor would deny the commit after the trial: for it, the profile of %s in %s has to be changed, and this user may not do that (%v)", name, dir, err)
 }

@@ -62,16 +62,20 @@ func TestAllowCommit(t *testing.T) {
 
 func TestCheckCommit(t *testing.T) {
 	dir := t.TempDir()
+	confined, own := []string{"apparmor", "dac"}, []string{}
 	for name, c := range map[string]struct {
+		drivers []string
 		dir     string
 		access  error
 		refused bool
 	}{
-		"root":        {dir, nil, false},
-		"a user":      {dir, unix.EACCES, true},
-		"no AppArmor": {filepath.Join(dir, "none"), unix.ENOENT, false},
+		"root":                {confined, dir, nil, false},
+		"a user":              {confined, dir, unix.EACCES, true},
+		"no AppArmor":         {confined, filepath.Join(dir, "none"), unix.ENOENT, false},
+		"a user's libvirt":    {own, dir, unix.EACCES, false},
+		"only file ownership": {[]string{"dac"}, dir, unix.EACCES, false},
 	} {
-		err := checkCommit(c.dir, "dev7", func(string, uint32) error { return c.access })
+		err := checkCommit(c.drivers, c.dir, "dev7", func(string, uint32) error { return c.access })
 		if r, ok := plan.IsRefusal(err); ok != c.refused || ok && r.Reason != plan.Confined || !ok && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

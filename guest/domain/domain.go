@@ -44,6 +44,20 @@ const (
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
+// Open connects to libvirt and finds a domain by name or UUID. Closing the domain closes the
+// connection.
+func Open(ctx context.Context, uri, name string) (*Domain, error) {
+	conn, err := Connect(uri)
+	if err != nil {
+		return nil, err
+	}
+	d, err := conn.Find(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return d, nil
+}
+
 // Find finds a domain by name or UUID.
 func (c *Conn) Find(ctx context.Context, name string) (*Domain, error) {
 	d := &Domain{conn: c}

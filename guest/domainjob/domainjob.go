@@ -4,7 +4,6 @@ package domainjob
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -119,13 +118,9 @@ func (j *Job) RestoreDefinition(ctx context.Context) error {
 
 // Connect connects a continued job to its domain.
 func (j *Job) Connect(ctx context.Context) error {
-	conn, err := domain.Connect(j.Guest().Connect)
+	d, err := domain.Open(ctx, j.Guest().Connect, j.Guest().UUID)
 	if err != nil {
 		return err
-	}
-	d, err := conn.Find(ctx, j.Guest().UUID)
-	if err != nil {
-		return errors.Join(err, conn.Close())
 	}
 	j.Domain, j.Machine, j.connected = d, d, true
 	return nil

@@ -85,7 +85,7 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 		return nil, err
 	}
 	if g.Trial {
-		if err := d.CheckCommit(); err != nil {
+		if err := d.CheckCommit(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -29,13 +29,9 @@ func openPlanned(ctx context.Context, t plan.Target, scratch string) (*disk.Disk
 	if t.Guest == nil {
 		return disk.OpenImage(ctx, t.Path, image.Options{Format: t.Format, Sector: t.SectorSize})
 	}
-	conn, err := domain.Connect(t.Guest.Connect)
+	named, err := domain.Open(ctx, t.Guest.Connect, t.Guest.UUID)
 	if err != nil {
 		return nil, err
-	}
-	named, err := conn.Find(ctx, t.Guest.UUID)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
 	}
 	o := optionsOf(t)
 	o.Scratch = scratch

@@ -62,6 +62,16 @@ func (j *Job) Save(data any) error {
 	return j.writeHeader()
 }
 
+// PlanOf reads the plan that was confirmed for a job.
+func PlanOf(store journal.Store, id string) (*plan.Plan, error) {
+	f, err := store.PlanOf(id)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return plan.Read(f)
+}
+
 // Agree saves a confirmed plan and its steps, which the job carries out from here on.
 func (j *Job) Agree(p *plan.Plan) error {
 	var text bytes.Buffer

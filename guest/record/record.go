@@ -104,11 +104,17 @@ func Read(e *job.Engine, name string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Of(e, s), nil
+}
+
+// Of returns the record of a job whose status is known. It reads the job's plan, and the jobs
+// of a batch's guests.
+func Of(e *job.Engine, s job.Status) *Record {
 	r := of(e.Store, s)
 	if standings := batch.Standings(e, s); standings != nil {
 		r.addBatch(e, standings)
 	}
-	return r, nil
+	return r
 }
 
 // of makes the record from a status. A journal of another version is not shown at all, because
@@ -128,7 +134,7 @@ func of(store journal.Store, s job.Status) *Record {
 		r.State, r.Unreadable, r.Err = "", s.Err.Error(), s.Err
 	}
 	steps := s.Header.Steps
-	if p, err := planOf(store, s.ID); err == nil && (s.Record.Planned || s.Err != nil) {
+	if p, err := job.PlanOf(store, s.ID); err == nil && (s.Record.Planned || s.Err != nil) {
 		r.Plan, steps = p, p.Steps
 		if r.Target == nil {
 			r.Target = &p.Target
@@ -144,15 +150,6 @@ func of(store journal.Store, s job.Status) *Record {
 		r.Outage = outageOf(r.Steps, s.Entries)
 	}
 	return r
-}
-
-func planOf(store journal.Store, id string) (*plan.Plan, error) {
-	f, err := store.PlanOf(id)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return plan.Read(f)
 }
 
 // runs returns the commands that worked on the job.

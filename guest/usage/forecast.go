@@ -171,6 +171,9 @@ func days(n float64) string {
 	return fmt.Sprintf("%d years", int(n/365))
 }
 
+// Fills reports whether the file system is full, or will be full within ten years.
+func (f Forecast) Fills() bool { return f.Outlook == Full || f.Outlook == Filling }
+
 // FullAt returns when the file system will be full; false if the forecast does not say.
 func (f Forecast) FullAt(now time.Time) (time.Time, bool) {
 	switch f.Outlook {

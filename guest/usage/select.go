@@ -97,7 +97,7 @@ var figures = map[Order]func(*FileSystem) (float64, bool){
 		if f.Forecast == nil {
 			return 0, false
 		}
-		return f.Forecast.Days, f.Forecast.Outlook == Full || f.Forecast.Outlook == Filling
+		return f.Forecast.Days, f.Forecast.Fills()
 	},
 }
 

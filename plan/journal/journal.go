@@ -224,7 +224,7 @@ func Open(path string) (*Log, error) {
 		err = l.cutTail(end)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		f.Close()
@@ -278,8 +278,8 @@ func (l *Log) Entries() []Entry {
 // Close closes the file. All entries are on disk already.
 func (l *Log) Close() error { return l.file.Close() }
 
-// syncDir makes the names in a directory durable.
-func syncDir(path string) error {
+// SyncDir makes the names in a directory durable.
+func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

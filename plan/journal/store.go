@@ -158,7 +158,7 @@ func (s Store) SetAside(name string) (id, dir string, err error) {
 	if err := os.Rename(s.dir(id), dir); err != nil {
 		return id, "", err
 	}
-	return id, dir, errors.Join(syncDir(aside), syncDir(filepath.Join(s.Dir, "jobs")))
+	return id, dir, errors.Join(SyncDir(aside), SyncDir(filepath.Join(s.Dir, "jobs")))
 }
 
 func take(lock *flock.Flock) error {
@@ -182,7 +182,7 @@ func (j *Job) SavePlan(data []byte) error {
 	if err := renameio.WriteFile(j.PlanPath(), data, 0o600); err != nil {
 		return err
 	}
-	return syncDir(j.Dir)
+	return SyncDir(j.Dir)
 }
 
 // resolve returns the ID of the job that name identifies.

@@ -185,7 +185,7 @@ func csvRow(r usage.Row) []string {
 		return append(row, "", "", "")
 	}
 	days := ""
-	if f.Forecast.Outlook == usage.Full || f.Forecast.Outlook == usage.Filling {
+	if f.Forecast.Fills() {
 		days = strconv.FormatFloat(f.Forecast.Days, 'f', 1, 64)
 	}
 	return append(row, string(f.Forecast.Outlook), days, strconv.Itoa(f.Forecast.Samples))
