@@ -55,6 +55,23 @@ var phases = map[plan.StepKind]Phase{
 	plan.StepUndo:          Committing,
 }
 
+// Leaves reports whether an event begins a guest's outage.
+func Leaves(e apply.Event) bool { return e.Step.Kind == plan.StepShutdown && e.Phase == apply.Started }
+
+// Returns reports whether an event ends a guest's outage: the guest has passed its health
+// check, or was started without a trial, or the shutdown was undone.
+func Returns(e apply.Event, trial bool) bool {
+	switch e.Step.Kind {
+	case plan.StepHealth:
+		return e.Phase == apply.Finished
+	case plan.StepStart:
+		return e.Phase == apply.Finished && !trial
+	case plan.StepShutdown:
+		return e.Phase == apply.Undone
+	}
+	return false
+}
+
 // notes is the observer of a batch that nothing else watches: it shows outcomes and messages.
 type notes struct {
 	show func(format string, args ...any)

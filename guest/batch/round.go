@@ -26,7 +26,8 @@ type round struct {
 	*work
 	// boots limits the guests that are prepared at the same time, appliances those that have
 	// an appliance, and places those that are away.
-	boots, appliances, places *semaphore.Weighted
+	boots, appliances *semaphore.Weighted
+	places            *places
 
 	mu sync.Mutex
 	// failed counts the guests that have failed; stopped is why no outage begins any more.
@@ -42,14 +43,14 @@ type round struct {
 var errStopped = errors.New("guests have failed: no outage begins any more")
 
 func (w *work) newRound() *round {
-	places, c := int64(w.data.Parallel), w.options.Capacity
+	c := w.options.Capacity
 	boots := int64(max(c.Boots, 1))
-	appliances := places + boots
+	appliances := int64(w.data.Parallel) + boots
 	if c.Appliances > 0 {
 		appliances = min(appliances, int64(c.Appliances))
 	}
 	return &round{work: w, boots: semaphore.NewWeighted(boots), appliances: semaphore.NewWeighted(appliances),
-		places: semaphore.NewWeighted(places), ahead: map[string]context.CancelCauseFunc{}}
+		places: &places{free: w.data.Parallel}, ahead: map[string]context.CancelCauseFunc{}}
 }
 
 // run begins with the guests in their order, the canaries first and alone, and returns when
@@ -165,9 +166,10 @@ type lane struct {
 	mu sync.Mutex
 	// part is what is recorded.
 	part Part
-	// boots, booted and placed report that the guest is prepared now, that it has an
-	// appliance, and that it has a place.
-	boots, booted, placed bool
+	// boots and booted report that the guest is prepared now, and that it has an appliance.
+	boots, booted bool
+	// place is the guest's place, or its wait for one; nil for none.
+	place chan struct{}
 }
 
 // late refuses a guest that cannot be back before the window ends.
@@ -229,18 +231,12 @@ func (l *lane) opened(id string) {
 // admit waits for the guest's turn, and for a place.
 func (l *lane) admit(ctx context.Context, _ *plan.Plan) error {
 	l.options.Observer.Phase(l.guest.Name, Ready)
-	l.isReady()
-	select {
-	case <-l.turn:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	place := l.isReady()
+	for _, wanted := range []<-chan struct{}{l.turn, place} {
+		if err := await(ctx, wanted); err != nil {
+			return err
+		}
 	}
-	if l.places.Acquire(ctx, 1) != nil {
-		return context.Cause(ctx)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.placed = true
 	l.round.mu.Lock()
 	defer l.round.mu.Unlock()
 	if l.stopped != nil {
@@ -259,26 +255,16 @@ func (l *lane) step(e apply.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case e.Step.Kind == plan.StepShutdown && e.Phase == apply.Started:
+	case Leaves(e):
 		l.part.Away = l.options.Now()
 		l.save(l.guest.Name, l.part)
+	case Returns(e, l.guest.Plan.Target.Guest.Trial) && !l.part.Away.IsZero():
+		l.part.Back = l.options.Now()
 	case e.Step.Kind == plan.StepSwitch && e.Phase == apply.Started, e.Step.Kind == plan.StepUndo && e.Phase == apply.Started:
 		l.giveAppliance()
-	case e.Step.Kind == plan.StepStart && e.Phase == apply.Finished && !l.guest.Plan.Target.Guest.Trial:
-		l.back()
-	case e.Step.Kind == plan.StepHealth && e.Phase == apply.Finished:
-		l.back()
-		if !l.member.Canary {
-			l.givePlace()
-		}
-	case e.Step.Kind == plan.StepShutdown && e.Phase == apply.Undone:
-		l.back()
 	}
-}
-
-func (l *lane) back() {
-	if !l.part.Away.IsZero() {
-		l.part.Back = l.options.Now()
+	if e.Step.Kind == plan.StepHealth && e.Phase == apply.Finished && !l.member.Canary {
+		l.givePlace()
 	}
 }
 
@@ -299,11 +285,13 @@ func (l *lane) takeAppliance(ctx context.Context) bool {
 	return true
 }
 
-// isReady lets the next guest be prepared.
-func (l *lane) isReady() {
+// isReady queues for a place, and then lets the next guest be prepared.
+func (l *lane) isReady() (place chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.place = l.places.join()
 	l.giveBoot()
+	return l.place
 }
 
 func (l *lane) giveBoot() {
@@ -322,9 +310,9 @@ func (l *lane) giveAppliance() {
 }
 
 func (l *lane) givePlace() {
-	if l.placed {
-		l.placed = false
-		l.places.Release(1)
+	if l.place != nil {
+		l.places.leave(l.place)
+		l.place = nil
 	}
 }
 

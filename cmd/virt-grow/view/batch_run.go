@@ -122,6 +122,8 @@ type guestLine struct {
 	note        string
 	since, away time.Time
 	outage      time.Duration
+	// noTrial reports that the guest is back as soon as it is started.
+	noTrial bool
 }
 
 // NewBatchProgress returns a view of a batch with a number of guests. live reports that w is
@@ -145,8 +147,12 @@ func (p *BatchProgress) line(guest string) *guestLine {
 // Begun does nothing: the table at the end has the IDs of the jobs.
 func (p *BatchProgress) Begun(string, string) {}
 
-// Planned does nothing: the plans were shown before.
-func (p *BatchProgress) Planned(string, *plan.Plan) {}
+// Planned keeps whether the guest has a trial; the plans were shown before.
+func (p *BatchProgress) Planned(guest string, made *plan.Plan) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.line(guest).noTrial = made.Target.Guest != nil && !made.Target.Guest.Trial
+}
 
 // Step keeps when a guest goes away and is back.
 func (p *BatchProgress) Step(guest string, e apply.Event) {
@@ -154,9 +160,9 @@ func (p *BatchProgress) Step(guest string, e apply.Event) {
 	defer p.mutex.Unlock()
 	l := p.line(guest)
 	switch {
-	case e.Step.Kind == plan.StepShutdown && e.Phase == apply.Started:
+	case batch.Leaves(e):
 		l.away = p.now()
-	case !l.away.IsZero() && (e.Step.Kind == plan.StepHealth && e.Phase == apply.Finished || e.Step.Kind == plan.StepShutdown && e.Phase == apply.Undone):
+	case batch.Returns(e, !l.noTrial) && !l.away.IsZero():
 		l.outage, l.away = p.now().Sub(l.away), time.Time{}
 	}
 }
