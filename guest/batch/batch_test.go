@@ -136,14 +136,31 @@ func TestOverlap(t *testing.T) {
 // more boots than it has processors for.
 func TestCapacityBounds(t *testing.T) {
 	for _, c := range []batch.Capacity{{Boots: 1, Appliances: 1}, {Boots: 4, Appliances: 2}, {Boots: 2, Appliances: 8}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		s := newStage(t, "a b c d e f canary=1 parallel=4")
 		o := s.options(batch.Options{Capacity: c})
-		if _, err := batch.Apply(t.Context(), s.batch, "/batch.json", o); err != nil {
+		if _, err := batch.Apply(ctx, s.batch, "/batch.json", o); err != nil {
 			t.Fatal(err)
 		}
 		if s.mostLaunched > c.Appliances || s.mostBoots > c.Boots || !s.grown() {
 			t.Errorf("%+v: %d appliances and %d boots at a time", c, s.mostLaunched, s.mostBoots)
 		}
+	}
+}
+
+// TestSlowCanary checks that guests that are ready before their canary wait for it.
+func TestSlowCanary(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := newStage(t, "a b c canary=1")
+	s.hold = map[string]string{"a is ready": "c is ready"}
+	o := s.options(batch.Options{Capacity: batch.Capacity{Boots: 3, Appliances: 8}})
+	if _, err := batch.Apply(ctx, s.batch, "/batch.json", o); err != nil {
+		t.Fatalf("%v: %q", err, s.trace)
+	}
+	if slices.Index(s.trace, "a commits") > slices.Index(s.trace, "b goes off") || !s.grown() {
+		t.Errorf("the canary was not alone: %q", s.trace)
 	}
 }
 

@@ -18,7 +18,8 @@ func given(all ...chan struct{}) (text string) {
 // keeps nobody from a place.
 func TestPlaces(t *testing.T) {
 	p := &places{free: 2}
-	a, b, c, d, e := p.join(), p.join(), p.join(), p.join(), p.join()
+	join := func() chan struct{} { return p.join(closed()) }
+	a, b, c, d, e := join(), join(), join(), join(), join()
 	for _, step := range []struct {
 		leaves chan struct{}
 		want   string
@@ -32,5 +33,22 @@ func TestPlaces(t *testing.T) {
 	}
 	if p.free != 2 || len(p.queue) != 0 {
 		t.Errorf("in the end %d are free, %d wait", p.free, len(p.queue))
+	}
+}
+
+// TestPlacesTurn checks that a guest that waits for a canary keeps no place from it, although
+// it has queued before it.
+func TestPlacesTurn(t *testing.T) {
+	p := &places{free: 1}
+	turn := make(chan struct{})
+	a, b := p.join(turn), p.join(turn)
+	canary := p.join(closed())
+	if got := given(a, b, canary); got != "c" {
+		t.Fatalf("given are %q before the canary has ended", got)
+	}
+	p.begin(turn)
+	p.leave(canary)
+	if got := given(a, b); got != "a" {
+		t.Errorf("given are %q after the canary", got)
 	}
 }

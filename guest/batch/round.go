@@ -192,7 +192,7 @@ func (l *lane) passed(passed bool) {
 	if !passed {
 		l.stop(canaryFailed(l.member))
 	}
-	close(l.ended)
+	l.places.begin(l.ended)
 }
 
 // run grows the guest, and records the outcome.
@@ -232,10 +232,8 @@ func (l *lane) opened(id string) {
 func (l *lane) admit(ctx context.Context, _ *plan.Plan) error {
 	l.options.Observer.Phase(l.guest.Name, Ready)
 	place := l.isReady()
-	for _, wanted := range []<-chan struct{}{l.turn, place} {
-		if err := await(ctx, wanted); err != nil {
-			return err
-		}
+	if err := await(ctx, place); err != nil {
+		return err
 	}
 	l.round.mu.Lock()
 	defer l.round.mu.Unlock()
@@ -289,7 +287,7 @@ func (l *lane) takeAppliance(ctx context.Context) bool {
 func (l *lane) isReady() (place chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.place = l.places.join()
+	l.place = l.places.join(l.turn)
 	l.giveBoot()
 	return l.place
 }

@@ -85,7 +85,11 @@ func (w *world) did(ctx context.Context, guest, what string) error {
 	defer w.mu.Unlock()
 	w.trace = append(w.trace, guest+" "+what)
 	w.changed.Broadcast()
-	defer context.AfterFunc(ctx, w.changed.Broadcast)()
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock() // or it ends between the question below and the wait
+		defer w.mu.Unlock()
+		w.changed.Broadcast()
+	})()
 	for {
 		other, held := w.hold[guest+" "+what]
 		switch {
