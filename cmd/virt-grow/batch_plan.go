@@ -55,7 +55,7 @@ func (p batchPlanCommand) action(c *cli.Context) error {
 		return err
 	}
 	output := c.String("output")
-	if err := mayWriteBatch(output, path, c.Bool("force")); err != nil {
+	if err := batchOutput(output, path, c.Bool("force")).check(); err != nil {
 		return err
 	}
 	inv, source, err := p.readInventory(path)
@@ -190,12 +190,4 @@ func (p *program) inventoryKeys(given []inventory.Key) (appliance.KeyFinder, err
 		keys = append(keys, key{id: k.ID, value: value})
 	}
 	return keys.find, nil
-}
-
-// mayWriteBatch refuses to overwrite a file that is not a batch, above all the inventory.
-func mayWriteBatch(output, inventory string, force bool) error {
-	return mayWrite(output, inventory, "the inventory", force, "a batch", func(path string) error {
-		_, err := batch.ReadFile(path)
-		return err
-	})
 }

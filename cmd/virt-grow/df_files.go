@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -18,7 +17,7 @@ import (
 // writeMetrics replaces the file of the metrics, for Prometheus's textfile collector, which may
 // read it at any time.
 func (p dfCommand) writeMetrics(path string, at time.Time, guests []guestusage.Guest) error {
-	if err := mayReplaceMetrics(path); err != nil {
+	if err := metricsOutput(path).check(); err != nil {
 		return err
 	}
 	jobs, err := p.jobFigures()
@@ -30,33 +29,6 @@ func (p dfCommand) writeMetrics(path string, at time.Time, guests []guestusage.G
 		return err
 	}
 	return renameio.WriteFile(path, text.Bytes(), 0o644)
-}
-
-// mayReplaceMetrics refuses to replace what is not a file of metrics: a disk, for example.
-func mayReplaceMetrics(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return usage("--metrics %s: it is not a regular file", path)
-	}
-	if info.Size() == 0 {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	head := make([]byte, len(guestusage.MetricsHead))
-	if _, err := io.ReadFull(f, head); err != nil || string(head) != guestusage.MetricsHead {
-		return usage("--metrics %s: the file exists, and has no metrics of virt-grow", path)
-	}
-	return nil
 }
 
 // jobFigures returns what the metrics show of the jobs.

@@ -178,25 +178,3 @@ func TestWriteNew(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 }
-
-// TestMayReplaceMetrics checks that only a file of metrics is replaced.
-func TestMayReplaceMetrics(t *testing.T) {
-	dir := t.TempDir()
-	for content, may := range map[string]bool{"": true, "# HELP virt_grow_jobs x\n": true, "# HELP node_x y\n": false, "QFI": false, "#": false} {
-		path := filepath.Join(dir, fmt.Sprint(len(content)))
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := mayReplaceMetrics(path); (err == nil) != may {
-			t.Errorf("%q: %v", content, err)
-		}
-	}
-	if err := os.Symlink("0", filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
-	for path, may := range map[string]bool{"new": true, "link": false, ".": false} {
-		if err := mayReplaceMetrics(filepath.Join(dir, path)); (err == nil) != may {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-}

@@ -184,32 +184,6 @@ func damage(t *testing.T, path string) {
 	}
 }
 
-func TestMayWrite(t *testing.T) {
-	dir := t.TempDir()
-	other, image := filepath.Join(dir, "notes"), filepath.Join(dir, "a.raw")
-	for _, path := range []string{other, image} {
-		if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	link := filepath.Join(dir, "link")
-	if err := os.Symlink(image, link); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		output string
-		force  bool
-		ok     bool
-	}{
-		{"", false, true}, {"-", false, true}, {filepath.Join(dir, "new"), false, true},
-		{other, false, false}, {other, true, true}, {image, true, false}, {link, true, false}, {dir, true, false},
-	} {
-		if err := mayWritePlan(c.output, image, c.force); (err == nil) != c.ok {
-			t.Errorf("%s, force %v: %v", c.output, c.force, err)
-		}
-	}
-}
-
 // TestJobsUnfinished checks the list that a host shows when it starts.
 func TestJobsUnfinished(t *testing.T) {
 	state := t.TempDir()

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +54,7 @@ func (p planCommand) action(c *cli.Context) error {
 		return err
 	}
 	output := c.String("output")
-	if err := mayWritePlan(output, t.path, c.Bool("force")); err != nil {
+	if err := planOutput(output, t.path, c.Bool("force")).check(); err != nil {
 		return err
 	}
 	img, err := t.image(c.Context)
@@ -79,7 +77,7 @@ func (p planCommand) action(c *cli.Context) error {
 // planRehearsed makes the plan in a rehearsal.
 func (p planCommand) planRehearsed(c *cli.Context) error {
 	output := c.String("output")
-	if err := mayWritePlan(output, c.Args().First(), c.Bool("force")); err != nil {
+	if err := planOutput(output, c.Args().First(), c.Bool("force")).check(); err != nil {
 		return err
 	}
 	return p.withRehearsal(c, func(_ *growth.Options, work func() (*growth.Rehearsal, error)) error {
@@ -148,42 +146,6 @@ func (p *program) overlayDirs(t plan.Target, scratch string) string {
 		}
 	}
 	return strings.Join(dirs, " and ")
-}
-
-// mayWritePlan refuses to overwrite a file that is not a plan, above all the image.
-func mayWritePlan(output, image string, force bool) error {
-	return mayWrite(output, image, "the image", force, "a plan", func(path string) error {
-		_, err := readPlan(path)
-		return err
-	})
-}
-
-// mayWrite refuses to overwrite the input of a command, and without force a file that read
-// does not accept.
-func mayWrite(output, input, inputIs string, force bool, kind string, read func(path string) error) error {
-	if output == "" || output == "-" {
-		return nil
-	}
-	now, err := os.Stat(output)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return usage("-o: %v", err)
-	}
-	if other, err := os.Stat(input); err == nil && os.SameFile(now, other) {
-		return usage("-o %s is %s itself", output, inputIs)
-	}
-	switch {
-	case !now.Mode().IsRegular():
-		return usage("-o %s is not a regular file", output)
-	case force:
-		return nil
-	}
-	if read(output) != nil {
-		return usage("-o %s exists and is not %s; --force replaces it", output, kind)
-	}
-	return nil
 }
 
 func readPlan(path string) (*plan.Plan, error) {

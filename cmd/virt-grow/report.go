@@ -2,18 +2,13 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -30,6 +25,7 @@ func (p reportCommand) command() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "write `FORMAT`: html, md or json (default: by the name of the file, else md)"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output (the default)"},
+			&cli.BoolFlag{Name: "force", Usage: "let -o replace a file that is not a report"},
 		},
 	}, "The record says what was asked, by whom and when, the plan, the disks before and after,\n   the outage against its estimate, the health check, how it ended, and how it can be rolled\n   back. JOB is a job's name, or a beginning or end of it that is unique; the job may still\n   be running. The record of a batch has those of all its guests. The HTML\n   file needs no other file, no network and no script.",
 		"virt-grow report 3f2a",
@@ -67,7 +63,7 @@ func (p reportCommand) action(c *cli.Context) error {
 		_, err := p.out.Write(text.Bytes())
 		return err
 	}
-	if err := mayReplace(output, r); err != nil {
+	if err := reportOutput(output, c.Bool("force"), r).check(); err != nil {
 		return err
 	}
 	return renameio.WriteFile(output, text.Bytes(), 0o644, renameio.WithExistingPermissions())
@@ -121,31 +117,6 @@ func (p reportCommand) possible(r *record.Record) []view.Command {
 		return nil
 	}
 	return p.commands(job.Status{ID: r.Job, Actions: r.Actions})
-}
-
-// mayReplace refuses to replace what is no regular file, what this user may not write, and
-// the images of the job.
-func mayReplace(output string, r view.Report) error {
-	file, err := os.Lstat(output)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return usage("-o: %v", err)
-	}
-	if !file.Mode().IsRegular() {
-		return usage("-o %s exists and is not a regular file", output)
-	}
-	if err := unix.Access(output, unix.W_OK); err != nil {
-		return usage("-o %s cannot be replaced: %v", output, err)
-	}
-	if slices.ContainsFunc(imagesOf(&r.Record), func(path string) bool {
-		image, err := os.Stat(path)
-		return err == nil && os.SameFile(file, image)
-	}) {
-		return usage("-o %s is an image of the job", output)
-	}
-	return nil
 }
 
 // imagesOf returns the images of the job, and of the jobs of a batch.

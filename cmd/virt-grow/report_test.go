@@ -120,7 +120,8 @@ func TestReportOutput(t *testing.T) {
 	state := sampleJobs(t)
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	if err := errors.Join(os.WriteFile(path("old.html"), []byte("old"), 0o640), os.Symlink("old.html", path("link.html")), os.Mkdir(path("dir.md"), 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(path("old.html"), []byte("# Change record: old"), 0o640),
+		os.WriteFile(path("other.html"), []byte("<!doctype html>"), 0o600), os.Mkdir(path("dir.md"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -137,7 +138,8 @@ func TestReportOutput(t *testing.T) {
 		{[]string{"-o", path("new.MD")}, 0, "# Change record", "new.MD"},
 		{[]string{"-o", path("new.txt"), "--format", "json"}, 0, `"virt-grow/report/v1"`, "new.txt"},
 		{[]string{"-o", path("old.html")}, 0, "<!doctype html>", "old.html"},
-		{[]string{"-o", path("link.html")}, 64, "is not a regular file", ""},
+		{[]string{"-o", path("other.html")}, 64, "exists and is not a report; --force replaces it", ""},
+		{[]string{"-o", path("other.html"), "--force"}, 0, "<title>Change record", "other.html"},
 		{[]string{"-o", path("dir.md")}, 64, "is not a regular file", ""},
 		{[]string{"-o", path("new.pdf")}, 64, "choose the format with --format", ""},
 		{[]string{"--format", "pdf"}, 64, "must be html, md or json", ""},

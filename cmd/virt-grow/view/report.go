@@ -1,6 +1,7 @@
 package view
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -636,4 +637,12 @@ func messages(r *record.Record) section {
 		s.List = append(s.List, n.Time.Format(time.TimeOnly)+" "+n.Text)
 	}
 	return s
+}
+
+// IsReport reports whether a file that begins with head is a report that this package has
+// written, in any of the formats.
+func IsReport(head []byte) bool {
+	return bytes.HasPrefix(head, []byte(markdownHead)) ||
+		bytes.Contains(head, []byte(`<meta name="generator" content="virt-grow">`)) ||
+		bytes.Contains(head, []byte(`"virt-grow/report/`))
 }

@@ -12,6 +12,9 @@ import (
 // reportWidth is the width of the disk maps in a report as text.
 const reportWidth = 78
 
+// markdownHead is the beginning of every report as text.
+const markdownHead = "# Change record: "
+
 // ReportMarkdown writes a report as GitHub-flavored Markdown.
 func ReportMarkdown(w io.Writer, r Report, made time.Time) error {
 	m := &markdown{page: page{Style: Style{Unicode: true, Width: reportWidth}}}
@@ -25,7 +28,7 @@ func ReportMarkdown(w io.Writer, r Report, made time.Time) error {
 type markdown struct{ page }
 
 func (m *markdown) report(r reportPage) {
-	m.raw("# Change record: " + m.text(r.Title))
+	m.raw(markdownHead + m.text(r.Title))
 	m.raw("\n**" + m.text(r.Result.Text) + ".** " + m.text(r.Text) + "\n")
 	m.content(r, "##")
 	for _, g := range r.Guests {
