@@ -67,7 +67,7 @@ test-all: deps-test ## the long matrices
 test-debian: deps-test ## grow and boot two real Debians, made on demand: without KVM 15 minutes
 	VIRT_GROW_LONG=debian go test -count=1 -timeout 60m -run TestDebian -v ./cmd/virt-grow
 
-test-host: deps-demo build ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM an hour or more
+test-host: deps-demo build deb ## a host with AppArmor (HOST=selinux: SELinux) as a virtual machine: without KVM an hour or more
 	@.ci/host $(HOST)
 
 test-ansible: build ## the Ansible collection: modules, a guest in a private libvirt, two hosts over ssh
