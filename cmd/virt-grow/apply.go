@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"slices"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/growth"
+	"github.com/virt-grow/virt-grow/plan"
 )
 
 // applyCommand is virt-grow apply.
@@ -18,26 +21,53 @@ type applyCommand struct{ *program }
 func (p applyCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "apply", Usage: "carry out a reviewed plan, or refuse if the disk has changed",
-		ArgsUsage: "PLAN.json|BATCH.json", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.action,
-	}, "The plan is computed again from the disk and compared. If it differs in anything\n   that matters, nothing is changed. A batch is carried out as by virt-grow batch apply.",
+		ArgsUsage: "PLAN.json|BATCH.json|-", Flags: slices.Concat(runFlags(), keyFlags(), outageFlags()), Action: p.action,
+	}, "The plan is computed again from the disk and compared. If it differs in anything\n   that matters, nothing is changed. A batch is carried out as by virt-grow batch apply.\n   - is standard input, and needs --yes or --dry-run.",
 		"virt-grow apply win.plan.json",
 		"virt-grow apply win.plan.json --dry-run",
 		"virt-grow apply win.plan.json --yes --json",
+		"virt-grow apply - --yes <win.plan.json",
 		"virt-grow apply safe.plan.json --key all:file:/root/safe.key")
 }
 
-// isBatch reports whether a file is a batch, by its schema.
-func isBatch(path string) bool {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return false
+// readReviewed reads a plan or a batch, from a file or standard input ("-").
+func (p *program) readReviewed(path string) ([]byte, error) {
+	text, err := p.document(path)
+	if path == "-" && err == nil && !p.agreed {
+		return nil, usage("the plan comes from standard input, so it cannot be confirmed there: use --yes")
 	}
-	var file struct{ Schema string }
-	return json.Unmarshal(text, &file) == nil && file.Schema == batch.Schema
+	return text, err
+}
+
+// document reads a file, or standard input for "-".
+func (p *program) document(path string) ([]byte, error) {
+	in := p.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, usage("%v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, batch.MaxFile+1))
+	switch {
+	case err != nil:
+		return nil, usage("cannot read %s: %v", path, err)
+	case len(text) > batch.MaxFile:
+		return nil, usage("%s is larger than %d bytes", path, batch.MaxFile)
+	}
+	return text, nil
+}
+
+// isBatch reports whether a document is a batch, by its schema.
+func isBatch(text []byte) bool {
+	var document struct{ Schema string }
+	return json.Unmarshal(text, &document) == nil && document.Schema == batch.Schema
 }
 
 // batch carries out a batch. It takes the flags that batch apply has, too.
-func (p applyCommand) batch(c *cli.Context) error {
+func (p applyCommand) batch(c *cli.Context, path string, text []byte) error {
 	command := batchApplyCommand(p)
 	var known []string
 	for _, f := range command.command().Flags {
@@ -49,7 +79,7 @@ func (p applyCommand) batch(c *cli.Context) error {
 		}
 	}
 	p.name = "batch apply"
-	return command.action(c)
+	return command.apply(c, path, text)
 }
 
 func (p applyCommand) action(c *cli.Context) error {
@@ -57,14 +87,21 @@ func (p applyCommand) action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if isBatch(path) {
-		return p.batch(c)
+	if err := p.readAgreed(c); err != nil {
+		return err
+	}
+	text, err := p.readReviewed(path)
+	if err != nil {
+		return err
+	}
+	if isBatch(text) {
+		return p.batch(c, path, text)
 	}
 	o, err := p.growthOptions(c)
 	if err != nil {
 		return err
 	}
-	saved, err := readPlan(path)
+	saved, err := plan.Read(bytes.NewReader(text))
 	if err != nil {
 		return usage("%s: %v", path, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"path/filepath"
 
@@ -16,7 +17,7 @@ type batchApplyCommand struct{ *program }
 func (p batchApplyCommand) command() *cli.Command {
 	return help(&cli.Command{
 		Name: "apply", Usage: "carry out the plans of a batch",
-		ArgsUsage: "BATCH.json", Flags: append(changeFlags(true), batchRunFlags()...), Action: p.action,
+		ArgsUsage: "BATCH.json|-", Flags: append(changeFlags(true), batchRunFlags()...), Action: p.action,
 	}, "The canaries grow first, one after the other and alone. Then up to --parallel guests\n   are away at the same time, while the next ones are prepared. After a canary or too\n   many guests have failed, no outage begins any more. A guest that cannot be back\n   before the window ends does not begin. Ctrl-C undoes the guests that are away.",
 		"virt-grow batch apply batch.json",
 		"virt-grow batch apply batch.json --dry-run",
@@ -32,16 +33,27 @@ func (p batchApplyCommand) action(c *cli.Context) error {
 	if err := p.readAgreed(c); err != nil {
 		return err
 	}
+	text, err := p.readReviewed(path)
+	if err != nil {
+		return err
+	}
+	return p.apply(c, path, text)
+}
+
+// apply carries out the batch with a text, which was read from path.
+func (p batchApplyCommand) apply(c *cli.Context, path string, text []byte) error {
 	o, err := p.batchOptions(c)
 	if err != nil {
 		return err
 	}
-	b, err := batch.ReadFile(path)
+	b, err := batch.Read(bytes.NewReader(text))
 	if err != nil {
 		return usage("%s: %v", path, err)
 	}
-	if path, err = filepath.Abs(path); err != nil {
-		return err
+	if path != "-" {
+		if path, err = filepath.Abs(path); err != nil {
+			return err
+		}
 	}
 	if err := p.confirmBatch(c.Context, b); err != nil {
 		return err

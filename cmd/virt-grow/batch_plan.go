@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -156,16 +154,15 @@ func (p batchPlanCommand) planned(b *batch.Batch, output string, onlyPossible bo
 
 // readInventory reads the inventory in a file, or on standard input.
 func (p *program) readInventory(path string) (*inventory.Inventory, batch.Source, error) {
-	var text []byte
-	var err error
-	name := "-"
-	if path == "-" {
-		text, err = io.ReadAll(p.in)
-	} else if name, err = filepath.Abs(path); err == nil {
-		text, err = os.ReadFile(path)
-	}
+	text, err := p.document(path)
 	if err != nil {
-		return nil, batch.Source{}, usage("%v", err)
+		return nil, batch.Source{}, err
+	}
+	name := path
+	if path != "-" {
+		if name, err = filepath.Abs(path); err != nil {
+			return nil, batch.Source{}, err
+		}
 	}
 	inv, err := inventory.Parse(path, text)
 	var place *inventory.Error

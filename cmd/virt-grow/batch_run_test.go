@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,6 +166,47 @@ func TestBatchApplyRefused(t *testing.T) {
 	} {
 		if got := try(t, t.TempDir(), strings.Fields(line)...); got.exit != exitUsage || !strings.Contains(got.err, want) {
 			t.Errorf("%s: exit %d: %s", line, got.exit, got.err)
+		}
+	}
+}
+
+// TestApplyFromStandardInput carries out a plan and a batch that are on standard input.
+func TestApplyFromStandardInput(t *testing.T) {
+	var text bytes.Buffer
+	if err := twoPlanned().Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "gone.raw")
+	disk := func(n size.Bytes) *plan.Layout {
+		return &plan.Layout{DiskLayout: plan.DiskLayout{Size: n, Sector: 512}, Devices: []plan.Device{{Name: "sda", Kind: plan.Disk, Size: n}}}
+	}
+	p := plan.Plan{Schema: plan.Schema, Target: plan.Target{Path: image, Format: "raw", SectorSize: 512},
+		OldSize: size.GiB, NewSize: 2 * size.GiB, Before: disk(size.GiB), After: disk(2 * size.GiB)}
+	single, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line, in string
+		asks     bool
+		exit     int
+		says     string
+	}{
+		{"apply - --dry-run", text.String(), false, 0, "dev1"},
+		{"batch apply - --dry-run", text.String(), false, 0, "dev1"},
+		{"apply - --yes", string(single), false, exitRefused, image},
+		{"apply - --yes", "{}", false, exitUsage, "-: this version cannot read the plan file"},
+		{"apply - --yes", "", false, exitUsage, "-: not a plan file"},
+		{"apply -", text.String(), false, exitUsage, "use --yes"},
+		{"apply -", string(single), true, exitUsage, "the plan comes from standard input"},
+		{"batch apply -", text.String(), true, exitUsage, "the plan comes from standard input"},
+		{"apply . --yes", "", false, exitUsage, "is a directory"},
+	} {
+		io := quiet(nil)
+		io.in, io.asks = strings.NewReader(c.in), c.asks
+		exit := execute(append([]string{"virt-grow", "--state-dir", t.TempDir()}, strings.Fields(c.line)...), io)
+		if says := fmt.Sprint(io.out, io.err); exit != c.exit || !strings.Contains(says, c.says) {
+			t.Errorf("%s: exit %d\n%s", c.line, exit, says)
 		}
 	}
 }

@@ -100,19 +100,19 @@ func (b *Batch) Refused() []Guest {
 	return slices.DeleteFunc(slices.Clone(b.Guests), func(g Guest) bool { return g.Plan != nil })
 }
 
-// maxFile limits the size of a batch file: a thousand plans of the largest usual size.
-const maxFile = 256 << 20
+// MaxFile limits the size of a batch file: a thousand plans of the largest usual size.
+const MaxFile = 256 << 20
 
 // Read reads a batch file. A newer schema is refused before anything else is decoded, and an
 // unknown field is an error: a newer version of virt-grow wrote the file, and this version
 // cannot check it.
 func Read(r io.Reader) (*Batch, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	text, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("the batch file is larger than %d bytes", maxFile)
+	if len(text) > MaxFile {
+		return nil, fmt.Errorf("the batch file is larger than %d bytes", MaxFile)
 	}
 	var head struct {
 		Schema string `json:"schema"`
