@@ -83,7 +83,7 @@ var hints = map[plan.Reason]string{
 	plan.DiskUnsupported:   "grow the disk where it is stored, and then the content inside the guest",
 	plan.ChainShared:       "give that domain an image of its own first: virsh blockpull, or qemu-img convert",
 	plan.NoScratch:         "give a directory for the overlay that QEMU can access with --scratch-dir DIRECTORY; or omit the trial with --no-trial",
-	plan.NoRehearsal:       "--max-scratch allows a larger scratch file; virt-grow plan SUBJECT estimates the times without a rehearsal",
+	plan.NoRehearsal:       "virt-grow plan SUBJECT estimates the times without a rehearsal; if the scratch file became too large, --max-scratch allows a larger one",
 	plan.NoAgent:           "start qemu-guest-agent in the guest, give the domain its channel (org.qemu.guest_agent.0), and allow the agent to run programs (RHEL: /etc/sysconfig/qemu-ga); or work without the agent: online --in-guest print, attach without --mount, detach with --even-mounted",
 	plan.HMPUnnamed:        "omit --via, or use --via libvirt or --via qmp",
 	plan.ToolMissing:       "install SUBJECT in the guest, or grow the disk while the guest is off: virt-grow grow",
