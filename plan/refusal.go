@@ -96,6 +96,12 @@ const (
 	NoHotplug   Reason = "no-hotplug"
 	IsISO       Reason = "is-iso"
 	NotISO      Reason = "not-iso"
+
+	// About moving a disk to another bus.
+	BusDriver   Reason = "bus-driver"
+	BusDisabled Reason = "bus-disabled"
+	BusNames    Reason = "bus-names"
+	BusUnclear  Reason = "bus-unclear"
 )
 
 // Refusal is the error of a check that does not let the work begin. Nothing was changed.

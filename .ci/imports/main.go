@@ -61,9 +61,11 @@ var (
 var forbidden = map[string][]string{
 	"plan":            impure,
 	"plan/size":       append([]string{"time"}, impure...),
+	"plan/bus":        append([]string{"time"}, impure...),
 	"plan/fstab":      append([]string{"time"}, impure...),
 	"plan/memory":     append([]string{"time"}, impure...),
 	"plan/lvm":        append([]string{"time"}, impure...),
+	"plan/initramfs":  append([]string{"time"}, impure...),
 	"plan/inventory":  impure,
 	"plan/live":       append([]string{"time"}, impure...),
 	"plan/superblock": append([]string{"time"}, impure...),

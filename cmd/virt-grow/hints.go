@@ -96,6 +96,10 @@ var hints = map[plan.Reason]string{
 	plan.NoHotplug:         "--config changes only the definition, for the next start; disks can be attached to a running guest on virtio and scsi",
 	plan.IsISO:             "insert it into a drive: virt-grow media insert DOMAIN SUBJECT",
 	plan.NotISO:            "attach a disk image with virt-grow disk attach; use file SUBJECT to detect a broken download",
+	plan.BusDriver:         "in the guest, install the driver, and make it start with the system. Linux: add ITEM to the initramfs (Debian: to /etc/initramfs-tools/modules, one name a line, then update-initramfs -u. RHEL: dracut -f --add-drivers ITEM. Alpine: the feature virtio in /etc/mkinitfs/mkinitfs.conf, then mkinitfs). Windows: attach a small disk on the new bus, then virt-grow media insert --virtio-win, and pnputil /add-driver E:\\*.inf /subdirs /install",
+	plan.BusDisabled:       "in Windows, let the driver load at the start, and restart once: sc config ITEM start= boot; or attach a small disk on the new bus and start Windows, which then enables the driver itself",
+	plan.BusNames:          "in the guest, replace the name by UUID=… (blkid lists them), and if the file is also in the initramfs or the boot loader, make that anew (update-initramfs -u or dracut -f; update-grub or grub2-mkconfig)",
+	plan.BusUnclear:        "virt-grow inspect shows what was found; a copy of the disk (virt-grow copy-out, qemu-img convert) can be tried on the new bus without risk",
 	plan.Window:            "allow a longer window (--window-end, --max-outage), or make a smaller change",
 }
 
@@ -131,6 +135,9 @@ var hintsOf = map[string]map[plan.Reason]string{
 		plan.LUKSLocked: "give the key in the inventory: keys: [\"SUBJECT:file:PATH\"]",
 		plan.JobActive:  "VIRT-GROW status SUBJECT shows its state and what to run: plan again when the job has ended",
 		plan.Window:     "allow more time in the inventory, with window or with the guest's max-outage",
+	},
+	"bus": {
+		plan.BitLocker: "in Windows, right before the shutdown: manage-bde -protectors -disable C: -RebootCount 1 (Windows suspends the protection until its next start)",
 	},
 	"disk create": {
 		plan.NoSpace:  "free some space in SUBJECT, or put it elsewhere",
