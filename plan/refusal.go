@@ -102,6 +102,8 @@ const (
 	BusDisabled Reason = "bus-disabled"
 	BusNames    Reason = "bus-names"
 	BusUnclear  Reason = "bus-unclear"
+	NoBus       Reason = "no-bus"
+	BusSetting  Reason = "bus-setting"
 )
 
 // Refusal is the error of a check that does not let the work begin. Nothing was changed.

@@ -100,6 +100,8 @@ var hints = map[plan.Reason]string{
 	plan.BusDisabled:       "in Windows, let the driver load at the start, and restart once: sc config ITEM start= boot; or attach a small disk on the new bus and start Windows, which then enables the driver itself",
 	plan.BusNames:          "in the guest, replace the name by UUID=… (blkid lists them), and if the file is also in the initramfs or the boot loader, make that anew (update-initramfs -u or dracut -f; update-grub or grub2-mkconfig)",
 	plan.BusUnclear:        "virt-grow inspect shows what was found; a copy of the disk (virt-grow copy-out, qemu-img convert) can be tried on the new bus without risk",
+	plan.NoBus:             "virsh domcapabilities lists the buses of each machine type (--machine); a guest of an old machine type is best installed anew on a newer one",
+	plan.BusSetting:        "remove the setting if the guest does without it (virsh edit SUBJECT), or move the disk to a bus that has it",
 	plan.Window:            "allow a longer window (--window-end, --max-outage), or make a smaller change",
 }
 
