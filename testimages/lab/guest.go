@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,11 +28,16 @@ type Spec struct {
 	//	windows=KIND             run an agent of Windows, whose D: is the NTFS at /data: able,
 	//	                         no-exec (runs no programs) or fails (extends no volume)
 	//	load=MODULE,…            load modules, for other file systems than the root's
+	//	disks=MODULE,…           load drivers of disks: ata_piix for IDE, ahci for SATA, and sd_mod
+	//	without=MODULE,…         do not load drivers that are usually loaded: virtio_blk
 	//	agent-without=COMMAND,…  the agent refuses these commands
 	//	no-agent                 there is a channel for the agent, but no agent
 	//	hang                     hang during the boot, before the first heartbeat and the agent
 	//	was=BYTES bigger=WHAT    if the root disk is larger than BYTES: hang, panic or off
 	Cmdline []string
+
+	// Machine is the machine type; "" is pc.
+	Machine string
 
 	NoAgentChannel bool
 	MemoryMiB      int // 0: enough
@@ -44,8 +50,10 @@ type Spec struct {
 type Disk struct {
 	Path, Format string
 	// Target is vda, …; sda, … are on a virtio-scsi controller, hda, … on IDE, for which
-	// the guest has no driver.
+	// the guest loads no driver by itself.
 	Target string
+	// Bus is another bus than that of the target: sata.
+	Bus string
 }
 
 // Guest is a defined domain.
@@ -204,7 +212,7 @@ func (g *Guest) xml(s Spec) (string, error) {
 	if memory == 0 {
 		memory = 384
 	}
-	return fmt.Sprintf(domainXML, kind, commandline(s.Drives), s.Name, memory, g.libvirt.path("boot/kernel"), g.libvirt.path("boot/"+s.initramfs()),
+	return fmt.Sprintf(domainXML, kind, commandline(s.Drives), s.Name, memory, cmp.Or(s.Machine, "pc"), g.libvirt.path("boot/kernel"), g.libvirt.path("boot/"+s.initramfs()),
 		strings.Join(append([]string{kernelCmdline}, s.Cmdline...), " "), cpu, devices), nil
 }
 
@@ -239,7 +247,7 @@ const domainXML = `<domain type=%q xmlns:qemu="http://libvirt.org/schemas/domain
   <memory unit="MiB">%d</memory>
   <vcpu>1</vcpu>
   <os>
-    <type arch="x86_64" machine="pc">hvm</type>
+    <type arch="x86_64" machine=%q>hvm</type>
     <kernel>%s</kernel>
     <initrd>%s</initrd>
     <cmdline>%s</cmdline>
@@ -270,7 +278,9 @@ func (d Disk) xml() (string, error) {
 		return "", err
 	}
 	bus, controller := "virtio", ""
-	if strings.HasPrefix(d.Target, "sd") {
+	if d.Bus != "" {
+		bus = d.Bus
+	} else if strings.HasPrefix(d.Target, "sd") {
 		bus, controller = "scsi", `
     <controller type="scsi" index="0" model="virtio-scsi"/>`
 	}

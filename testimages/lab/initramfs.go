@@ -19,6 +19,7 @@ var modules = []struct {
 	optional bool
 }{
 	{"virtio_pci", false}, {"virtio_blk", false}, {"virtio_console", false}, {"virtio_scsi", true}, {"sd_mod", true},
+	{"ata_piix", true}, {"ahci", true},
 	{"9pnet_virtio", false}, {"9p", false}, {"button", false}, {"evdev", false}, {"dm-mod", false}, {"xfs", false}, {"ext4", false}, {"btrfs", false}, {"ntfs3", true}, {"fuse", true},
 }
 

@@ -81,7 +81,7 @@ func check(t *testing.T, err error) {
 func define(t *testing.T, variant string, s Spec) *Guest {
 	t.Helper()
 	l := privateLibvirt(t)
-	s.Disks = append([]Disk{{disk(t, l, nameOf(t), variant), "qcow2", "vda"}}, s.Disks...)
+	s.Disks = append([]Disk{{Path: disk(t, l, nameOf(t), variant), Format: "qcow2", Target: "vda"}}, s.Disks...)
 	return defineOn(t, l, s)
 }
 
@@ -219,7 +219,7 @@ func TestXFSAgent(t *testing.T) {
 func TestXFSPowerButton(t *testing.T) {
 	l := privateLibvirt(t)
 	data := disk(t, l, t.Name(), "ntfs-data")
-	g := define(t, "xfs", Spec{Disks: []Disk{{data, "qcow2", "vdb"}}})
+	g := define(t, "xfs", Spec{Disks: []Disk{{Path: data, Format: "qcow2", Target: "vdb"}}})
 	started, _ := boot(t, g)
 	_, err := g.WaitNote(limited(t), started, "mounted /dev/vdb1 at /data")
 	check(t, err)
@@ -308,7 +308,7 @@ func TestWritten(t *testing.T) {
 
 func TestSlowWithoutAgentOnSCSI(t *testing.T) {
 	l := privateLibvirt(t)
-	root := Disk{disk(t, l, t.Name(), "xfs"), "qcow2", "sda"}
+	root := Disk{Path: disk(t, l, t.Name(), "xfs"), Format: "qcow2", Target: "sda"}
 	g := defineOn(t, l, Spec{Disks: []Disk{root}, Cmdline: []string{"slow-shutdown=3", "no-agent"}})
 	boot(t, g)
 	_, err := g.WaitHeartbeat(limited(t), time.Now().Add(2*time.Second))
@@ -377,7 +377,7 @@ func TestAgents(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := privateLibvirt(t)
-			c.spec.Disks = []Disk{{disk(t, l, nameOf(t), "ntfs-data"), "qcow2", "vdb"}}
+			c.spec.Disks = []Disk{{Path: disk(t, l, nameOf(t), "ntfs-data"), Format: "qcow2", Target: "vdb"}}
 			g := define(t, "xfs", c.spec)
 			started, _ := boot(t, g)
 			check(t, g.WaitAgent(limited(t)))

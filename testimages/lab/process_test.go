@@ -44,7 +44,7 @@ func quick(ctx context.Context, l *Libvirt) error {
 	if err := errors.Join(Image(ctx, "xfs", "qcow2", path), os.Chown(path, owner, owner)); err != nil {
 		return err
 	}
-	g, err := l.Define(ctx, Spec{Name: "quick", Disks: []Disk{{path, "qcow2", "vda"}}, Cmdline: []string{"hang"}})
+	g, err := l.Define(ctx, Spec{Name: "quick", Disks: []Disk{{Path: path, Format: "qcow2", Target: "vda"}}, Cmdline: []string{"hang"}})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,9 @@ func enterRoot() error {
 		return err
 	}
 	for _, m := range []string{"virtio_pci", "virtio_blk", "virtio_console", "button", "evdev", "9pnet_virtio", "9p"} {
+		if slices.Contains(words("without="), m) {
+			continue
+		}
 		if err := loadModule(m); err != nil {
 			return err
 		}
@@ -30,6 +34,7 @@ func enterRoot() error {
 	if hasVirtioSCSI() {
 		loadOptional("virtio_scsi", "sd_mod")
 	}
+	loadOptional(words("disks=")...)
 	root, err := findRoot(10 * time.Second)
 	if err != nil {
 		return err
@@ -100,7 +105,7 @@ func mountRoot(r root) error {
 	}
 	// These modules are needed later, when the initramfs cannot be read any more.
 	loadOptional("fuse")
-	loadOptional(asked()...)
+	loadOptional(words("load=")...)
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
 		return err
 	}
@@ -110,11 +115,12 @@ func mountRoot(r root) error {
 	return nil
 }
 
-// asked returns the modules that load= on the kernel's command line names.
-func asked() []string {
+// words returns the modules that an option on the kernel's command line names, for example
+// load=ext4,btrfs.
+func words(option string) []string {
 	b, _ := os.ReadFile("/proc/cmdline")
 	for _, word := range strings.Fields(string(b)) {
-		if list, ok := strings.CutPrefix(word, "load="); ok {
+		if list, ok := strings.CutPrefix(word, option); ok {
 			return strings.Split(list, ",")
 		}
 	}
