@@ -19,6 +19,7 @@ func kinds(o Options) job.Kinds {
 	return job.Kinds{
 		growth.Kind:           growth.Open(grow),
 		growth.KindRehearsal:  growth.OpenRehearsal(grow),
+		growth.KindBus:        growth.Open(grow),
 		online.Kind:           online.Open,
 		device.KindAttach:     device.OpenAttach(o.Session, o.Cache),
 		device.KindDetach:     device.OpenDetach(o.Session),

@@ -45,6 +45,9 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 		}
 	}
 	p.drivers()
+	if err := p.moveDisks(); err != nil {
+		return nil, err
+	}
 	p.addSafetySteps(b.extend())
 	return p, nil
 }
@@ -52,7 +55,7 @@ func Build(l *Layout, target Target, r Request) (*Plan, error) {
 // addSafetySteps adds the steps around the edit: overlay, undo file, commit, or those for
 // a guest. extend are the steps that the guest carries out.
 func (p *Plan) addSafetySteps(extend []Step) {
-	if len(p.Steps) == 0 && len(extend) == 0 && !p.Resizes() {
+	if len(p.Steps) == 0 && len(extend) == 0 && !p.Resizes() && !p.Target.Guest.moves() {
 		return
 	}
 	if !p.Target.Guest.extends() {

@@ -9,7 +9,7 @@ var usual = map[StepKind]float64{
 	StepOverlay: 0.1, StepTable: 0.8, StepCrypt: 3, StepPV: 0.5, StepLV: 0.5,
 	StepVerify: 0.3, StepMove: 0.2, StepUndo: 0.1, StepCommit: 0.1, StepClean: 0.1,
 	StepShutdown: 15, StepSwitch: 0.2, StepStart: 1, StepHealth: 30, StepPivot: 0.6,
-	StepStop: 15, StepRestore: 0.1, StepExtend: 20,
+	StepStop: 15, StepRestore: 0.1, StepExtend: 20, StepWrite: 3,
 }
 
 var usualCheck = map[string]float64{"ext2": 0.5, "ext3": 0.5, "ext4": 0.5, "xfs": 1.5, "ntfs": 0.5, "btrfs": 0.5}

@@ -41,6 +41,8 @@ type Guest struct {
 	Snapshot bool `json:"snapshot,omitempty"`
 	// Exec reports that the guest's agent runs programs.
 	Exec bool `json:"exec,omitempty"`
+	// Moves are the disks that move to another bus.
+	Moves []BusMove `json:"moves,omitempty"`
 }
 
 // TrialDisk is a disk that gets an overlay for the trial.
@@ -125,7 +127,7 @@ func (g *Guest) trial(edit, extend []Step, images []imageGrowth) []Step {
 		targets = append(targets, d.Target)
 	}
 	steps := []Step{
-		{Kind: StepSwitch, Summary: fmt.Sprintf("point %s at overlays of %s", g.Name, strings.Join(targets, ", "))},
+		{Kind: StepSwitch, Summary: fmt.Sprintf("point %s at overlays of %s%s", g.Name, strings.Join(targets, ", "), g.moving())},
 		{Kind: StepStart, Summary: fmt.Sprintf("start %s for a trial: the images are only read", g.Name)},
 	}
 	steps = append(steps, extend...)
@@ -142,13 +144,28 @@ func (g *Guest) trial(edit, extend []Step, images []imageGrowth) []Step {
 	if !g.Running {
 		steps = append(steps, Step{Kind: StepStop, Summary: fmt.Sprintf("shut %s down again", g.Name)})
 	}
+	if g.moves() {
+		return append(steps, Step{Kind: StepRestore, Summary: "restore the domain's XML, with the disks on their new bus"})
+	}
 	return append(steps, Step{Kind: StepRestore, Summary: "restore the domain's XML"})
+}
+
+// moving says which disks move to another bus, for the summary of the switch.
+func (g *Guest) moving() string {
+	var moves []string
+	for _, m := range g.Moves {
+		moves = append(moves, ", and move "+m.String())
+	}
+	return strings.Join(moves, "")
 }
 
 // health returns the step of the health check. After ntfsresize, it takes as long as the
 // chkdsk of Windows.
 func (g *Guest) health(edit []Step) Step {
 	s := Step{Kind: StepHealth, Summary: "health check: " + g.Health.text()}
+	if g.moves() && g.Health.Agent {
+		s.Summary += ", and the moved disks"
+	}
 	if slices.ContainsFunc(edit, func(e Step) bool { return e.Kind == StepFS && e.Content == "ntfs" }) {
 		s.Content = "ntfs"
 		s.Summary += ", after a chkdsk"

@@ -32,6 +32,9 @@ type Layout struct {
 	// Held says what uses partitions of the disk in the appliance and cannot be stopped,
 	// so that the table cannot be changed.
 	Held *Refusal `json:"held,omitempty"`
+	// Bus is what was found about the move of disks to another bus; it is left out if that
+	// was not looked for.
+	Bus *BusFindings `json:"bus,omitempty"`
 }
 
 // DiskLayout is one disk as a whole.
@@ -341,7 +344,7 @@ func (l *Layout) Clone() *Layout {
 // the time (used space), and texts for people.
 func (l *Layout) Fingerprint() string {
 	c := l.Clone()
-	c.OS, c.ByOffset, c.Hibernated, c.Held = nil, nil, nil, nil // they are only read once
+	c.OS, c.ByOffset, c.Hibernated, c.Held, c.Bus = nil, nil, nil, nil, nil // they are only read once
 	for i := range c.Devices {
 		content := &c.Devices[i].Content
 		content.Used, content.Files = 0, 0

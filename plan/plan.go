@@ -193,6 +193,8 @@ type Step struct {
 	Ends []End `json:"ends,omitempty"`
 	// Script is the PowerShell script of an extend step.
 	Script string `json:"script,omitempty"`
+	// Write are the files in the guest that a write step rewrites.
+	Write []FileEdit `json:"write,omitempty"`
 	// Summary is for people; the program never parses it.
 	Summary string `json:"summary"`
 	// Seconds is how many seconds the step usually takes.

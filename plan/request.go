@@ -21,6 +21,7 @@ const (
 	Relative Mode = "relative" // +10G
 	Fill     Mode = "fill"     // all the free space
 	Share    Mode = "share"    // 60% of the space that targets with a size leave
+	Keep     Mode = "keep"     // the size does not change
 )
 
 // Amount is a size as the user requests it.
@@ -72,15 +73,17 @@ func (a Amount) String() string {
 		return a.Bytes.String()
 	case Share:
 		return fmt.Sprintf("%d%%", a.Percent)
+	case Keep:
+		return string(Keep)
 	}
 	return string(Fill)
 }
 
 // From returns the new size of a device with the size now, rounded up to the granule. Fill
-// returns now.
+// and Keep return now.
 func (a Amount) From(now size.Bytes) (size.Bytes, error) {
 	switch a.Mode {
-	case Fill:
+	case Fill, Keep:
 		return now, nil
 	case Relative:
 		if a.Bytes > maxSize-now {
@@ -159,6 +162,8 @@ type Request struct {
 	NTFS NTFSWay `json:"ntfs,omitempty"`
 	// Check says how thoroughly file systems are checked; "" is CheckAuto.
 	Check CheckMode `json:"check,omitempty"`
+	// Bus moves disks to another bus; it is left out if none moves.
+	Bus *BusRequest `json:"bus,omitempty"`
 }
 
 // DiskSize is the requested size of one of several disks.
@@ -202,7 +207,7 @@ func (r Request) NewSizeOf(disk string, now size.Bytes) (size.Bytes, error) {
 
 // Grows reports whether the request has a size for the disk. first is the first disk.
 func (r Request) Grows(disk, first string) bool {
-	return disk == first || slices.ContainsFunc(r.More, func(d DiskSize) bool { return d.Disk == disk })
+	return disk == first && r.Size.Mode != Keep || slices.ContainsFunc(r.More, func(d DiskSize) bool { return d.Disk == disk })
 }
 
 // newSize returns the size that a disk of now bytes gets.

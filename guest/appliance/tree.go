@@ -131,6 +131,9 @@ func (t *Tree) mount(ctx context.Context, mounts map[string]string) error {
 	return nil
 }
 
+// Close unmounts everything.
+func (t *Tree) Close(ctx context.Context) error { return t.a.do(ctx, t.a.g.Umount_all) }
+
 // within reports whether a path is at or below another.
 func within(p, root string) bool {
 	return p == root || root == "/" || strings.HasPrefix(p, root+"/")

@@ -94,6 +94,37 @@ func (m *mover) firstAfter() int {
 	return -1
 }
 
+// WithBootOf returns the definition with the boot order of original, if that is in its <os>:
+// the one of the devices is removed.
+func (x DefinitionXML) WithBootOf(original DefinitionXML) (DefinitionXML, error) {
+	text := string(x)
+	boots, err := find(string(original), "domain", "os", "boot")
+	now, bad := find(text, "domain", "os", "boot")
+	types, worse := find(text, "domain", "os", "type")
+	if err := errors.Join(err, bad, worse); err != nil {
+		return "", err
+	}
+	if len(boots) == 0 || len(now) > 0 || len(types) != 1 {
+		return x, nil
+	}
+	var edits []edit
+	for _, device := range []string{"disk", "interface", "hostdev", "redirdev"} {
+		orders, err := find(text, "domain", "devices", device, "boot")
+		if err != nil {
+			return "", err
+		}
+		for _, e := range orders {
+			edits = append(edits, remove(text, e.from, e.to))
+		}
+	}
+	var order string
+	for _, e := range boots {
+		order += spaceBefore(text, types[0].from) + e.in(string(original))
+	}
+	edits = append(edits, edit{types[0].to, types[0].to, order})
+	return DefinitionXML(apply(text, edits...)), nil
+}
+
 // bootElement returns the device that a <boot dev> means; nil if there is none.
 func (m *mover) bootElement(dev string, disk int) (*element, error) {
 	i := -1

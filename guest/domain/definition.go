@@ -64,6 +64,19 @@ func (x DefinitionXML) RestoreDisk(original, trial DefinitionXML, target, image 
 	return DefinitionXML(apply(string(x), edit{now.from, now.to, want})), nil
 }
 
+// ReplaceDisk returns the definition with a disk as another one is in original.
+func (x DefinitionXML) ReplaceDisk(target string, original DefinitionXML, as string) (DefinitionXML, error) {
+	now, err := x.disk(target)
+	if err != nil {
+		return "", err
+	}
+	was, err := original.disk(as)
+	if err != nil {
+		return "", err
+	}
+	return DefinitionXML(apply(string(x), edit{now.from, now.to, was.in(string(original))})), nil
+}
+
 // disk finds the disk with a target.
 func (x DefinitionXML) disk(target string) (element, error) {
 	all, err := find(string(x), "domain", "devices", "disk")

@@ -74,7 +74,11 @@ func (g *growth) lookAtOverlay(ctx context.Context, s editSession, read func(con
 		return nil, err
 	}
 	g.Note("inspecting the disk")
-	return read(ctx, session.For(g.data.Request), g.oldSizes()...)
+	layout, err := read(ctx, session.For(g.data.Request), g.oldSizes()...)
+	if err != nil {
+		return nil, err
+	}
+	return layout, addBus(ctx, layout, g.Target(), s.FindForBus)
 }
 
 // carryOut sets the plan and the session with which the steps are carried out.

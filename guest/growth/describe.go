@@ -15,6 +15,8 @@ func (g *growth) Describe(r journal.Record, active bool) string {
 	guest := g.Guest()
 	commit := g.commitBegun(r)
 	switch {
+	case r.State == journal.Finished && guest != nil && len(guest.Moves) > 0:
+		return "The disk is on its new bus; the changes are in the image."
 	case r.State == journal.Finished:
 		return "The disk is grown; the changes are in the image."
 	case r.State == journal.RolledBack:

@@ -37,7 +37,14 @@ type DomainOptions struct {
 	Sector size.Bytes
 	// Scratch is the directory for overlays; block devices need one for a trial.
 	Scratch string
+	// Bus is the bus that disks move to; "" moves none. Moves are the disks that move; none
+	// means all that are named in Disk and More.
+	Bus   string
+	Moves []string
 }
+
+// Names returns the names of the disks that the user gave; "" for the only disk.
+func (o DomainOptions) Names() []string { return append([]string{o.Disk}, o.More...) }
 
 // The defaults of DomainOptions, for slow guests.
 const (
@@ -56,30 +63,26 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 	if err := checkDomain(d.Name, status); err != nil {
 		return nil, err
 	}
-	def, err := disk.Choose(d.Name, status.Disks, o.Disk)
+	named, err := chooseDisks(d.Name, status.Disks, o.Names())
 	if err != nil {
 		return nil, err
 	}
-	opened, err := disk.OpenWritable(ctx, d, status, def, o.Sector)
+	moves, err := movesOf(ctx, d, named, o)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range o.More {
-		def, err := disk.Choose(d.Name, status.Disks, name)
-		if err != nil {
-			return nil, err
-		}
-		if opened.Edits(def.Target) {
-			return nil, plan.Refuse(plan.AmbiguousDisk, d.Name, "disk %s of %s is given twice", def.Target, d.Name)
-		}
-		more, err := disk.OpenWritable(ctx, d, status, def, o.Sector)
-		if err != nil {
-			return nil, err
-		}
-		more.Domain = nil // the first one closes the connection
-		opened.Join(more)
+	var notes []string
+	if len(moves) > 0 {
+		named, notes = withOthers(d.Name, status.Disks, named, o.Scratch)
 	}
-	g := guestOf(d, status, def, o)
+	opened, err := openDisks(ctx, d, status, named, o.Sector)
+	if err != nil {
+		return nil, err
+	}
+	opened.Notes = append(opened.Notes, notes...)
+	o.TrialBoot = o.TrialBoot || len(moves) > 0
+	g := guestOf(d, status, opened.Def, o)
+	g.Moves = moves
 	opened.Target.Guest = g
 	if err := checkCheckpoints(status, g); err != nil {
 		return nil, err
@@ -96,6 +99,38 @@ func OpenDomain(ctx context.Context, d *domain.Domain, o DomainOptions) (*disk.D
 		opened.Notes = append(opened.Notes, fmt.Sprintf("%s has %d snapshot(s) in libvirt: reverting to one of them takes the growth back", d.Name, status.Snapshots))
 	}
 	return opened, disk.CheckNotShared(ctx, d, append(pathsOf(opened), otherImages(opened.Target)...)...)
+}
+
+// chooseDisks returns the disks with these names.
+func chooseDisks(domainName string, disks []domain.Disk, names []string) (chosen []domain.Disk, err error) {
+	for _, name := range names {
+		def, err := disk.Choose(domainName, disks, name)
+		if err != nil {
+			return nil, err
+		}
+		if _, again := disk.ByTarget(chosen, def.Target); again {
+			return nil, plan.Refuse(plan.AmbiguousDisk, domainName, "disk %s of %s is given twice", def.Target, domainName)
+		}
+		chosen = append(chosen, def)
+	}
+	return chosen, nil
+}
+
+// openDisks opens disks that are edited together. The first one closes the connection.
+func openDisks(ctx context.Context, d *domain.Domain, status domain.Status, defs []domain.Disk, sector size.Bytes) (*disk.Disk, error) {
+	opened, err := disk.OpenWritable(ctx, d, status, defs[0], sector)
+	if err != nil {
+		return nil, err
+	}
+	for _, def := range defs[1:] {
+		more, err := disk.OpenWritable(ctx, d, status, def, sector)
+		if err != nil {
+			return nil, err
+		}
+		more.Domain = nil
+		opened.Join(more)
+	}
+	return opened, nil
 }
 
 // pathsOf returns the images of the disks that are edited.

@@ -33,7 +33,11 @@ func Grow(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*job.Ou
 	if o.DryRun {
 		return preview(ctx, d, r, o)
 	}
-	spec, err := growthSpec(ctx, Kind, d, r, sizes, o, func(g *growth) job.Work { return g })
+	kind := Kind
+	if guest := d.Target.Guest; guest != nil && len(guest.Moves) > 0 {
+		kind = KindBus
+	}
+	spec, err := growthSpec(ctx, kind, d, r, sizes, o, func(g *growth) job.Work { return g })
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,9 @@ func (h *hostGuest) grown(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := h.seesMoves(ctx, after); err != nil {
+		return err
+	}
 	h.data.After = after
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 const (
 	Kind          = "growth"
 	KindRehearsal = "rehearsal"
+	// KindBus is a growth that also moves disks to another bus; nothing has to grow.
+	KindBus = "bus"
 )
 
 // Options are what a growth takes.

@@ -99,6 +99,9 @@ func (g *growth) lookWhileRunning(ctx context.Context, s editSession) (*plan.Lay
 		return nil, fmt.Errorf("cannot read the disk while the guest writes to it: %w", err)
 	}
 	session.IgnoreUnclean(layout)
+	if err := addBus(ctx, layout, g.Target(), s.FindForBus); err != nil {
+		return nil, err
+	}
 	g.seen = layout
 	return layout, nil
 }
@@ -161,7 +164,11 @@ func (g *growth) down(ctx context.Context, s editSession) error {
 // shutdown would stop the guest on its overlay.
 func (g *growth) keepHostUp() {
 	if guest := g.Guest(); guest != nil {
-		g.KeepHostUp(fmt.Sprintf("%s is being grown (job %s)", guest.Name, g.ID()))
+		work := "is being grown"
+		if len(guest.Moves) > 0 {
+			work = "moves to another bus"
+		}
+		g.KeepHostUp(fmt.Sprintf("%s %s (job %s)", guest.Name, work, g.ID()))
 	}
 }
 
@@ -177,7 +184,13 @@ func (g *growth) lookAgain(ctx context.Context, s editSession) (*plan.Layout, er
 	if err := g.attachOverlays(ctx, s); err != nil {
 		return nil, err
 	}
-	return s.ReadAgain(ctx, g.seen, g.plan.Targets())
+	layout, err := s.ReadAgain(ctx, g.seen, g.plan.Targets())
+	if err == nil {
+		// The step that writes files refuses one that has changed since. Whether the guest
+		// starts from the new bus is decided by the trial.
+		layout.Bus = g.seen.Bus
+	}
+	return layout, err
 }
 
 // recheck makes the plan again, and refuses if it differs from the confirmed one.

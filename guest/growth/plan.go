@@ -33,7 +33,9 @@ func MakePlan(ctx context.Context, d *disk.Disk, r plan.Request, o Options) (*pl
 	var p *plan.Plan
 	_, err = session.Look(ctx, d.Sources(), o.Session, o.Cache, session.For(r), func(ctx context.Context, l *plan.Layout, app *appliance.Appliance) (err error) {
 		p, err = attempt{
-			look: func(context.Context) (*plan.Layout, error) { return l, nil },
+			look: func(ctx context.Context) (*plan.Layout, error) {
+				return l, addBus(ctx, l, d.Target, func(ctx context.Context, t plan.Target) (*plan.BusFindings, error) { return lookForBus(ctx, app, t) })
+			},
 			plan: func(_ context.Context, l *plan.Layout) (*plan.Plan, error) {
 				return makePlan(l, d.Target, r, notesOf(d), o.Timings)
 			},

@@ -71,6 +71,9 @@ func optionsOf(t plan.Target) DomainOptions {
 	for _, d := range t.More {
 		o.More = append(o.More, d.Disk)
 	}
+	for _, m := range g.Moves {
+		o.Bus, o.Moves = m.To, append(o.Moves, m.Disk)
+	}
 	for _, attempt := range g.Shutdown {
 		if attempt.Method == string(domain.ByForce) {
 			o.ForceOff = true

@@ -196,14 +196,28 @@ two trial: rehearse > snapshot check:vda check:vdb fs:vda fs:vdb verify:vda veri
 two trial: rehearse fs:vdb/before=kill > snapshot check:vda check:vdb fs:vda > killed, opening: rollback resume ; rollback > -snapshot > cancelled unchanged, forgotten
 `
 
+// busMoves are growths of a disk that also moves to another bus, on a domain of libvirt's test
+// driver.
+var busMoves = `
+libvirt bus: run > shutdown overlay check:sda fs:sda verify:sda write switch start health pivot:vda restore clean-up > done
+libvirt bus agent: run > shutdown overlay check:sda fs:sda verify:sda write switch start health pivot:vda restore clean-up > done
+libvirt bus: run health/before=error > shutdown overlay check:sda fs:sda verify:sda write switch start -start -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt bus: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda write switch start > killed, trial: resume rollback ; rollback domain-define=error > -start -switch -overlay -shutdown > rolled-back
+libvirt bus: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda write switch start > killed, trial: resume rollback ; resume domain-define=error > health pivot:vda restore clean-up > done
+libvirt bus: run switch/before=kill > shutdown overlay check:sda fs:sda verify:sda write > killed, trial: resume rollback ; resume domain-define=error > -switch -overlay -shutdown > restored stopped untouched, rolled-back
+libvirt bus: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda write switch start > killed, trial: resume rollback ; resume domain-destroy=error > health pivot:vda restore clean-up > done
+libvirt bus: run switch/after=kill > shutdown overlay check:sda fs:sda verify:sda write > killed, trial: resume rollback ; rollback > -switch -overlay -shutdown > rolled-back
+libvirt bus: run write/before=kill > shutdown overlay check:sda fs:sda verify:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda write switch start health pivot:vda restore clean-up > done
+`
+
 func TestGrowthSequences(t *testing.T) {
-	jobtest.Run(t, growthSequences+twoDisks, func(t *testing.T, line string) string {
+	jobtest.Run(t, growthSequences+twoDisks+busMoves, func(t *testing.T, line string) string {
 		treated, script, _ := strings.Cut(line, ": ")
 		s := newStageOf(t, treatments(treated), strings.HasPrefix(treated, "two "))
 		got := s.Play(script)
 		s.checkImages(t, script)
 		if s.live && (strings.HasSuffix(script, "done") || strings.HasSuffix(script, "rolled-back")) {
-			s.checkDomain(t, strings.Contains(script, "domain-define"))
+			s.checkDomain(t, strings.HasSuffix(script, "done"), strings.Contains(script, "domain-define"))
 		}
 		return treated + ": " + got
 	})
@@ -233,6 +247,29 @@ func TestTwoDisksFaults(t *testing.T) {
 	}
 }
 
+// TestBusFaults checks that an error or a crash before or after any step leaves the domain
+// with its disk on the new bus and grown, or on the old bus and as before.
+func TestBusFaults(t *testing.T) {
+	whole := newStage(t, treatments("libvirt bus"))
+	_, steps, _ := strings.Cut(whole.Command("run"), " > ")
+	steps, _, _ = strings.Cut(steps, " > ")
+	for _, step := range strings.Fields(steps) {
+		for _, fault := range []string{"before=error", "after=error", "before=kill ; resume", "before=kill ; rollback", "after=kill ; resume", "after=kill ; rollback"} {
+			line := fmt.Sprintf("run %s/%s ; resume", step, fault)
+			t.Run(line, func(t *testing.T) {
+				t.Parallel()
+				s := newStage(t, treatments("libvirt bus"))
+				played := s.Play(line)
+				one := s.images[""]
+				if one.Bytes == "torn" || one.Overlay || one.Undo {
+					t.Errorf("%s\n%+v", played, *one)
+				}
+				s.checkDomain(t, one.Bytes == "new", false)
+			})
+		}
+	}
+}
+
 // checkImages fails the test unless all images are grown, or all are as before.
 func (s *stage) checkImages(t *testing.T, script string) {
 	t.Helper()
@@ -245,9 +282,9 @@ func (s *stage) checkImages(t *testing.T, script string) {
 	}
 }
 
-// checkDomain fails the test unless the domain runs as before and with its own
-// definition. Edits by other users are kept.
-func (s *stage) checkDomain(t *testing.T, edited bool) {
+// checkDomain fails the test unless the domain runs as before and with its own definition, in
+// which the disks are on their new bus if the job is done. Edits by other users are kept.
+func (s *stage) checkDomain(t *testing.T, done, edited bool) {
 	t.Helper()
 	state, err := s.domain.State(context.Background())
 	if err != nil || state != domain.Running {
@@ -255,10 +292,18 @@ func (s *stage) checkDomain(t *testing.T, edited bool) {
 	}
 	x, err := s.domain.XML(context.Background())
 	want := string(s.original)
+	if moves := s.disk.Target.Guest.Moves; done && len(moves) > 0 {
+		moved, err := withMoves(s.original, slices.Clone(moves))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = string(moved)
+	}
 	if edited {
 		want = strings.Replace(want, "</uuid>", "</uuid>\n  <title>edited</title>", 1)
 	}
-	if err != nil || string(x) != want {
+	left := edited && x.Alike(domain.DefinitionXML(want)) // a controller that a move has added
+	if err != nil || string(x) != want && !left {
 		t.Errorf("the definition is\n%s\n%v, want\n%s", x, err, want)
 	}
 }
@@ -272,7 +317,7 @@ func treatments(name string) *plan.Guest {
 	switch name {
 	case "image":
 		return nil
-	case "trial", "manual", "libvirt", "libvirt agent":
+	case "trial", "manual", "libvirt", "libvirt agent", "libvirt bus", "libvirt bus agent":
 		g.Trial = true
 	case "early":
 		g.Trial, g.Snapshot = true, true
@@ -282,6 +327,9 @@ func treatments(name string) *plan.Guest {
 	if strings.HasPrefix(name, "libvirt") {
 		g.Health.Agent, g.Health.Limit = strings.HasSuffix(name, "agent"), 60
 		g.Shutdown = []plan.ShutdownAttempt{{Method: string(domain.ByForce), Seconds: 1}}
+	}
+	if strings.HasPrefix(name, "libvirt bus") {
+		g.Moves = []plan.BusMove{{Disk: "vda", From: "virtio", To: "sata", Target: "sda"}}
 	}
 	return g
 }
@@ -360,7 +408,7 @@ func newStageOf(t *testing.T, treated *plan.Guest, two bool) *stage {
 			t.Fatal(err)
 		}
 	}
-	s.Engine.Kinds = job.Kinds{Kind: s.open, KindRehearsal: s.openRehearsal}
+	s.Engine.Kinds = job.Kinds{Kind: s.open, KindBus: s.open, KindRehearsal: s.openRehearsal}
 	s.Engine.Emit = s.emit
 	s.Engine.Inhibit = func(string) (func(), error) {
 		s.inhibited++
@@ -430,6 +478,9 @@ func (s *stage) grow(ctx context.Context, command string) (*job.Outcome, error) 
 		}
 	}
 	kind, work := Kind, func(g *growth) job.Work { return s.fake(g) }
+	if guest := s.disk.Target.Guest; guest != nil && len(guest.Moves) > 0 {
+		kind = KindBus
+	}
 	if strings.HasPrefix(command, "rehearse") {
 		q := RehearseOptions{Quiesce: "auto", Guard: func(string, string) (func(bool), error) { return func(bool) {}, nil }}
 		if command == "rehearse-frozen" {
@@ -596,6 +647,10 @@ func (s *stagedSession) ReadAtRest(context.Context, session.Inspection, ...size.
 	return s.layout.Clone(), nil
 }
 
+func (s *stagedSession) FindForBus(context.Context, plan.Target) (*plan.BusFindings, error) {
+	return &plan.BusFindings{Files: []plan.FileEdit{{Path: "/etc/fstab", Before: []byte("/dev/vda"), After: []byte("UUID=1")}}}, nil
+}
+
 func (s *stagedSession) ReadAgain(context.Context, *plan.Layout, []string) (*plan.Layout, error) {
 	return s.layout.Clone(), nil
 }
@@ -687,7 +742,7 @@ func testDomain(t *testing.T, g *plan.Guest) *domain.Domain {
 		fmt.Fprintf(&disks, "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='%s' bus='virtio'/></disk>", d.Path, d.Target)
 	}
 	host := filepath.Join(t.TempDir(), "host.xml")
-	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os><devices>%s</devices></domain></node>", g.Name, g.UUID, &disks)
+	text := fmt.Sprintf("<node><domain type='test'><name>%s</name><uuid>%s</uuid><memory>8192</memory><os><type>hvm</type></os><devices>%s<controller type='pci' index='0' model='pci-root'/></devices></domain></node>", g.Name, g.UUID, &disks)
 	if err := os.WriteFile(host, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,8 @@ type editSession interface {
 	Read(ctx context.Context, inspect session.Inspection, disks ...size.Bytes) (*plan.Layout, error)
 	ReadAtRest(ctx context.Context, inspect session.Inspection, disks ...size.Bytes) (*plan.Layout, error)
 	ReadAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error)
+	// FindForBus finds out whether the guest starts when its disks move to another bus.
+	FindForBus(ctx context.Context, t plan.Target) (*plan.BusFindings, error)
 	Editor(...block.Overlay) apply.Editor
 	Close() error
 }
@@ -32,6 +34,10 @@ type applianceSession struct{ *session.Session }
 
 func (s applianceSession) ReadAgain(ctx context.Context, was *plan.Layout, devices []string) (*plan.Layout, error) {
 	return s.Appliance.ProbeAgain(ctx, was, devices)
+}
+
+func (s applianceSession) FindForBus(ctx context.Context, t plan.Target) (*plan.BusFindings, error) {
+	return lookForBus(ctx, s.Appliance, t)
 }
 
 // startSession starts an appliance on an empty disk of the new size.

@@ -32,6 +32,8 @@ type trialDomain interface {
 	WaitOff(ctx context.Context, limit time.Duration) (bool, error)
 	// Read and XML return the persistent definition, parsed and as text.
 	Read(context.Context) (domain.Definition, error)
+	// Live returns the definition that the running guest has.
+	Live(context.Context) (domain.Definition, error)
 	XML(context.Context) (domain.DefinitionXML, error)
 	Define(context.Context, domain.DefinitionXML) error
 	// Redirect points disks to overlays, CommitLive commits one into its image. Wake
@@ -42,6 +44,7 @@ type trialDomain interface {
 	// The agent's calls, and Exec, which returns what a program printed.
 	inside.Agent
 	Exec(ctx context.Context, command []string) (string, error)
+	GuestDisks(context.Context) ([]domain.GuestDisk, error)
 }
 
 // ShutDown shuts the guest down with the methods of the plan.
@@ -105,17 +108,21 @@ func (h *hostGuest) mustRun(ctx context.Context) error {
 	return err
 }
 
-// Redirect points the domain's disks to overlays. It refuses if another user has changed the
-// domain since the shutdown.
+// Redirect points the domain's disks to overlays, and moves disks to their new bus before. It
+// refuses if another user has changed the domain since the shutdown.
 func (h *hostGuest) Redirect(ctx context.Context) error {
 	def, err := h.domain.Read(ctx)
 	if err != nil {
 		return err
 	}
-	if def.SourceOf(h.Guest().Disk) == h.data.Overlay {
+	guest := h.Guest()
+	if def.SourceOf(guest.TargetAfter(guest.Disk)) == h.data.Overlay {
 		return nil // a crash came right after it
 	}
 	if err := h.asLeft(ctx); err != nil {
+		return err
+	}
+	if err := h.moveDisks(ctx); err != nil {
 		return err
 	}
 	// A crash of the host during the live commit would lose the bitmaps.
@@ -124,13 +131,13 @@ func (h *hostGuest) Redirect(ctx context.Context) error {
 		if err := e.Files.SaveBitmaps(ctx); err != nil {
 			return image.RefuseInUse(e.image.Path, err)
 		}
-		overlays = append(overlays, domain.Overlay{Target: cmp.Or(e.Target, h.Guest().Disk), Path: e.Overlay})
+		overlays = append(overlays, domain.Overlay{Target: guest.TargetAfter(cmp.Or(e.Target, guest.Disk)), Path: e.Overlay})
 	}
 	for _, side := range h.disks()[len(h.edited):] {
 		if err := side.CreateOverlay(ctx, side.Old); err != nil {
 			return err
 		}
-		overlays = append(overlays, domain.Overlay{Target: side.Target, Path: side.Files.Path})
+		overlays = append(overlays, domain.Overlay{Target: guest.TargetAfter(side.Target), Path: side.Files.Path})
 	}
 	if err := h.domain.Redirect(ctx, overlays); err != nil {
 		return err
@@ -159,14 +166,15 @@ func (h *hostGuest) asLeft(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if was, err := h.LoadDefinition(domainjob.OriginalXML); err != nil || was != now {
+	if was, err := h.LoadDefinition(domainjob.OriginalXML); err != nil || was != now && !h.isMoved(now, was) {
 		return errors.Join(err, plan.Refuse(plan.DomainChanged, h.ID(), "another user has changed the definition of %s since job %s began", name, h.ID()))
 	}
 	return nil
 }
 
-// Restore restores the domain's original definition. If another user has edited the
-// definition since, only its disks are restored, and the edits are kept.
+// Restore restores the domain's original definition; after the commit, the one with the
+// moved disks. If another user has edited the definition since, only its disks are restored,
+// and the edits are kept.
 func (h *hostGuest) Restore(ctx context.Context) error {
 	now, err := h.domain.XML(ctx)
 	if err != nil {
@@ -176,14 +184,32 @@ func (h *hostGuest) Restore(ctx context.Context) error {
 	if err != nil || now == original {
 		return err
 	}
+	moved, err := h.hasMoved(ctx)
+	if err != nil {
+		return err
+	}
+	want, err := h.imagesXML(original, moved)
+	if err != nil {
+		return err
+	}
 	trial, _ := h.LoadDefinition(domainjob.TrialXML) // a crash before it was saved leaves none
 	restored := now
 	for _, d := range h.Guest().Disks {
-		if restored, err = restored.RestoreDisk(original, trial, d.Target, d.Path); err != nil {
+		target := d.Target
+		if moved {
+			target = h.Guest().TargetAfter(target)
+		}
+		if restored, err = restored.RestoreDisk(want, trial, target, d.Path); err != nil {
 			return plan.Refuse(plan.DomainChanged, h.ID(), "%v", err)
 		}
 	}
-	if restored != original {
+	if moved && !isPivoting(h.Record()) {
+		if restored, err = h.movedBack(restored, want, original); err != nil {
+			return plan.Refuse(plan.DomainChanged, h.ID(), "%v", err)
+		}
+		want = original
+	}
+	if restored != want {
 		h.Note("another user has edited %s meanwhile: the edits are kept, only the disks are restored", h.Guest().Name)
 	}
 	if restored == now {
@@ -223,6 +249,7 @@ func (h *hostGuest) Pivot(ctx context.Context, target string) error {
 			d = side
 		}
 	}
+	target = h.Guest().TargetAfter(target)
 	for {
 		state, err := h.domain.State(ctx)
 		if err != nil {

@@ -70,6 +70,9 @@ type Editor interface {
 	// mounts it, and unmounts it again.
 	VerifyFS(ctx context.Context, device, content string) error
 	MountReadOnly(ctx context.Context, device string) error
+	// WriteFiles replaces the content of files in the guest, and reads them back. It refuses
+	// a file that is not as it was when the plan was made.
+	WriteFiles(ctx context.Context, edits []plan.FileEdit) error
 }
 
 // Guest is the domain of the disk. Every method may be called again after a crash in it.

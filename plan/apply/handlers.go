@@ -35,6 +35,7 @@ func (g *Growth) Handlers() map[plan.StepKind]Handler {
 		plan.StepLV:            {Do: g.growLV, Verify: g.deviceHasSize},
 		plan.StepFS:            {Do: g.growFS}, // the verify step follows directly
 		plan.StepVerify:        {Do: g.verifyAll},
+		plan.StepWrite:         {Do: g.writeFiles},
 
 		plan.StepShutdown: {Do: g.shutDown, Undo: g.startAgain},
 		plan.StepSwitch:   {Do: g.redirect, Undo: g.restore},
@@ -80,6 +81,10 @@ func (g *Growth) check(ctx context.Context, s plan.Step) error {
 }
 
 func (g *Growth) move(ctx context.Context, s plan.Step) error { return g.Editor.Move(ctx, s) }
+
+func (g *Growth) writeFiles(ctx context.Context, s plan.Step) error {
+	return g.Editor.WriteFiles(ctx, s.Write)
+}
 
 func (g *Growth) writeTable(ctx context.Context, s plan.Step) error {
 	disk := g.Plan.After.DiskNamed(s.Device)

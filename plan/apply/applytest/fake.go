@@ -20,6 +20,8 @@ type Editor struct {
 	Disk size.Bytes
 	// Damaged makes Check refuse.
 	Damaged bool
+	// Written are the files that were rewritten.
+	Written []plan.FileEdit
 }
 
 var _ apply.Editor = (*Editor)(nil)
@@ -204,6 +206,12 @@ func (e *Editor) VerifyFS(ctx context.Context, device, content string) error {
 // MountReadOnly fails if the editor is damaged.
 func (e *Editor) MountReadOnly(ctx context.Context, device string) error {
 	return e.Check(ctx, device, "")
+}
+
+// WriteFiles records the edits.
+func (e *Editor) WriteFiles(ctx context.Context, edits []plan.FileEdit) error {
+	e.Written = append(e.Written, edits...)
+	return context.Cause(ctx)
 }
 
 // Image is an apply.Image in memory. Bytes stands for the image's content: "old", "new", or
