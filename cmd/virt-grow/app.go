@@ -20,7 +20,7 @@ func newApp(p *program) *cli.App {
 		UsageText: exampleLines(appExamples...),
 		Flags:     globalFlags(),
 		Commands: commands(
-			inspectCommand{p}, planCommand{p}, rehearseCommand{p}, growCommand{p}, applyCommand{p}, onlineCommand{p},
+			inspectCommand{p}, planCommand{p}, rehearseCommand{p}, growCommand{p}, applyCommand{p}, onlineCommand{p}, busCommand{p},
 			jobsCommand{p}, statusCommand{p}, reportCommand{p}, resumeCommand{p}, acceptCommand{p}, rollbackCommand{p},
 			batchCommands(p), diskCommands(p), mediaCommands(p),
 			dfCommand{p}, lsCommand{p}, catCommand{p}, copyOutCommand{p}, copyInCommand{p}, editCommand{p},

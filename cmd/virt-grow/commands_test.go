@@ -19,7 +19,7 @@ import (
 // command in the built program on the real engines. The CI runs both.
 var realTests = map[string]string{
 	"inspect": "TestTerminal", "plan": "TestTerminal", "apply": "TestTerminal", "doctor": "TestTerminal",
-	"rehearse": "TestRehearsal", "grow": "TestDomain", "online": "TestOnline",
+	"rehearse": "TestRehearsal", "grow": "TestDomain", "online": "TestOnline", "bus": "TestBus",
 	"batch apply": "TestBatch", "batch status": "TestBatch", "batch resume": "TestBatch", "batch accept": "TestBatch", "batch rollback": "TestBatch",
 	"jobs": "TestKilled", "report": "TestKilled", "status": "TestKilled", "resume": "TestKilled", "rollback": "TestKilled", "accept": "TestDomainManual",
 	"batch plan":  "TestBatchPlan",

@@ -99,7 +99,7 @@ var values = map[string][]string{
 	"fs": plan.NewFSNames, "table": {"gpt", "mbr", "none"}, "prealloc": {"off", "metadata", "falloc", "full"},
 	"bus": {"virtio", "scsi", "sata", "ide", "usb"}, "cache": caches, "discard": {"ignore", "unmap"}, "initialise": {"ntfs"},
 	"sort": guestusage.Orders,
-	"from": create.Formats, "to": create.Formats,
+	"from": create.Formats, "to": create.Formats, "bus to": buses,
 }
 
 func (p *program) candidates(app *cli.App, before []string, typed string) []string {

@@ -18,8 +18,7 @@ func disksFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "disk", Usage: "the domain's `DISK`: a target (vda) or the path of its source; required if there are several. DISK:SIZE instead of --size, for example vda:+10G; repeatable, for several disks in one outage"}
 }
 
-// readDisks reads --disk and --size. The last three cases are usage errors: sizes in both,
-// a disk without a size, and a disk given twice.
+// readDisks reads --disk. Sizes in --size, too, and a disk given twice are usage errors.
 func readDisks(c *cli.Context) ([]sizedDisk, error) {
 	var disks []sizedDisk
 	for _, text := range c.StringSlice("disk") {
@@ -35,11 +34,8 @@ func readDisks(c *cli.Context) ([]sizedDisk, error) {
 		disks = append(disks, d)
 	}
 	for _, d := range disks {
-		switch {
-		case d.text != "" && c.IsSet("size"):
+		if d.text != "" && c.IsSet("size") {
 			return nil, usage("--disk %s:%s and --size cannot be used together", d.name, d.text)
-		case d.text == "" && len(disks) > 1:
-			return nil, usage("--disk %s has no size: of several disks, each needs its own, for example --disk %[1]s:+10G", d.name)
 		}
 	}
 	return disks, nil
@@ -68,6 +64,11 @@ func readSizes(c *cli.Context, r *plan.Request) error {
 	disks, err := readDisks(c)
 	if err != nil {
 		return err
+	}
+	for _, d := range disks {
+		if d.text == "" && len(disks) > 1 {
+			return usage("--disk %s has no size: of several disks, each needs its own, for example --disk %[1]s:+10G", d.name)
+		}
 	}
 	if len(disks) > 0 && disks[0].text != "" {
 		r.Size = disks[0].size

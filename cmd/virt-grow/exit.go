@@ -177,7 +177,7 @@ func oneLine(err error) string {
 }
 
 // runs are the commands that print events with --json.
-var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "online": true, "resume": true, "accept": true, "rollback": true,
+var runs = map[string]bool{"grow": true, "apply": true, "rehearse": true, "online": true, "bus": true, "resume": true, "accept": true, "rollback": true,
 	"batch apply": true, "batch resume": true, "batch accept": true, "batch rollback": true,
 	"edit": true, "copy-in": true, "disk create": true, "disk convert": true,
 	"disk attach": true, "disk add": true, "disk detach": true, "media insert": true, "media eject": true}

@@ -229,7 +229,7 @@ func TestHelp(t *testing.T) {
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
 		"gr":                         "grow",
-		"":                           "inspect plan rehearse grow apply online jobs status report resume accept rollback batch disk media df ls cat copy-out copy-in edit doctor completion",
+		"":                           "inspect plan rehearse grow apply online bus jobs status report resume accept rollback batch disk media df ls cat copy-out copy-in edit doctor completion",
 		"grow --si":                  "--size",
 		"grow x.raw --ver":           "--verbose --version",
 		"grow --accel ":              "auto kvm tcg",

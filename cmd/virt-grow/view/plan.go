@@ -57,12 +57,13 @@ func (p *page) planHead(in PlanText) {
 		}
 		show("%s%s (%s): %s", of, img.Path, containerOf(img.Target()), change(pl.Before.Disks()[i].Size, pl.After.Disks()[i].Size))
 	}
-	if len(pl.Targets()) == 0 {
+	if len(pl.Targets()) == 0 && pl.Resizes() {
 		p.line("Only the container grows.")
 	}
 	for _, name := range pl.Targets() {
 		p.line("%s", grows(pl, name))
 	}
+	p.moves(pl)
 	p.guestHead(in)
 	if in.Exact {
 		var bytes []string
@@ -71,6 +72,43 @@ func (p *page) planHead(in PlanText) {
 		}
 		p.line("%s, fingerprint %s", strings.Join(bytes, ", "), pl.Fingerprint)
 	}
+}
+
+// moves prints which disks move to another bus, and what changes with that.
+func (p *page) moves(pl *plan.Plan) {
+	g := pl.Target.Guest
+	if g == nil || len(g.Moves) == 0 {
+		return
+	}
+	for _, m := range g.Moves {
+		p.line("%s.", "Moves "+m.String())
+		for _, note := range m.Notes {
+			p.line("  %s", note)
+		}
+	}
+	for _, s := range pl.Steps {
+		for _, f := range s.Write {
+			for _, line := range changedLines(string(f.Before), string(f.After)) {
+				p.line("  %s: %s", f.Path, line)
+			}
+		}
+	}
+}
+
+// changedLines returns the lines that differ between two texts with the same number of
+// lines: "old → new".
+func changedLines(before, after string) []string {
+	was, is := strings.Split(before, "\n"), strings.Split(after, "\n")
+	if len(was) != len(is) {
+		return []string{fmt.Sprintf("%d lines → %d lines", len(was), len(is))}
+	}
+	var lines []string
+	for i := range was {
+		if was[i] != is[i] {
+			lines = append(lines, fmt.Sprintf("%s → %s", strings.TrimSpace(was[i]), strings.TrimSpace(is[i])))
+		}
+	}
+	return lines
 }
 
 // guestHead prints what happens to the guest.

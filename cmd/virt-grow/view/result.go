@@ -86,6 +86,9 @@ func Results(w io.Writer, s Style, r Result) error {
 		p.head("This was a dry run: nothing was done.")
 	case Unchanged:
 		p.head("Nothing to do; nothing was changed.")
+		for _, line := range r.Messages {
+			p.paragraph("  ", "%s", line)
+		}
 	}
 	p.toDo(r.ManualSteps)
 	if r.Took > 0 {

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/virt-grow/virt-grow/testimages/lab"
+	"github.com/virt-grow/virt-grow/testimages/level"
+)
+
+// startOn defines and starts a guest whose root file system is on a disk of a bus.
+func (h *env) startOn(t *testing.T, name string, spec lab.Spec, target, bus, format string) *vm {
+	t.Helper()
+	path := fmt.Sprintf("%s/%s-%s.%s", h.dir, name, target, format)
+	if err := lab.Image(t.Context(), "xfs", format, path); err != nil {
+		t.Fatal(err)
+	}
+	spec.Disks = []lab.Disk{{Path: path, Format: format, Target: target, Bus: bus}}
+	return h.start(t, name, spec, false)
+}
+
+// moveBus moves the guest's disk to another bus, with time limits for a test. The guest's
+// kernel is not on its disks, so virt-grow cannot find out whether it has the driver.
+func (x *vm) moveBus(t *testing.T, to string, more ...string) (int, string) {
+	t.Helper()
+	x.note(t)
+	args := []string{"bus", x.Name, "--to", to, "--even-unbootable", "--yes", "--boot-timeout", "90s", "--shutdown-timeout", "60s"}
+	return x.run(t, "", append(args, more...)...)
+}
+
+// checkMoved fails the test unless the definition differs from the earlier one only in the
+// disk's target and address, and in controllers.
+func (x *vm) checkMoved(t *testing.T, target, bus string) {
+	t.Helper()
+	now := x.dump(t)
+	if !strings.Contains(now, fmt.Sprintf("<target dev='%s' bus='%s'/>", target, bus)) {
+		t.Errorf("the disk is not %s on %s:\n%s", target, bus, now)
+	}
+	if a, b := withoutPlaces(x.xml), withoutPlaces(now); a != b {
+		t.Errorf("the definition changed:\n%s\nwas\n%s", b, a)
+	}
+	x.xml = now
+}
+
+// withoutPlaces returns a definition without its controllers, addresses and targets.
+func withoutPlaces(xml string) string {
+	var kept []string
+	inside := false
+	for line := range strings.Lines(xml) {
+		text := strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(text, "<controller"):
+			inside = !strings.HasSuffix(text, "/>")
+		case inside:
+			inside = text != "</controller>"
+		case strings.HasPrefix(text, "<address"), strings.HasPrefix(text, "<target dev"):
+		default:
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// TestBus moves a guest from IDE to virtio, and grows it in the same outage.
+func TestBus(t *testing.T) {
+	level.Need(t, level.Long)
+	h := newEnv(t)
+	x := h.startOn(t, "ide", lab.Spec{Cmdline: []string{"disks=ata_piix,sd_mod"}}, "hda", "", "qcow2")
+	if code, out := x.moveBus(t, "virtio", "--size", fmt.Sprintf("%dB", x.want)); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	x.checkMoved(t, "vda", "virtio")
+	x.checkGrown(t)
+	if code, out := x.moveBus(t, "virtio"); code != 0 || !strings.Contains(out, "on virtio already") {
+		t.Errorf("again: exit %d\n%s", code, out)
+	}
+}
+
+// TestBusBuses moves guests between the other buses, on both machine types and formats.
+func TestBusBuses(t *testing.T) {
+	level.Need(t, level.All)
+	h := newEnv(t)
+	x := h.startOn(t, "sata", lab.Spec{Machine: "q35", Cmdline: []string{"disks=ahci,sd_mod"}}, "sda", "sata", "raw")
+	if code, out := x.moveBus(t, "scsi", "--size", fmt.Sprintf("%dB", x.want)); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	x.checkMoved(t, "sda", "scsi")
+	x.checkGrown(t)
+	if code, out := x.moveBus(t, "virtio", "--accept", "manual"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	id, _ := x.job(t)
+	if code, out := x.run(t, "", "accept", id); code != 0 {
+		t.Fatalf("accept: exit %d\n%s", code, out)
+	}
+	x.checkMoved(t, "vda", "virtio")
+	x.checkKept(t)
+}
+
+// TestBusWithoutDriver checks that a guest without the driver is back on its old bus by
+// itself, and that without being forced it is not even shut down.
+func TestBusWithoutDriver(t *testing.T) {
+	level.Need(t, level.All)
+	h := newEnv(t)
+	x := h.startOn(t, "bare", lab.Spec{Cmdline: []string{"disks=ata_piix,sd_mod", "without=virtio_blk"}}, "hda", "", "qcow2")
+	x.note(t)
+	if code, out := x.run(t, "", "bus", x.Name, "--to", "virtio", "--yes"); code != 3 || !strings.Contains(out, "virt-grow: ") {
+		t.Errorf("not forced: exit %d\n%s", code, out)
+	}
+	if beat := x.beating(t, time.Now()); beat.Boot != x.old.Boot {
+		t.Error("the guest was restarted")
+	}
+	if code, out := x.moveBus(t, "virtio", "--boot-timeout", "20s"); code != 7 {
+		t.Errorf("forced: exit %d\n%s", code, out)
+	}
+	if beat := x.beating(t, time.Now()); beat.Boot == x.old.Boot {
+		t.Error("the guest was not restarted")
+	}
+	x.checkKept(t)
+}
