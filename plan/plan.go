@@ -244,7 +244,7 @@ func (s Step) ID() string {
 // Edits reports whether the step changes the content of the overlay.
 func (s Step) Edits() bool {
 	switch s.Kind {
-	case StepMove, StepTable, StepCrypt, StepPV, StepLV, StepFS:
+	case StepMove, StepTable, StepCrypt, StepPV, StepLV, StepFS, StepWrite:
 		return true
 	}
 	return false

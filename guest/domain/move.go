@@ -200,7 +200,7 @@ func (m *mover) moveDisk() error {
 	edits := []edit{retarget(text, t, m.move.Target, m.bus)}
 	switch {
 	case m.bus != "virtio":
-		address := m.placeDisk(e)
+		address := m.placeDisk()
 		if len(addresses) == 0 {
 			edits = append(edits, edit{t.to, t.to, spaceBefore(text, t.from) + address})
 		}
@@ -214,12 +214,13 @@ func (m *mover) moveDisk() error {
 	return nil
 }
 
-// placeDisk returns the address of the disk on a controller. It adds a controller behind the
-// disk's element if there is none with a free place.
-func (m *mover) placeDisk(disk element) string {
+// placeDisk returns the address of the disk on a controller. It adds a controller if there is
+// none with a free place.
+func (m *mover) placeDisk() string {
 	at := m.freePlace()
 	if at.added != "" {
-		m.edits = append(m.edits, edit{disk.to, disk.to, spaceBefore(m.text, disk.from) + at.added})
+		last := m.disks[len(m.disks)-1] // libvirt has the controllers behind the disks
+		m.edits = append(m.edits, edit{last.to, last.to, spaceBefore(m.text, last.from) + at.added})
 		m.note("a controller is added: %s", at.added)
 	}
 	return fmt.Sprintf("<address type='drive' controller='%d' bus='0' target='0' unit='%d'/>", at.controller, at.unit)

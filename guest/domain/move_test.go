@@ -125,7 +125,7 @@ func TestMoveDisk(t *testing.T) {
 		{"no address, to scsi", pcEdits(ideAddress, ""), "hda", "scsi", "sda",
 			[]string{
 				hda, "<target dev='sda' bus='scsi'/>" + ideAddress,
-				"</disk>\n    <disk type='file' device='cdrom'>", "</disk>\n    <controller type='scsi' index='0' model='virtio-scsi'/>\n    <disk type='file' device='cdrom'>",
+				"</disk>\n    <controller type='pci'", "</disk>\n    <controller type='scsi' index='0' model='virtio-scsi'/>\n    <controller type='pci'",
 			}, 1},
 		{"no bus in the definition", pcEdits(hda, `<target dev = "hda"/>`), "hda", "virtio", "vda",
 			[]string{`<target dev = "hda"/>`, `<target dev = "vda" bus="virtio"/>`, ideAddress, ""}, 0},
@@ -134,12 +134,12 @@ func TestMoveDisk(t *testing.T) {
 		{"q35: sata to scsi", q35XML, "sda", "scsi", "sda",
 			[]string{
 				sda, `<target dev="sda" bus="scsi"/>`,
-				"</disk>\n    <disk type='file' device='cdrom'>", "</disk>\n    <controller type='scsi' index='0' model='virtio-scsi'/>\n    <disk type='file' device='cdrom'>",
+				"</disk>\n    <controller type='pci'", "</disk>\n    <controller type='scsi' index='0' model='virtio-scsi'/>\n    <controller type='pci'",
 			}, 1},
 		{"q35: another kind of SCSI", q35Edits("<controller type='sata'", lsi+"<controller type='sata'"), "sda", "scsi", "sda",
 			[]string{
 				sda, `<target dev="sda" bus="scsi"/>`, ideAddress, strings.Replace(ideAddress, "controller='0'", "controller='1'", 1),
-				"</disk>\n    <disk type='file' device='cdrom'>", "</disk>\n    <controller type='scsi' index='1' model='virtio-scsi'/>\n    <disk type='file' device='cdrom'>",
+				"</disk>\n    <controller type='pci'", "</disk>\n    <controller type='scsi' index='1' model='virtio-scsi'/>\n    <controller type='pci'",
 			}, 1},
 		{"q35: a virtio-scsi with a disk and a host device", q35Edits("<controller type='sata'", lsi+virtioSCSI+diskOnSCSI+hostdevSCSI+"<controller type='sata'", "    <boot dev='hd'/>\n", ""), "sda", "scsi", "sda",
 			[]string{sda, `<target dev="sda" bus="scsi"/>`, ideAddress, strings.NewReplacer("controller='0'", "controller='1'", "unit='0'", "unit='2'").Replace(ideAddress)}, 0},
@@ -245,5 +245,24 @@ func TestMoveDiskAllowed(t *testing.T) {
 	}
 	if _, _, err := DefinitionXML(pcXML).MoveDisk("hdx", "virtio"); err == nil {
 		t.Error("a disk that is not there was moved")
+	}
+}
+
+// TestWithBootOf takes a boot order back that a move has written to the devices.
+func TestWithBootOf(t *testing.T) {
+	original := replaced(t, pcXML, "<controller type='pci'", moreDisk+"<controller type='pci'", "<boot dev='cdrom'/>", "<boot dev='network'/>")
+	moved, move, err := DefinitionXML(original).MoveDisk("hda", "virtio")
+	if err != nil || strings.Contains(string(moved), "<boot dev") || !strings.Contains(string(moved), "<interface type='user'>\n      <boot order='2'/>") {
+		t.Fatalf("%v\n%s", err, moved)
+	}
+	back, err := moved.ReplaceDisk(move.Target, DefinitionXML(original), "hda")
+	if err == nil {
+		back, err = back.WithBootOf(DefinitionXML(original))
+	}
+	if err != nil || string(back) != original {
+		t.Errorf("%v\n%s\nwant\n%s", err, back, original)
+	}
+	if same, err := DefinitionXML(original).WithBootOf(DefinitionXML(original)); err != nil || string(same) != original {
+		t.Errorf("%v\n%s", err, same)
 	}
 }

@@ -61,9 +61,12 @@ func withMoves(x domain.DefinitionXML, moves []plan.BusMove) (domain.DefinitionX
 func withOthers(domainName string, all, named []domain.Disk, scratch string) (disks []domain.Disk, notes []string) {
 	for _, def := range all {
 		_, asked := disk.ByTarget(named, def.Target)
-		switch err := disk.CheckChangeable(domainName, def); {
-		case asked || err == nil && def.Source != "":
+		err := disk.CheckChangeable(domainName, def)
+		switch {
+		case asked || err == nil && (def.Kind == "file" || scratch != ""):
 			disks = append(disks, def)
+		case err == nil:
+			notes = append(notes, fmt.Sprintf("disk %s is a block device, and without --scratch-dir it was not looked at for names that change with the bus", def.Target))
 		case def.Device == "disk" || def.Device == "lun":
 			notes = append(notes, fmt.Sprintf("%v; it was not looked at for names that change with the bus", err))
 		}

@@ -207,6 +207,7 @@ libvirt bus: run health/before=kill > shutdown overlay check:sda fs:sda verify:s
 libvirt bus: run switch/before=kill > shutdown overlay check:sda fs:sda verify:sda write > killed, trial: resume rollback ; resume domain-define=error > -switch -overlay -shutdown > restored stopped untouched, rolled-back
 libvirt bus: run health/before=kill > shutdown overlay check:sda fs:sda verify:sda write switch start > killed, trial: resume rollback ; resume domain-destroy=error > health pivot:vda restore clean-up > done
 libvirt bus: run switch/after=kill > shutdown overlay check:sda fs:sda verify:sda write > killed, trial: resume rollback ; rollback > -switch -overlay -shutdown > rolled-back
+two libvirt bus: run > shutdown overlay:vda overlay:vdb check:vda check:vdb fs:vda fs:vdb verify:vda verify:vdb write switch start health pivot:vda pivot:vdb restore clean-up > done
 libvirt bus: run write/before=kill > shutdown overlay check:sda fs:sda verify:sda > killed, editing: resume rollback ; resume > overlay check:sda fs:sda verify:sda write switch start health pivot:vda restore clean-up > done
 `
 
@@ -250,22 +251,27 @@ func TestTwoDisksFaults(t *testing.T) {
 // TestBusFaults checks that an error or a crash before or after any step leaves the domain
 // with its disk on the new bus and grown, or on the old bus and as before.
 func TestBusFaults(t *testing.T) {
-	whole := newStage(t, treatments("libvirt bus"))
-	_, steps, _ := strings.Cut(whole.Command("run"), " > ")
-	steps, _, _ = strings.Cut(steps, " > ")
-	for _, step := range strings.Fields(steps) {
-		for _, fault := range []string{"before=error", "after=error", "before=kill ; resume", "before=kill ; rollback", "after=kill ; resume", "after=kill ; rollback"} {
-			line := fmt.Sprintf("run %s/%s ; resume", step, fault)
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				s := newStage(t, treatments("libvirt bus"))
-				played := s.Play(line)
-				one := s.images[""]
-				if one.Bytes == "torn" || one.Overlay || one.Undo {
-					t.Errorf("%s\n%+v", played, *one)
-				}
-				s.checkDomain(t, one.Bytes == "new", false)
-			})
+	for _, treated := range []string{"libvirt bus", "two libvirt bus"} {
+		two := strings.HasPrefix(treated, "two ")
+		whole := newStageOf(t, treatments(treated), two)
+		_, steps, _ := strings.Cut(whole.Command("run"), " > ")
+		steps, _, _ = strings.Cut(steps, " > ")
+		for _, step := range strings.Fields(steps) {
+			for _, fault := range []string{"before=error", "after=error", "before=kill ; resume", "before=kill ; rollback", "after=kill ; resume", "after=kill ; rollback"} {
+				line := fmt.Sprintf("run %s/%s ; resume", step, fault)
+				t.Run(treated+": "+line, func(t *testing.T) {
+					t.Parallel()
+					s := newStageOf(t, treatments(treated), two)
+					played := s.Play(line)
+					first := s.imageOf("vda").Bytes
+					for target, i := range s.images {
+						if i.Bytes != first || i.Bytes == "torn" || i.Overlay || i.Undo {
+							t.Errorf("%s\n%s: %+v", played, target, *i)
+						}
+					}
+					s.checkDomain(t, first == "new", false)
+				})
+			}
 		}
 	}
 }
@@ -312,7 +318,7 @@ func (s *stage) checkDomain(t *testing.T, done, edited bool) {
 // domain. With "libvirt", the guest's steps are the real ones, on a domain of libvirt's
 // test driver.
 func treatments(name string) *plan.Guest {
-	name = strings.TrimPrefix(name, "two ")
+	name, two := strings.CutPrefix(name, "two ")
 	g := &plan.Guest{Name: "dev7", UUID: "6695eb01-f6a4-8304-79aa-97f2502e193f", Disk: "vda", Running: name != "off", Manual: name == "manual"}
 	switch name {
 	case "image":
@@ -330,6 +336,9 @@ func treatments(name string) *plan.Guest {
 	}
 	if strings.HasPrefix(name, "libvirt bus") {
 		g.Moves = []plan.BusMove{{Disk: "vda", From: "virtio", To: "sata", Target: "sda"}}
+		if two {
+			g.Moves = append(g.Moves, plan.BusMove{Disk: "vdb", From: "virtio", To: "sata", Target: "sdb"})
+		}
 	}
 	return g
 }
@@ -713,6 +722,11 @@ func (d *trialOnTestDriver) CommitLive(ctx context.Context, target, image string
 	def, err := d.Read(ctx)
 	if err != nil {
 		return err
+	}
+	for _, m := range d.stage.disk.Target.Guest.Moves {
+		if m.Target == target {
+			target = m.Disk // the images have the names in the steps
+		}
 	}
 	d.stage.imageOf(target).Bytes = "new"
 	return d.replace(ctx, def.SourceOf(target), image)

@@ -29,7 +29,9 @@ func Plan(w io.Writer, s Style, in PlanText) error {
 	p := &page{Style: s}
 	p.planHead(in)
 	if in.Plan.Changes() {
-		p.maps(in.Plan)
+		if in.Plan.Resizes() || in.Plan.Grows != "" {
+			p.maps(in.Plan)
+		}
 		p.steps(in)
 		p.scripts(in.Plan)
 		p.toDo(in.Plan.ManualSteps)

@@ -127,6 +127,19 @@ func name(pl *plan.Plan) string {
 	return pl.Target.Path
 }
 
+// achieved says what a plan that was carried out has done.
+func achieved(pl *plan.Plan) string {
+	g := pl.Target.Guest
+	if g == nil || len(g.Moves) == 0 {
+		return name(pl) + " is grown"
+	}
+	var moves []string
+	for _, m := range g.Moves {
+		moves = append(moves, m.String())
+	}
+	return fmt.Sprintf("%s: moved %s", g.Name, strings.Join(moves, ", "))
+}
+
 // done lists the devices that have grown.
 func (p *page) done(r Result) {
 	if len(r.Messages) > 0 {
@@ -140,7 +153,7 @@ func (p *page) done(r Result) {
 		p.head("Job %s is done; nothing was left to do.", r.Job)
 		return
 	}
-	p.head("%s is grown (job %s)", name(r.Plan), r.Job)
+	p.head("%s (job %s)", achieved(r.Plan), r.Job)
 	for i, d := range r.Plan.Before.Disks() {
 		if after := r.Plan.After.Disks()[i]; after.Size != d.Size {
 			p.line("  %s  %s", cmp.Or(d.Disk, "disk"), change(d.Size, after.Size))
