@@ -162,10 +162,11 @@ func (g *Guest) moving() string {
 // health returns the step of the health check. After ntfsresize, it takes as long as the
 // chkdsk of Windows.
 func (g *Guest) health(edit []Step) Step {
-	s := Step{Kind: StepHealth, Summary: "health check: " + g.Health.text()}
-	if g.moves() && g.Health.Agent {
-		s.Summary += ", and the moved disks"
+	sees := "the new size"
+	if g.moves() {
+		sees = "the disks on their new bus"
 	}
+	s := Step{Kind: StepHealth, Summary: "health check: " + g.Health.text(sees)}
 	if slices.ContainsFunc(edit, func(e Step) bool { return e.Kind == StepFS && e.Content == "ntfs" }) {
 		s.Content = "ntfs"
 		s.Summary += ", after a chkdsk"
@@ -173,10 +174,11 @@ func (g *Guest) health(edit []Step) Step {
 	return s
 }
 
-func (h Health) text() string {
+// text describes the check; sees is what the agent has to see.
+func (h Health) text(sees string) string {
 	var parts []string
 	if h.Agent {
-		parts = append(parts, fmt.Sprintf("the agent answers within %.0f s and sees the new size", h.Limit))
+		parts = append(parts, fmt.Sprintf("the agent answers within %.0f s and sees %s", h.Limit, sees))
 	} else {
 		parts = append(parts, fmt.Sprintf("it is still running after %.0f s", h.Settle))
 	}

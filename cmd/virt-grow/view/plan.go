@@ -295,12 +295,19 @@ func (p *page) wayBack(in PlanText) {
 
 // trial prints what a rollback does to a guest.
 func (p *page) trial(in PlanText, g *plan.Guest) {
-	p.paragraph("  ", "About %s are written into an overlay in %s. The image is only read until the guest has passed its health check: if anything fails before, or Ctrl-C is pressed, the guest is started again from its untouched image.", in.Plan.Writes, in.Overlay)
+	p.paragraph("  ", "About %s are written into an overlay in %s. The image is only read until the guest has passed its health check: if anything fails before, or Ctrl-C is pressed, the guest is started again from its untouched image%s.", in.Plan.Writes, in.Overlay, onOldBus(g))
 	if g.Manual {
 		p.paragraph("  ", "The guest then runs on the overlay until virt-grow accept or virt-grow rollback; a rollback loses what it wrote meanwhile.")
 		return
 	}
 	p.paragraph("  ", "If the check passes, the overlay is committed while the guest runs, and that is final.")
+}
+
+func onOldBus(g *plan.Guest) string {
+	if len(g.Moves) == 0 {
+		return ""
+	}
+	return ", on its old bus"
 }
 
 // Scripts prints the scripts that steps without a plan run inside the guest.

@@ -148,6 +148,9 @@ func (s section) filled() bool {
 func titleOf(r *record.Record) string {
 	title := strings.ReplaceAll(cmp.Or(r.Kind, "job"), "-", " ")
 	title = strings.ToUpper(title[:1]) + title[1:]
+	if r.Target != nil && r.Target.Guest != nil && len(r.Target.Guest.Moves) > 0 {
+		title = "Move to another bus"
+	}
 	switch {
 	case r.Guests != nil:
 		return fmt.Sprintf("%s of %d guests", title, len(r.Guests))
@@ -307,11 +310,18 @@ func asked(r *record.Record) section {
 			s.Facts = append(s.Facts, fact{name, text})
 		}
 	}
-	add("Size", q.Size.String())
+	if g := r.Plan.Target.Guest; g != nil && len(g.Moves) > 0 {
+		add("Other bus", movesOf(g))
+	}
+	if q.Size.Mode != plan.Keep {
+		add("Size", q.Size.String())
+	}
 	for _, d := range q.More {
 		add("Size of "+d.Disk, d.Size.String())
 	}
-	add("To grow", targetsAsked(r.Plan))
+	if q.Size.Mode != plan.Keep || len(q.More) > 0 {
+		add("To grow", targetsAsked(r.Plan))
+	}
 	add("To delete", strings.Join(q.Delete, ", "))
 	add("Checks", string(q.Check))
 	add("NTFS is grown by", string(q.NTFS))
@@ -320,6 +330,15 @@ func asked(r *record.Record) section {
 		add("Health command", g.Health.Command)
 	}
 	return s
+}
+
+// movesOf names the moves of disks to another bus.
+func movesOf(g *plan.Guest) string {
+	var moves []string
+	for _, m := range g.Moves {
+		moves = append(moves, m.String())
+	}
+	return strings.Join(moves, ", ")
 }
 
 func targetsAsked(p *plan.Plan) string {

@@ -133,11 +133,7 @@ func achieved(pl *plan.Plan) string {
 	if g == nil || len(g.Moves) == 0 {
 		return name(pl) + " is grown"
 	}
-	var moves []string
-	for _, m := range g.Moves {
-		moves = append(moves, m.String())
-	}
-	return fmt.Sprintf("%s: moved %s", g.Name, strings.Join(moves, ", "))
+	return fmt.Sprintf("%s: moved %s", g.Name, movesOf(g))
 }
 
 // done lists the devices that have grown.

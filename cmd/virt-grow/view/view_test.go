@@ -98,6 +98,22 @@ func extendedPlan(byHand bool) *plan.Plan {
 	return p
 }
 
+// movedPlan moves a disk to another bus; nothing grows.
+func movedPlan() *plan.Plan {
+	target := plan.Target{Path: "/img/old.qcow2", Format: "qcow2", SectorSize: 512, Guest: &plan.Guest{Name: "old7", Disk: "hda", Bus: "ide", Running: true, Trial: true,
+		Disks: []plan.TrialDisk{{Target: "hda"}}, Health: plan.Health{Agent: true, Limit: 300},
+		Shutdown: []plan.ShutdownAttempt{{Method: "acpi", Seconds: 180}},
+		Moves:    []plan.BusMove{{Disk: "hda", Target: "vda", From: "ide", To: "virtio", Notes: []string{"the boot order is written to the devices"}}}}}
+	l := lvm()
+	l.Bus = &plan.BusFindings{Warnings: []string{"the rescue system has no driver"},
+		Files: []plan.FileEdit{{Path: "/etc/fstab", Before: []byte("UUID=1 / xfs defaults 0 1\n/dev/sda2 none swap sw 0 0\n"), After: []byte("UUID=1 / xfs defaults 0 1\nUUID=2 none swap sw 0 0\n")}}}
+	p, err := plan.Build(l, target, plan.Request{Size: plan.Amount{Mode: plan.Keep}, Grow: []plan.GrowTarget{{Name: plan.GrowNone, Amount: plan.Amount{Mode: plan.Fill}}}, Bus: &plan.BusRequest{To: "virtio"}})
+	if err != nil {
+		panic(err) // the layout allows it
+	}
+	return p
+}
+
 func nothingPlan() *plan.Plan {
 	p := grownPlan()
 	p.Steps, p.NewSize, p.After = nil, p.OldSize, p.Before
@@ -169,6 +185,10 @@ func TestGolden(t *testing.T) {
 		"result-by-hand": func(w io.Writer) error {
 			p := extendedPlan(true)
 			return Results(w, plain, Result{Job: "J", Outcome: Done, Plan: p, Took: time.Minute, ManualSteps: p.ManualSteps})
+		},
+		"plan-bus": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: movedPlan(), Overlay: "/img"}) },
+		"result-bus": func(w io.Writer) error {
+			return Results(w, plain, Result{Job: "J", Outcome: Done, Plan: movedPlan(), Took: time.Minute})
 		},
 		"plan-nothing": func(w io.Writer) error { return Plan(w, wide, PlanText{Plan: nothingPlan()}) },
 		"result-done": func(w io.Writer) error {
