@@ -39,18 +39,22 @@ func (s Style) width() int {
 
 // SGR codes, ECMA-48.
 const (
-	bold   = "1"
-	dim    = "2"
-	red    = "31"
-	green  = "32"
-	yellow = "33"
+	plainText = "0"
+	bold      = "1"
+	dim       = "2"
+	red       = "31"
+	green     = "32"
+	yellow    = "33"
 )
+
+// unpaint ends a color.
+const unpaint = "\x1b[" + plainText + "m"
 
 func (s Style) paint(code, text string) string {
 	if !s.Color || text == "" {
 		return text
 	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+	return "\x1b[" + code + "m" + text + unpaint
 }
 
 // glyphs are the characters of drawings.
