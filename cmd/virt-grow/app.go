@@ -40,6 +40,7 @@ func newApp(p *program) *cli.App {
 	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help", DisableDefaultText: true}
 	cli.FlagStringer = flagText
 	app.Setup()
+	p.sendCommands(app.Commands)
 	return app
 }
 
@@ -60,7 +61,7 @@ func commands(list ...command) []*cli.Command {
 
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "connect", Aliases: []string{"c"}, EnvVars: []string{"LIBVIRT_DEFAULT_URI"}, Usage: "find domains in the libvirt at `URI` (default: qemu:///system)"},
+		&cli.StringFlag{Name: "connect", Aliases: []string{"c"}, EnvVars: []string{"LIBVIRT_DEFAULT_URI"}, Usage: "find domains in the libvirt at `URI` (default: qemu:///system); qemu+ssh://[USER@]HOST/system runs virt-grow on that host"},
 		&cli.StringFlag{Name: "state-dir", Usage: "keep jobs in `DIRECTORY` (default: $VIRT_GROW_STATE_DIR, or /var/lib/virt-grow for root, else $XDG_STATE_HOME/virt-grow)"},
 		&cli.StringFlag{Name: "accel", Value: "auto", Usage: "run the appliance with `KIND`: auto, kvm or tcg"},
 		&cli.DurationFlag{Name: "launch-timeout", Value: appliance.LaunchTimeout, Usage: "give the appliance `TIME` to start"},
@@ -150,7 +151,11 @@ func (g group) action(c *cli.Context) error {
 const targetHelp = `TARGET is a libvirt domain (name or UUID), or the path of an image file or block
    device (it contains a / or exists as a file). SIZE is 30G, +10G (10G more than
    now) or fill (use the space that is already there). TARGET:PATH is a file inside:
-   dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.`
+   dev7:/etc/fstab, win7:C:\Users, ./web.qcow2:/var/log.
+
+   With --connect qemu+ssh://[USER@]HOST/system, the command runs on that host through
+   ssh, and a job there goes on if the connection is lost. Paths are then paths on that
+   host; - is standard input or output here.`
 
 var appExamples = []string{
 	"virt-grow plan dev7 --disk vda --size +10G  see what would be done",

@@ -27,6 +27,7 @@ func (p applyCommand) command() *cli.Command {
 		"virt-grow apply win.plan.json --dry-run",
 		"virt-grow apply win.plan.json --yes --json",
 		"virt-grow apply - --yes <win.plan.json",
+		"virt-grow apply - --yes --connect qemu+ssh://root@web/system <win.plan.json",
 		"virt-grow apply safe.plan.json --key all:file:/root/safe.key")
 }
 

@@ -72,6 +72,30 @@ func (l line) hasGlobal(names ...string) bool {
 	})
 }
 
+// global returns the value of a global flag, by one of its names; "" if it is not given.
+func (l line) global(names ...string) string {
+	value, _ := l.cutGlobal(names...)
+	return value
+}
+
+// cutGlobal also returns the other global flags.
+func (l line) cutGlobal(names ...string) (value string, others []string) {
+	for i := 0; i < len(l.globals); i++ {
+		word := l.globals[i]
+		name, inline, isInline := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		switch {
+		case word[0] != '-' || !slices.Contains(names, name):
+			others = append(others, word)
+		case isInline:
+			value = inline
+		case i+1 < len(l.globals):
+			i++
+			value = l.globals[i]
+		}
+	}
+	return value, others
+}
+
 // takes reports whether a word belongs to the command's name: the first one does, and the
 // second one if it names a subcommand.
 func (l line) takes(app *cli.App, word string) bool {

@@ -90,7 +90,7 @@ func TestBatchPlanUsage(t *testing.T) {
 			"\n  - nam: dev7\n    ^\n"},
 		{"no libvirt", []string{inventoryFile(t, "connect: qemu+unix:///system?socket=/nowhere\nguests: [{name: a, disks: [{size: 30G}]}]")}, exitRefused, "hint: "},
 		{"another host", []string{inventoryFile(t, "connect: qemu+ssh://other/system\nguests: [{name: a, disks: [{size: 30G}]}]")}, exitRefused, "another host's libvirt"},
-		{"connect on the command line", []string{good, "--connect", "qemu+ssh://other/system"}, exitRefused, "another host's libvirt"},
+		{"connect on the command line", []string{good, "--connect", "qemu+tls://other/system"}, exitRefused, "another host's libvirt"},
 		{"a window that has ended", []string{inventoryFile(t, "window: {end: 2020-01-31T04:00:00Z}\n"+twoGuests)}, exitWindow, "the window has ended"},
 	} {
 		got := try(t, t.TempDir(), append([]string{"batch", "plan"}, test.args...)...)

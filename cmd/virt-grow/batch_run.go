@@ -80,10 +80,10 @@ func (p *program) previewBatch(work func() error) error {
 
 // watchBatch connects the events of a batch to the view.
 func (p *program) watchBatch(o *batch.Options, guests int) (stop func()) {
-	o.Opened = func(id string) { p.job = id }
+	o.Opened = p.opened
 	if p.json {
 		p.events = p.newEvents()
-		o.Opened = func(id string) { p.job = id; p.events.Opened(id) }
+		o.Opened = func(id string) { p.opened(id); p.events.Opened(id) }
 		o.Note, o.Observer = p.events.Note, view.NewBatchEvents(p.events)
 		return func() {}
 	}

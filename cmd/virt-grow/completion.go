@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/remote"
 	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/create"
 	"github.com/virt-grow/virt-grow/guest/job"
@@ -160,7 +161,10 @@ func (p *program) jobWords(l line) []string {
 	if !slices.Contains([]string{"status", "report", "resume", "accept", "rollback"}, command) {
 		return nil
 	}
-	p.state = l.stateDir()
+	if uri := l.global("connect", "c"); remote.IsURI(uri) || uri == "" && remote.IsURI(p.env("LIBVIRT_DEFAULT_URI")) {
+		return nil // the jobs are on another host
+	}
+	p.state = l.global("state-dir")
 	if p.state == "" {
 		p.state = p.defaultState()
 	}
@@ -176,17 +180,4 @@ func (p *program) jobWords(l line) []string {
 		}
 	}
 	return words
-}
-
-// stateDir returns the value of --state-dir in the line.
-func (l line) stateDir() string {
-	for i, word := range l.globals {
-		if rest, ok := strings.CutPrefix(word, "--state-dir="); ok {
-			return rest
-		}
-		if word == "--state-dir" && i+1 < len(l.globals) {
-			return l.globals[i+1]
-		}
-	}
-	return ""
 }

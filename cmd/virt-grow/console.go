@@ -28,6 +28,8 @@ type console struct {
 	env                    func(string) string
 	// json reports that standard output is for programs; people read standard error.
 	json bool
+	// far is the user's end of a run for another host; nil if the user is on this host.
+	far *far
 	// progress shows the steps of a job, or that a command is at work.
 	progress *view.Progress
 }
@@ -141,12 +143,20 @@ func (c *console) askKey(id string) (string, error) {
 	if c.json || !c.asks {
 		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
 	}
+	if c.far != nil {
+		return c.far.Key(id)
+	}
+	return c.promptKey(id, "Key for "+c.style().Clean(id))
+}
+
+// promptKey prompts for a key at this host's terminal.
+func (c *console) promptKey(id, prompt string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return "", usage("there is no terminal to prompt for a key: use --key %s:file:PATH", id)
 	}
 	defer tty.Close()
-	fmt.Fprintf(tty, "Key for %s: ", c.style().Clean(id))
+	fmt.Fprint(tty, prompt+": ")
 	value, err := term.ReadPassword(int(tty.Fd()))
 	fmt.Fprintln(tty)
 	if err != nil {

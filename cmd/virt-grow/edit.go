@@ -70,6 +70,9 @@ func (p editCommand) changer(c *cli.Context, path string) (func([]byte) ([]byte,
 			return text, nil
 		}, nil
 	}
+	if p.far != nil {
+		return nil, usage("no editor can be started on another host: use --expr, or run virt-grow edit there")
+	}
 	if !p.asks {
 		return nil, usage("standard input is not a terminal, so no editor can be started: use --expr")
 	}

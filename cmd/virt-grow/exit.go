@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/remote"
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/batch"
@@ -72,6 +73,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &incomplete):
 		return exitOfBatch(incomplete)
+	case errors.As(err, new(*runLost)):
+		return exitUnrestored
 	case failed && !failure.Restored:
 		return exitUnrestored
 	case isInterrupt(err):
@@ -112,7 +115,10 @@ func refusal(err error) (*plan.Refusal, bool) {
 		return r, true
 	}
 	var foreign *journal.SchemaError
+	var unusable *remote.Unusable
 	switch {
+	case errors.As(err, &unusable):
+		return plan.Refuse(plan.RemoteHost, unusable.Host, "%v", unusable), true
 	case errors.As(err, &foreign):
 		return plan.Refuse(plan.NewerJob, foreign.Job, "%v", foreign), true
 	case errors.Is(err, journal.ErrNoJob):
@@ -158,6 +164,8 @@ func (p *program) trouble(err error) view.Trouble {
 		t.Reason = view.ReasonDeclined
 	case errors.As(err, new(*growth.Unhealthy)):
 		t.Reason = view.ErrorReason(plan.HealthCheck)
+	case errors.As(err, new(*remote.Lost)):
+		t.Reason = view.ErrorReason(plan.RemoteHost)
 	case refused:
 		t.Reason, t.Subject = view.ErrorReason(r.Reason), r.Subject
 	}
@@ -217,6 +225,9 @@ func (p *program) result(err error, t view.Trouble) {
 	r := view.ResultEvent{Job: p.job, Outcome: outcomeOf(t.Exit), Guests: p.guestsOf(p.job), Trouble: &t}
 	if errors.As(err, new(*batch.Incomplete)) {
 		r.Outcome, r.Changed = p.outcomeOfJob(), true
+	}
+	if errors.As(err, new(*runLost)) { // what the job there does until it ends is not known here
+		r.Changed, r.Next = true, p.lookThere()
 	}
 	if errors.As(err, &failure) {
 		r.Job = failure.Job

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/remote"
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/batch"
 	"github.com/virt-grow/virt-grow/guest/growth"
@@ -75,7 +76,7 @@ var hints = map[plan.Reason]string{
 	plan.Confined:          "run virt-grow as root; or omit the trial with --no-trial, which commits while the guest is off",
 	plan.Checkpoint:        "omit the trial with --no-trial, which keeps the checkpoints and records the changes in them; or grow the disk while the guest runs: virt-grow online SUBJECT. Otherwise delete them (virsh checkpoint-list SUBJECT, virsh checkpoint-delete), and take a full backup after the growth",
 	plan.NoLibvirt:         "start it (systemctl start libvirtd; on RHEL and Fedora virtqemud), or name another with --connect; if you meant an image, give a path that contains a /: ./NAME",
-	plan.RemoteHost:        "run virt-grow on that host, with --connect qemu:///system",
+	plan.RemoteHost:        "--connect qemu+ssh://[USER@]HOST/system runs virt-grow on that host",
 	plan.AmbiguousDisk:     "choose one, for example --disk vda (virsh domblklist SUBJECT lists them)",
 	plan.DiskShared:        "only a disk that belongs to one guest can be grown; virsh domblklist SUBJECT lists a guest's disks",
 	plan.ListedTwice:       "keep one of the two entries, with all disks of the guest",
@@ -202,8 +203,14 @@ func (p *program) hintAlone(err error) string {
 	if errors.As(err, &incomplete) {
 		return p.hintBatch(incomplete)
 	}
-	if isInterrupt(err) {
+	var unusable *remote.Unusable
+	switch {
+	case isInterrupt(err):
 		return ""
+	case errors.As(err, new(*runLost)):
+		return p.lookThere() + " shows how it ends"
+	case errors.As(err, &unusable):
+		return unusable.Hint
 	}
 	if errors.As(err, new(*growth.Unhealthy)) {
 		return hints[plan.HealthCheck]

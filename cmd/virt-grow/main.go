@@ -4,9 +4,19 @@
 // package view.
 package main
 
-import "os"
+import (
+	"os"
+	"slices"
+
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/remote"
+)
 
 // version is set by the linker: -ldflags "-X main.version=…".
 var version = "dev"
 
-func main() { os.Exit(execute(os.Args, standard())) }
+func main() {
+	if slices.Equal(os.Args[1:], []string{remote.Command}) {
+		os.Exit(relay())
+	}
+	os.Exit(execute(os.Args, standard()))
+}

@@ -154,7 +154,7 @@ var manualFiles = []manual.Item{
 
 var manualEnvironment = []manual.Item{
 	{Term: "VIRT_GROW_STATE_DIR", Text: "the state directory, if --state-dir is not given"},
-	{Term: "LIBVIRT_DEFAULT_URI", Text: "the libvirt of the domains, if --connect is not given"},
+	{Term: "LIBVIRT_DEFAULT_URI", Text: "the libvirt of the domains, if --connect is not given; qemu+ssh://… is one on another host"},
 	{Term: "XDG_STATE_HOME", Text: "the parent of the state directory of users other than root"},
 	{Term: "TMPDIR", Text: "where inspect and plan create their overlays"},
 	{Term: "LIBGUESTFS_CACHEDIR", Text: "where libguestfs keeps the appliance that it builds"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/remote"
 	"github.com/virt-grow/virt-grow/cmd/virt-grow/view"
 	"github.com/virt-grow/virt-grow/guest/appliance"
 	"github.com/virt-grow/virt-grow/guest/domain"
@@ -50,6 +51,13 @@ type program struct {
 	agreed bool
 	// final reports that a run cannot be undone any more, and ignores signals.
 	final atomic.Bool
+	// words are the words of the command line, with the global flags first.
+	words line
+	// host is the host of --connect, if it is another one; elsewhere reports that there is
+	// one, and signals has the signals for the command there.
+	host      *remote.Host
+	elsewhere atomic.Bool
+	signals   chan os.Signal
 	// batchProgress shows the run of a batch on a terminal; nil for other runs.
 	batchProgress atomic.Pointer[view.BatchProgress]
 }
@@ -60,14 +68,14 @@ func execute(args []string, c console) int {
 	// output of the command.
 	os.Unsetenv("LIBGUESTFS_DEBUG")
 	os.Unsetenv("LIBGUESTFS_TRACE")
-	p := &program{console: c}
+	p := &program{console: c, signals: make(chan os.Signal, 4)}
 	app := newApp(p)
 	if words, ok := completing(args); ok {
 		p.complete(app, words)
 		return exitDone
 	}
 	line := arrange(app, args)
-	p.name = line.name()
+	p.name, p.words = line.name(), line
 	p.json = slices.Contains(line.globals, "--json")
 	p.connectGiven = line.hasGlobal("connect", "c")
 	ctx, stop := p.interruptible(context.Background())
@@ -85,7 +93,11 @@ func (p *program) apply(c *cli.Context) error {
 		p.connect = domain.DefaultURI
 	}
 	var err error
-	if p.state, err = filepath.Abs(p.state); err != nil {
+	if remote.IsURI(p.connect) {
+		if p.host, err = remote.Parse(p.connect); err != nil {
+			return usage("--connect: %v", err)
+		}
+	} else if p.state, err = filepath.Abs(p.state); err != nil {
 		return err
 	}
 	p.accel = appliance.Accel(c.String("accel"))
@@ -121,6 +133,9 @@ func (p *program) timings() *job.Timings { return job.LoadTimings(p.state) }
 // line returns a command line for the user, with the global flags of this run.
 func (p *program) line(words ...string) string {
 	line := []string{"virt-grow"}
+	if uri := p.via(); uri != "" {
+		line = append(line, "--connect", uri)
+	}
 	if p.state != "" && p.state != p.defaultState() {
 		line = append(line, "--state-dir", p.state)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/virt-grow/virt-grow/cmd/virt-grow/remote"
 	"github.com/virt-grow/virt-grow/testimages/private"
 )
 
@@ -18,8 +19,14 @@ func quiet(env map[string]string) console {
 		env: func(name string) string { return env[name] }}
 }
 
-// TestMain runs the tests without access to the host's own jobs, domains and caches.
-func TestMain(m *testing.M) { os.Exit(private.Run(m)) }
+// TestMain runs the tests without access to the host's own jobs, domains and caches. As the
+// program of another host (TestElsewhere), the test is that program.
+func TestMain(m *testing.M) {
+	if slices.Equal(os.Args[1:], []string{remote.Command}) {
+		os.Exit(relay())
+	}
+	os.Exit(private.Run(m))
+}
 
 // ran is the result of a command line.
 type ran struct {
@@ -102,7 +109,10 @@ func TestUsage(t *testing.T) {
 		{"plan --size +1G A -o D", 64, "is not a regular file"},
 		{"inspect A --accel hvf", 64, "auto, kvm, tcg"},
 		{"inspect web1 --connect qemu:///system?socket=/nowhere", 3, "cannot connect to libvirt"},
-		{"inspect web1 --connect qemu+ssh://other/system", 3, "another host's libvirt"},
+		{"inspect web1 --connect qemu+tls://other/system", 3, "another host's libvirt"},
+		{"inspect web1 --connect qemu+ssh://other", 64, "must end with /system or /session"},
+		{"inspect web1 --connect qemu+ssh://other/system?sshauth=none", 64, "the parameter sshauth is not supported"},
+		{"jobs x --nonsense --connect qemu+ssh://other/system", 64, "unknown flag --nonsense"},
 		{"grow A --size +1G --yes --disk vda", 64, "--disk is only for domains"},
 		{"grow web1 --size +1G --yes --format raw", 64, "--format is only for images"},
 		{"grow web1 --size +1G --yes --accept maybe", 64, "auto or manual"},

@@ -55,17 +55,25 @@ func (p *program) watch(o *job.Options) (stop func()) {
 	if p.json {
 		p.events = p.newEvents()
 		o.Emit, o.Note, o.Listed = p.events.Event, p.events.Note, p.events.Listed
-		o.Opened = func(id string) { p.job = id; p.events.Opened(id) }
+		o.Opened = func(id string) { p.opened(id); p.events.Opened(id) }
 		return func() {}
 	}
 	p.progress = view.NewProgress(p.out, p.style(), p.outLive, now)
 	o.Emit, o.Note, o.Listed = p.progress.Event, p.progress.Note, p.progress.Listed
-	o.Opened = func(id string) { p.job = id }
+	o.Opened = p.opened
 	if !p.outLive {
 		return p.progress.Stop
 	}
 	halt := ticking(p.progress)
 	return func() { halt(); p.progress.Stop() }
+}
+
+// opened notes the job of this run.
+func (p *program) opened(id string) {
+	p.job = id
+	if p.far != nil {
+		p.far.Opened(id)
+	}
 }
 
 // runGrowth is run for a growth: the plan is shown beforehand.

@@ -24,6 +24,10 @@ func (p *program) interruptible(parent context.Context) (context.Context, func()
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	var fromFar <-chan os.Signal
+	if p.far != nil {
+		fromFar = p.far.Interrupts()
+	}
 	closed := make(chan os.Signal, 1)
 	signal.Notify(closed, syscall.SIGPIPE)
 	done := make(chan struct{})
@@ -31,7 +35,13 @@ func (p *program) interruptible(parent context.Context) (context.Context, func()
 		for {
 			select {
 			case s := <-signals:
-				p.say(ctx.Err() != nil)
+				if s == syscall.SIGHUP && p.far != nil {
+					continue // the user's connection is gone, which ends no run
+				}
+				p.interrupt(s, ctx.Err() != nil)
+				cancel(&interrupt{s})
+			case s := <-fromFar:
+				p.interrupt(s, ctx.Err() != nil)
 				cancel(&interrupt{s})
 			case <-done:
 				return
@@ -51,6 +61,18 @@ func (p *program) interruptible(parent context.Context) (context.Context, func()
 func (p *program) decides(e apply.Event) {
 	if e.Step.Kind == plan.StepPivot && e.Phase == apply.Started || e.Step.Kind == plan.StepCommit && e.Phase == apply.Finished {
 		p.final.Store(true)
+	}
+}
+
+// interrupt says what a signal does, or passes it to the command on another host.
+func (p *program) interrupt(s os.Signal, again bool) {
+	if !p.elsewhere.Load() {
+		p.say(again)
+		return
+	}
+	select {
+	case p.signals <- s:
+	default: // enough of them wait
 	}
 }
 
