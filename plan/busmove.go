@@ -68,9 +68,13 @@ func (p *Plan) moveDisks() error {
 	if !p.Target.Guest.moves() {
 		return nil
 	}
-	found := p.Before.Bus
-	if found == nil {
-		return Refuse(BusUnclear, p.Target.Guest.Name, "it is not known whether %s starts from another bus, because its disks were not looked at for that", p.Target.Guest.Name)
+	g, found := p.Target.Guest, p.Before.Bus
+	switch {
+	case found == nil:
+		return Refuse(BusUnclear, g.Name, "it is not known whether %s starts from another bus, because its disks were not looked at for that", g.Name)
+	case !g.Health.Agent && g.Health.Command == "" && !g.Manual:
+		// A guest that does not find its disk keeps running, too.
+		return Refuse(NoAgent, g.Name, "%s has no guest agent, so nothing shows whether it has started from its new bus", g.Name)
 	}
 	if found.Problem != nil {
 		if p.Request.Bus == nil || !p.Request.Bus.EvenUnbootable {

@@ -19,6 +19,7 @@ func TestBusMove(t *testing.T) {
 	const trial = "switch start health pivot:hda restore clean-up"
 	for name, c := range map[string]struct {
 		request plan.Request
+		guest   plan.Guest
 		found   *plan.BusFindings
 		running bool
 		steps   string
@@ -31,13 +32,20 @@ func TestBusMove(t *testing.T) {
 		"moves and grows":          {request: grows, found: &plan.BusFindings{Files: files}, running: true, steps: "shutdown overlay check:sda fs:sda verify:sda write " + trial},
 		"no driver":                {request: keep, found: &plan.BusFindings{Problem: problem}, refused: plan.BusDriver},
 		"no driver, but forced":    {request: forced, found: &plan.BusFindings{Problem: problem, Files: files}, running: true, steps: "shutdown overlay write " + trial, warns: "no virtio_blk"},
+		"no agent":                 {request: forced, guest: plan.Guest{Name: "no agent"}, found: &plan.BusFindings{}, refused: plan.NoAgent},
+		"no agent, but a command":  {request: keep, guest: plan.Guest{Health: plan.Health{Command: "ping"}}, found: &plan.BusFindings{}, running: true, steps: "shutdown overlay " + trial},
+		"no agent, but a person":   {request: keep, guest: plan.Guest{Manual: true}, found: &plan.BusFindings{}, running: true, steps: "shutdown overlay " + trial},
 		"nothing was looked at":    {request: keep, refused: plan.BusUnclear},
 		"not even with --even-...": {request: forced, refused: plan.BusUnclear},
 	} {
 		l := whole(fs("xfs", 10*GiB))
 		l.Bus = c.found
-		target := plan.Target{Path: "/a", Format: "qcow2", Guest: &plan.Guest{Name: "old", Disk: "hda", Bus: "ide", Running: c.running, Trial: true,
-			Disks: []plan.TrialDisk{{Target: "hda"}}, Moves: []plan.BusMove{{Disk: "hda", Target: "vda", From: "ide", To: "virtio"}}}}
+		g := &plan.Guest{Name: "old", Disk: "hda", Bus: "ide", Running: c.running, Trial: true, Manual: c.guest.Manual, Health: c.guest.Health,
+			Disks: []plan.TrialDisk{{Target: "hda"}}, Moves: []plan.BusMove{{Disk: "hda", Target: "vda", From: "ide", To: "virtio"}}}
+		if c.guest.Name+c.guest.Health.Command == "" && !c.guest.Manual {
+			g.Health.Agent = true
+		}
+		target := plan.Target{Path: "/a", Format: "qcow2", Guest: g}
 		p, err := plan.Build(l, target, c.request)
 		if r, ok := plan.IsRefusal(err); ok || c.refused != "" {
 			if !ok || r.Reason != c.refused {

@@ -100,8 +100,8 @@ var hints = map[plan.Reason]string{
 	plan.BusDriver:         "in the guest, install the driver, and make it start with the system. Linux: add ITEM to the initramfs (Debian: to /etc/initramfs-tools/modules, one name a line, then update-initramfs -u. RHEL: dracut -f --add-drivers ITEM. Alpine: the feature virtio in /etc/mkinitfs/mkinitfs.conf, then mkinitfs). Windows: attach a small disk on the new bus, then virt-grow media insert --virtio-win, and pnputil /add-driver E:\\*.inf /subdirs /install",
 	plan.BusDisabled:       "in Windows, let the driver load at the start, and restart once: sc config ITEM start= boot; or attach a small disk on the new bus and start Windows, which then enables the driver itself",
 	plan.BusNames:          "in the guest, replace the name by UUID=… (blkid lists them), and if the file is also in the initramfs or the boot loader, make that anew (update-initramfs -u or dracut -f; update-grub or grub2-mkconfig)",
-	plan.BusUnclear:        "virt-grow inspect shows what was found; a copy of the disk (virt-grow copy-out, qemu-img convert) can be tried on the new bus without risk",
-	plan.NoBus:             "virsh domcapabilities lists the buses of each machine type (--machine); a guest of an old machine type is best installed anew on a newer one",
+	plan.BusUnclear:        "look in the guest whether the driver is loaded when it starts; then --even-unbootable lets the trial decide: a guest that does not start is back on its old bus by itself",
+	plan.NoBus:             "virsh domcapabilities --machine MACHINE lists the buses that a machine type has",
 	plan.BusSetting:        "remove the setting if the guest does without it (virsh edit SUBJECT), or move the disk to a bus that has it",
 	plan.Window:            "allow a longer window (--window-end, --max-outage), or make a smaller change",
 }
@@ -140,6 +140,7 @@ var hintsOf = map[string]map[plan.Reason]string{
 		plan.Window:     "allow more time in the inventory, with window or with the guest's max-outage",
 	},
 	"bus": {
+		plan.NoAgent:   "--accept manual lets a person decide whether the guest has started, --health-cmd a command on this host; or install the guest agent",
 		plan.BitLocker: "in Windows, right before the shutdown: manage-bde -protectors -disable C: -RebootCount 1 (Windows suspends the protection until its next start)",
 	},
 	"disk create": {

@@ -335,6 +335,7 @@ func treatments(name string) *plan.Guest {
 		g.Shutdown = []plan.ShutdownAttempt{{Method: string(domain.ByForce), Seconds: 1}}
 	}
 	if strings.HasPrefix(name, "libvirt bus") {
+		g.Health.Command = "true"
 		g.Moves = []plan.BusMove{{Disk: "vda", From: "virtio", To: "sata", Target: "sda"}}
 		if two {
 			g.Moves = append(g.Moves, plan.BusMove{Disk: "vdb", From: "virtio", To: "sata", Target: "sdb"})
