@@ -38,6 +38,8 @@ type Disk struct {
 	Bus string `json:"bus"`
 	// Moves reports that the disk moves.
 	Moves bool `json:"moves,omitempty"`
+	// Data reports that the system starts without the disk: it has no part of /, /usr or /boot.
+	Data bool `json:"data,omitempty"`
 }
 
 // Linux is what was found of a Linux.
@@ -45,12 +47,15 @@ type Linux struct {
 	// Kernels are the kernels that the boot loader may start next. All have to find the disk.
 	Kernels []Kernel `json:"kernels"`
 	// Loader is the file that says which kernel the boot loader starts: "/boot/grub/grub.cfg".
+	// There may be several, as "/boot/grub/grub.cfg, /boot/efi/EFI/debian/grub.cfg".
 	// If it is empty, that could not be told, and Kernels has all kernels of the guest.
 	Loader string `json:"loader,omitempty"`
 	// Names are the places that call a disk by a name that changes with the bus.
 	Names []Name `json:"names,omitempty"`
 	// Edits replace the names that can be replaced.
 	Edits []Edit `json:"edits,omitempty"`
+	// Copied are the files in Edits of which the initramfs has a copy, which stays as it is.
+	Copied []string `json:"copied,omitempty"`
 }
 
 // Kernel is a kernel, with the drivers of disks that it has when it starts.
@@ -117,7 +122,7 @@ type WindowsDriver struct {
 	// Override is the value of StartOverride, which replaces Start; it is left out if there
 	// is none.
 	Override *uint32 `json:"start_override,omitempty"`
-	// Device reports that Windows knows that the driver belongs to the device: by
-	// DriverDatabase, or before Windows 8 by CriticalDeviceDatabase.
-	Device bool `json:"device"`
+	// Devices are the PCI devices that Windows knows the driver for, by DriverDatabase, or
+	// before Windows 8 by CriticalDeviceDatabase: "1AF4:1001", or "0106" for a class.
+	Devices []string `json:"devices,omitempty"`
 }
