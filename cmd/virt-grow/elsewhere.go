@@ -104,7 +104,7 @@ func (p *program) startThere() remote.Start {
 func (p *program) outFilter(c *cli.Context) io.WriteCloser {
 	format := c.String("format")
 	isReport := p.name == "report" && (format == "html" || format == "md")
-	isPlan := isOneOf(p.name, "plan", "batch plan") && c.String("output") == "-"
+	isPlan := isOneOf(p.name, "plan", "batch plan", "bus") && c.String("output") == "-"
 	switch {
 	case p.name == "cat" && !p.outLive:
 		return unchanged{p.out} // the content of a file, for a program or another file
