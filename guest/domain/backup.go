@@ -69,9 +69,16 @@ func (v DiskSnapshot) xml(def Definition) string {
 // canBackUp reports whether libvirt and that QEMU can take a snapshot of a running guest. A
 // libvirt that does not tell cannot.
 func (d *Domain) canBackUp(ctx context.Context, emulator string) (bool, error) {
+	x, err := d.capabilities(ctx, emulator, libvirtxml.DomainOSType{})
+	return x.Features != nil && x.Features.Backup != nil && x.Features.Backup.Supported == "yes", err
+}
+
+// capabilities returns what libvirt and that QEMU can do for a machine; nothing if libvirt
+// does not tell.
+func (d *Domain) capabilities(ctx context.Context, emulator string, machine libvirtxml.DomainOSType) (x libvirtxml.DomainCaps, err error) {
 	var text string
-	err := d.conn.do(ctx, func(l connection) error {
-		t, err := l.GetDomainCapabilities(emulator, "", "", "", 0)
+	err = d.conn.do(ctx, func(l connection) error {
+		t, err := l.GetDomainCapabilities(emulator, machine.Arch, machine.Machine, "", 0)
 		if err != nil {
 			return stillAlive(l)
 		}
@@ -79,13 +86,12 @@ func (d *Domain) canBackUp(ctx context.Context, emulator string) (bool, error) {
 		return nil
 	})
 	if err != nil || text == "" {
-		return false, err
+		return x, err
 	}
-	var x libvirtxml.DomainCaps
 	if err := x.Unmarshal(text); err != nil {
-		return false, fmt.Errorf("cannot read libvirt's domain capabilities: %w", err)
+		return x, fmt.Errorf("cannot read libvirt's domain capabilities: %w", err)
 	}
-	return x.Features != nil && x.Features.Backup != nil && x.Features.Backup.Supported == "yes", nil
+	return x, nil
 }
 
 // BeginSnapshot takes the snapshot.

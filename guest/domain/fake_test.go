@@ -151,7 +151,8 @@ func (c *fakeConnection) GetCapabilities() (string, error) {
 }
 
 func (c *fakeConnection) GetDomainCapabilities(string, string, string, string, libvirt.ConnectGetDomainCapabilitiesFlags) (string, error) {
-	return "<domainCapabilities><features><backup supported='yes'/></features></domainCapabilities>", c.call("capabilities", nil)
+	return "<domainCapabilities><devices><disk supported='yes'><enum name='bus'><value>virtio</value><value>sata</value></enum></disk></devices>" +
+		"<features><backup supported='yes'/></features></domainCapabilities>", c.call("capabilities", nil)
 }
 
 func (c *fakeConnection) DomainByName(name string) (handle, error) {

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,6 +40,28 @@ func (x DefinitionXML) MoveDisk(target, bus string) (DefinitionXML, Move, error)
 		return "", Move{}, fmt.Errorf("cannot move disk %s in the domain's definition: %w", target, err)
 	}
 	return DefinitionXML(apply(m.text, m.edits...)), m.move, nil
+}
+
+// CheckBus refuses a bus that the domain's QEMU does not have for its machine. If libvirt does
+// not tell the buses, it returns nil.
+func (d *Domain) CheckBus(ctx context.Context, x DefinitionXML, bus string) error {
+	var def libvirtxml.Domain
+	if err := def.Unmarshal(string(x)); err != nil {
+		return fmt.Errorf("cannot read the domain's XML: %w", err)
+	}
+	if def.OS == nil || def.OS.Type == nil || def.Devices == nil {
+		return nil
+	}
+	can, err := d.capabilities(ctx, def.Devices.Emulator, *def.OS.Type)
+	if err != nil || can.Devices == nil || can.Devices.Disk == nil {
+		return err
+	}
+	for _, e := range can.Devices.Disk.Enums {
+		if e.Name == "bus" && !slices.Contains(e.Values, bus) {
+			return plan.Refuse(plan.NoBus, d.Name, "the QEMU of domain %s has no %s for its machine (%s), only %s", d.Name, bus, def.OS.Type.Machine, strings.Join(e.Values, ", "))
+		}
+	}
+	return nil
 }
 
 // mover collects the edits of a definition.

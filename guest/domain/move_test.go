@@ -266,3 +266,18 @@ func TestWithBootOf(t *testing.T) {
 		t.Errorf("%v\n%s", err, same)
 	}
 }
+
+// TestCheckBus checks that the buses of the domain's QEMU are known; the one of the fake has
+// virtio and SATA.
+func TestCheckBus(t *testing.T) {
+	d, _ := fake(t, nil)
+	for bus, want := range map[string]bool{"virtio": true, "sata": true, "scsi": false} {
+		err := d.CheckBus(t.Context(), pcXML, bus)
+		if r, ok := plan.IsRefusal(err); ok == want || ok && r.Reason != plan.NoBus {
+			t.Errorf("%s: %v", bus, err)
+		}
+	}
+	if err := testDriver(t).CheckBus(t.Context(), pcXML, "scsi"); err != nil {
+		t.Errorf("a libvirt that does not tell: %v", err)
+	}
+}

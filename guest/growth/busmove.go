@@ -2,6 +2,7 @@ package growth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/virt-grow/virt-grow/guest/domainjob"
 	"github.com/virt-grow/virt-grow/plan"
 	"github.com/virt-grow/virt-grow/plan/bus"
+	"github.com/virt-grow/virt-grow/plan/live"
 )
 
 // movedXML is the file in a job's directory with the domain's definition as libvirt made it
@@ -37,6 +39,9 @@ func movesOf(ctx context.Context, d *domain.Domain, named []domain.Disk, o Domai
 	x, err := d.XML(ctx)
 	if err == nil {
 		_, err = withMoves(x, moves)
+	}
+	if err == nil {
+		err = d.CheckBus(ctx, x, o.Bus)
 	}
 	return moves, err
 }
@@ -296,5 +301,8 @@ func seesDisk(def domain.Disk, seen []domain.GuestDisk) error {
 	}
 	def.Serial = "" // the disk has it on every bus
 	_, err := domain.MatchDisk(def, seen)
+	if errors.Is(err, live.ErrAmbiguous) {
+		return nil // the agent on Linux leaves the target of a SCSI disk out
+	}
 	return err
 }

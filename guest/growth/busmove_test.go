@@ -99,6 +99,7 @@ func TestSeesDisk(t *testing.T) {
 		"on IDE, by its serial number":         {moved, []domain.GuestDisk{at(live.IDEAddress(live.PCIAddress(0, 0, 1, 1), 0, 0))}, false},
 		"the guest does not know the place":    {moved, []domain.GuestDisk{at("")}, true},
 		"the definition does not have a place": {domain.Disk{Target: "vda"}, []domain.GuestDisk{at(live.PCIAddress(0, 0, 4, 0))}, true},
+		"several at its place":                 {moved, []domain.GuestDisk{at(live.PCIAddress(0, 0, 4, 0)), at(live.PCIAddress(0, 0, 4, 0))}, true},
 		"no disk at all":                       {moved, nil, false},
 	} {
 		err := seesDisk(c.disk, c.seen)
