@@ -10,15 +10,16 @@ import (
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
-// startOn defines and starts a guest whose root file system is on a disk of a bus.
-func (h *env) startOn(t *testing.T, name string, spec lab.Spec, target, bus, format string) *vm {
+// startOn defines and starts a guest whose root file system is on a disk of a bus. Its other
+// disks are on virtio.
+func (h *env) startOn(t *testing.T, name string, spec lab.Spec, target, bus, format string, more ...labDisk) *vm {
 	t.Helper()
 	path := fmt.Sprintf("%s/%s-%s.%s", h.dir, name, target, format)
 	if err := lab.Image(t.Context(), "xfs", format, path); err != nil {
 		t.Fatal(err)
 	}
 	spec.Disks = []lab.Disk{{Path: path, Format: format, Target: target, Bus: bus}}
-	return h.start(t, name, spec, false)
+	return h.start(t, name, spec, false, more...)
 }
 
 // moveBus moves the guest's disk to another bus, with time limits for a test. The guest's
@@ -119,4 +120,47 @@ func TestBusWithoutDriver(t *testing.T) {
 		t.Error("the guest was not restarted")
 	}
 	x.checkKept(t)
+}
+
+// TestBusTwoDisks moves the system's disk behind a data disk that is on the new bus already:
+// the boot order is then written to the devices. A rollback restores the definition.
+func TestBusTwoDisks(t *testing.T) {
+	level.Need(t, level.All)
+	h := newEnv(t)
+	x := h.startOn(t, "two", lab.Spec{Cmdline: []string{"disks=ata_piix,sd_mod"}}, "hda", "", "raw", labDisk{"ntfs-data", "qcow2"})
+	if code, out := x.moveBus(t, "virtio", "--disk", "hda", "--accept", "manual"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, out)
+	}
+	if now := x.dump(t); strings.Contains(now, "<boot dev=") || !strings.Contains(now, "<target dev='vdb' bus='virtio'/>\n      <boot order='1'/>") {
+		t.Errorf("the boot order is not at the disk:\n%s", now)
+	}
+	id, _ := x.job(t)
+	if code, out := x.run(t, "", "rollback", id); code != 0 {
+		t.Fatalf("rollback: exit %d\n%s", code, out)
+	}
+	x.beating(t, time.Now())
+	x.checkKept(t)
+}
+
+// TestBusKilled kills the program in the trial, and right after the definition has changed.
+func TestBusKilled(t *testing.T) {
+	level.Need(t, level.All)
+	h := newEnv(t)
+	x := h.startOn(t, "killed", lab.Spec{Cmdline: []string{"disks=ata_piix,sd_mod"}}, "hda", "", "qcow2")
+	for _, c := range []struct{ fault, then string }{{"switch/after=kill", "rollback"}, {"health/before=kill", "rollback"}, {"pivot:hda/after=kill", "resume"}} {
+		x.note(t)
+		if code, out := x.run(t, c.fault, "bus", x.Name, "--to", "virtio", "--even-unbootable", "--yes", "--boot-timeout", "90s"); code == 0 {
+			t.Fatalf("%s: exit %d\n%s", c.fault, code, out)
+		}
+		id, _ := x.job(t)
+		if code, out := x.run(t, "", c.then, id); code != 0 {
+			t.Fatalf("%s: %s: exit %d\n%s", c.fault, c.then, code, out)
+		}
+		x.beating(t, time.Now())
+		x.answering(t)
+		if c.then == "resume" {
+			x.checkMoved(t, "vda", "virtio")
+		}
+		x.checkKept(t)
+	}
 }

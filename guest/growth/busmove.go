@@ -141,9 +141,6 @@ func addBus(ctx context.Context, l *plan.Layout, t plan.Target, look func(contex
 // judgeBus returns what the findings mean for the moves: disks may come from several buses.
 func judgeBus(found bus.Findings, moves []plan.BusMove) (*plan.BusFindings, error) {
 	var all plan.BusFindings
-	if found.Unclear != "" {
-		all.Problem = plan.Refuse(plan.BusUnclear, "", "it cannot be told whether the guest starts from another bus: %s", found.Unclear)
-	}
 	var from []string
 	for _, m := range moves {
 		if slices.Contains(from, m.From) {
@@ -153,7 +150,7 @@ func judgeBus(found bus.Findings, moves []plan.BusMove) (*plan.BusFindings, erro
 		edits, warnings, err := bus.Check(found, m.From, m.To)
 		refusal, refused := plan.IsRefusal(err)
 		switch {
-		case refused:
+		case refused && all.Problem == nil:
 			all.Problem = refusal
 		case err != nil && !refused:
 			return nil, err
