@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Console is what a command on the host uses here.
@@ -45,19 +46,13 @@ var errLeft = errors.New("the terminal here was closed")
 type Call struct {
 	host       *Host
 	link       *link
-	end        func() // ends ssh
+	end        func(wait time.Duration) // ends ssh, at once or after it had time to end itself
 	wantsInput chan struct{}
 	wantsKey   chan string
 }
 
-func newCall(h *Host, l *link, end func()) *Call {
+func newCall(h *Host, l *link, end func(wait time.Duration)) *Call {
 	return &Call{host: h, link: l, end: end, wantsInput: make(chan struct{}, 1), wantsKey: make(chan string, 1)}
-}
-
-// Close ends the connection. A command that still runs goes on.
-func (c *Call) Close() {
-	c.link.lose(errLeft)
-	c.end()
 }
 
 // Run runs a command line on the host and returns its exit code. An error is a *Lost.
@@ -70,11 +65,12 @@ func (c *Call) Run(begin Start, console Console) (int, error) {
 	if len(text) > maxPayload {
 		return 0, fmt.Errorf("the command line has %d bytes; a command on another host may have %d", len(text), maxPayload)
 	}
-	defer c.Close()
 	if err := c.link.send(start, text); err != nil {
 		return 0, c.lost(err)
 	}
-	go func() { <-c.link.lost; c.end() }() // which also ends a read from the host
+	ended := make(chan struct{})
+	defer close(ended)
+	go c.endWhenLost(ended)
 	go c.passSignals(console.Signals)
 	go c.answer(console)
 	for {
@@ -83,6 +79,8 @@ func (c *Call) Run(begin Start, console Console) (int, error) {
 			return 0, c.lost(err)
 		}
 		if f.kind == exitStatus && len(f.payload) == 1 {
+			c.end(grace)
+			c.link.lose(io.EOF)
 			return int(f.payload[0]), nil
 		}
 		if err := c.take(f, console); err != nil {
@@ -91,8 +89,19 @@ func (c *Call) Run(begin Start, console Console) (int, error) {
 	}
 }
 
+// endWhenLost ends ssh when the link is lost, which also ends a read from the host.
+func (c *Call) endWhenLost(ended <-chan struct{}) {
+	select {
+	case <-c.link.lost:
+		c.end(0)
+	case <-ended:
+	}
+}
+
+// lost ends the connection. A command that still runs goes on.
 func (c *Call) lost(err error) error {
 	c.link.lose(err)
+	c.end(0)
 	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) {
 		err = errEnded
 	}
@@ -105,7 +114,7 @@ func (c *Call) passSignals(signals <-chan os.Signal) {
 		select {
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				c.Close()
+				c.link.lose(errLeft)
 				return
 			}
 			_ = c.link.send(interrupt, nil)

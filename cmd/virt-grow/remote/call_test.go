@@ -64,7 +64,7 @@ func greeted(t *testing.T, e *ends, pace Pace) *Call {
 	if protocol, version, err := readGreeting(r); protocol != Protocol || version != "1.2" || err != nil {
 		t.Fatal(protocol, version, err)
 	}
-	return newCall(&Host{destination: "web", uri: "qemu+ssh://web/system", Connect: "qemu:///system"}, newLink(r, e.here, pace), e.cut)
+	return newCall(&Host{destination: "web", uri: "qemu+ssh://web/system", Connect: "qemu:///system"}, newLink(r, e.here, pace), func(time.Duration) { e.cut() })
 }
 
 // user is a console in a test.

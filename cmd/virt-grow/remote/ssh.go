@@ -69,15 +69,18 @@ func (h *Host) Dial(ctx context.Context, version string, messages io.Writer) (*C
 	return nil, h.failed(cmd.ProcessState.ExitCode(), words.last(), version, err)
 }
 
-// ending returns the function that ends ssh: it closes its input, and kills it if it does
-// not end by itself.
-func ending(cmd *exec.Cmd, in io.Closer) func() {
-	return sync.OnceFunc(func() {
-		_ = in.Close()
-		late := time.AfterFunc(grace, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		late.Stop()
-	})
+// ending returns the function that ends ssh: it closes its input, and kills it if it does not
+// end by itself in that time.
+func ending(cmd *exec.Cmd, in io.Closer) func(wait time.Duration) {
+	var once sync.Once
+	return func(wait time.Duration) {
+		once.Do(func() {
+			_ = in.Close()
+			late := time.AfterFunc(wait, func() { _ = cmd.Process.Kill() })
+			_ = cmd.Wait()
+			late.Stop()
+		})
+	}
 }
 
 // maxNoise is how much the start files of the host's shell may print before the greeting.
