@@ -8,7 +8,6 @@ import (
 
 // windowsTree is as much of a Windows Server system drive as inspection needs.
 func windowsTree(r *random, img Image, v volume) []entry {
-	const config = "Windows/System32/config/"
 	es := []entry{
 		{path: "Windows/"}, {path: "Windows/System32/"}, {path: "Windows/System32/config/"},
 		{path: "Windows/System32/drivers/"}, {path: "Windows/System32/drivers/etc/"},

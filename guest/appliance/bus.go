@@ -70,6 +70,11 @@ func (a *Appliance) lookAtSystem(ctx context.Context, root string, devices []bus
 		if err := tree.mount(ctx, s.mounts); err != nil {
 			return err
 		}
+		for point, why := range tree.failed {
+			if within(point, "/boot") || within(point, "/usr") || within(point, "/etc") || within(point, "/efi") {
+				found.Unclear = fmt.Sprintf("%s cannot be mounted: %v", point, why)
+			}
+		}
 		a.markData(s.mounts, devices, found.Disks)
 		found.Linux, err = bus.LookAtLinux(ctx, busFiles{tree}, devices)
 		return err
