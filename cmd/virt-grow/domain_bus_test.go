@@ -79,7 +79,7 @@ func TestBus(t *testing.T) {
 	}
 }
 
-// TestBusBuses moves guests between the other buses, on both machine types and formats.
+// TestBusBuses moves a guest on q35 from SATA to SCSI, and then to virtio when a person accepts.
 func TestBusBuses(t *testing.T) {
 	level.Need(t, level.All)
 	h := newEnv(t)

@@ -2,6 +2,8 @@ package growth
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -109,5 +111,41 @@ func TestSeesDisk(t *testing.T) {
 		if err != nil && !errors.Is(err, live.ErrNoMatch) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestOpenMoved checks that a move opens all disks in the order of the definition, and that
+// the options that are read from its plan open the same disks.
+func TestOpenMoved(t *testing.T) {
+	dir := t.TempDir()
+	var disks string
+	for _, name := range []string{"vda", "vdb"} {
+		path := filepath.Join(dir, name+".raw")
+		if err := os.WriteFile(path, make([]byte, wholeSize), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		disks += diskXML(name, path, "raw", "")
+	}
+	d := define(t, 0, "", disks+"<controller type='pci' index='0' model='pci-root'/>")
+	o := DomainOptions{Disk: "vdb", Bus: "sata", ShutdownTimeout: ShutdownTimeout, BootTimeout: BootTimeout, Settle: Settle}
+	opened, err := OpenDomain(t.Context(), d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := opened.Target.Guest
+	want := []plan.BusMove{{Disk: "vdb", Target: "sda", From: "virtio", To: "sata", Notes: []string{"a controller is added: <controller type='sata' index='0'/>"}}}
+	if diff := cmp.Diff(want, g.Moves); diff != "" || !g.Trial || g.Disk != "vda" || len(g.Disks) != 2 {
+		t.Errorf("%+v %s", g, diff)
+	}
+	again, err := OpenDomain(t.Context(), d, optionsOf(opened.Target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(opened.Target, again.Target); diff != "" {
+		t.Errorf("with the options of its plan: %s", diff)
+	}
+	o.Bus = "virtio"
+	if same, err := OpenDomain(t.Context(), d, o); err != nil || len(same.Target.Guest.Moves) != 0 || len(same.All()) != 1 {
+		t.Errorf("on the bus already: %+v, %v", same, err)
 	}
 }
