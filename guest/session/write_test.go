@@ -26,7 +26,7 @@ func run(t *testing.T, name string, args ...string) string {
 // TestWriteFiles replaces files of a guest in an overlay, and refuses to if one of them is
 // not as it was.
 func TestWriteFiles(t *testing.T) {
-	level.Need(t, level.Long)
+	level.Need(t, level.Real)
 	ctx, dir := context.Background(), shortDir(t)
 	if err := os.MkdirAll(filepath.Join(dir, "root/etc"), 0o755); err != nil {
 		t.Fatal(err)
