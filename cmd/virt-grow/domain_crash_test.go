@@ -65,10 +65,12 @@ func (u *underway) whileStopped(t *testing.T, do func()) {
 	}
 }
 
-// stopped reports whether the process has been stopped: its state in
-// /proc/PID/stat (proc(5)), which follows the name in parentheses, is T.
-func (u *underway) stopped() bool {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", u.cmd.Process.Pid))
+func (u *underway) stopped() bool { return stopped(u.cmd.Process.Pid) }
+
+// stopped reports whether a process has been stopped: its state in /proc/PID/stat (proc(5)),
+// which follows the name in parentheses, is T.
+func stopped(pid int) bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := bytes.Cut(stat, []byte(") "))
 	return bytes.HasPrefix(rest, []byte("T"))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -9,17 +10,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/testimages/lab"
 	"github.com/virt-grow/virt-grow/testimages/level"
 )
 
 // sshHost is another host: a network namespace with an sshd. It has this host's files and
 // processes.
 type sshHost struct {
-	dir, address string
-	programs     int
+	dir, link, address string
+	programs           int
 }
 
 // newSSHHost makes a host, which ends with the test.
@@ -29,14 +33,14 @@ func newSSHHost(t *testing.T, dir string) *sshHost {
 	if err != nil {
 		t.Fatal("sshd is missing; install openssh-server (it starts a server on port 22 of this machine, which the test does not need)")
 	}
-	space, link, here := fmt.Sprintf("vgs-%d", os.Getpid()), fmt.Sprintf("vgs%d", os.Getpid()), "198.18.7.1"
-	h := &sshHost{dir: dir, address: "198.18.7.2"}
+	space, here := fmt.Sprintf("vgs-%d", os.Getpid()), "198.18.7.1"
+	h := &sshHost{dir: dir, link: fmt.Sprintf("vgs%d", os.Getpid()), address: "198.18.7.2"}
 	runDirectory(t)
 	t.Cleanup(func() { shell(t, dir, "ip netns pids "+space+" | xargs -r kill -9; ip netns del "+space) })
 	shell(t, dir, `ip netns add `+space+`
-		ip link add `+link+` type veth peer name eth0 netns `+space+`
-		ip addr add `+here+`/30 dev `+link+`
-		ip link set `+link+` up
+		ip link add `+h.link+` type veth peer name eth0 netns `+space+`
+		ip addr add `+here+`/30 dev `+h.link+`
+		ip link set `+h.link+` up
 		ip -n `+space+` addr add `+h.address+`/30 dev eth0
 		ip -n `+space+` link set eth0 up
 		ssh-keygen -q -t ed25519 -N '' -f client
@@ -115,6 +119,22 @@ func (h *sshHost) uri(t *testing.T, program, connect string, variables ...string
 	return "qemu+ssh://root@" + h.address + there.Path + "?" + parameters.Encode()
 }
 
+// cut takes the host's cable away, which ends no connection, and mend puts it back.
+func (h *sshHost) cut(t *testing.T)  { shell(t, h.dir, "ip link set "+h.link+" down") }
+func (h *sshHost) mend(t *testing.T) { shell(t, h.dir, "ip link set "+h.link+" up"); h.await(t) }
+
+// relayedBy returns the pid of the program that runs for another host; 0 if there is none.
+func relayedBy(program string) int {
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		if line, _ := os.ReadFile(p); string(line) == program+"\x00__relay\x00" {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+			return pid
+		}
+	}
+	return 0
+}
+
 // launch starts a command line on the other host.
 func (h *sshHost) launch(t *testing.T, program, state, uri string, args ...string) *underway {
 	t.Helper()
@@ -148,5 +168,79 @@ func TestElsewhereOverSSH(t *testing.T) {
 		if code := u.end(t); code != c.exit || !strings.Contains(u.out.String(), c.says) {
 			t.Errorf("%s: exit %d\n%s", c.line, code, &u.out)
 		}
+	}
+}
+
+// TestElsewhereGuest grows a guest of another host twice: the network fails during the edit,
+// and the laptop is closed during the trial. Both growths end as if nothing had happened, and
+// the status from here says so.
+func TestElsewhereGuest(t *testing.T) {
+	level.Need(t, level.All)
+	env := newEnv(t)
+	h := newSSHHost(t, env.dir)
+	x := env.start(t, "far", lab.Spec{}, false, labDisk{"xfs", "qcow2"})
+	for _, c := range []struct {
+		step string
+		want int64
+		lose func(u *underway)
+		code int
+	}{
+		{"fs:sda2", gib, func(*underway) { h.cut(t) }, exitUnrestored},
+		{string(plan.StepHealth), gib + gib/2, func(u *underway) { _ = u.cmd.Process.Kill() }, -1},
+	} {
+		x.want = c.want
+		x.note(t)
+		uri := h.uri(t, env.program, env.URI(), "VIRT_GROW_FAULT="+c.step+"/before=stop")
+		u := h.launch(t, env.program, x.state, uri, "grow", x.Name, "--size", fmt.Sprintf("%dB", c.want), "--yes", "--boot-timeout", "90s", "--shutdown-timeout", "60s")
+		pid := awaitStopped(t, env.program, u)
+		c.lose(u)
+		if code := u.end(t); code != c.code {
+			t.Errorf("%s: exit %d\n%s", c.step, code, &u.out)
+		}
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		awaitEnd(t, env.program)
+		h.mend(t)
+		id, state := x.job(t)
+		if c.code == exitUnrestored && !strings.Contains(u.out.String(), "status "+id+" shows how it ends") {
+			t.Errorf("%s", &u.out)
+		}
+		s := h.launch(t, env.program, x.state, h.uri(t, env.program, env.URI()), "status", id)
+		if code := s.end(t); code != 0 || state != "done" || !strings.Contains(s.out.String(), "done") {
+			t.Errorf("%s: status: exit %d, %s\n%s", c.step, code, state, &s.out)
+		}
+		x.checkGrown(t)
+	}
+}
+
+// awaitStopped waits until the program on the other host has stopped itself, and returns its
+// pid.
+func awaitStopped(t *testing.T, program string, u *underway) int {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-u.done:
+			t.Fatalf("it ended before:\n%s", &u.out)
+		default:
+		}
+		if pid := relayedBy(program); pid != 0 && stopped(pid) {
+			return pid
+		}
+	}
+	t.Fatal("it does not get there")
+	return 0
+}
+
+// awaitEnd waits until no program runs for another host.
+func awaitEnd(t *testing.T, program string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	for relayedBy(program) != 0 {
+		if ctx.Err() != nil {
+			t.Fatal("the program there does not end")
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
