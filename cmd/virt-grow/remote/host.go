@@ -52,6 +52,8 @@ func Parse(uri string) (*Host, error) {
 	switch {
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%s names no host", uri)
+	case strings.HasPrefix(u.Hostname(), "-") || strings.HasPrefix(u.User.Username(), "-"):
+		return nil, fmt.Errorf("%s: ssh would take a name that begins with - for an option", uri)
 	case password:
 		return nil, fmt.Errorf("a password in a URI is not supported: ssh asks for it")
 	case u.Path != "/system" && u.Path != "/session":

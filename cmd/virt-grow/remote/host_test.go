@@ -15,7 +15,6 @@ func TestParse(t *testing.T) {
 		"qemu+ssh://web/system?no_tty=0&netcat=nc&proxy=auto":   {"qemu:///system", "-T -- web virt-grow __relay"},
 		"qemu+ssh://web/system?socket=/a%26b&mode=direct":       {"qemu:///system?mode=direct&socket=%2Fa%26b", "-T -- web virt-grow __relay"},
 		"qemu+ssh://web/system?program=sudo+-n+virt-grow":       {"qemu:///system", "-T -- web sudo -n virt-grow __relay"},
-		"qemu+ssh://-oProxyCommand=x/system":                    {"qemu:///system", "-T -- -oProxyCommand=x virt-grow __relay"},
 	} {
 		h, err := Parse(uri)
 		if err != nil {
@@ -34,6 +33,8 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for uri, says := range map[string]string{
 		"qemu+ssh:///system":                 "names no host",
+		"qemu+ssh://-oProxyCommand=x/system": "begins with -",
+		"qemu+ssh://-l@web/system":           "begins with -",
 		"qemu+ssh://web":                     "must end with /system or /session",
 		"qemu+ssh://web/system/":             "must end with /system or /session",
 		"qemu+ssh://u:secret@web/system":     "a password in a URI is not supported",
