@@ -130,7 +130,7 @@ func (x *vm) checkMetrics(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
-	if code, out := x.run(t, "", "df", "--metrics", x.disks[0]); code != 64 || !strings.Contains(out, "has no metrics") {
+	if code, out := x.run(t, "", "df", "--metrics", x.disks[0]); code != 64 || !strings.Contains(out, "is not a file of virt-grow's metrics") {
 		t.Errorf("a disk is replaced: exit %d\n%s", code, out)
 	}
 }
