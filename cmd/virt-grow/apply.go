@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -59,6 +60,14 @@ func (p *program) document(path string) ([]byte, error) {
 		return nil, usage("%s is larger than %d bytes", path, batch.MaxFile)
 	}
 	return text, nil
+}
+
+// absolute returns the absolute path of a document; standard input stays "-".
+func absolute(path string) (string, error) {
+	if path == "-" {
+		return path, nil
+	}
+	return filepath.Abs(path)
 }
 
 // isBatch reports whether a document is a batch, by its schema.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -50,10 +49,8 @@ func (p batchApplyCommand) apply(c *cli.Context, path string, text []byte) error
 	if err != nil {
 		return usage("%s: %v", path, err)
 	}
-	if path != "-" {
-		if path, err = filepath.Abs(path); err != nil {
-			return err
-		}
+	if path, err = absolute(path); err != nil {
+		return err
 	}
 	if err := p.confirmBatch(c.Context, b); err != nil {
 		return err

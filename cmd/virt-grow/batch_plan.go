@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -158,11 +157,9 @@ func (p *program) readInventory(path string) (*inventory.Inventory, batch.Source
 	if err != nil {
 		return nil, batch.Source{}, err
 	}
-	name := path
-	if path != "-" {
-		if name, err = filepath.Abs(path); err != nil {
-			return nil, batch.Source{}, err
-		}
+	name, err := absolute(path)
+	if err != nil {
+		return nil, batch.Source{}, err
 	}
 	inv, err := inventory.Parse(path, text)
 	var place *inventory.Error

@@ -10,8 +10,8 @@ import (
 	"github.com/virt-grow/virt-grow/guest"
 	"github.com/virt-grow/virt-grow/guest/disk"
 	"github.com/virt-grow/virt-grow/guest/growth"
-	"github.com/virt-grow/virt-grow/guest/job"
 	"github.com/virt-grow/virt-grow/plan"
+	"github.com/virt-grow/virt-grow/plan/bus"
 	"github.com/virt-grow/virt-grow/plan/journal"
 )
 
@@ -19,7 +19,7 @@ import (
 type busCommand struct{ *program }
 
 // buses are the buses that a disk can be moved to.
-var buses = []string{"virtio", "scsi", "sata"}
+var buses = []string{bus.Virtio, bus.SCSI, bus.SATA}
 
 func (p busCommand) command() *cli.Command {
 	flags := slices.Concat([]cli.Flag{
@@ -62,14 +62,13 @@ func (p busCommand) action(c *cli.Context) error {
 		return usage("%s is an image: only a domain's disk has a bus", t.path)
 	}
 	t.treat.Bus = to
+	var o growth.Options
 	if output != "" {
-		return p.planOnly(c, r, t, output)
+		err = planOutput(output, "", c.Bool("force")).check()
+	} else if o, err = p.growthOptions(c); err == nil {
+		err = outage(c, &o)
 	}
-	o, err := p.growthOptions(c)
 	if err != nil {
-		return err
-	}
-	if err := outage(c, &o); err != nil {
 		return err
 	}
 	img, err := t.image(c.Context)
@@ -81,6 +80,9 @@ func (p busCommand) action(c *cli.Context) error {
 		return err
 	}
 	o.Session = p.session(t.keys)
+	if output != "" {
+		return p.planOnly(c, r, img, o, output)
+	}
 	return p.runGrowth(c, &o, func() (*guest.Outcome, error) {
 		if isMoved(img, r) {
 			text := fmt.Sprintf("%s of %s is on %s already", img.Def.Target, t.domain, to)
@@ -117,20 +119,9 @@ func isMoved(d *disk.Disk, r plan.Request) bool {
 }
 
 // planOnly makes the plan, shows it, and writes it to a file.
-func (p busCommand) planOnly(c *cli.Context, r plan.Request, t target, output string) error {
-	if err := planOutput(output, "", c.Bool("force")).check(); err != nil {
-		return err
-	}
-	img, err := t.image(c.Context)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	if r, err = growth.ForMove(r, img, t.treat.Names()); err != nil {
-		return err
-	}
+func (p busCommand) planOnly(c *cli.Context, r plan.Request, img *disk.Disk, o growth.Options, output string) error {
 	stop := p.looking("planning for " + img.Path)
-	o := growth.Options{Options: job.Options{Timings: p.timings()}, Session: p.session(t.keys), Cache: p.cache()}
+	o.Timings, o.Cache = p.timings(), p.cache()
 	made, err := growth.MakePlan(c.Context, img, r, o)
 	stop()
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -40,6 +42,12 @@ type Change struct {
 	Is  string `json:"is"`
 	// Mode has the permissions of a new file. An existing file keeps its own.
 	Mode uint32 `json:"mode,omitempty"`
+}
+
+// Sum returns the checksum of a content, for Change.
+func Sum(text []byte) string {
+	s := sha256.Sum256(text)
+	return hex.EncodeToString(s[:])
 }
 
 // Locate finds the place of a file or directory. It follows links.

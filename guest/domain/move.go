@@ -25,9 +25,10 @@ type Move struct {
 var busNames = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd"}
 
 // MoveDisk returns the definition with a disk on another bus: virtio, scsi (a virtio-scsi
-// controller) or sata. The disk gets the first free target of that bus, unless its own is one. Its own address is
-// removed, or replaced by one on a controller, which is added if there is none with a free
-// place. The firmware's first disk stays the same. All else stays byte for byte.
+// controller) or sata. The disk keeps its target if the new bus allows it, and otherwise gets
+// the first free one. Its own address is removed, or replaced by one on a controller, which is
+// added if there is none with a free place. The firmware's first disk stays the same. All else
+// stays byte for byte.
 func (x DefinitionXML) MoveDisk(target, bus string) (DefinitionXML, Move, error) {
 	m, err := newMover(string(x), target, bus)
 	if err != nil {

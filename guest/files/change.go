@@ -81,17 +81,12 @@ func (s *Session) EditText(ctx context.Context, path string, change func([]byte)
 	if size.Bytes(len(text)) > editLimit {
 		return nil, plan.Refuse(plan.NotAFile, path, "%s would have %s: only files of up to %s can be edited", path, size.Bytes(len(text)), editLimit)
 	}
-	file := File{Change: appliance.Change{Path: place.Path, Was: sum(old.Bytes()), Is: sum(text)}, Name: path, Text: text}
+	file := File{Change: appliance.Change{Path: place.Path, Was: appliance.Sum(old.Bytes()), Is: appliance.Sum(text)}, Name: path, Text: text}
 	return &Change{Drives: s.drives(), Place: place, Files: []File{file}, SessionDir: s.Dir()}, nil
 }
 
 // SetText changes the new text of the file.
-func (f *File) SetText(text []byte) { f.Text, f.Is = text, sum(text) }
-
-func sum(text []byte) string {
-	s := sha256.Sum256(text)
-	return hex.EncodeToString(s[:])
-}
+func (f *File) SetText(text []byte) { f.Text, f.Is = text, appliance.Sum(text) }
 
 // Steps returns the steps of a job for the change.
 func (c *Change) Steps() []plan.Step {

@@ -84,7 +84,7 @@ func (f *tree) Read(_ context.Context, path string, w io.Writer) error {
 
 func (f *tree) Sum(_ context.Context, path string) (string, error) {
 	name, _ := f.entry(path)
-	return sum([]byte(f.files[name])), f.failing["sum"]
+	return appliance.Sum([]byte(f.files[name])), f.failing["sum"]
 }
 
 func (f *tree) Archive(_ context.Context, _ string, w io.Writer) error { return f.archive(w) }
@@ -126,7 +126,7 @@ func TestEditText(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := change.Files[0]
-	if string(f.Text) != "new" || f.Was != sum([]byte("old")) || f.Is != sum([]byte("new")) || f.Path != "/etc/motd" || f.Name != "/etc/motd" {
+	if string(f.Text) != "new" || f.Was != appliance.Sum([]byte("old")) || f.Is != appliance.Sum([]byte("new")) || f.Path != "/etc/motd" || f.Name != "/etc/motd" {
 		t.Errorf("%+v", f)
 	}
 	if d := change.Drives[0]; len(change.Drives) != 1 || d.Target != "vda" || d.Path != s.disks.Name || d.Sector != 512 || d.Size != size.MiB || d.Stamp != s.disks.Disks[0].Stamp {

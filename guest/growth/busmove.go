@@ -161,9 +161,8 @@ func judgeBus(found bus.Findings, moves []plan.BusMove) (*plan.BusFindings, erro
 			}
 		}
 		for _, e := range edits {
-			edit := plan.FileEdit{Path: e.Path, Before: e.Before, After: e.After}
 			if !slices.ContainsFunc(all.Files, func(f plan.FileEdit) bool { return f.Path == e.Path }) {
-				all.Files = append(all.Files, edit)
+				all.Files = append(all.Files, e)
 			}
 		}
 	}

@@ -3,8 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -67,10 +65,5 @@ func located(ctx context.Context, tree *appliance.Tree, edit plan.FileEdit) (app
 	if !bytes.Equal(now.Bytes(), edit.Before) {
 		return place, appliance.Change{}, plan.Refuse(plan.StalePlan, edit.Path, "%s in the guest has changed since the plan was made", edit.Path)
 	}
-	return place, appliance.Change{Path: place.Path, Was: checksum(edit.Before), Is: checksum(edit.After)}, nil
-}
-
-func checksum(text []byte) string {
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	return place, appliance.Change{Path: place.Path, Was: appliance.Sum(edit.Before), Is: appliance.Sum(edit.After)}, nil
 }

@@ -2,9 +2,12 @@
 // what was found on its disks: the drivers that are there when the system starts, and the
 // files that call the disk by a name that changes with the bus.
 //
-// Look finds these things through the interfaces Files and Hive, and Check judges them. The
-// package changes nothing, and runs no program: what must be rewritten is returned as data.
+// LookAtLinux and LookAtWindows find these things through the interfaces Files and Hive, and
+// Check judges them. The package changes nothing, and runs no program: what must be rewritten
+// is returned as data.
 package bus
+
+import "github.com/virt-grow/virt-grow/plan"
 
 // The buses, by libvirt's names. A disk on SCSI is on a virtio-scsi controller.
 const (
@@ -14,7 +17,7 @@ const (
 	Virtio = "virtio"
 )
 
-// Findings is what was found on a guest's disks. Plans and the output of inspect contain it.
+// Findings is what was found on a guest's disks.
 type Findings struct {
 	// System is "linux", "windows", or "" if no system was found, or several.
 	System string `json:"system,omitempty"`
@@ -53,7 +56,7 @@ type Linux struct {
 	// Names are the places that call a disk by a name that changes with the bus.
 	Names []Name `json:"names,omitempty"`
 	// Edits replace the names that can be replaced.
-	Edits []Edit `json:"edits,omitempty"`
+	Edits []plan.FileEdit `json:"edits,omitempty"`
 	// Copied are the files in Edits of which the initramfs has a copy, which stays as it is.
 	Copied []string `json:"copied,omitempty"`
 }
@@ -89,14 +92,6 @@ type Name struct {
 	Why     string `json:"why,omitempty"`
 	// Harmless reports that the system also starts if the name is wrong.
 	Harmless bool `json:"harmless,omitempty"`
-}
-
-// Edit is a file in the guest with its content before and after. All else about the file
-// stays the same.
-type Edit struct {
-	Path   string `json:"path"`
-	Before []byte `json:"before"`
-	After  []byte `json:"after"`
 }
 
 // Windows is what was found of a Windows.

@@ -19,7 +19,7 @@ import (
 //   - bus-names: a file calls the disk by a name that cannot be replaced. Subject is the path.
 //   - bus-unclear: it cannot be told.
 //   - bitlocker: the system's volume is encrypted with BitLocker. Subject is the volume.
-func Check(f Findings, from, to string) (edits []Edit, warnings []string, err error) {
+func Check(f Findings, from, to string) (edits []plan.FileEdit, warnings []string, err error) {
 	var refusal *plan.Refusal
 	switch {
 	case f.Linux != nil:
@@ -108,7 +108,7 @@ func changes(f Findings, name, from, to string) bool {
 }
 
 // rewrite returns the edits, and warnings about names that stay.
-func (l *Linux) rewrite(f Findings, from, to string) (edits []Edit, warnings []string) {
+func (l *Linux) rewrite(f Findings, from, to string) (edits []plan.FileEdit, warnings []string) {
 	changed := map[string]bool{}
 	for _, n := range l.Names {
 		if !changes(f, n.Text, from, to) {

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/virt-grow/virt-grow/plan"
 )
 
 // tree is a guest's file tree: the contents, by path.
@@ -418,7 +420,7 @@ func TestCrypttab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(l.Edits, func(e Edit) bool { return path.Base(e.Path) == "crypttab" })
+	i := slices.IndexFunc(l.Edits, func(e plan.FileEdit) bool { return path.Base(e.Path) == "crypttab" })
 	want := "# <target> <source>\nroot UUID=c0ffee00-0000-4000-8000-000000000002 none luks\nswap\tPARTUUID=deadbeef-05  /dev/urandom swap\n"
 	if i < 0 || string(l.Edits[i].After) != want || !slices.Equal(l.Copied, []string{"/etc/crypttab"}) {
 		t.Errorf("%v, copied %v", l.Edits, l.Copied)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/virt-grow/virt-grow/plan"
 )
 
 // Device is a disk, partition or volume of the guest.
@@ -54,7 +56,7 @@ const (
 type names struct {
 	devices []Device
 	found   []Name
-	edits   []Edit
+	edits   []plan.FileEdit
 }
 
 // rule returns the places in a line that may name a disk.
@@ -82,7 +84,7 @@ func (n *names) file(path string, text []byte, r rule) {
 		after.WriteString(line[at:])
 	}
 	if !bytes.Equal(after.Bytes(), text) {
-		n.edits = append(n.edits, Edit{Path: path, Before: text, After: after.Bytes()})
+		n.edits = append(n.edits, plan.FileEdit{Path: path, Before: text, After: after.Bytes()})
 	}
 }
 
